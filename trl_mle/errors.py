@@ -1,0 +1,69 @@
+"""One exception per boundary.
+
+`UserError` and its kin are shown without a traceback and name the value and the fix. `InfrastructureError` and its kin
+mean that nothing is known about the policy: the sample is unscorable (`None`), is retried a bounded number of times, and
+is never a reward. A program that fails is no exception at all: it is data (`Execution`, `Grade`).
+"""
+
+from __future__ import annotations
+
+
+class TrlMleError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class UserError(TrlMleError, ValueError):
+    """Wrong input: the message names the value and what to write instead."""
+
+
+class ConfigError(UserError):
+    """A setting, a YAML key or a combination of settings that cannot work."""
+
+
+class TaskError(UserError):
+    """A task that does not exist, is incomplete or contradicts itself."""
+
+
+class DurationError(UserError):
+    """A reward function that reports no durations, the wrong number of them, or impossible ones."""
+
+
+class ExtractionError(TrlMleError):
+    """No usable program in a completion: the policy's fault.
+
+    Args:
+        reason (`str`):
+            A short identifier such as `no_code_block`, counted as a metric.
+        detail (`str`, *optional*):
+            The reason in words.
+    """
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class InfrastructureError(TrlMleError):
+    """Something other than the policy's program failed."""
+
+
+class SandboxError(InfrastructureError):
+    """The sandbox, not the program, failed."""
+
+
+class SandboxUnavailableError(SandboxError, UserError):
+    """The sandbox cannot work on this machine as configured; retrying does not help."""
+
+
+class InstrumentationError(InfrastructureError):
+    """The instrumenter failed in a way that has no fallback."""
+
+
+class GradingError(InfrastructureError):
+    """The grader failed although the submission has the right form: a bug of the grader or of the task."""
+
+
+def missing_extra(package: str, extra: str) -> UserError:
+    """The error for an optional package that is not installed, naming the extra that brings it."""
+    return UserError(f"`{package}` is not installed. Install it with `pip install 'trl_mle[{extra}]'`.")

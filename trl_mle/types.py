@@ -1,0 +1,205 @@
+"""The frozen records that travel from the task to the trainer.
+
+Nothing here knows how a record is made or used; every stage imports from this module and none from another stage.
+Units are part of every field: seconds, bytes, or a plain count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Direction = Literal["maximize", "minimize"]
+Split = Literal["public", "private", "all"]
+ExecutionStatus = Literal["ok", "error", "timeout", "memory", "output", "killed"]
+OutcomeKind = Literal["valid", "failure", "timeout", "fault"]
+
+MILESTONES: tuple[str, ...] = (
+    "imported_libraries",
+    "loaded_data",
+    "built_features",
+    "defined_model",
+    "trained_model",
+    "evaluated_model",
+    "wrote_predictions",
+)
+"""The seven milestones that are worth partial credit, in the order in which a program reaches them (paper, section on
+environment instrumentation)."""
+
+
+@dataclass(frozen=True)
+class ScoreTransform:
+    """How a raw score becomes a number in [-1, 1] where higher is better."""
+
+    kind: Literal["identity", "linear", "log"] = "identity"
+    """`identity`: the score itself, sign flipped where lower is better. `linear`: `worst` maps to -1 and `best` to 1.
+    `log`: as `linear`, on the logarithm of the (positive) score. All are clipped to [-1, 1]."""
+    worst: float | None = None
+    """Raw score that maps to -1 (`linear` and `log` only)."""
+    best: float | None = None
+    """Raw score that maps to 1 (`linear` and `log` only)."""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What every stage may know of a task. The answers are not part of it: only `trl_mle.tasks.Task` can grade."""
+
+    id: str
+    """For example `builtin:digits`, or the folder's name."""
+    title: str
+    """One line, shown in tables."""
+    description: str
+    """The text of `description.md`."""
+    folder: Path
+    """The prepared task folder on the host."""
+    metric: str
+    """Name of a metric of `trl_mle.grading.metrics`, for example `accuracy` or `rmse`."""
+    direction: Direction
+    """Whether a higher or a lower raw score is better."""
+    id_column: str
+    """Column of `sample_submission.csv` that identifies a row."""
+    prediction_columns: tuple[str, ...]
+    """Columns of `sample_submission.csv` that hold predictions (one a class where the metric wants probabilities)."""
+    target_column: str
+    """Column of `train.csv` to predict."""
+    time_limit_s: float = 60.0
+    """Wall-clock limit of one program, in seconds."""
+    memory_bytes: int = 2 * 1024**3
+    """Limit of resident memory of one program with all its children, in bytes."""
+    threads: int = 1
+    """Threads that numerical libraries may use in one program."""
+    packages: tuple[str, ...] = ("numpy", "pandas", "scikit-learn", "scipy")
+    """Distributions that a program may import, with what they depend on."""
+    transform: ScoreTransform = field(default_factory=ScoreTransform)
+    """From raw score to reward."""
+
+    @property
+    def public_dir(self) -> Path:
+        """Folder with the files that a program sees, read-only, as `./input/`."""
+        return self.folder / "public"
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a policy wrote, taken apart."""
+
+    plan: str
+    """The words before the code; may be empty."""
+    code: str
+    """One complete Python program."""
+
+
+@dataclass(frozen=True)
+class InstrumentedProgram:
+    """A program with prints that report milestones, and nothing else changed."""
+
+    code: str
+    """The program to run. Equal to `program.code` where nothing could be inserted."""
+    program: Program
+    """The program before instrumentation."""
+    nonce: str
+    """Secret of this run; part of every inserted mark."""
+    inserted: tuple[str, ...] = ()
+    """Milestones for which at least one print was inserted, in the order of `MILESTONES`."""
+    fallback_reason: str | None = None
+    """Why the program runs as it is, or why a simpler instrumenter did the work; `None` where all went well."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one execution may use. Every limit holds for the program with all its children."""
+
+    wall_s: float = 60.0
+    """Wall-clock time, in seconds; past it the execution is a time-out."""
+    memory_bytes: int = 2 * 1024**3
+    """Resident memory, in bytes."""
+    processes: int = 64
+    """Processes and threads alive at one time."""
+    file_bytes: int = 256 * 1024**2
+    """Size of one written file, in bytes."""
+    output_bytes: int = 1024**2
+    """Bytes of stdout and of stderr each; past it the program is killed."""
+    submission_bytes: int = 64 * 1024**2
+    """Largest `submission.csv` that is read, in bytes."""
+    threads: int = 1
+    """Threads that numerical libraries may use."""
+
+    @classmethod
+    def for_task(cls, task: TaskSpec, wall_s: float | None = None) -> Limits:
+        """Limits of `task`, with another wall-clock limit where `wall_s` (seconds) is given."""
+        return cls(
+            wall_s=task.time_limit_s if wall_s is None else wall_s,
+            memory_bytes=task.memory_bytes,
+            threads=task.threads,
+        )
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What happened when a program ran. An infrastructure fault is never an `Execution` but a `SandboxError`."""
+
+    status: ExecutionStatus
+    """`ok`: exit code 0. `error`: another exit code or a signal of its own making. `timeout`, `memory`, `output`: killed
+    for passing that limit. `killed`: ended by a signal from outside."""
+    exit_code: int | None
+    """Exit code, negative for a signal, `None` where the sandbox ended the program."""
+    wall_s: float
+    """Wall-clock seconds of the program alone: no queue, no start-up of the sandbox, no grading."""
+    cpu_s: float
+    """User and system CPU seconds, children included."""
+    max_rss_bytes: int
+    """Largest resident memory seen, in bytes."""
+    stdout: str
+    """Standard output, capped; marks are removed once they are parsed."""
+    stderr: str
+    """Standard error, capped."""
+    stdout_cut_bytes: int = 0
+    """Bytes of standard output that were dropped."""
+    stderr_cut_bytes: int = 0
+    """Bytes of standard error that were dropped."""
+    milestones: tuple[str, ...] = ()
+    """Milestones whose marks were seen, in the order of `MILESTONES`."""
+    submission: bytes | None = None
+    """Content of `submission.csv`, or `None`."""
+    submission_reason: str | None = None
+    """Why there is no submission although a file of that name exists (a link, too large ...)."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The score of a submission on one split."""
+
+    score: float | None
+    """Raw score in the metric's own unit; `None` where the submission is invalid."""
+    valid: bool
+    """Whether the submission has the right form and a finite score."""
+    reason: str | None = None
+    """Why it is invalid, in words that name the column, row or value."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that is known about one completion: the record that is kept, shown and learned from."""
+
+    task_id: str
+    kind: OutcomeKind
+    """`valid`, `failure` (the policy's fault), `timeout` (censored) or `fault` (infrastructure: never a reward)."""
+    reward: float | None
+    """The scalar for the trainer; `None` for a fault."""
+    duration_s: float | None
+    """Seconds of execution; `None` for a completion that never ran."""
+    reward_parts: Mapping[str, float] = field(default_factory=dict)
+    """Named parts that sum to `reward`."""
+    program: Program | None = None
+    extraction_reason: str | None = None
+    """Why no program could be taken from the completion."""
+    instrumented: InstrumentedProgram | None = None
+    execution: Execution | None = None
+    public: Grade | None = None
+    """The grade that is rewarded and that may choose the best of n."""
+    private: Grade | None = None
+    """The grade that is only ever reported."""
+    fault: str | None = None
+    """The infrastructure error in words."""
