@@ -1,1 +1,74 @@
-"""Reinforcement learning for machine-learning engineering agents, as a TRL extension."""
+"""Reinforcement learning for machine-learning engineering agents, as a TRL extension.
+
+Names are loaded on first use: importing the package needs neither torch nor trl.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trl_mle.config import RewardConfig, SandboxConfig
+    from trl_mle.instrumentation import ASTInstrumenter
+    from trl_mle.programs import extract_program
+    from trl_mle.prompts import build_prompt
+    from trl_mle.rewards import MLEReward
+    from trl_mle.sandboxes import LocalSandbox
+    from trl_mle.tasks import Task, list_tasks, load_task
+    from trl_mle.training import DurationAwareConfig, DurationAwareTrainer, duration_weights
+    from trl_mle.types import Execution, Grade, Limits, Outcome, Program
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ASTInstrumenter": "trl_mle.instrumentation",
+    "DurationAwareConfig": "trl_mle.training",
+    "DurationAwareTrainer": "trl_mle.training",
+    "Execution": "trl_mle.types",
+    "Grade": "trl_mle.types",
+    "Limits": "trl_mle.types",
+    "LocalSandbox": "trl_mle.sandboxes",
+    "MLEReward": "trl_mle.rewards",
+    "Outcome": "trl_mle.types",
+    "Program": "trl_mle.types",
+    "RewardConfig": "trl_mle.config",
+    "SandboxConfig": "trl_mle.config",
+    "Task": "trl_mle.tasks",
+    "build_prompt": "trl_mle.prompts",
+    "duration_weights": "trl_mle.training",
+    "extract_program": "trl_mle.programs",
+    "list_tasks": "trl_mle.tasks",
+    "load_task": "trl_mle.tasks",
+}
+
+__all__ = [
+    "ASTInstrumenter",
+    "DurationAwareConfig",
+    "DurationAwareTrainer",
+    "Execution",
+    "Grade",
+    "Limits",
+    "LocalSandbox",
+    "MLEReward",
+    "Outcome",
+    "Program",
+    "RewardConfig",
+    "SandboxConfig",
+    "Task",
+    "build_prompt",
+    "duration_weights",
+    "extract_program",
+    "list_tasks",
+    "load_task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

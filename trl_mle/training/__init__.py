@@ -1,0 +1,25 @@
+"""The trainer and its pure parts. Only here are torch and trl imported; names are loaded on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trl_mle.training.config import DurationAwareConfig
+    from trl_mle.training.duration import duration_weights
+    from trl_mle.training.trainer import DurationAwareTrainer
+
+_HOMES = {
+    "DurationAwareConfig": "trl_mle.training.config",
+    "DurationAwareTrainer": "trl_mle.training.trainer",
+    "duration_weights": "trl_mle.training.duration",
+}
+
+__all__ = ["DurationAwareConfig", "DurationAwareTrainer", "duration_weights"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,239 @@
+"""The TRL reward function: a completion's whole way, from text to reward, on one page."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from trl_mle.config import RewardConfig
+from trl_mle.errors import (
+    ExtractionError,
+    GradingError,
+    InfrastructureError,
+    SandboxError,
+    SandboxUnavailableError,
+    TaskError,
+)
+from trl_mle.instrumentation import ASTInstrumenter, new_nonce, parse_milestones, strip_marks
+from trl_mle.instrumentation.base import Instrumenter
+from trl_mle.programs import extract_program
+from trl_mle.rewards.records import log_metrics, rollout_columns
+from trl_mle.rewards.shaping import classify, reward_parts
+from trl_mle.sandboxes import LocalSandbox
+from trl_mle.sandboxes.base import Sandbox
+from trl_mle.tasks import Task, load_task
+from trl_mle.types import Execution, Grade, InstrumentedProgram, Limits, Outcome, Program
+
+logger = logging.getLogger(__name__)
+
+FAULTY_BATCHES = 3
+"""Batches in a row without a single scorable completion after which training stops: the infrastructure is down."""
+
+
+class MLEReward:
+    """Asynchronous reward function that runs what the policy wrote and scores it.
+
+    Each completion is taken apart, instrumented, run in a sandbox and graded; completions of a batch go their ways
+    concurrently, and one that is hostile, slow or broken costs its own row only. Three kinds of failure never mix: the
+    policy's fault is penalised, a time-out keeps its milestones and is counted, and an infrastructure fault is retried and
+    then `None`, which TRL leaves out of the baseline.
+
+    The dataset needs a column `task` with task names (`builtin:digits`, a folder ...). Durations are reported as
+    `log_extra("action_duration", seconds)`, together with every part of the outcome.
+
+    Args:
+        sandbox ([`Sandbox`], *optional*):
+            Where programs run. Defaults to `LocalSandbox()`. It is opened on first use and closed by `close()`.
+        instrumenter ([`Instrumenter`], *optional*):
+            What inserts the milestone prints. Defaults to `ASTInstrumenter()`.
+        reward ([`RewardConfig`], *optional*):
+            How an outcome becomes a scalar. Defaults to the paper's numbers.
+        tasks (mapping from `str` to [`Task`], *optional*):
+            Tasks by name; names that are not in it are loaded with `load_task`.
+        wall_s (`float`, *optional*):
+            Wall-clock limit of a program in seconds. Defaults to the task's own.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox | None = None,
+        instrumenter: Instrumenter | None = None,
+        reward: RewardConfig | None = None,
+        tasks: Mapping[str, Task] | None = None,
+        wall_s: float | None = None,
+    ):
+        self.__name__ = "mle_reward"  # TRL names metrics and columns after it
+        self.sandbox: Sandbox = LocalSandbox() if sandbox is None else sandbox
+        self.instrumenter: Instrumenter = ASTInstrumenter() if instrumenter is None else instrumenter
+        self.config = RewardConfig() if reward is None else reward
+        self.wall_s = wall_s
+        self._tasks = dict(tasks or {})
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._faulty_batches = 0
+
+    async def __call__(
+        self,
+        prompts: list,
+        completions: list,
+        task: list[str] | None = None,
+        log_extra: Callable[[str, list], None] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        **kwargs: Any,
+    ) -> list[float | None]:
+        """Score a batch of `B` completions.
+
+        Returns:
+            `list` of `B` rewards; `None` where an infrastructure fault left the completion unscorable.
+
+        Raises:
+            TaskError: the dataset has no column `task`, or it names a task that does not exist.
+            SandboxError: the sandbox cannot work here, or nothing could be scored for several batches in a row.
+        """
+        if task is None:
+            raise TaskError("The dataset has no column `task`. Add one with task names such as 'builtin:digits'.")
+        tasks = [self.task(name) for name in task]
+        await self._open()
+        outcomes = await asyncio.gather(
+            *(self.score(completion, of_task) for completion, of_task in zip(completions, tasks, strict=True))
+        )
+        if log_extra is not None:
+            for column, values in rollout_columns(outcomes).items():
+                log_extra(column, values)
+        if log_metric is not None:
+            log_metrics(outcomes, log_metric)
+        self._check_faults(outcomes)
+        return [outcome.reward for outcome in outcomes]
+
+    def task(self, name: str) -> Task:
+        """The task of that name, loaded once."""
+        if name not in self._tasks:
+            self._tasks[name] = load_task(name)
+        return self._tasks[name]
+
+    async def score(self, completion: str | list[dict], task: Task) -> Outcome:
+        """The outcome of one completion; a fault is part of it, not an exception.
+
+        Raises:
+            SandboxUnavailableError: the sandbox cannot work on this machine; retrying does not help.
+        """
+        try:
+            program = extract_program(completion)
+        except ExtractionError as error:
+            parts = reward_parts("failure", 0, None, task.direction, task.transform, self.config)
+            return Outcome(
+                task_id=task.id,
+                kind="failure",
+                reward=sum(parts.values()),
+                duration_s=None,
+                reward_parts=parts,
+                extraction_reason=error.reason,
+            )
+        try:
+            instrumented = await self._instrument(program)
+            execution = await self._execute(instrumented, task)
+            public, private = await self._grade(execution, task)
+        except SandboxUnavailableError:
+            raise
+        except InfrastructureError as error:
+            return self._fault(task, program, f"{type(error).__name__}: {error}")
+        except Exception as error:  # a bug of ours must cost this row only, and must be seen
+            logger.exception("Scoring a completion for %s failed", task.id)
+            return self._fault(task, program, f"{type(error).__name__}: {error}")
+        kind = classify(execution, public)
+        parts = reward_parts(kind, len(execution.milestones), public, task.direction, task.transform, self.config)
+        return Outcome(
+            task_id=task.id,
+            kind=kind,
+            reward=sum(parts.values()),
+            duration_s=execution.wall_s,
+            reward_parts=parts,
+            program=program,
+            instrumented=instrumented,
+            execution=execution,
+            public=public,
+            private=private,
+        )
+
+    async def _instrument(self, program: Program) -> InstrumentedProgram:
+        result = self.instrumenter.instrument(program, new_nonce())
+        return await result if inspect.isawaitable(result) else result
+
+    async def _execute(self, instrumented: InstrumentedProgram, task: Task) -> Execution:
+        """Run the program; an infrastructure fault is retried, a program that fails is not."""
+        limits = Limits.for_task(task, self.wall_s)
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(
+                lambda error: isinstance(error, SandboxError) and not isinstance(error, SandboxUnavailableError)
+            ),
+            stop=stop_after_attempt(1 + self.config.infrastructure_retries),
+            wait=wait_random_exponential(multiplier=0.1, max=5.0),
+            reraise=True,
+        ):
+            with attempt:
+                execution = await self.sandbox.run(instrumented.code, task, limits)
+        return replace(
+            execution,
+            milestones=parse_milestones(execution.stdout, instrumented.nonce),
+            stdout=strip_marks(execution.stdout, instrumented.nonce),
+        )
+
+    async def _grade(self, execution: Execution, task: Task) -> tuple[Grade | None, Grade | None]:
+        """The rewarded grade and the reported one; `None` for a program that was stopped or that wrote nothing."""
+        if execution.status not in ("ok", "error"):
+            return None, None
+        if execution.submission is None:
+            return Grade(None, False, execution.submission_reason or "no submission.csv was written"), None
+        try:
+            public = await asyncio.to_thread(task.grade, execution.submission, self.config.reward_split)
+            private = await asyncio.to_thread(task.grade, execution.submission, "private") if public.valid else None
+        except InfrastructureError:
+            raise
+        except Exception as error:
+            raise GradingError(f"grading failed: {error}") from error
+        return public, private
+
+    def _fault(self, task: Task, program: Program, words: str) -> Outcome:
+        logger.warning("A completion for %s could not be scored: %s", task.id, words)
+        return Outcome(task_id=task.id, kind="fault", reward=None, duration_s=None, program=program, fault=words)
+
+    def _check_faults(self, outcomes: list[Outcome]) -> None:
+        faults = [outcome.fault for outcome in outcomes if outcome.fault is not None]
+        self._faulty_batches = self._faulty_batches + 1 if outcomes and len(faults) == len(outcomes) else 0
+        if self._faulty_batches >= FAULTY_BATCHES:
+            (words, _), *_ = Counter(faults).most_common(1)
+            raise SandboxError(f"No completion of the last {self._faulty_batches} batches could be scored. Last: {words}")
+
+    async def _open(self) -> None:
+        """Open the sandbox once, in the event loop that the trainer runs reward functions in."""
+        if self._loop is None:
+            await self.sandbox.__aenter__()
+            self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Close the sandbox. Safe to call twice, and from any thread but the event loop's."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(self.sandbox.__aexit__(None, None, None), loop).result(timeout=60)
+        elif not loop.is_closed():
+            loop.run_until_complete(self.sandbox.__aexit__(None, None, None))
+
+    def model_card_sections(self) -> dict[str, str]:
+        """Title -> Markdown: the tasks and the reward settings, for the model card."""
+        tasks = "".join(
+            f"- `{task.id}`: {task.title} ({task.metric}, {task.direction})\n" for task in self._tasks.values()
+        )
+        reward = (
+            f"- a failed program: {self.config.failure_reward:g}, plus {self.config.milestone_reward:g} for each of the "
+            "milestones that it reached\n"
+            f"- a valid submission: its score on the {self.config.reward_split} part of the answers, in [-1, 1]\n"
+        )
+        return {"Tasks": tasks, "Reward": reward}

@@ -1,0 +1,215 @@
+"""The GRPO trainer whose advantages are weighted by how long each action ran."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from trl import GRPOTrainer
+
+from trl_mle.errors import ConfigError, DurationError
+from trl_mle.training.config import DurationAwareConfig
+from trl_mle.training.duration import advantage_mass, duration_weights, effective_sample_size, quartile_means
+from trl_mle.training.model_card import add_sections
+from trl_mle.training.rollouts import RolloutWriter
+
+
+class DurationAwareTrainer(GRPOTrainer):
+    """`trl.GRPOTrainer` whose only change to training is that each completion's advantage is multiplied by a weight that
+    depends on how long its action ran (arXiv 2509.01684).
+
+    The weight has mean 1 over the global generation batch (all processes), see [`duration_weights`]. With
+    `duration_weighting="none"`, and wherever all durations are equal, losses and weights are those of `GRPOTrainer` to the
+    bit. The KL term (`beta`) is not weighted. Beside training, every rollout is kept (see [`RolloutWriter`]).
+
+    Durations come from the reward functions: any of them, and exactly one, calls
+    `log_extra("action_duration", seconds)` with one number a completion (`None` for a completion that never ran). It may
+    also report `log_extra("action_censored", flags)` for completions that were stopped by a time limit.
+
+    Example:
+
+    ```python
+    import time
+    from trl_mle import DurationAwareConfig, DurationAwareTrainer
+
+    def reward(completions, log_extra, **kwargs):
+        log_extra("action_duration", [0.1 * len(text) for text in completions])
+        return [float(len(set(text))) for text in completions]
+
+    trainer = DurationAwareTrainer(
+        model="Qwen/Qwen2.5-0.5B-Instruct", reward_funcs=reward, args=DurationAwareConfig("out"), train_dataset=dataset
+    )
+    trainer.train()
+    ```
+
+    Args:
+        args ([`DurationAwareConfig`], *optional*):
+            Configuration. A plain `trl.GRPOConfig` is an error.
+        **kwargs:
+            As in `trl.GRPOTrainer`.
+
+    Raises:
+        DurationError: a reward function reports no durations, the wrong number of them, or impossible ones.
+    """
+
+    _tag_names = ["trl", "grpo", "duration-aware", "trl-mle"]  # noqa: RUF012 (as in TRL)
+    _name = "duration-aware GRPO"
+    _paper = {  # noqa: RUF012 (as in TRL)
+        "title": "Reinforcement Learning for Machine Learning Engineering Agents",
+        "id": "2509.01684",
+        # docstyle-ignore
+        "citation": textwrap.dedent("""\
+            @inproceedings{yang2026reinforcement,
+                title        = {{Reinforcement Learning for Machine Learning Engineering Agents}},
+                author       = {Sherry Yang and Joy He-Yueya and Percy Liang},
+                year         = 2026,
+                booktitle    = {International Conference on Learning Representations},
+                eprint       = {arXiv:2509.01684},
+            }"""),
+    }
+
+    def __init__(self, model, reward_funcs=None, args: DurationAwareConfig | None = None, *rest, **kwargs):
+        if args is None:
+            name = model if isinstance(model, str) else model.config._name_or_path
+            args = DurationAwareConfig(f"{Path(name).name}-duration-aware-GRPO")
+        if not isinstance(args, DurationAwareConfig):
+            raise ConfigError(
+                f"`args` is a {type(args).__name__}; DurationAwareTrainer needs a DurationAwareConfig (same fields, plus "
+                "`duration_weighting` and its kin)."
+            )
+        self.model_card_sections: dict[str, str] = {}
+        """Title -> Markdown, added to the model card; the trainer adds its own section on duration weighting."""
+        self._scorable = torch.empty(0, dtype=torch.bool)
+        self._rewards = torch.empty(0)
+        self._durations: torch.Tensor | None = None
+        super().__init__(model, reward_funcs, args, *rest, **kwargs)
+        self._rollout_writer = RolloutWriter(Path(args.output_dir) / "rollouts") if args.save_rollouts else None
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        # After super(), the columns of `log_extra` hold this batch and are not yet flushed to TRL's log of completions.
+        rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._scorable = ~torch.isnan(rewards_per_func).all(dim=1).cpu()  # (B,), global
+        weights = self.reward_weights.to(rewards_per_func.device).unsqueeze(0)
+        self._rewards = (rewards_per_func * weights).nansum(dim=1).cpu()  # (B,), global
+        self._durations = self._gather_durations(len(prompts))
+        return rewards_per_func
+
+    def _gather_durations(self, local_rows: int) -> torch.Tensor | None:
+        """Seconds of the global batch, shape `(B,)` with NaN for completions that never ran; `None` if none are needed.
+
+        The check is made on every rank from the gathered values, so that all ranks raise or none does.
+        """
+        column = self.args.duration_column
+        values = self._pending_extra_logs.get(column)
+        reports = gather_object([{"rows": local_rows, "values": None if values is None else list(values)}])
+        if all(report["values"] is None for report in reports):
+            if self.args.duration_weighting == "none":
+                return None
+            raise DurationError(
+                f"No reward function reported durations, but `duration_weighting` is {self.args.duration_weighting!r}. Call "
+                f'`log_extra("{column}", seconds)` in one of {self.reward_func_names} with one number a completion, or set '
+                '`duration_weighting="none"`.'
+            )
+        seconds: list[float] = []
+        for rank, report in enumerate(reports):
+            reported = [] if report["values"] is None else report["values"]
+            if len(reported) != report["rows"]:
+                raise DurationError(
+                    f'`log_extra("{column}", ...)` got {len(reported)} durations for {report["rows"]} completions (process '
+                    f"{rank}). Report exactly one a completion, from exactly one of {self.reward_func_names}."
+                )
+            for row, value in enumerate(reported):
+                seconds.append(self._as_seconds(value, row, rank))
+        return torch.tensor(seconds, dtype=torch.float64)
+
+    def _as_seconds(self, value: Any, row: int, rank: int) -> float:
+        if value is None:
+            return math.nan
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -math.inf
+        if math.isinf(number) or number < 0:
+            raise DurationError(
+                f"Duration {value!r} of completion {row} (process {rank}) is not a number of seconds. Report a number >= 0, "
+                "or None for a completion that never ran."
+            )
+        return number
+
+    def _generate_and_score_completions(self, inputs):
+        mode = "train" if self.model.training else "eval"
+        output = super()._generate_and_score_completions(inputs)
+        weights = None
+        if self._durations is not None:
+            weights = duration_weights(
+                self._durations,
+                self.args.duration_weighting,
+                clip=self.args.duration_clip,
+                floor_s=self.args.duration_floor_s,
+                mask=self._scorable,
+            )
+            self._log_duration_metrics(weights, mode)
+            if self.args.duration_weighting != "none":
+                output["advantages"] = self._weighted(output["advantages"], weights)
+        self._keep_rollouts(weights, mode)
+        return output
+
+    def _weighted(self, advantages: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """This process's advantages, `(b,)` or `(b, T)`, times its part of the global weights `(B,)`."""
+        rows = advantages.size(0)
+        first = self.accelerator.process_index * rows
+        local = weights[first : first + rows].to(device=advantages.device, dtype=advantages.dtype)
+        return advantages * (local if advantages.dim() == 1 else local.unsqueeze(1))
+
+    def _log_duration_metrics(self, weights: torch.Tensor, mode: str) -> None:
+        """What shows a fast bias: durations, and reward and advantage mass by quarter of duration, shortest first."""
+        assert self._durations is not None
+        metrics = self._metrics[mode]
+        kept = self._scorable
+        metrics["duration/unscorable_share"].append(1.0 - kept.float().mean().item())
+        if not kept.any():
+            return
+        seconds = torch.nan_to_num(self._durations, nan=0.0)[kept]
+        rewards = self._rewards[kept]
+        advantages = torch.tensor(list(self._logs["advantages"])[-len(kept) :], dtype=torch.float64)[kept]
+        metrics["duration/mean"].append(seconds.mean().item())
+        metrics["duration/max"].append(seconds.max().item())
+        metrics["duration/weight_max"].append(weights[kept].max().item())
+        metrics["duration/weight_ess"].append(effective_sample_size(weights[kept]))
+        for quarter, value in enumerate(quartile_means(seconds, rewards), start=1):
+            metrics[f"duration/reward_q{quarter}"].append(value)
+        for quarter, value in enumerate(advantage_mass(seconds, advantages * weights[kept]), start=1):
+            metrics[f"duration/advantage_mass_q{quarter}"].append(value)
+        censored = list(self._logs["extra"].get("action_censored", ()))[-len(kept) :]
+        if len(censored) == len(kept):
+            metrics["duration/timeout_share"].append(sum(map(bool, censored)) / len(censored))
+
+    def _keep_rollouts(self, weights: torch.Tensor | None, mode: str) -> None:
+        """Add the weight to TRL's table of completions and write this generation batch to disk (main process)."""
+        rows = len(self._scorable)
+        if weights is not None:
+            self._logs["extra"]["duration_weight"].extend(weights.tolist())
+        if self._rollout_writer is not None and self.accelerator.is_main_process:
+            self._rollout_writer.write(self._logs, rows=rows, step=self.state.global_step, mode=mode)
+
+    def create_model_card(self, *args, **kwargs):
+        """The model card of TRL, with the weighting, the reward functions' own sections and `model_card_sections`."""
+        super().create_model_card(*args, **kwargs)
+        if not self.is_world_process_zero():
+            return
+        sections = {"Duration weighting": self._weighting_section()}
+        for reward_func in self.reward_funcs:
+            sections.update(getattr(reward_func, "model_card_sections", dict)())
+        add_sections(Path(self.args.output_dir) / "README.md", {**sections, **self.model_card_sections})
+
+    def _weighting_section(self) -> str:
+        args = self.args
+        clip = "none" if args.duration_clip is None else f"{args.duration_clip:g}"
+        return (
+            f"- weighting: `{args.duration_weighting}`\n- clock: {args.duration_clock}\n- largest weight: {clip}\n"
+            f"- floor: {args.duration_floor_s:g} s\n"
+        )
