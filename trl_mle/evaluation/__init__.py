@@ -1,0 +1,19 @@
+"""Validation of tasks, the best of n, and reports on a run."""
+
+from trl_mle.evaluation.report import report_run, scores_section
+from trl_mle.evaluation.run import Best, RunSummary, Stretch, read_rollouts, summarise
+from trl_mle.evaluation.validate import ProgramScore, Validation, validate_task, validate_task_once
+
+__all__ = [
+    "Best",
+    "ProgramScore",
+    "RunSummary",
+    "Stretch",
+    "Validation",
+    "read_rollouts",
+    "report_run",
+    "scores_section",
+    "summarise",
+    "validate_task",
+    "validate_task_once",
+]

@@ -1,0 +1,17 @@
+"""Submission -> `Grade`: form checks, metrics, and the boundary between the policy's fault and ours."""
+
+from trl_mle.grading.answers import SPLIT_COLUMN, AnswerKey
+from trl_mle.grading.form import MAX_SUBMISSION_BYTES, FormError
+from trl_mle.grading.grader import grade_submission
+from trl_mle.grading.metrics import METRICS, Metric, get_metric
+
+__all__ = [
+    "MAX_SUBMISSION_BYTES",
+    "METRICS",
+    "SPLIT_COLUMN",
+    "AnswerKey",
+    "FormError",
+    "Metric",
+    "get_metric",
+    "grade_submission",
+]

@@ -1,0 +1,175 @@
+"""Train a policy on machine-learning-engineering tasks with duration-aware GRPO.
+
+On a laptop, after `accelerate launch recipes/sft_mle.py --config recipes/quickstart/sft.yaml`:
+
+    accelerate launch recipes/grpo_mle.py --config recipes/quickstart/grpo.yaml
+
+On GPUs, with the paper's settings:
+
+    accelerate launch --config_file accelerate_configs/zero3.yaml recipes/grpo_mle.py \
+        --config recipes/qwen2.5-3b-instruct/grpo.yaml --tasks builtin:diamonds
+
+Every key of the YAML file is also a flag (`--learning_rate 1e-5`); flags win. `--help` lists them all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from trl_mle.cli.errors import user_errors
+
+PARSING = (ValueError, OSError)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with user_errors():
+        mle_args, training_args, model_args, tasks = parse(arguments)
+        return train(mle_args, training_args, model_args, tasks)
+
+
+def parse(arguments: list[str] | None):
+    """Settings from YAML and flags, and the tasks that they name."""
+    from trl import ModelConfig, TrlParser
+
+    from trl_mle import DurationAwareConfig, load_task
+    from trl_mle.cli.arguments import MLEArguments
+    from trl_mle.errors import ConfigError
+
+    with user_errors(parsing=True):
+        parser = TrlParser((MLEArguments, DurationAwareConfig, ModelConfig))
+        mle_args, training_args, model_args = parser.parse_args_and_config(arguments)
+        if not model_args.model_name_or_path:
+            raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
+        path = model_args.model_name_or_path
+        if path.startswith((".", "/", "runs/")) and not Path(path, "config.json").exists():
+            raise ConfigError(
+                f"`model_name_or_path` is {path!r}, but there is no model. Train the demo policy first: "
+                "`accelerate launch recipes/sft_mle.py --config recipes/quickstart/sft.yaml` (or `make quickstart`)."
+            )
+    with training_args.main_process_first(local=False, desc="preparing the tasks"):
+        tasks = {name: load_task(name) for name in mle_args.tasks}
+    return mle_args, training_args, model_args, tasks
+
+
+def train(mle_args, training_args, model_args, tasks) -> int:
+    from transformers import AutoTokenizer
+    from trl import get_kbit_device_map, get_peft_config, get_quantization_config
+
+    from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward
+    from trl_mle.evaluation import report_run, scores_section
+    from trl_mle.training.prompts_dataset import prompts_dataset
+    from trl_mle.training.recorder import RunRecorder
+
+    run_dir = Path(training_args.output_dir)
+    with training_args.main_process_first(local=False, desc="making room for the run"):
+        make_room(run_dir, training_args)
+    main_process = training_args.process_index == 0
+    validations = validate(mle_args, tasks) if mle_args.validate_tasks and main_process else {}
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        model_args.model_name_or_path,
+        revision=model_args.model_revision,
+        trust_remote_code=model_args.trust_remote_code,
+        padding_side="left",
+    )
+    training_args.model_init_kwargs = {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+        "trust_remote_code": model_args.trust_remote_code,
+        **(training_args.model_init_kwargs or {}),
+    }
+    quantization = get_quantization_config(model_args)
+    if quantization is not None:
+        training_args.model_init_kwargs["device_map"] = get_kbit_device_map()
+    reward = MLEReward(
+        sandbox=LocalSandbox(mle_args.sandbox_config()),
+        reward=mle_args.reward_config(),
+        tasks=tasks,
+        wall_s=mle_args.program_time_limit_s,
+    )
+    settings = {
+        "mle": asdict(mle_args),
+        "training": training_args.to_dict(),
+        "model": asdict(model_args),
+    }
+    trainer = DurationAwareTrainer(
+        model=model_args.model_name_or_path,
+        reward_funcs=reward,
+        args=training_args,
+        train_dataset=prompts_dataset(
+            tasks, prompts=training_args.generation_batch_size // training_args.num_generations
+        ),
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        quantization_config=quantization,
+        callbacks=[RunRecorder(run_dir, settings)],
+    )
+    interrupted = False
+    try:
+        trainer.train(resume_from_checkpoint=resume_from(training_args))
+    except KeyboardInterrupt:
+        interrupted = True
+        print("\nInterrupted: what was reached so far follows.", file=sys.stderr)
+    finally:
+        reward.close()
+    if not interrupted:
+        trainer.save_model(training_args.output_dir)
+    if main_process and training_args.save_rollouts and (run_dir / "rollouts").exists():
+        by_id = {task.id: task for task in tasks.values()}
+        summary = report_run(run_dir, by_id, validations)
+        trainer.model_card_sections["Scores"] = scores_section(summary, validations)
+    if interrupted:
+        return 130
+    trainer.create_model_card(model_name=run_dir.name)
+    if training_args.push_to_hub:
+        trainer.push_to_hub()
+    return 0
+
+
+def validate(mle_args, tasks):
+    """Scores of the tasks' own programs: shows that the sandbox and the tasks work before hours are spent on them."""
+    import asyncio
+
+    from trl_mle import LocalSandbox
+    from trl_mle.evaluation import validate_task_once
+
+    async def all_tasks():
+        async with LocalSandbox(mle_args.sandbox_config()) as sandbox:
+            return {task.id: await validate_task_once(task, sandbox) for task in tasks.values()}
+
+    return asyncio.run(all_tasks())
+
+
+def make_room(run_dir: Path, training_args) -> None:
+    """Move an earlier run out of the way, unless it is to be resumed: nothing is overwritten."""
+    if training_args.resume_from_checkpoint or training_args.process_index != 0:
+        return
+    if (run_dir / "rollouts").exists() or (run_dir / "metrics.jsonl").exists():
+        started = datetime.fromtimestamp(run_dir.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
+        earlier = run_dir.with_name(f"{run_dir.name}-{started}")
+        number = 1
+        while earlier.exists():
+            number += 1
+            earlier = run_dir.with_name(f"{run_dir.name}-{started}-{number}")
+        run_dir.rename(earlier)
+        print(f"The earlier run in {run_dir} is now in {earlier}.", file=sys.stderr)
+
+
+def resume_from(training_args):
+    """`--resume_from_checkpoint true` means the newest checkpoint of `output_dir`; a path means that one."""
+    value = training_args.resume_from_checkpoint
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true" or None
+    return value
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The weights are over the global batch: checked with two real processes (gloo, DDP)."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+def launch(out: Path, scenario: str) -> list[dict]:
+    """Run `tests/two_processes.py` twice, as `torchrun` would, and return what each process saw."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = []
+    for rank in range(2):
+        environment = {
+            **os.environ,
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "OMP_NUM_THREADS": "1",
+            "ACCELERATE_USE_CPU": "true",
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "tests.two_processes", str(out), scenario]
+        processes.append(
+            subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    return [json.loads((out / f"{scenario}_{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_the_mean_is_over_both_processes(tmp_path):
+    results = launch(tmp_path, "unequal")
+    assert [result["world"] for result in results] == [2, 2]
+    first, second = (result["seen"] for result in results)
+    assert first["durations"] == second["durations"]
+    durations = torch.tensor(first["durations"], dtype=torch.float64)
+    plain = torch.tensor(first["plain"], dtype=torch.float64)
+    effective = torch.tensor(first["effective"] + second["effective"], dtype=torch.float64)
+    assert durations.numel() == effective.numel() == 8
+    # The two processes' own means differ, so a mean over one process could not pass.
+    assert durations[4:].mean() > durations[:4].mean() + 1
+    assert torch.allclose(effective, plain * durations / durations.mean(), atol=1e-6)
+
+
+def test_equal_durations_train_as_grpo_to_the_bit(tmp_path):
+    ours, theirs = launch(tmp_path, "equal"), launch(tmp_path, "plain")
+    assert ours[0]["losses"] == theirs[0]["losses"]
+    mine, other = torch.load(tmp_path / "equal_0.pt"), torch.load(tmp_path / "plain_0.pt")
+    assert all(torch.equal(mine[name], other[name]) for name in other)
+
+
+def test_an_error_of_one_process_reaches_both(tmp_path):
+    results = launch(tmp_path, "short_on_one_rank")
+    for result in results:
+        assert "got 3 durations for 4 completions (process 1)" in result.get("error", "")
+
+

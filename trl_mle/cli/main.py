@@ -1,0 +1,50 @@
+"""The command `trl-mle`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trl_mle.cli import tasks
+from trl_mle.cli.errors import user_errors
+
+app = typer.Typer(
+    help="Tools around reinforcement learning for machine-learning-engineering agents.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(tasks.app, name="tasks", help="List, show, prepare, validate and create tasks.")
+
+
+@app.callback()
+def _root() -> None:
+    """Training itself is launched with `accelerate launch recipes/grpo_mle.py --config ...`."""
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="The `output_dir` of a run, finished or not.")]) -> None:
+    """Summary, best programs and picture of a run."""
+    import yaml
+
+    from trl_mle.errors import ConfigError
+    from trl_mle.evaluation import report_run
+    from trl_mle.tasks import load_task
+
+    config = run_dir / "config.yaml"
+    if not config.exists():
+        raise ConfigError(f"No config.yaml in {run_dir}. Give the `output_dir` of a run that has started.")
+    names = yaml.safe_load(config.read_text(encoding="utf-8"))["mle"]["tasks"]
+    loaded = (load_task(name) for name in names)
+    report_run(run_dir, {task.id: task for task in loaded})
+
+
+def main() -> None:
+    """Entry point: user errors are one line and exit code 2."""
+    with user_errors():
+        app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The end of a run: summary on the terminal, `summary.json`, the best programs and the picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from trl_mle.evaluation.plot import plot_run
+from trl_mle.evaluation.run import RunSummary, read_rollouts, summarise, write_best
+from trl_mle.evaluation.validate import Validation
+from trl_mle.rewards.shaping import transform_score
+from trl_mle.tasks import Task
+
+
+def report_run(
+    run_dir: Path,
+    tasks: Mapping[str, Task],
+    validations: Mapping[str, Validation] | None = None,
+    console: Console | None = None,
+) -> RunSummary:
+    """Read the run in `run_dir`, write `best/`, `summary.json` and `report.png`, and show the summary.
+
+    Args:
+        run_dir (`Path`):
+            The `output_dir` of a run.
+        tasks (mapping from task id to [`Task`]):
+            The run's tasks.
+        validations (mapping from task id to [`Validation`], *optional*):
+            Scores of the tasks' own programs to compare with.
+        console (`rich.console.Console`, *optional*):
+            Where to show the summary.
+
+    Raises:
+        ConfigError: the run has no rollouts.
+        UserError: matplotlib is not installed.
+    """
+    validations = validations or {}
+    console = console or Console()
+    rollouts = read_rollouts(run_dir)
+    summary = summarise(rollouts, tasks)
+    programs = write_best(run_dir, summary.best)
+    written = asdict(summary)
+    for best in written["best"].values():
+        del best["program"]
+    written["own_programs"] = {task_id: asdict(validation) for task_id, validation in validations.items()}
+    (run_dir / "summary.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    plot_run(rollouts, run_dir / "report.png", ", ".join(tasks), _levels(tasks, validations))
+
+    stretches = Table(title=f"{summary.rollouts} rollouts, {summary.faults} infrastructure faults", title_justify="left")
+    for heading in ("", "batches", "valid share", "mean reward", "mean duration"):
+        stretches.add_column(heading, justify="right" if heading else "left")
+    for name, part in (("first fifth", summary.first), ("last fifth", summary.last)):
+        stretches.add_row(
+            name, str(part.batches), f"{part.valid_share:.0%}", f"{part.reward:.2f}", f"{part.duration_s:.2f} s"
+        )
+    console.print(stretches)
+    console.print(_score_table(summary, tasks, validations))
+    console.print("Files:", style="bold")
+    for path in (run_dir, *programs, run_dir / "report.png", run_dir / "summary.json", run_dir / "rollouts"):
+        console.print(f"  {path}", soft_wrap=True, highlight=False)
+    return summary
+
+
+def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> Table:
+    scores = Table(title="Private score, best program chosen by public score", title_justify="left")
+    for heading in ("task", "metric", "baseline", "best of the run", "reference"):
+        scores.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
+    for task_id, task in tasks.items():
+        own, best = validations.get(task_id), summary.best.get(task_id)
+        scores.add_row(
+            task_id,
+            f"{task.metric} ({'higher' if task.direction == 'maximize' else 'lower'} is better)",
+            f"{own.baseline.private:.4g}" if own and own.baseline else "-",
+            f"{best.private_score:.4g}" if best and best.private_score is not None else "none valid",
+            f"{own.reference.private:.4g}" if own and own.reference else "-",
+        )
+    return scores
+
+
+def _levels(tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> dict[str, float]:
+    """Rewards of the task's own programs, for a run with one task only."""
+    if len(tasks) != 1:
+        return {}
+    (task,) = tasks.values()
+    own = validations.get(task.id)
+    programs = {"baseline": own.baseline, "reference": own.reference} if own else {}
+    return {
+        name: transform_score(score.public, task.direction, task.transform)
+        for name, score in programs.items()
+        if score is not None
+    }
+
+
+def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -> str:
+    """Markdown for the model card: what the run reached, on which part of the answers."""
+    lines = [
+        "| | valid share | mean reward |",
+        "|---|---|---|",
+        f"| first fifth of the run | {summary.first.valid_share:.0%} | {summary.first.reward:.2f} |",
+        f"| last fifth of the run | {summary.last.valid_share:.0%} | {summary.last.reward:.2f} |",
+        "",
+    ]
+    for task_id, best in summary.best.items():
+        own = validations.get(task_id)
+        beside = ""
+        if own and own.baseline and own.reference:
+            beside = f" (baseline {own.baseline.private:.4g}, reference {own.reference.private:.4g})"
+        private = "unknown" if best.private_score is None else f"{best.private_score:.4g}"
+        lines.append(f"- `{task_id}`: private score {private}{beside}; chosen by public score {best.public_score:.4g}.")
+    return "\n".join(lines)

@@ -1,0 +1,187 @@
+"""The answers of a task, ready for comparison. Everything wrong here is the task's fault (`TaskError`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import TaskError
+from trl_mle.grading.metrics import Metric, get_metric
+from trl_mle.types import Split, TaskSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SPLIT_COLUMN = "split"
+"""Column of `answers.csv` that says `public` or `private`."""
+PARTS: tuple[Split, ...] = ("public", "private")
+
+
+def canonical_label(value: str, integers: bool) -> str | None:
+    """`value` as answers and submissions are compared, or `None` where it has the wrong type.
+
+    With `integers`, `"3"`, `"3.0"` and `" 3"` are the same label: pandas writes a column of integers as floats as soon
+    as one value went missing on the way.
+    """
+    value = value.strip()
+    if not integers:
+        return value or None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return str(int(number)) if math.isfinite(number) and number == int(number) else None
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerKey:
+    """The answers of one task as arrays over its N test rows."""
+
+    metric: Metric
+    ids: tuple[str, ...]
+    """(N,) ids in the order of `answers.csv`."""
+    position: dict[str, int]
+    """Row of each id."""
+    truth: np.ndarray
+    """(N,) floats for a metric of numbers, class codes otherwise."""
+    classes: tuple[str, ...]
+    """The K labels behind the codes; empty for a metric of numbers."""
+    integer_labels: bool
+    """Whether every label is an integer."""
+    public: np.ndarray
+    """(N,) booleans: rows of the public part."""
+
+    def rows(self, split: Split) -> np.ndarray:
+        """(N,) booleans: the rows of `split`."""
+        if split == "all":
+            return self.public | ~self.public
+        if split not in PARTS:
+            raise TaskError(f"unknown split {split!r}; choose 'public', 'private' or 'all'.")
+        return self.public if split == "public" else ~self.public
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, spec: TaskSpec, name: str = "the answers") -> AnswerKey:
+        """Check `frame` (columns: id, target, split) against `spec`.
+
+        Raises:
+            TaskError: naming `name`, the column and the value.
+        """
+        import numpy as np
+
+        metric = get_metric(spec.metric)
+        for column in (spec.id_column, spec.target_column, SPLIT_COLUMN):
+            if column not in frame.columns:
+                found = ", ".join(map(repr, frame.columns))
+                raise TaskError(f"{name} has no column {column!r} (it has {found}); add it.")
+        if not len(frame):
+            raise TaskError(f"{name} has no rows.")
+        ids = tuple(frame[spec.id_column].astype(str))
+        position = {id_: row for row, id_ in enumerate(ids)}
+        if len(position) < len(ids):
+            twice = next(id_ for row, id_ in enumerate(ids) if position[id_] != row)
+            raise TaskError(f"{name} holds the id {twice!r} more than once in column {spec.id_column!r}.")
+        parts = frame[SPLIT_COLUMN].astype(str)
+        for part in PARTS:
+            if not (parts == part).any():
+                raise TaskError(f"{name} has no row with {SPLIT_COLUMN} = {part!r}; both parts are needed.")
+        if not parts.isin(PARTS).all():
+            odd = parts[~parts.isin(PARTS)].iloc[0]
+            raise TaskError(f"{name} holds {odd!r} in column {SPLIT_COLUMN!r}; write 'public' or 'private'.")
+        public = np.asarray(parts == "public", dtype=bool)
+        values = [str(value) for value in frame[spec.target_column]]
+        if metric.predicts == "number":
+            truth = np.array([_number(value, metric, spec, name) for value in values])
+            return cls(metric, ids, position, truth, (), False, public)
+        classes, integers = _classes(values, metric, spec, name)
+        code = {label: k for k, label in enumerate(classes)}
+        labels = [canonical_label(value, integers) for value in values]
+        for value, label in zip(values, labels, strict=True):
+            if label not in code:
+                raise TaskError(
+                    f"{name} holds the label {value!r} in column {spec.target_column!r}, but sample_submission.csv has "
+                    f"no such prediction column (it has {', '.join(classes)})."
+                )
+        truth = np.array([code[str(label)] for label in labels])
+        for mask, part in ((public, "public"), (~public, "private")):
+            absent = set(range(len(classes))) - set(truth[mask].tolist())
+            if metric.needs_every_class and absent:
+                raise TaskError(
+                    f"the {part} part of {name} has no row of class {classes[min(absent)]!r}, so {metric.name} is not "
+                    f"defined there; move one there or drop the class."
+                )
+        return cls(metric, ids, position, truth, classes, integers, public)
+
+    @classmethod
+    def from_csv(cls, path: Path, spec: TaskSpec) -> AnswerKey:
+        """Read and check `path`; a file that has not changed since is not read again."""
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
+        return _from_csv(path, stat.st_mtime_ns, stat.st_size, _Identity(spec))
+
+
+class _Identity:
+    """A spec as part of a cache key: equal where the fields that the answers depend on are."""
+
+    def __init__(self, spec: TaskSpec):
+        self.spec = spec
+        self.key = (spec.metric, spec.id_column, spec.target_column, spec.prediction_columns)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and self.key == other.key
+
+
+@lru_cache(maxsize=64)
+def _from_csv(path: Path, mtime_ns: int, size: int, identity: _Identity) -> AnswerKey:
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise TaskError(f"{path} is not a readable CSV file: {error}") from error
+    return AnswerKey.from_frame(frame, identity.spec, str(path))
+
+
+def _number(value: str, metric: Metric, spec: TaskSpec, name: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise TaskError(
+            f"{name} holds {value!r} in column {spec.target_column!r}; {metric.name} needs finite numbers."
+        )
+    if metric.minimum is not None and number < metric.minimum:
+        raise TaskError(
+            f"{name} holds {value!r} in column {spec.target_column!r}; {metric.name} needs numbers of at least "
+            f"{metric.minimum:g}."
+        )
+    return number
+
+
+def _classes(values: list[str], metric: Metric, spec: TaskSpec, name: str) -> tuple[tuple[str, ...], bool]:
+    if metric.predicts == "probability":
+        columns = spec.prediction_columns
+        if len(columns) > 1:
+            integers = all(canonical_label(column, True) == column for column in columns)
+            return columns, integers
+        labels = {canonical_label(value, True) for value in values}
+        if not labels <= {"0", "1"}:
+            raise TaskError(
+                f"sample_submission.csv has the one prediction column {columns[0]!r}, the probability of label 1, but "
+                f"{name} holds other labels than 0 and 1; give sample_submission.csv one column per class."
+            )
+        return ("0", "1"), True
+    integers = all(canonical_label(value, True) is not None for value in values)
+    labels = {canonical_label(value, integers) for value in values}
+    if None in labels:
+        raise TaskError(f"{name} holds an empty label in column {spec.target_column!r}.")
+    return tuple(sorted(map(str, labels), key=(lambda x: int(x)) if integers else str)), integers

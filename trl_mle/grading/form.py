@@ -1,0 +1,224 @@
+"""Checks of a submission's form. Everything wrong here is the policy's fault and is said in words (`FormError`).
+
+The order of rows and of columns is free. Probabilities may be given up to a factor: each must lie in [0, 1], the sum of
+a row must be positive, and a row is divided by its sum (as MLE-bench's and Kaggle's graders do), so that `0.5, 0.5, 0.5`
+means one third each. A label that no answer has is legal and wrong; it must be of the answers' type.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import math
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl_mle.grading.answers import AnswerKey, canonical_label
+from trl_mle.types import TaskSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_SUBMISSION_BYTES = 64 * 1024**2
+"""Default size of the largest submission that is read, in bytes (as `Limits.submission_bytes`)."""
+_SHOWN = 60
+_LISTED = 5
+
+
+class FormError(Exception):
+    """The submission has the wrong form. The text becomes `Grade.reason`."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file as text."""
+
+    header: list[str]
+    rows: list[list[str]]
+    """As many cells in each row as there are names in `header`."""
+    lines: list[int]
+    """Line of the file on which each row ends, from 1."""
+
+
+def read_bytes(path: Path, max_bytes: int = MAX_SUBMISSION_BYTES) -> bytes:
+    """The content of a regular file of at most `max_bytes`; never follows a link and never waits for a pipe.
+
+    Raises:
+        FormError: there is no such file, or it is not one that a program should have written.
+        OSError: the file system failed.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        name = Path(path).name
+        reasons = {
+            errno.ENOENT: f"there is no file {name}",
+            errno.ENOTDIR: f"there is no file {name}",
+            errno.ELOOP: f"{name} is a symbolic link, not a file",
+            errno.EACCES: f"{name} is not readable",
+            errno.ENXIO: f"{name} is not a regular file",
+        }
+        if error.errno not in reasons:
+            raise
+        raise FormError(reasons[error.errno]) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FormError(f"{Path(path).name} is not a regular file")
+        # Read one byte more than allowed: the size on disk may change while we read.
+        data = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
+    if data is None or len(data) > max_bytes:
+        raise FormError(f"the submission has more than {max_bytes} bytes")
+    return data
+
+
+def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES) -> Table:
+    """Bytes to rows of text. Stops at the first row past `max_rows`, so that work is bounded by the task's size.
+
+    Raises:
+        FormError: too large, not UTF-8, not a rectangular CSV file, or with the wrong number of rows.
+    """
+    if len(data) > max_bytes:
+        raise FormError(f"the submission has {len(data)} bytes, more than {max_bytes}")
+    if b"\0" in data:
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        raise FormError(f"the submission holds a NUL byte in line {line}; it must be a text file")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise FormError(f"the submission is not UTF-8: byte {data[error.start]:#04x} in line {line}") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    header: list[str] | None = None
+    try:
+        for row in reader:
+            if not row:
+                continue
+            if header is None:
+                header = row
+                continue
+            if len(row) != len(header):
+                raise FormError(
+                    f"line {reader.line_num} has {len(row)} cells, but the header has {len(header)} columns"
+                )
+            if len(rows) >= max_rows:
+                raise FormError(f"the submission has more than {max_rows} rows, the number of rows of test.csv")
+            rows.append(row)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise FormError(f"line {reader.line_num} is not CSV: {error}") from error
+    if header is None:
+        raise FormError("the submission is empty")
+    return Table(header, rows, lines)
+
+
+def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> np.ndarray:
+    """The predictions in the order of `key.ids`, as `Metric.score` takes them.
+
+    Returns:
+        (N,) floats or class codes, or (N, K) probabilities with rows of sum 1.
+
+    Raises:
+        FormError: naming the column, row or value.
+    """
+    import numpy as np
+
+    _check_columns(table.header, spec)
+    order = _check_ids(table, key, spec)
+    kind = key.metric.predicts
+    if kind == "label":
+        column = spec.prediction_columns[0]
+        at = table.header.index(column)
+        code = {label: k for k, label in enumerate(key.classes)}
+        return np.array([_label(table, row, at, key, code) for row in order], dtype=np.int64)
+    columns = [table.header.index(column) for column in spec.prediction_columns]
+    values = np.array([[_number(table, row, at, key) for at in columns] for row in order], dtype=np.float64)
+    if kind == "number":
+        return values[:, 0]
+    if len(columns) == 1:
+        return np.column_stack([1.0 - values[:, 0], values[:, 0]])
+    sums = values.sum(axis=1, keepdims=True)
+    # A sum that is positive but denormal loses the digits that the division needs.
+    if (tiny := sums[:, 0] < 1e-12).any():
+        row = order[int(np.argmax(tiny))]
+        raise FormError(f"the probabilities in line {table.lines[row]} have the sum {sums[tiny][0, 0]:g}; need > 0")
+    return values / sums
+
+
+def _check_columns(header: list[str], spec: TaskSpec) -> None:
+    expected = [spec.id_column, *spec.prediction_columns]
+    for column in header:
+        if header.count(column) > 1:
+            raise FormError(f"column {_show(column)} occurs {header.count(column)} times")
+    if missing := [column for column in expected if column not in header]:
+        raise FormError(f"missing column {_list(missing)}; found {_list(header)}")
+    if extra := [column for column in header if column not in expected]:
+        hint = " (write with index=False)" if extra[0] in ("", "Unnamed: 0", "index") else ""
+        raise FormError(f"unexpected column {_list(extra)}{hint}; expected {_list(expected)}")
+
+
+def _check_ids(table: Table, key: AnswerKey, spec: TaskSpec) -> list[int]:
+    """(N,) row of `table` for each id of `key`."""
+    at = table.header.index(spec.id_column)
+    order = [-1] * len(key.ids)
+    for row, (cells, line) in enumerate(zip(table.rows, table.lines, strict=True)):
+        id_ = cells[at].strip()
+        position = key.position.get(id_)
+        if position is None:
+            what = f"unknown id {_show(id_)}" if id_ else "an empty id"
+            raise FormError(f"{what} in column {_show(spec.id_column)}, line {line}; use the ids of test.csv")
+        if order[position] != -1:
+            raise FormError(f"id {_show(id_)} occurs again in line {line}")
+        order[position] = row
+    if missing := [id_ for id_, row in zip(key.ids, order, strict=True) if row == -1]:
+        raise FormError(f"{len(missing)} of {len(key.ids)} rows are missing, for example id {_show(missing[0])}")
+    return order
+
+
+def _number(table: Table, row: int, at: int, key: AnswerKey) -> float:
+    text = table.rows[row][at].strip()
+    where = f"in column {_show(table.header[at])}, line {table.lines[row]}"
+    if not text:
+        raise FormError(f"missing value {where}")
+    try:
+        # float() also takes "1_000", which no CSV writer means.
+        value = float(text) if "_" not in text else None
+    except ValueError:
+        value = None
+    if value is None:
+        raise FormError(f"{_show(text)} {where} is not a number")
+    if not math.isfinite(value):
+        raise FormError(f"{_show(text)} {where} is not a finite number")
+    if key.metric.predicts == "probability" and not 0.0 <= value <= 1.0:
+        raise FormError(f"{_show(text)} {where} is not a probability between 0 and 1")
+    if key.metric.minimum is not None and value < key.metric.minimum:
+        raise FormError(
+            f"{_show(text)} {where} is below {key.metric.minimum:g}, the least that {key.metric.name} takes"
+        )
+    return value
+
+
+def _label(table: Table, row: int, at: int, key: AnswerKey, code: dict[str, int]) -> int:
+    text = table.rows[row][at]
+    label = canonical_label(text, key.integer_labels)
+    if label is None:
+        where = f"in column {_show(table.header[at])}, line {table.lines[row]}"
+        if not text.strip():
+            raise FormError(f"missing value {where}")
+        raise FormError(f"{_show(text)} {where} is not an integer label such as {key.classes[0]}")
+    return code.get(label, len(code))
+
+
+def _show(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _list(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(map(_show, names[:_LISTED])) + more

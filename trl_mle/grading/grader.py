@@ -1,0 +1,85 @@
+"""From a submission to a grade.
+
+The boundary: what only the submission can have caused is an invalid `Grade` (the policy's fault); what goes wrong once
+the submission has the right form is a `GradingError` (ours), and never a reward.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import GradingError, TaskError
+from trl_mle.grading.answers import AnswerKey
+from trl_mle.grading.form import MAX_SUBMISSION_BYTES, FormError, Table, check_form, parse_csv, read_bytes
+from trl_mle.types import Grade, Split, TaskSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def grade_submission(
+    submission: Path | str | bytes,
+    answers: pd.DataFrame | Path | AnswerKey,
+    spec: TaskSpec,
+    split: Split = "public",
+    max_bytes: int = MAX_SUBMISSION_BYTES,
+) -> Grade:
+    """Score `submission` on the rows of `split`. The form is checked on all rows, whatever the split.
+
+    Args:
+        submission (`Path` or `bytes`):
+            The file that the program wrote, or its content.
+        answers (`DataFrame`, `Path` or `AnswerKey`):
+            Columns: id, target and `split`.
+        spec (`TaskSpec`):
+            Metric and columns.
+        split (`str`, *optional*, defaults to `"public"`):
+            `"public"`, `"private"` or `"all"`.
+        max_bytes (`int`, *optional*):
+            Size of the largest submission that is read, in bytes.
+
+    Returns:
+        `Grade` with the raw score in the metric's unit, or with the reason why the submission is invalid.
+
+    Raises:
+        TaskError: `split` is none of the three.
+        GradingError: the grader or the task is broken; nothing is known about the submission.
+    """
+    if split not in ("public", "private", "all"):
+        raise TaskError(f"unknown split {split!r}; choose 'public', 'private' or 'all'.")
+    try:
+        key = _answer_key(answers, spec)
+        table = _read(submission, len(key.ids), max_bytes)
+        predictions = check_form(table, key, spec)
+        rows = key.rows(split)
+        score = key.metric.score(key.truth[rows], predictions[rows], len(key.classes))
+    except FormError as error:
+        return Grade(None, False, str(error))
+    except Exception as error:
+        raise GradingError(
+            f"grading a submission of task {spec.id!r} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not math.isfinite(score):
+        return Grade(None, False, f"the {key.metric.name} of these predictions is {score}, not a finite number")
+    return Grade(score, True)
+
+
+def _answer_key(answers: pd.DataFrame | Path | AnswerKey, spec: TaskSpec) -> AnswerKey:
+    if isinstance(answers, AnswerKey):
+        return answers
+    if isinstance(answers, (str, Path)):
+        return AnswerKey.from_csv(Path(answers), spec)
+    return AnswerKey.from_frame(answers, spec)
+
+
+def _read(submission: Path | str | bytes, max_rows: int, max_bytes: int) -> Table:
+    data = submission if isinstance(submission, (bytes, bytearray)) else read_bytes(Path(submission), max_bytes)
+    try:
+        return parse_csv(bytes(data), max_rows, max_bytes)
+    except (FormError, MemoryError):
+        raise
+    except Exception as error:
+        # Parsing depends on nothing but the submission, so a crash here is of its making.
+        raise FormError(f"the submission cannot be read as CSV: {type(error).__name__}: {error}") from error

@@ -1,0 +1,161 @@
+"""Named metrics, on top of scikit-learn, each with what a submission must hold for it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from trl_mle.errors import TaskError
+from trl_mle.types import Direction
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PredictionKind = Literal["probability", "number", "label"]
+ScoreFunction = Callable[["np.ndarray", "np.ndarray", int], float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and the form of what it scores.
+
+    `score(y_true, y_pred, n_classes)` gets finite arrays that have passed the form checks. For N rows and K classes:
+
+    - `label`: `y_true` (N,) and `y_pred` (N,) hold class codes 0..K-1; K stands for a label that no answer has.
+    - `number`: `y_true` (N,) and `y_pred` (N,) hold floats.
+    - `probability`: `y_true` (N,) holds class codes, `y_pred` (N, K) rows of probabilities with sum 1.
+    """
+
+    name: str
+    """What `task.yaml` and the prompt call it."""
+    direction: Direction
+    """Whether a higher or a lower score is better."""
+    predicts: PredictionKind
+    """What the prediction columns hold."""
+    function: ScoreFunction
+    """Arrays in, score out."""
+    best: float
+    """Score of a perfect submission."""
+    minimum: float | None = None
+    """Smallest allowed target and prediction; `None` where there is none."""
+    needs_every_class: bool = False
+    """Whether each part of the answers must hold each class for the score to be defined."""
+
+    def score(self, y_true: np.ndarray, y_pred: np.ndarray, n_classes: int = 0) -> float:
+        """The score; may be non-finite where predictions are so large that they overflow."""
+        import numpy as np
+
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            # scikit-learn warns of classes that are predicted but absent: a legal submission here.
+            warnings.simplefilter("ignore")
+            return float(self.function(y_true, y_pred, n_classes))
+
+
+def _accuracy(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return accuracy_score(y_true, y_pred)
+
+
+def _balanced_accuracy(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import balanced_accuracy_score
+
+    return balanced_accuracy_score(y_true, y_pred)
+
+
+def _f1_macro(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    import numpy as np
+    from sklearn.metrics import f1_score
+
+    return f1_score(y_true, y_pred, labels=np.unique(y_true), average="macro", zero_division=0)
+
+
+def _f1_weighted(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    import numpy as np
+    from sklearn.metrics import f1_score
+
+    return f1_score(y_true, y_pred, labels=np.unique(y_true), average="weighted", zero_division=0)
+
+
+def _matthews(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return matthews_corrcoef(y_true, y_pred)
+
+
+def _log_loss(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import log_loss
+
+    return log_loss(y_true, y_pred, labels=list(range(n_classes)))
+
+
+def _roc_auc(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    if n_classes == 2:
+        return roc_auc_score(y_true, y_pred[:, 1])
+    return roc_auc_score(y_true, y_pred, multi_class="ovr", average="macro", labels=list(range(n_classes)))
+
+
+def _rmse(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import root_mean_squared_error
+
+    return root_mean_squared_error(y_true, y_pred)
+
+
+def _rmsle(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import root_mean_squared_log_error
+
+    return root_mean_squared_log_error(y_true, y_pred)
+
+
+def _mae(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import mean_absolute_error
+
+    return mean_absolute_error(y_true, y_pred)
+
+
+def _median_absolute_error(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import median_absolute_error
+
+    return median_absolute_error(y_true, y_pred)
+
+
+def _r2(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    from sklearn.metrics import r2_score
+
+    # Without `force_finite`, a constant target gives a non-finite score instead of a made-up one.
+    return r2_score(y_true, y_pred, force_finite=False)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "maximize", "label", _accuracy, best=1.0),
+        Metric("balanced_accuracy", "maximize", "label", _balanced_accuracy, best=1.0),
+        Metric("f1_macro", "maximize", "label", _f1_macro, best=1.0),
+        Metric("f1_weighted", "maximize", "label", _f1_weighted, best=1.0),
+        Metric("matthews_corrcoef", "maximize", "label", _matthews, best=1.0),
+        Metric("log_loss", "minimize", "probability", _log_loss, best=0.0),
+        Metric("roc_auc", "maximize", "probability", _roc_auc, best=1.0, needs_every_class=True),
+        Metric("rmse", "minimize", "number", _rmse, best=0.0),
+        Metric("rmsle", "minimize", "number", _rmsle, best=0.0, minimum=0.0),
+        Metric("mae", "minimize", "number", _mae, best=0.0),
+        Metric("median_absolute_error", "minimize", "number", _median_absolute_error, best=0.0),
+        Metric("r2", "maximize", "number", _r2, best=1.0),
+    )
+}
+"""Every metric by its name."""
+
+
+def get_metric(name: str) -> Metric:
+    """The metric called `name`.
+
+    Raises:
+        TaskError: there is none; the message lists the choices.
+    """
+    if not isinstance(name, str) or name not in METRICS:
+        raise TaskError(f"unknown metric {name!r}; choose one of {', '.join(METRICS)}.")
+    return METRICS[name]

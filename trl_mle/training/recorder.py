@@ -1,0 +1,77 @@
+"""What a run leaves on disk beside its rollouts: the resolved configuration and the metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import TrainerCallback
+
+RECORDED_PACKAGES = ("trl_mle", "trl", "transformers", "torch", "accelerate", "datasets", "scikit-learn", "numpy")
+
+
+class RunRecorder(TrainerCallback):
+    """Writes `config.yaml` when training begins and a line of `metrics.jsonl` whenever the trainer logs.
+
+    A resumed run drops the lines that are past the step it resumes from, so that every step stands once.
+
+    Args:
+        folder (`Path`):
+            The run directory.
+        settings (mapping from section to settings):
+            What goes into `config.yaml`, beside the versions of the packages.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Mapping[str, Any]]):
+        self.folder = folder
+        self.settings = settings
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if not state.is_world_process_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        versions = {"python": sys.version.split()[0], **{name: _version(name) for name in RECORDED_PACKAGES}}
+        content = {**{name: dict(section) for name, section in self.settings.items()}, "versions": versions}
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(_plain(content), sort_keys=False), encoding="utf-8")
+        if self.metrics.exists():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
+            partial = self.metrics.with_suffix(".partial")
+            partial.write_text("".join(kept), encoding="utf-8")
+            os.replace(partial, self.metrics)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and logs:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **_plain(logs)}) + "\n")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _plain(value: Any) -> Any:
+    """`value` with nothing in it but what JSON and YAML have; not-a-number becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return str(value) if type(value) not in (bool, int, str, type(None)) else value
+    return str(value)
