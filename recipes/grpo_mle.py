@@ -17,17 +17,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from dataclasses import asdict
+import warnings
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
 from trl_mle.cli.errors import user_errors
 
-PARSING = (ValueError, OSError)
+USAGE = "grpo_mle.py --config FILE.yaml [--key value ...]    (--help lists every key)"
 
 
 def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # transformers 5.24 warns of an attribute that TRL 1.16 reads on every checkpoint.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     with user_errors():
         mle_args, training_args, model_args, tasks = parse(arguments)
         return train(mle_args, training_args, model_args, tasks)
@@ -42,7 +45,7 @@ def parse(arguments: list[str] | None):
     from trl_mle.errors import ConfigError
 
     with user_errors(parsing=True):
-        parser = TrlParser((MLEArguments, DurationAwareConfig, ModelConfig))
+        parser = TrlParser((MLEArguments, DurationAwareConfig, ModelConfig), usage=USAGE)
         mle_args, training_args, model_args = parser.parse_args_and_config(arguments)
         if not model_args.model_name_or_path:
             raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
@@ -54,15 +57,18 @@ def parse(arguments: list[str] | None):
             )
     with training_args.main_process_first(local=False, desc="preparing the tasks"):
         tasks = {name: load_task(name) for name in mle_args.tasks}
+    if mle_args.program_time_limit_s is not None:  # the prompt tells the policy its limit
+        tasks = {name: replace(task, time_limit_s=mle_args.program_time_limit_s) for name, task in tasks.items()}
     return mle_args, training_args, model_args, tasks
 
 
 def train(mle_args, training_args, model_args, tasks) -> int:
-    from transformers import AutoTokenizer
-    from trl import get_kbit_device_map, get_peft_config, get_quantization_config
+    from transformers import AutoTokenizer, ProgressCallback
+    from trl import get_peft_config, get_quantization_config
 
     from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward
     from trl_mle.evaluation import report_run, scores_section
+    from trl_mle.training.progress import MLEProgress
     from trl_mle.training.prompts_dataset import prompts_dataset
     from trl_mle.training.recorder import RunRecorder
 
@@ -75,24 +81,20 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     tokenizer = AutoTokenizer.from_pretrained(
         model_args.model_name_or_path,
         revision=model_args.model_revision,
-        trust_remote_code=model_args.trust_remote_code,
+        trust_remote_code=training_args.trust_remote_code,
         padding_side="left",
     )
     training_args.model_init_kwargs = {
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
         "dtype": model_args.dtype,
-        "trust_remote_code": model_args.trust_remote_code,
+        "trust_remote_code": training_args.trust_remote_code,
         **(training_args.model_init_kwargs or {}),
     }
-    quantization = get_quantization_config(model_args)
-    if quantization is not None:
-        training_args.model_init_kwargs["device_map"] = get_kbit_device_map()
     reward = MLEReward(
         sandbox=LocalSandbox(mle_args.sandbox_config()),
         reward=mle_args.reward_config(),
         tasks=tasks,
-        wall_s=mle_args.program_time_limit_s,
     )
     settings = {
         "mle": asdict(mle_args),
@@ -108,9 +110,12 @@ def train(mle_args, training_args, model_args, tasks) -> int:
         ),
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
-        quantization_config=quantization,
+        quantization_config=get_quantization_config(model_args),
         callbacks=[RunRecorder(run_dir, settings)],
     )
+    if not training_args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(MLEProgress)
     interrupted = False
     try:
         trainer.train(resume_from_checkpoint=resume_from(training_args))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from datasets import load_dataset
-from tests.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl import GRPOConfig, GRPOTrainer
 
+from tests.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError, DurationError
 
@@ -31,7 +31,11 @@ def unequal(completions):
 
 def train(trainer_class, args, reward):
     trainer = trainer_class(
-        model=tiny_model(), reward_funcs=reward, args=args, train_dataset=tiny_dataset(), processing_class=tiny_tokenizer()
+        model=tiny_model(),
+        reward_funcs=reward,
+        args=args,
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
     )
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -132,7 +136,9 @@ def test_wrong_durations_are_named(tmp_path, durations, words):
 
 
 def test_no_durations_name_the_call_and_the_way_out(tmp_path):
-    with pytest.raises(DurationError, match=r'log_extra\("action_duration", seconds\).*letters.*duration_weighting="none"'):
+    with pytest.raises(
+        DurationError, match=r'log_extra\("action_duration", seconds\).*letters.*duration_weighting="none"'
+    ):
         train(DurationAwareTrainer, tiny_args(tmp_path), letters)
 
 
@@ -147,7 +153,7 @@ def test_cpu_clock_reads_its_own_column(tmp_path):
 
 
 def test_a_plain_config_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="GRPOConfig.*DurationAwareConfig"):
+    with pytest.raises(ConfigError, match=r"GRPOConfig.*DurationAwareConfig"):
         train(DurationAwareTrainer, tiny_args(tmp_path, GRPOConfig), letters)
 
 

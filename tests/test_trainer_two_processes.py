@@ -35,7 +35,9 @@ def launch(out: Path, scenario: str) -> list[dict]:
         }
         command = [sys.executable, "-m", "tests.two_processes", str(out), scenario]
         processes.append(
-            subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
         )
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
@@ -67,5 +69,3 @@ def test_an_error_of_one_process_reaches_both(tmp_path):
     results = launch(tmp_path, "short_on_one_rank")
     for result in results:
         assert "got 3 durations for 4 completions (process 1)" in result.get("error", "")
-
-

@@ -58,7 +58,9 @@ class MLEArguments:
     )
     sandbox_isolation: str = field(
         default="required",
-        metadata={"help": "'required' refuses to run where programs could read the answers; 'none' runs all the same."},
+        metadata={
+            "help": "'required' refuses to run where programs could read the answers; 'none' runs all the same."
+        },
     )
     program_time_limit_s: float | None = field(
         default=None, metadata={"help": "Wall-clock limit of a program in seconds. Default: the task's own."}
@@ -77,7 +79,9 @@ class MLEArguments:
 
     def __post_init__(self):
         if not self.tasks:
-            raise ConfigError("`tasks` is empty. Name at least one, for example `tasks: [builtin:digits]` or `--tasks ...`.")
+            raise ConfigError(
+                "`tasks` is empty. Name at least one, for example `tasks: [builtin:digits]` or `--tasks ...`."
+            )
         if len(set(self.tasks)) != len(self.tasks):
             raise ConfigError(f"`tasks` names a task twice: {self.tasks}.")
         if self.sandbox != "local":

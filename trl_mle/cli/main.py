@@ -29,15 +29,16 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The `output_dir` of a r
     import yaml
 
     from trl_mle.errors import ConfigError
-    from trl_mle.evaluation import report_run
+    from trl_mle.evaluation import remembered_validation, report_run
     from trl_mle.tasks import load_task
 
     config = run_dir / "config.yaml"
     if not config.exists():
         raise ConfigError(f"No config.yaml in {run_dir}. Give the `output_dir` of a run that has started.")
     names = yaml.safe_load(config.read_text(encoding="utf-8"))["mle"]["tasks"]
-    loaded = (load_task(name) for name in names)
-    report_run(run_dir, {task.id: task for task in loaded})
+    loaded = {task.id: task for task in map(load_task, names)}
+    own = {task_id: known for task_id, task in loaded.items() if (known := remembered_validation(task)) is not None}
+    report_run(run_dir, loaded, own)
 
 
 def main() -> None:

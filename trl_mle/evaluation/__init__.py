@@ -2,7 +2,13 @@
 
 from trl_mle.evaluation.report import report_run, scores_section
 from trl_mle.evaluation.run import Best, RunSummary, Stretch, read_rollouts, summarise
-from trl_mle.evaluation.validate import ProgramScore, Validation, validate_task, validate_task_once
+from trl_mle.evaluation.validate import (
+    ProgramScore,
+    Validation,
+    remembered_validation,
+    validate_task,
+    validate_task_once,
+)
 
 __all__ = [
     "Best",
@@ -11,6 +17,7 @@ __all__ = [
     "Stretch",
     "Validation",
     "read_rollouts",
+    "remembered_validation",
     "report_run",
     "scores_section",
     "summarise",

@@ -56,8 +56,8 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
             inset.axhline(level, color=KINDS["valid"], linestyle=style, linewidth=1, alpha=0.7, label=name)
         inset.set_ylim(-1.05, 1.05)
         inset.set_ylabel("reward of valid programs", color=KINDS["valid"])
-        lines, labels = (sum(pair, []) for pair in zip(*(a.get_legend_handles_labels() for a in (reward, inset)), strict=True))
-        reward.legend(lines, labels, fontsize=8, loc="best")
+        handles = [*reward.get_legend_handles_labels()[0], *inset.get_legend_handles_labels()[0]]
+        reward.legend(handles=handles, fontsize=8, loc="best")
 
     shares = rollouts.groupby("batch")["kind"].value_counts(normalize=True).unstack(fill_value=0.0)
     present = [kind for kind in KINDS if kind in shares]
@@ -67,16 +67,20 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
 
     for milestone in MILESTONES:
         reached = scored["milestones"].map(lambda names, m=milestone: names is not None and m in list(names))
-        milestones.plot(steps, reached.groupby(scored["batch"]).mean().reindex(steps.index), label=milestone, linewidth=1.3)
+        milestones.plot(
+            steps, reached.groupby(scored["batch"]).mean().reindex(steps.index), label=milestone, linewidth=1.3
+        )
     milestones.set(title="Milestones reached", ylabel="share of programs", xlabel="step", ylim=(0, 1.02))
     milestones.legend(fontsize=7, loc="lower right")
 
-    seconds = rollouts.dropna(subset=["action_duration"]).groupby("batch")["action_duration"]
+    seconds = rollouts["action_duration"].astype(float).groupby(rollouts["batch"])  # NaN: never ran
     quantiles = seconds.quantile([0.1, 0.5, 0.9]).unstack().reindex(steps.index)
     duration.fill_between(steps, quantiles[0.1], quantiles[0.9], color="#457b9d", alpha=0.25, label="10 to 90 %")
     duration.plot(steps, quantiles[0.5], color="#457b9d", label="median")
     duration.plot(steps, seconds.mean().reindex(steps.index), color="#1d3557", linestyle="--", label="mean")
-    duration.set(title="Duration of execution", ylabel="seconds", xlabel="step", yscale="log")
+    duration.set(title="Duration of execution", ylabel="seconds", xlabel="step")
+    if quantiles.notna().any(axis=None):
+        duration.set_yscale("log")
     duration.legend(fontsize=8)
     figure.savefig(path, dpi=110)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trl_mle.evaluation.plot import plot_run
-from trl_mle.evaluation.run import RunSummary, read_rollouts, summarise, write_best
+from trl_mle.evaluation.run import RunSummary, Stretch, read_rollouts, summarise, write_best
 from trl_mle.evaluation.validate import Validation
 from trl_mle.rewards.shaping import transform_score
 from trl_mle.tasks import Task
@@ -51,13 +51,13 @@ def report_run(
     (run_dir / "summary.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     plot_run(rollouts, run_dir / "report.png", ", ".join(tasks), _levels(tasks, validations))
 
-    stretches = Table(title=f"{summary.rollouts} rollouts, {summary.faults} infrastructure faults", title_justify="left")
+    stretches = Table(
+        title=f"{summary.rollouts} rollouts, {summary.faults} infrastructure faults", title_justify="left"
+    )
     for heading in ("", "batches", "valid share", "mean reward", "mean duration"):
         stretches.add_column(heading, justify="right" if heading else "left")
     for name, part in (("first fifth", summary.first), ("last fifth", summary.last)):
-        stretches.add_row(
-            name, str(part.batches), f"{part.valid_share:.0%}", f"{part.reward:.2f}", f"{part.duration_s:.2f} s"
-        )
+        stretches.add_row(name, str(part.batches), *_words(part))
     console.print(stretches)
     console.print(_score_table(summary, tasks, validations))
     console.print("Files:", style="bold")
@@ -66,15 +66,25 @@ def report_run(
     return summary
 
 
+def _words(part: Stretch) -> tuple[str, str, str]:
+    """Valid share, mean reward and mean duration as text; `-` where nothing was scored or ran."""
+    return (
+        "-" if part.valid_share is None else f"{part.valid_share:.0%}",
+        "-" if part.reward is None else f"{part.reward:.2f}",
+        "-" if part.duration_s is None else f"{part.duration_s:.2f} s",
+    )
+
+
 def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> Table:
     scores = Table(title="Private score, best program chosen by public score", title_justify="left")
-    for heading in ("task", "metric", "baseline", "best of the run", "reference"):
-        scores.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
+    for heading in ("task", "metric (better)", "baseline", "best of the run", "reference"):
+        text = heading in ("task", "metric (better)")
+        scores.add_column(heading, justify="left" if text else "right", no_wrap=text)
     for task_id, task in tasks.items():
         own, best = validations.get(task_id), summary.best.get(task_id)
         scores.add_row(
             task_id,
-            f"{task.metric} ({'higher' if task.direction == 'maximize' else 'lower'} is better)",
+            f"{task.metric} ({'higher' if task.direction == 'maximize' else 'lower'})",
             f"{own.baseline.private:.4g}" if own and own.baseline else "-",
             f"{best.private_score:.4g}" if best and best.private_score is not None else "none valid",
             f"{own.reference.private:.4g}" if own and own.reference else "-",
@@ -99,10 +109,10 @@ def _levels(tasks: Mapping[str, Task], validations: Mapping[str, Validation]) ->
 def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -> str:
     """Markdown for the model card: what the run reached, on which part of the answers."""
     lines = [
-        "| | valid share | mean reward |",
-        "|---|---|---|",
-        f"| first fifth of the run | {summary.first.valid_share:.0%} | {summary.first.reward:.2f} |",
-        f"| last fifth of the run | {summary.last.valid_share:.0%} | {summary.last.reward:.2f} |",
+        "| | valid share | mean reward | mean duration |",
+        "|---|---|---|---|",
+        f"| first fifth of the run | {' | '.join(_words(summary.first))} |",
+        f"| last fifth of the run | {' | '.join(_words(summary.last))} |",
         "",
     ]
     for task_id, best in summary.best.items():
@@ -111,5 +121,7 @@ def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -
         if own and own.baseline and own.reference:
             beside = f" (baseline {own.baseline.private:.4g}, reference {own.reference.private:.4g})"
         private = "unknown" if best.private_score is None else f"{best.private_score:.4g}"
-        lines.append(f"- `{task_id}`: private score {private}{beside}; chosen by public score {best.public_score:.4g}.")
+        lines.append(
+            f"- `{task_id}`: private score {private}{beside}; chosen by public score {best.public_score:.4g}."
+        )
     return "\n".join(lines)

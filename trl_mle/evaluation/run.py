@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,12 @@ class Stretch:
     """Generation batches in this stretch."""
     rollouts: int
     """Scored completions in it; infrastructure faults are left out."""
-    valid_share: float
-    """Share of the scored completions with a valid submission."""
-    reward: float
-    """Mean reward."""
-    duration_s: float
-    """Mean seconds of execution of those that ran."""
+    valid_share: float | None
+    """Share of the scored completions with a valid submission; `None` where none was scored."""
+    reward: float | None
+    """Mean reward; `None` where none was scored."""
+    duration_s: float | None
+    """Mean seconds of execution of those that ran; `None` where none ran."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,15 @@ def _stretch(rollouts: pd.DataFrame, batches: int) -> Stretch:
     return Stretch(
         batches=batches,
         rollouts=len(scored),
-        valid_share=float((scored["kind"] == "valid").mean()),
-        reward=float(scored["mle_reward"].mean()),
-        duration_s=float(scored["action_duration"].astype(float).mean()),
+        valid_share=_mean(scored["kind"] == "valid"),
+        reward=_mean(scored["mle_reward"]),
+        duration_s=_mean(scored["action_duration"]),
     )
+
+
+def _mean(values: pd.Series) -> float | None:
+    mean = float(values.astype(float).mean())
+    return mean if math.isfinite(mean) else None
 
 
 def _best(rollouts: pd.DataFrame, task: TaskSpec) -> Best | None:

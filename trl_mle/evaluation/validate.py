@@ -13,8 +13,13 @@ from pathlib import Path
 from trl_mle.errors import TaskError
 from trl_mle.sandboxes.base import Sandbox
 from trl_mle.tasks import Task
+from trl_mle.types import Split
 
 logger = logging.getLogger(__name__)
+
+PARTS: tuple[Split, ...] = ("public", "private")
+MEMORY = "validation.json"
+"""Where a task folder remembers the scores of its own programs; outside `public/`, so that no program sees it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ async def validate_task(task: Task, sandbox: Sandbox) -> Validation:
     }
     validation = Validation(task.id, scores["baseline"], scores["reference"])
     if validation.baseline is not None and validation.reference is not None:
-        for split in ("public", "private"):
+        for split in PARTS:
             reference, baseline = getattr(validation.reference, split), getattr(validation.baseline, split)
             better = reference > baseline if task.direction == "maximize" else reference < baseline
             if not better:
@@ -69,30 +74,51 @@ async def _score(task: Task, name: str, path: Path, sandbox: Sandbox) -> Program
         last = execution.stderr.strip().splitlines()[-1:] or [execution.submission_reason or "no submission.csv"]
         raise TaskError(f"Task {task.id}: its {name} program ended with status {execution.status!r}: {last[0]}")
     submission = execution.submission
-    grades = {split: await asyncio.to_thread(task.grade, submission, split) for split in ("public", "private")}
-    for split, grade in grades.items():
+    scores: dict[str, float] = {}
+    for split in PARTS:
+        grade = await asyncio.to_thread(task.grade, submission, split)
         if grade.score is None:
-            raise TaskError(f"Task {task.id}: the submission of its {name} program is invalid ({split}): {grade.reason}")
-    return ProgramScore(grades["public"].score, grades["private"].score, execution.wall_s)
+            raise TaskError(f"Task {task.id}: its {name} program's submission is invalid ({split}): {grade.reason}")
+        scores[split] = grade.score
+    return ProgramScore(scores["public"], scores["private"], execution.wall_s)
 
 
 async def validate_task_once(task: Task, sandbox: Sandbox) -> Validation:
     """As `validate_task`, remembered in the task's folder until its programs or the libraries that they use change."""
-    key = hashlib.sha256()
-    for path in (task.baseline, task.reference):
-        key.update(path.read_bytes() if path is not None else b"")
-    key.update(" ".join(version(package) for package in task.packages).encode())
-    memory = task.folder / "validation.json"
-    if memory.exists():
-        known = json.loads(memory.read_text(encoding="utf-8"))
-        if known.get("key") == key.hexdigest():
-            programs = {
-                name: None if known[name] is None else ProgramScore(**known[name]) for name in ("baseline", "reference")
-            }
-            return Validation(task.id, programs["baseline"], programs["reference"])
+    known = remembered_validation(task)
+    if known is not None:
+        return known
     validation = await validate_task(task, sandbox)
+    content = {"key": _key(task), **asdict(validation)}
     try:
-        memory.write_text(json.dumps({"key": key.hexdigest(), **asdict(validation)}, indent=2), encoding="utf-8")
+        (task.folder / MEMORY).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:  # a read-only task folder is fine, it is only measured again next time
         logger.info("The validation of %s is not remembered: %s", task.id, error)
     return validation
+
+
+def remembered_validation(task: Task) -> Validation | None:
+    """What `validate_task_once` measured on this machine earlier, if it still holds."""
+    memory = task.folder / MEMORY
+    if not memory.exists():
+        return None
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        if known["key"] != _key(task):
+            return None
+        own = {
+            name: None if known[name] is None else ProgramScore(**known[name]) for name in ("baseline", "reference")
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:  # half-written or of another version: measured again
+        logger.info("The remembered validation of %s cannot be used: %s", task.id, error)
+        return None
+    return Validation(task.id, own["baseline"], own["reference"])
+
+
+def _key(task: Task) -> str:
+    """Changes with the task's programs, its answers and the versions of the packages that programs may import."""
+    digest = hashlib.sha256()
+    for path in (task.baseline, task.reference, task.private_dir / "answers.csv"):
+        digest.update(path.read_bytes() if path is not None else b"")
+    digest.update(" ".join(f"{package} {version(package)}" for package in task.packages).encode())
+    return digest.hexdigest()

@@ -208,7 +208,9 @@ class MLEReward:
         self._faulty_batches = self._faulty_batches + 1 if outcomes and len(faults) == len(outcomes) else 0
         if self._faulty_batches >= FAULTY_BATCHES:
             (words, _), *_ = Counter(faults).most_common(1)
-            raise SandboxError(f"No completion of the last {self._faulty_batches} batches could be scored. Last: {words}")
+            raise SandboxError(
+                f"No completion of the last {self._faulty_batches} batches could be scored. Last: {words}"
+            )
 
     async def _open(self) -> None:
         """Open the sandbox once, in the event loop that the trainer runs reward functions in."""

@@ -45,7 +45,8 @@ class DurationAwareConfig(GRPOConfig):
         default=None, metadata={"help": "Largest weight (>= 1); the mean is restored to 1. None: no limit."}
     )
     duration_floor_s: float = field(
-        default=0.01, metadata={"help": "Shorter durations, and completions that never ran, count as this many seconds."}
+        default=0.01,
+        metadata={"help": "Shorter durations, and completions that never ran, count as this many seconds."},
     )
     duration_clock: str = field(
         default="wall", metadata={"help": "'wall' (column action_duration) or 'cpu' (column action_cpu_duration)."}

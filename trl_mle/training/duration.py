@@ -75,7 +75,9 @@ def duration_weights(
     bad = torch.isinf(seconds) | (seconds < 0)
     if bad.any():
         row = int(bad.nonzero()[0])
-        raise DurationError(f"duration {seconds[row].item()} of row {row} is not a number of seconds; use None for unknown.")
+        raise DurationError(
+            f"duration {seconds[row].item()} of row {row} is not a number of seconds; use None for unknown."
+        )
     weights = torch.ones_like(seconds)
     counted = torch.ones_like(seconds, dtype=torch.bool) if mask is None else mask.to(torch.bool)
     if mode == "none" or not counted.any():

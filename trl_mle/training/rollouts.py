@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 
 class RolloutWriter:
@@ -36,9 +37,21 @@ class RolloutWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{mode}_{step:06d}_{index:02d}.parquet"
         partial = path.with_suffix(".partial")
-        Dataset.from_dict(table).to_parquet(str(partial))
+        with _no_progress_bars():  # a bar a batch would bury the trainer's own
+            Dataset.from_dict(table).to_parquet(str(partial))
         os.replace(partial, path)  # a killed run leaves whole files only
         return path
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
 
 
 def _newest(column: Any, rows: int) -> list:

@@ -56,6 +56,8 @@ class DurationAwareTrainer(GRPOTrainer):
         DurationError: a reward function reports no durations, the wrong number of them, or impossible ones.
     """
 
+    args: DurationAwareConfig
+    _logs: dict[str, Any]
     _tag_names = ["trl", "grpo", "duration-aware", "trl-mle"]  # noqa: RUF012 (as in TRL)
     _name = "duration-aware GRPO"
     _paper = {  # noqa: RUF012 (as in TRL)
@@ -87,7 +89,7 @@ class DurationAwareTrainer(GRPOTrainer):
         self._rewards = torch.empty(0)
         self._durations: torch.Tensor | None = None
         super().__init__(model, reward_funcs, args, *rest, **kwargs)
-        self._rollout_writer = RolloutWriter(Path(args.output_dir) / "rollouts") if args.save_rollouts else None
+        self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts") if args.save_rollouts else None
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         # After super(), the columns of `log_extra` hold this batch and are not yet flushed to TRL's log of completions.
@@ -141,7 +143,7 @@ class DurationAwareTrainer(GRPOTrainer):
         return number
 
     def _generate_and_score_completions(self, inputs):
-        mode = "train" if self.model.training else "eval"
+        mode = "train" if self.model is not None and self.model.training else "eval"
         output = super()._generate_and_score_completions(inputs)
         weights = None
         if self._durations is not None:
@@ -204,7 +206,7 @@ class DurationAwareTrainer(GRPOTrainer):
         sections = {"Duration weighting": self._weighting_section()}
         for reward_func in self.reward_funcs:
             sections.update(getattr(reward_func, "model_card_sections", dict)())
-        add_sections(Path(self.args.output_dir) / "README.md", {**sections, **self.model_card_sections})
+        add_sections(Path(str(self.args.output_dir)) / "README.md", {**sections, **self.model_card_sections})
 
     def _weighting_section(self) -> str:
         args = self.args

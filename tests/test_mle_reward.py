@@ -1,0 +1,211 @@
+"""MLEReward: the whole way in a real sandbox, and that the three kinds of failure never mix."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+
+import pytest
+
+from tests.tasks import toy_task
+from trl_mle import Execution, LocalSandbox, MLEReward, RewardConfig
+from trl_mle.errors import GradingError, SandboxError, SandboxUnavailableError, TaskError
+from trl_mle.types import MILESTONES
+
+GOOD = """
+import pandas as pd
+from sklearn.linear_model import Ridge
+from sklearn.metrics import mean_squared_error
+
+train = pd.read_csv("input/train.csv")
+test = pd.read_csv("input/test.csv")
+X, y = train[["a", "b"]], train["y"]
+model = Ridge()
+model.fit(X[:60], y[:60])
+print("validation", mean_squared_error(y[60:], model.predict(X[60:])))
+pd.DataFrame({"id": test["id"], "y": model.predict(test[["a", "b"]])}).to_csv("submission.csv", index=False)
+"""
+
+
+def answer(code, plan="Fit a line."):
+    return [{"role": "assistant", "content": f"{plan}\n\n```python\n{textwrap.dedent(code).strip()}\n```"}]
+
+
+class Log:
+    def __init__(self):
+        self.columns, self.metrics = {}, {}
+
+    def extra(self, column, values):
+        self.columns.setdefault(column, []).extend(values)
+
+    def metric(self, name, value):
+        self.metrics[name] = value
+
+
+def score(reward, completions, task):
+    log = Log()
+
+    async def call():
+        try:
+            return await reward(
+                prompts=[""] * len(completions),
+                completions=completions,
+                task=[task.id] * len(completions),
+                log_extra=log.extra,
+                log_metric=log.metric,
+                trainer_state=None,
+            )
+        finally:
+            if reward._loop is not None:
+                await reward.sandbox.__aexit__(None, None, None)
+                reward._loop = None
+
+    return asyncio.run(call()), log
+
+
+class Scripted:
+    """A sandbox whose answers are given: an Execution, or an exception to raise."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.calls = 0
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *exc_info):
+        return None
+
+    async def run(self, code, task, limits=None):
+        self.calls += 1
+        reply = self.answers[min(self.calls, len(self.answers)) - 1]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+def execution(status="ok", submission=None, **changes):
+    values = {"exit_code": 0, "wall_s": 2.0, "cpu_s": 1.5, "max_rss_bytes": 10, "stdout": "", "stderr": ""}
+    return Execution(status=status, submission=submission, **{**values, **changes})
+
+
+def test_the_whole_way_in_a_real_sandbox(tmp_path):
+    task = toy_task(tmp_path)
+    slow_and_hostile = 'import time\nprint("imported_libraries")\nwhile True:\n    time.sleep(0.05)'
+    completions = [
+        answer(GOOD),
+        answer('import pandas as pd\ntrain = pd.read_csv("input/train.csv")\ntrain["nothing"]'),
+        answer('import pandas as pd\npd.read_csv("train.csv")'),
+        [{"role": "assistant", "content": "I cannot do this."}],
+        answer("this is not Python"),
+        answer(slow_and_hostile),
+    ]
+    reward = MLEReward(sandbox=LocalSandbox(workers=2), tasks={task.id: task}, wall_s=3.0)
+    rewards, log = score(reward, completions, task)
+    assert log.columns["kind"] == ["valid", "failure", "failure", "failure", "failure", "timeout"]
+    assert -1 <= rewards[0] <= 1
+    assert log.columns["milestones"][0] == list(MILESTONES)
+    assert log.columns["milestones"][1] == ["imported_libraries", "loaded_data"]
+    assert log.columns["milestones"][2] == ["imported_libraries"]
+    assert rewards[1:] == pytest.approx([-9.8, -9.9, -10.0, -10.0, -10.0])
+    assert log.columns["extraction_reason"][3] == "no_code_block"
+    seconds = log.columns["action_duration"]
+    assert seconds[3] is None
+    assert 2.9 < seconds[5] < 10
+    assert all(second > 0 for second in (seconds[0], seconds[1], seconds[2], seconds[4]))
+    assert log.columns["action_censored"] == [False] * 5 + [True]
+    assert log.columns["private_score"][0] is not None
+    assert "validation" in log.columns["stdout"][0]
+    assert all(len(values) == len(completions) for values in log.columns.values())
+    assert log.metrics["programs/valid_share"] == pytest.approx(1 / 6)
+    assert log.metrics["programs/timeout_share"] == pytest.approx(1 / 6)
+
+
+def test_an_infrastructure_fault_is_none_after_its_retries(tmp_path):
+    task = toy_task(tmp_path)
+    sandbox = Scripted(SandboxError("worker lost"))
+    reward = MLEReward(sandbox=sandbox, tasks={task.id: task}, reward=RewardConfig(infrastructure_retries=2))
+    rewards, log = score(reward, [answer(GOOD)], task)
+    assert rewards == [None]
+    assert sandbox.calls == 3
+    assert log.columns["kind"] == ["fault"]
+    assert "worker lost" in log.columns["fault"][0]
+    assert log.columns["action_duration"] == [None]
+    assert log.metrics["programs/fault_share"] == 1.0
+
+
+def test_a_fault_that_passes_is_not_seen(tmp_path):
+    task = toy_task(tmp_path)
+    sandbox = Scripted(SandboxError("worker lost"), execution(exit_code=1, status="error"))
+    rewards, log = score(MLEReward(sandbox=sandbox, tasks={task.id: task}), [answer(GOOD)], task)
+    assert log.columns["kind"] == ["failure"]
+    assert rewards == [-10.0]
+
+
+def test_a_bug_of_the_grader_is_a_fault_and_not_the_policys(tmp_path, monkeypatch):
+    task = toy_task(tmp_path)
+
+    def broken(self, submission, split="public"):
+        raise GradingError("the metric failed")
+
+    monkeypatch.setattr(type(task), "grade", broken)
+    sandbox = Scripted(execution(submission=b"id,y\n"))
+    rewards, log = score(MLEReward(sandbox=sandbox, tasks={task.id: task}), [answer(GOOD)], task)
+    assert rewards == [None]
+    assert "the metric failed" in log.columns["fault"][0]
+    assert sandbox.calls == 1, "a program is not run again because grading failed"
+
+
+def test_a_bug_of_ours_costs_its_own_row(tmp_path):
+    task = toy_task(tmp_path)
+    sandbox = Scripted(RuntimeError("a bug"), execution(status="error", exit_code=1))
+    rewards, log = score(MLEReward(sandbox=sandbox, tasks={task.id: task}), [answer(GOOD), answer(GOOD)], task)
+    assert sorted(log.columns["kind"]) == ["failure", "fault"]
+    assert rewards.count(None) == 1
+
+
+def test_a_sandbox_that_cannot_work_here_stops_the_run(tmp_path):
+    task = toy_task(tmp_path)
+    reward = MLEReward(sandbox=Scripted(SandboxUnavailableError("no Landlock")), tasks={task.id: task})
+    with pytest.raises(SandboxUnavailableError, match="no Landlock"):
+        score(reward, [answer(GOOD)], task)
+
+
+def test_nothing_scorable_for_some_batches_stops_the_run(tmp_path):
+    task = toy_task(tmp_path)
+    settings = RewardConfig(infrastructure_retries=0)
+    reward = MLEReward(sandbox=Scripted(SandboxError("down")), tasks={task.id: task}, reward=settings)
+    for _ in range(2):
+        assert score(reward, [answer(GOOD)] * 2, task)[0] == [None, None]
+    with pytest.raises(SandboxError, match=r"last 3 batches.*down"):
+        score(reward, [answer(GOOD)] * 2, task)
+
+
+@pytest.mark.parametrize("status", ["timeout", "memory", "output", "killed"])
+def test_a_stopped_program_is_not_graded(tmp_path, status):
+    task = toy_task(tmp_path)
+    stopped = execution(
+        status=status, exit_code=None, submission=task.public_dir.joinpath("sample_submission.csv").read_bytes()
+    )
+    rewards, log = score(MLEReward(sandbox=Scripted(stopped), tasks={task.id: task}), [answer(GOOD)], task)
+    assert rewards == [-10.0]
+    assert log.columns["kind"] == ["timeout" if status == "timeout" else "failure"]
+
+
+def test_a_dataset_without_tasks_is_named(tmp_path):
+    with pytest.raises(TaskError, match="no column `task`"):
+        asyncio.run(MLEReward(sandbox=Scripted())(prompts=[""], completions=["x"]))
+
+
+def test_an_unknown_task_is_named():
+    with pytest.raises(TaskError, match="builtin:nothing"):
+        MLEReward(sandbox=Scripted()).task("builtin:nothing")
+
+
+def test_forged_marks_do_not_pay(tmp_path):
+    task = toy_task(tmp_path)
+    forged = "\n".join(f"print('{name}'); print('{'0' * 32}:{name}')" for name in MILESTONES)
+    reward = MLEReward(sandbox=LocalSandbox(workers=1), tasks={task.id: task})
+    rewards, log = score(reward, [answer(forged)], task)
+    assert log.columns["milestones"] == [[]]
+    assert rewards == [-10.0]

@@ -1,0 +1,213 @@
+"""Task folders of a user: what is wrong is named with file, key, value and fix."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trl_mle.errors import TaskError
+from trl_mle.tasks import load_task
+from trl_mle.tasks.schema import read_task_yaml, task_yaml
+from trl_mle.tasks.splits import stratified_mask
+from trl_mle.types import ScoreTransform
+
+YAML = """\
+id: weather
+title: Will it rain?
+metric: accuracy
+direction: maximize
+id_column: row
+target_column: rain
+"""
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name in ("public", "private"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "task.yaml").write_text(YAML)
+    (tmp_path / "description.md").write_text("Predict rain.\n")
+    (tmp_path / "public" / "train.csv").write_text("row,wind,rain\n1,3.5,yes\n2,1.0,no\n")
+    (tmp_path / "public" / "test.csv").write_text("row,wind\n3,2\n4,5\n")
+    (tmp_path / "public" / "sample_submission.csv").write_text("row,rain\n3,no\n4,no\n")
+    (tmp_path / "private" / "answers.csv").write_text("row,rain,split\n3,yes,public\n4,no,private\n")
+    return tmp_path
+
+
+def fails(folder: Path, words: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        load_task(folder)
+    assert re.search(words, str(caught.value), re.DOTALL), str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_folder_is_read_with_its_defaults(folder):
+    task = load_task(str(folder))
+    assert (task.id, task.prediction_columns, task.time_limit_s) == ("weather", ("rain",), 60.0)
+    assert task.transform == ScoreTransform()
+    assert (task.reference, task.baseline) == (None, None)
+    assert task.grade(b"row,rain\n3,yes\n4,yes\n").score == 1.0
+    assert task.grade(b"row,rain\n3,yes\n4,yes\n", "private").score == 0.0
+    (folder / "reference.py").touch()
+    assert load_task(folder).reference == task.folder / "reference.py"
+    assert hash(task) == hash(load_task(str(folder)).__class__(**vars(task)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("metric:", "metrik:", r"task\.yaml: unknown key 'metrik' \(value 'accuracy'\); did you mean 'metric'"),
+        ("title: Will it rain?\n", "", "key 'title' is missing"),
+        ("title: Will it rain?", "title: 3", "title is 3; write a non-empty text"),
+        ("metric: accuracy", "metric: acc", "metric: unknown metric 'acc'; choose one of accuracy"),
+        ("direction: maximize", "direction: up", "direction is 'up'; write 'maximize' or 'minimize'"),
+        ("direction: maximize", "direction: minimize", "'minimize', but the metric 'accuracy'.*direction: maximize"),
+        ("id: weather", "id: 'builtin:x'", "id is 'builtin:x'; use letters"),
+        ("id: weather", "id: weather\nid: rain", "line 2, column 1: .*key 'id' occurs twice"),
+        ("id: weather", "id: weather\n  bad: [", r"task\.yaml: line \d+, column \d+: not valid YAML"),
+        ("id: weather", "id: weather\ntime_limit_s: -1", "time_limit_s is -1; write a positive number of seconds"),
+        ("id: weather", "id: weather\ntime_limit_s: .nan", "time_limit_s is nan"),
+        ("id: weather", "id: weather\ntime_limit_s: true", "time_limit_s is True"),
+        (
+            "id: weather",
+            "id: weather\nmemory_bytes: 2.5",
+            "memory_bytes is 2.5; write a positive whole number of bytes",
+        ),
+        ("id: weather", "id: weather\nthreads: 0", "threads is 0"),
+        ("id: weather", "id: weather\npackages: numpy", "packages is 'numpy'; write a list"),
+        ("id: weather", "id: weather\ntransform: linear", "transform is 'linear'; write for example"),
+        ("id: weather", "id: weather\ntransform: {kind: cubic}", "transform.kind is 'cubic'"),
+        ("id: weather", "id: weather\ntransform: {kind: linear, worst: 0}", "transform.best is None"),
+        ("id: weather", "id: weather\ntransform: {kind: linear, worst: 1, best: 0}", "transform.worst is 1.*exchange"),
+        ("id: weather", "id: weather\ntransform: {kind: log, worst: 0, best: 1}", "transform.worst is 0.*positive"),
+        ("id: weather", "id: weather\ntransform: {kind: identity, worst: 0}", "takes no worst"),
+        ("id: weather", "id: weather\ntransform: {kind: linear, low: 0}", "unknown key 'low'"),
+        ("target_column: rain", "target_column: row", "both 'row'"),
+        ("target_column: rain", "target_column: snow", r"train\.csv has no column 'snow'"),
+        ("target_column: rain", "target_column: wind", r"test\.csv holds the target column 'wind'"),
+        ("id_column: row", "id_column: id", r"no column 'id'"),
+        ("metric: accuracy", "metric: f1_macro\ntarget_colum: x", "unknown key 'target_colum'"),
+    ],
+)
+def test_a_wrong_key_or_value(folder, old, new, words):
+    text = (folder / "task.yaml").read_text()
+    assert old in text
+    (folder / "task.yaml").write_text(text.replace(old, new, 1))
+    fails(folder, words)
+
+
+def test_yaml_that_is_no_mapping_or_no_text(folder):
+    (folder / "task.yaml").write_text("- a\n- b\n")
+    fails(folder, "holds list, not keys")
+    (folder / "task.yaml").write_bytes(b"id: \xff")
+    fails(folder, "cannot be read")
+
+
+@given(text=st.text(max_size=80))
+@settings(max_examples=100, deadline=None)
+def test_any_text_as_yaml_gives_a_task_error_or_fields(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    with pytest.raises(TaskError, match=re.escape(str(path))):
+        read_task_yaml(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "task.yaml",
+        "description.md",
+        "public/train.csv",
+        "public/test.csv",
+        "public/sample_submission.csv",
+        "private/answers.csv",
+    ],
+)
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    fails(folder, f"{re.escape(name)} does not exist")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("description.md", " \n", "is empty"),
+        ("public/sample_submission.csv", "row,rain\n3,no\n", "lacks 1 ids .* '4'"),
+        ("public/sample_submission.csv", "row,rain\n3,no\n4,no\n5,no\n", "1 ids without an answer .* '5'"),
+        ("public/sample_submission.csv", "row,rain\n3,no\n3,no\n4,no\n", "id '3' more than once"),
+        (
+            "public/sample_submission.csv",
+            "row,rain,sun\n3,no,no\n4,no,no\n",
+            "2 prediction columns, but accuracy takes",
+        ),
+        ("public/sample_submission.csv", "", "is empty"),
+        ("public/test.csv", "row,wind\n3,2\n9,5\n", "lacks 1 ids"),
+        ("public/train.csv", "row,rain,rain\n1,no,no\n", "'rain' occurs 2 times"),
+        ("private/answers.csv", "row,rain\n3,yes\n4,no\n", "no column 'split'"),
+        ("private/answers.csv", "row,rain,split\n3,yes,public\n4,no,test\n", "'private'"),
+        ("private/answers.csv", "row,rain,split\n3,yes,public\n4,,private\n", "empty label"),
+        ("private/answers.csv", "row,rain,split\n3,yes,public\n3,no,private\n", "'3' more than once"),
+        ("private/answers.csv", "row,snow,split\n3,yes,public\n4,no,private\n", "no column 'rain'"),
+    ],
+)
+def test_files_that_contradict_each_other(folder, name, content, words):
+    (folder / name).write_text(content)
+    fails(folder, words)
+
+
+def test_probabilities_need_a_column_for_each_class(folder):
+    text = YAML.replace("accuracy", "log_loss").replace("maximize", "minimize")
+    (folder / "task.yaml").write_text(text)
+    fails(folder, "one prediction column 'rain', the probability of label 1")
+    (folder / "public" / "sample_submission.csv").write_text("row,no,maybe\n3,.5,.5\n4,.5,.5\n")
+    fails(folder, "holds the label 'yes' .* has no such prediction column")
+    (folder / "public" / "sample_submission.csv").write_text("row,no,yes\n3,.5,.5\n4,.5,.5\n")
+    assert load_task(folder).grade(b"row,no,yes\n3,.5,.5\n4,.5,.5\n").score == pytest.approx(np.log(2))
+
+
+def test_what_is_written_as_yaml_is_read_again(folder, tmp_path):
+    task = load_task(folder)
+    path = tmp_path / "again.yaml"
+    path.write_text(task_yaml(task, "two\nlines"))
+    assert path.read_text().startswith("# two\n# lines\n")
+    for key, value in read_task_yaml(path).items():
+        assert getattr(task, key) == value
+
+
+# -- splits -------------------------------------------------------------------------------------------------------
+
+
+@given(
+    counts=st.lists(st.integers(1, 60), min_size=1, max_size=6).filter(lambda counts: sum(counts) >= 4),
+    share=st.floats(0.3, 0.7),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=100, deadline=None)
+def test_each_class_gets_its_share(counts, share, seed):
+    target = pd.Series(np.repeat([f"class {i}" for i in range(len(counts))], counts)).sample(frac=1, random_state=seed)
+    mask = stratified_mask(target, share, seed, numeric=False)
+    assert mask.sum() == round(share * len(target))
+    assert (mask == stratified_mask(target, share, seed, numeric=False)).all()
+    for label, count in target.value_counts().items():
+        assert abs(mask[(target == label).to_numpy()].sum() - share * count) <= 1.0 + 1e-9
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=40, max_size=200), seed=st.integers(0, 1000))
+@settings(max_examples=50, deadline=None)
+def test_a_number_is_split_evenly_over_its_range(values, seed):
+    target = pd.Series(values)
+    mask = stratified_mask(target, 0.5, seed, numeric=True)
+    ranks = target.rank(method="first").to_numpy()
+    low = ranks <= len(ranks) / 2
+    assert abs(mask[low].sum() - mask[~low].sum()) <= 11
+
+
+def test_another_seed_is_another_split_and_no_part_is_empty():
+    target = pd.Series(["a", "b"] * 50)
+    assert (stratified_mask(target, 0.5, 0, False) != stratified_mask(target, 0.5, 1, False)).any()
+    with pytest.raises(TaskError, match=r"1 rows cannot be split with a share of 0\.5"):
+        stratified_mask(pd.Series(["a"]), 0.5, 0, False)

@@ -1,0 +1,38 @@
+"""User errors without a traceback: one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import yaml
+
+from trl_mle.errors import UserError
+
+
+@contextmanager
+def user_errors(parsing: bool = False) -> Iterator[None]:
+    """Show a `UserError` of the block as `error: ...` on stderr and exit with 2.
+
+    Args:
+        parsing (`bool`, *optional*, defaults to `False`):
+            While settings are parsed, every `ValueError`, `TypeError`, `OSError` and YAML error comes from what the user
+            wrote, and is shown in the same way. Elsewhere they are bugs and keep their traceback.
+    """
+    caught: tuple[type[Exception], ...] = (UserError,)
+    if parsing:
+        caught += (ValueError, TypeError, OSError, yaml.YAMLError)
+    try:
+        yield
+    except caught as error:
+        sys.stderr.write(f"error: {_words(error)}\n")
+        raise SystemExit(2) from None
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, yaml.YAMLError):
+        return f"the configuration file is not valid YAML: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

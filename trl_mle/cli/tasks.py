@@ -1,0 +1,117 @@
+"""`trl-mle tasks`: list, show, prepare and create tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the built-in tasks; nothing is prepared."""
+    from trl_mle.tasks import list_tasks
+
+    table = Table("task", "title")
+    for id_, title in list_tasks().items():
+        table.add_row(id_, escape(title))
+    Console().print(table)
+
+
+@app.command()
+def show(
+    task: Annotated[str, typer.Argument(help="`builtin:digits` and the like, or a task folder.")],
+    prompt: Annotated[bool, typer.Option("--prompt", help="Show what a policy is asked.")] = False,
+) -> None:
+    """Show a task's facts, and with `--prompt` the messages that a policy gets."""
+    from trl_mle.prompts import build_prompt
+    from trl_mle.tasks import load_task
+
+    loaded = load_task(task)
+    console = Console()
+    transform = loaded.transform
+    reward = "the score itself" if transform.kind == "identity" else f"{transform.kind}: {transform.worst:g} is -1, "
+    if transform.kind != "identity":
+        reward += f"{transform.best:g} is 1"
+    table = Table("", loaded.id, show_header=True)
+    for name, value in (
+        ("title", loaded.title),
+        ("description", loaded.description),
+        ("metric", f"{loaded.metric} ({loaded.direction})"),
+        ("target", loaded.target_column),
+        ("predictions", _shorten(loaded.prediction_columns)),
+        ("reward", reward),
+        ("limits", f"{loaded.time_limit_s:g} s, {loaded.memory_bytes / 1024**3:g} GiB, {loaded.threads} thread(s)"),
+        ("packages", ", ".join(loaded.packages)),
+        ("reference", "yes" if loaded.reference else "no"),
+        ("baseline", "yes" if loaded.baseline else "no"),
+        ("folder", str(loaded.folder)),
+    ):
+        table.add_row(name, escape(value))
+    console.print(table)
+    if prompt:
+        for message in build_prompt(loaded):
+            console.rule(message["role"])
+            console.print(message["content"], markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def prepare(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Which ones; all built-in tasks by default.")] = None,
+) -> None:
+    """Prepare built-in tasks in the cache, for example before a cluster goes offline."""
+    from trl_mle.tasks import list_tasks, load_task
+
+    table = Table("task", "folder")
+    for name in tasks or list(list_tasks()):
+        loaded = load_task(name)
+        table.add_row(loaded.id, escape(str(loaded.folder)))
+    Console().print(table)
+
+
+@app.command()
+def create(
+    csv: Annotated[Path, typer.Option(help="Table with a header.")],
+    target: Annotated[str, typer.Option(help="Column to predict.")],
+    metric: Annotated[str, typer.Option(help="For example accuracy, roc_auc, log_loss, rmse.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to make; the CSV's name by default.")] = None,
+    title: Annotated[str | None, typer.Option(help="One line.")] = None,
+    description: Annotated[Path | None, typer.Option(help="Text file that says what is to be predicted.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out; may be given again.")] = None,
+    test_fraction: Annotated[float, typer.Option(help="Share of rows whose target is hidden.")] = 0.3,
+    public_fraction: Annotated[float, typer.Option(help="Share of these that give the reward.")] = 0.5,
+    time_limit_s: Annotated[float, typer.Option(help="Wall-clock limit of a program, in seconds.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Of the shuffle and the splits.")] = 0,
+) -> None:
+    """Make a task folder from a CSV file."""
+    from trl_mle.errors import TaskError
+    from trl_mle.tasks import create_task
+
+    try:
+        text = description.read_text(encoding="utf-8").strip() if description else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"{description} cannot be read: {error}") from error
+    task = create_task(
+        csv,
+        target,
+        metric,
+        out or Path(csv.stem),
+        title=title,
+        description=text,
+        drop=drop or (),
+        test_fraction=test_fraction,
+        public_fraction=public_fraction,
+        time_limit_s=time_limit_s,
+        seed=seed,
+    )
+    Console().print(f"{task.folder} is a task of {task.metric} ({task.direction}). Use it by its path.", markup=False)
+
+
+def _shorten(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
