@@ -167,6 +167,7 @@ def test_data_is_loaded_once_the_training_file_is():
         "tfidf = TfidfVectorizer()\ntfidf.fit(texts)",
         "d = pd.get_dummies(d)",
         "X = d[cols]",
+        "train_X = d[cols]",
         "X_train, y_train = d[cols], d['y']",
         "features = [c for c in d.columns if c != 'y']",
         "a, b = train_test_split(d)",

@@ -30,6 +30,12 @@ def canonical_label(value: str, integers: bool) -> str | None:
     value = value.strip()
     if not integers:
         return value or None
+    if "_" in value:  # int() and float() take "1_000"
+        return None
+    try:
+        return str(int(value))
+    except ValueError:
+        pass  # not an integer as it stands, but perhaps one that was written as a float
     try:
         number = float(value)
     except ValueError:
@@ -102,8 +108,8 @@ class AnswerKey:
         for value, label in zip(values, labels, strict=True):
             if label not in code:
                 raise TaskError(
-                    f"{name} holds the label {value!r} in column {spec.target_column!r}, but sample_submission.csv has "
-                    f"no such prediction column (it has {', '.join(classes)})."
+                    f"{name} holds the label {value!r} in column {spec.target_column!r}, but sample_submission.csv "
+                    f"has no such prediction column (it has {', '.join(classes)})."
                 )
         truth = np.array([code[str(label)] for label in labels])
         for mask, part in ((public, "public"), (~public, "private")):
@@ -122,32 +128,18 @@ class AnswerKey:
             stat = path.stat()
         except OSError as error:
             raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
-        return _from_csv(path, stat.st_mtime_ns, stat.st_size, _Identity(spec))
-
-
-class _Identity:
-    """A spec as part of a cache key: equal where the fields that the answers depend on are."""
-
-    def __init__(self, spec: TaskSpec):
-        self.spec = spec
-        self.key = (spec.metric, spec.id_column, spec.target_column, spec.prediction_columns)
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self.key == other.key
+        return _from_csv(path, stat.st_mtime_ns, stat.st_size, spec)
 
 
 @lru_cache(maxsize=64)
-def _from_csv(path: Path, mtime_ns: int, size: int, identity: _Identity) -> AnswerKey:
+def _from_csv(path: Path, mtime_ns: int, size: int, spec: TaskSpec) -> AnswerKey:
     import pandas as pd
 
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise TaskError(f"{path} is not a readable CSV file: {error}") from error
-    return AnswerKey.from_frame(frame, identity.spec, str(path))
+    return AnswerKey.from_frame(frame, spec, str(path))
 
 
 def _number(value: str, metric: Metric, spec: TaskSpec, name: str) -> float:

@@ -1,8 +1,8 @@
 """Checks of a submission's form. Everything wrong here is the policy's fault and is said in words (`FormError`).
 
-The order of rows and of columns is free. Probabilities may be given up to a factor: each must lie in [0, 1], the sum of
-a row must be positive, and a row is divided by its sum (as MLE-bench's and Kaggle's graders do), so that `0.5, 0.5, 0.5`
-means one third each. A label that no answer has is legal and wrong; it must be of the answers' type.
+The order of rows and of columns is free. Probabilities may be given up to a factor: each must lie in [0, 1], the sum
+of a row must be positive, and a row is divided by its sum (as MLE-bench's and Kaggle's graders do), so that
+`0.5, 0.5, 0.5` means one third each. A label that no answer has is legal and wrong; it must be of the answers' type.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import math
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_SUBMISSION_BYTES = 64 * 1024**2
 """Default size of the largest submission that is read, in bytes (as `Limits.submission_bytes`)."""
+_CELL_BYTES = 512
 _SHOWN = 60
 _LISTED = 5
 
@@ -65,15 +67,22 @@ def read_bytes(path: Path, max_bytes: int = MAX_SUBMISSION_BYTES) -> bytes:
         if error.errno not in reasons:
             raise
         raise FormError(reasons[error.errno]) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise FormError(f"{Path(path).name} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FormError(f"{Path(path).name} is not a regular file")
         # Read one byte more than allowed: the size on disk may change while we read.
         data = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
     if data is None or len(data) > max_bytes:
         raise FormError(f"the submission has more than {max_bytes} bytes")
     return data
+
+
+def size_limit(key: AnswerKey, spec: TaskSpec) -> int:
+    """Bytes that a generously written submission of this task may have. Bounds the work that a hostile one causes."""
+    cells = (len(key.ids) + 1) * (len(spec.prediction_columns) + 1)
+    return 64 * 1024 + cells * _CELL_BYTES
 
 
 def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES) -> Table:
@@ -153,10 +162,13 @@ def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> np.ndarray:
 
 def _check_columns(header: list[str], spec: TaskSpec) -> None:
     expected = [spec.id_column, *spec.prediction_columns]
-    for column in header:
-        if header.count(column) > 1:
-            raise FormError(f"column {_show(column)} occurs {header.count(column)} times")
-    if missing := [column for column in expected if column not in header]:
+    if len(header) > 100 + 2 * len(expected):
+        raise FormError(f"the submission has {len(header)} columns; expected {_list(expected)}")
+    column, times = Counter(header).most_common(1)[0]
+    if times > 1:
+        raise FormError(f"column {_show(column)} occurs {times} times")
+    names = set(header)
+    if missing := [column for column in expected if column not in names]:
         raise FormError(f"missing column {_list(missing)}; found {_list(header)}")
     if extra := [column for column in header if column not in expected]:
         hint = " (write with index=False)" if extra[0] in ("", "Unnamed: 0", "index") else ""

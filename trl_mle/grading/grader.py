@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import GradingError, TaskError
 from trl_mle.grading.answers import AnswerKey
-from trl_mle.grading.form import MAX_SUBMISSION_BYTES, FormError, Table, check_form, parse_csv, read_bytes
+from trl_mle.grading.form import MAX_SUBMISSION_BYTES, FormError, Table, check_form, parse_csv, read_bytes, size_limit
 from trl_mle.types import Grade, Split, TaskSpec
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def grade_submission(
         raise TaskError(f"unknown split {split!r}; choose 'public', 'private' or 'all'.")
     try:
         key = _answer_key(answers, spec)
-        table = _read(submission, len(key.ids), max_bytes)
+        table = _read(submission, len(key.ids), min(max_bytes, size_limit(key, spec)))
         predictions = check_form(table, key, spec)
         rows = key.rows(split)
         score = key.metric.score(key.truth[rows], predictions[rows], len(key.classes))

@@ -1,0 +1,17 @@
+"""`Program` -> a program that prints a mark at each milestone, and nothing else changed."""
+
+from trl_mle.instrumentation.ast import ASTInstrumenter
+from trl_mle.instrumentation.base import Instrumenter
+from trl_mle.instrumentation.milestones import mark, new_nonce, parse_milestones, strip_marks
+from trl_mle.instrumentation.verify import Verdict, verify_print_only
+
+__all__ = [
+    "ASTInstrumenter",
+    "Instrumenter",
+    "Verdict",
+    "mark",
+    "new_nonce",
+    "parse_milestones",
+    "strip_marks",
+    "verify_print_only",
+]

@@ -11,8 +11,6 @@ from trl_mle.types import InstrumentedProgram, Program
 class Instrumenter(Protocol):
     """Inserts prints that report milestones and changes nothing else."""
 
-    def instrument(
-        self, program: Program, nonce: str
-    ) -> InstrumentedProgram | Awaitable[InstrumentedProgram]:
+    def instrument(self, program: Program, nonce: str) -> InstrumentedProgram | Awaitable[InstrumentedProgram]:
         """Return `program` with marks that carry `nonce`, a secret of this run that the policy never sees."""
         ...

@@ -180,7 +180,12 @@ class MLEReward:
                 execution = await self.sandbox.run(instrumented.code, task, limits)
         return replace(
             execution,
-            milestones=parse_milestones(execution.stdout, instrumented.nonce),
+            # A program that gets at its own nonce can claim no milestone that it lacks the code for.
+            milestones=tuple(
+                name
+                for name in parse_milestones(execution.stdout, instrumented.nonce)
+                if name in instrumented.inserted
+            ),
             stdout=strip_marks(execution.stdout, instrumented.nonce),
         )
 

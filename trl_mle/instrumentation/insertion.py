@@ -1,0 +1,90 @@
+"""Marks into source text: new lines where possible, `; print(...)` inside a one-line suite, the rest untouched."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+
+from trl_mle.instrumentation.flow import Insertion
+from trl_mle.instrumentation.statements import mark_source, mark_statement
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+_SUITE_OWNERS = (
+    ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match,
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
+)  # fmt: skip
+
+
+def split_lines(code: str) -> list[str]:
+    """The physical lines as the parser counts them (a form feed ends none), line ends kept."""
+    return [line for line in _LINE.findall(code) if line]
+
+
+def find_elifs(tree: ast.Module, lines: list[str]) -> set[int]:
+    """`id` of every `if` statement that is written as `elif`."""
+    return {
+        id(node.orelse[0])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)
+        if _from(lines, node.orelse[0].lineno, node.orelse[0].col_offset).startswith("elif")
+    }
+
+
+def insert_text(lines: list[str], insertions: list[Insertion], nonce: str, robust: bool) -> str | None:
+    """The program with marks as text, or `None` where a mark has no place in it."""
+    edits = [_Edits() for _ in lines]
+    newline = next((ending for line in lines if (ending := _ending(line))), "\n")
+    for _, statement, milestones in insertions:
+        end_line, end_column = statement.end_lineno, statement.end_col_offset
+        if end_line is None or end_column is None:
+            return None
+        sources = [mark_source(nonce, milestone, robust) for milestone in milestones]
+        first_line, last_line = lines[statement.lineno - 1], lines[end_line - 1]
+        indent = _to(first_line, statement.col_offset)
+        rest = _from(lines, end_line, end_column).strip(" \t\f\r\n")
+        compound = isinstance(statement, _SUITE_OWNERS)
+        continued = statement.lineno > 1 and lines[statement.lineno - 2].rstrip("\r\n").endswith("\\")
+        on_its_own = not indent.strip(" \t\f") and not continued and (not rest or rest.startswith("#"))
+        if on_its_own or (compound and not rest.endswith("\\") and not indent.strip(" \t\f")):
+            edits[end_line - 1].after += [f"{indent}{source}" for source in sources]
+        elif compound:
+            return None
+        else:
+            position = len(_to(last_line, end_column))
+            edits[end_line - 1].inline.append((position, "".join(f"; {source}" for source in sources)))
+    return "".join(edit.apply(line, newline) for edit, line in zip(edits, lines, strict=True))
+
+
+def insert_nodes(insertions: list[Insertion], nonce: str, robust: bool) -> None:
+    """Put the marks into the suites of the syntax tree, in place."""
+    for suite, statement, milestones in insertions:
+        position = next(number for number, item in enumerate(suite) if item is statement) + 1
+        suite[position:position] = [mark_statement(nonce, milestone, robust) for milestone in milestones]
+
+
+@dataclass
+class _Edits:
+    inline: list[tuple[int, str]] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)
+
+    def apply(self, line: str, newline: str) -> str:
+        for position, text in sorted(self.inline, reverse=True):
+            line = line[:position] + text + line[position:]
+        if not self.after:
+            return line
+        ending = _ending(line)
+        return line[: len(line) - len(ending)] + newline + newline.join(self.after) + ending
+
+
+def _to(line: str, column: int) -> str:
+    """`line` up to a column that is counted in bytes of UTF-8, as the parser does."""
+    return line.encode()[:column].decode()
+
+
+def _from(lines: list[str], number: int, column: int) -> str:
+    return lines[number - 1].encode()[column:].decode()
+
+
+def _ending(line: str) -> str:
+    return line[len(line.rstrip("\r\n")) :]

@@ -1,0 +1,160 @@
+"""Proof that instrumentation inserted prints of marks and changed nothing else.
+
+Both programs are parsed, every statement that is exactly the print of a mark with this run's nonce is removed, and the
+trees must then be equal node by node (docstrings, decorators and constants with their types included). The comparison
+is iterative, so no nesting is too deep for it, and needs no text of the tree, so no constant is too large.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from typing import NamedTuple
+
+from trl_mle.instrumentation.milestones import MARK_PREFIX
+from trl_mle.instrumentation.statements import mark_dumps, needs_robust_print
+from trl_mle.types import MILESTONES
+
+_COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+class Verdict(NamedTuple):
+    """What `verify_print_only` found."""
+
+    reason: str | None
+    """Why the programs differ in more than marks; `None` where they do not."""
+    inserted: tuple[str, ...]
+    """Milestones for which a mark was inserted, in the order of `MILESTONES`; empty with a reason."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the instrumented program is the original one plus marks."""
+        return self.reason is None
+
+
+def parse(code: str) -> ast.Module:
+    """The syntax tree of `code`, a byte-order mark at its start left out.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: as `ast.parse` does.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(code.removeprefix("\ufeff"))
+
+
+def verify_print_only(original_code: str, instrumented_code: str, nonce: str) -> Verdict:
+    """Whether `instrumented_code` is `original_code` with printed marks and nothing else.
+
+    Args:
+        original_code (`str`):
+            The policy's program.
+        instrumented_code (`str`):
+            What an instrumenter made of it.
+        nonce (`str`):
+            The run's secret: a mark with another one is a foreign statement.
+    """
+    if original_code == instrumented_code:
+        return Verdict(None, ())
+    if MARK_PREFIX in original_code:
+        return Verdict("the original program already contains marks", ())
+    if encoding_of(original_code) != encoding_of(instrumented_code):
+        return Verdict("the encoding declaration differs", ())
+    try:
+        original, instrumented = parse(original_code), parse(instrumented_code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return Verdict(f"a program does not parse: {type(error).__name__}: {error}", ())
+    if misplaced := _misplaced(instrumented, nonce):
+        return Verdict(misplaced, ())
+    marks = remove_marks(instrumented, nonce)
+    if any(not robust for _, robust in marks) and needs_robust_print(original):
+        return Verdict("a mark relies on `print` or `sys.stdout`, which the program replaces", ())
+    if difference := first_difference(original, instrumented):
+        return Verdict(difference, ())
+    seen = {milestone for milestone, _ in marks}
+    return Verdict(None, tuple(milestone for milestone in MILESTONES if milestone in seen))
+
+
+def remove_marks(tree: ast.AST, nonce: str) -> list[tuple[str, bool]]:
+    """Remove every mark of `nonce` from `tree`, in place; returns (milestone, robust spelling) of each."""
+    allowed = mark_dumps(nonce)
+    removed = []
+    for node in ast.walk(tree):
+        for _, value in ast.iter_fields(node):
+            if isinstance(value, list) and any(isinstance(item, ast.stmt) for item in value):
+                found = [_as_mark(item, allowed) for item in value]
+                removed += [item for item in found if item is not None]
+                value[:] = [item for item, what in zip(value, found, strict=True) if what is None]
+    return removed
+
+
+def first_difference(left: ast.AST, right: ast.AST) -> str | None:
+    """Where two trees differ first, positions and type comments left out; `None` where they are equal."""
+    stack: list[tuple[object, object, int]] = [(left, right, 0)]
+    while stack:
+        a, b, line = stack.pop()
+        if type(a) is not type(b):
+            return f"near line {line}: {_name(a)} became {_name(b)}"
+        if isinstance(a, ast.AST) and isinstance(b, ast.AST):
+            line = getattr(a, "lineno", line)
+            for field in reversed(a._fields):
+                if field != "type_comment":
+                    stack.append((getattr(a, field, None), getattr(b, field, None), line))
+        elif isinstance(a, list) and isinstance(b, list):
+            if len(a) != len(b):
+                return f"near line {line}: {len(a)} elements became {len(b)}"
+            stack += [(*pair, line) for pair in reversed(list(zip(a, b, strict=True)))]
+        elif a != b:
+            return f"near line {line}: {_short(a)} became {_short(b)}"
+    return None
+
+
+def _as_mark(node: object, allowed: dict[str, tuple[str, bool]]) -> tuple[str, bool] | None:
+    match node:
+        case ast.Expr(value=ast.Call(args=[ast.Constant(value=str(text))])) if text.startswith(MARK_PREFIX):
+            try:
+                return allowed.get(ast.dump(node))
+            except (ValueError, RecursionError):  # no mark holds such constants or nesting
+                return None
+    return None
+
+
+def _misplaced(tree: ast.Module, nonce: str) -> str | None:
+    """A mark where it would change the program although the tree without it is the same."""
+    allowed = mark_dumps(nonce)
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED):
+            rest = [item for item in node.body if _as_mark(item, allowed) is None]
+            if rest and rest[0] is not node.body[0] and _is_docstring(rest[0]):
+                return "a mark stands before a docstring"
+    marks_seen = False
+    for item in tree.body:
+        marks_seen = marks_seen or _as_mark(item, allowed) is not None
+        if marks_seen and isinstance(item, ast.ImportFrom) and item.module == "__future__":
+            return "a mark stands before `from __future__ import`"
+    return None
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def encoding_of(code: str) -> tuple[bool, str | None]:
+    """Byte-order mark and coding cookie (PEP 263): comments, so the tree does not know them."""
+    lines = re.split(r"\r\n|\r|\n", code.removeprefix("\ufeff"), maxsplit=2)[:2]
+    for line in lines:
+        if found := _COOKIE.match(line):
+            return code.startswith("\ufeff"), found[1].lower()
+        if line.split("#")[0].strip(" \t\f"):
+            break
+    return code.startswith("\ufeff"), None
+
+
+def _name(value: object) -> str:
+    return f"`{type(value).__name__}`"
+
+
+def _short(value: object) -> str:
+    return (hex(value) if isinstance(value, int) else repr(value))[:40]

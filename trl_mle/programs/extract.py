@@ -1,0 +1,145 @@
+"""From a policy's completion to a `Program`, or a named reason why there is none."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trl_mle.errors import ExtractionError
+from trl_mle.programs.fences import Block, find_blocks, parse_python
+from trl_mle.types import Program
+
+REASONS: tuple[str, ...] = (
+    "not_text",
+    "empty_completion",
+    "too_long",
+    "undecodable",
+    "unterminated_thinking",
+    "no_code_block",
+    "unterminated_code_block",
+    "empty_code_block",
+    "wrong_language",
+)
+"""Every `ExtractionError.reason` that `extract_program` gives."""
+
+MAX_CHARACTERS = 200_000
+"""Longest completion that is looked at, in characters."""
+
+_UNDECODABLE = re.compile("[\x00\ud800-\udfff]")
+_CLOSING_TAG_OF_PROMPT = re.compile(r"</think>(?![\"'`)\\])")
+
+
+def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
+    """Take the plan and the last complete Python block out of a completion.
+
+    Code is never taken from a thinking section. An untagged block counts only where no block is tagged as Python and
+    it parses as Python. A program with a syntax error is still a program: it runs and fails.
+
+    Args:
+        completion (`str` or sequence of chat messages):
+            The policy's text, or messages of which the last one with the role `assistant` counts. Its content is a
+            string or a list of `{"type": "text", "text": ...}` parts.
+
+    Returns:
+        [`Program`]: `plan` is the text before the block, without thinking; `code` has `\\n` line ends.
+
+    Raises:
+        ExtractionError: with one of `REASONS`.
+    """
+    text = _text_of(completion)
+    if not text.strip():
+        raise ExtractionError("empty_completion", "the completion has no text")
+    if len(text) > MAX_CHARACTERS:
+        raise ExtractionError("too_long", f"{len(text)} characters; at most {MAX_CHARACTERS} are read")
+    bad = _UNDECODABLE.search(text)
+    if bad is not None:
+        raise ExtractionError("undecodable", f"character U+{ord(bad[0]):04X} at position {bad.start()}")
+
+    lines = _without_leading_thinking(text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
+    blocks, thinking = find_blocks(lines)
+    block = _choose(blocks)
+    hidden = set(thinking)
+    plan = "\n".join(line for number, line in enumerate(lines[: block.start]) if number not in hidden)
+    return Program(plan=plan.strip(), code=block.code)
+
+
+def _text_of(completion: object) -> str:
+    if isinstance(completion, str):
+        return completion
+    if isinstance(completion, (bytes, bytearray)) or not isinstance(completion, Sequence):
+        raise ExtractionError("not_text", f"a completion is a string or messages, not {type(completion).__name__}")
+    if not completion:
+        raise ExtractionError("empty_completion", "the completion has no messages")
+    for message in reversed(completion):
+        if not isinstance(message, Mapping):
+            raise ExtractionError("not_text", f"a message is a mapping, not {type(message).__name__}")
+        if message.get("role") == "assistant":
+            return _content_of(message.get("content"))
+    raise ExtractionError("not_text", "no message has the role 'assistant'")
+
+
+def _content_of(content: object) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, (list, tuple)):
+        raise ExtractionError("not_text", f"a message's content is a string or parts, not {type(content).__name__}")
+    texts = []
+    for part in content:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if not isinstance(text, str):
+            raise ExtractionError("not_text", "a message's content has a part without text")
+        texts.append(text)
+    return "".join(texts)
+
+
+def _without_leading_thinking(text: str) -> str:
+    """Drop thinking sections at the start, also one that the prompt's template opened (only `</think>` is there)."""
+    position = 0
+    while True:
+        while position < len(text) and text[position].isspace():
+            position += 1
+        if not text.startswith("<think>", position):
+            break
+        end = text.find("</think>", position)
+        if end < 0:
+            raise ExtractionError("unterminated_thinking", "the completion ends inside `<think>`")
+        position = end + len("</think>")
+    if position == 0 or not text[:position].strip():
+        closing = _CLOSING_TAG_OF_PROMPT.search(text)
+        if closing is not None and "<think>" not in text[: closing.start()]:
+            position = closing.end()
+    return text[position:]
+
+
+def _choose(blocks: list[Block]) -> Block:
+    """The last complete Python block that is not empty; otherwise the reason why there is none."""
+    tagged = [block for block in blocks if block.is_python]
+    untagged = [block for block in blocks if block.is_untagged]
+    for block in reversed(tagged):
+        if block.terminated and block.code.strip():
+            return block
+    if not tagged:
+        for block in reversed(untagged):
+            if block.terminated and _looks_like_python(block.code):
+                return block
+    candidates = tagged or untagged
+    if any(not block.terminated for block in candidates):
+        raise ExtractionError("unterminated_code_block", "the last code block has no closing fence")
+    if any(not block.code.strip() for block in candidates):
+        raise ExtractionError("empty_code_block", "the Python block has no content")
+    if not blocks:
+        raise ExtractionError("no_code_block", "no fenced code block; write the program between ```python and ```")
+    named = ", ".join(sorted({block.info.split()[0][:40] for block in blocks if block.info})) or "none, not Python"
+    raise ExtractionError("wrong_language", f"no block is Python; language of the blocks: {named}")
+
+
+def _looks_like_python(code: str) -> bool:
+    """Whether `code` parses and does something: a lone word or `accuracy: 0.9` parses, but is no program."""
+    tree = parse_python(code)
+    if not isinstance(tree, ast.Module):
+        return False
+    return any(isinstance(node, (ast.Call, ast.Import, ast.ImportFrom, ast.Assign)) for node in ast.walk(tree))

@@ -1,0 +1,134 @@
+"""Fenced code blocks of a completion, found in one pass over its lines (CommonMark's rules, with any indentation).
+
+A fence closes only at a line of its own: the same character, at least as long as the opening, indented at most three
+columns deeper. So fences inside an indented docstring do not end a program.
+"""
+
+from __future__ import annotations
+
+import ast
+import bisect
+import re
+import warnings
+from dataclasses import dataclass
+
+_OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(.*)")
+_FENCE_LINE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*")
+_PYTHON_TAG = re.compile(r"\{?\s*\.?(?:i?python|py)\d*(?:\.\d+)*(?![\w+.-])", re.IGNORECASE)
+_CLOSINGS_TRIED = 8
+"""How many closing fences a triple-quoted string may hold before the first one counts: keeps the work linear."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block."""
+
+    start: int
+    """Index of the opening line."""
+    info: str
+    """Text behind the opening fence, for example `python`."""
+    code: str
+    """Content without the fence's own indentation; ends with a newline unless empty."""
+    terminated: bool
+    """Whether the closing fence is there."""
+
+    @property
+    def is_python(self) -> bool:
+        """Whether the block is tagged as Python."""
+        return _PYTHON_TAG.match(self.info) is not None
+
+    @property
+    def is_untagged(self) -> bool:
+        """Whether the block names no language."""
+        return not self.info
+
+
+def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
+    """All fenced blocks of `lines` and the indices of the lines that lie in a thinking section between them.
+
+    A line outside a fence that starts with `<think>` opens a thinking section; fences in it open nothing.
+    """
+    blocks: list[Block] = []
+    thinking: list[int] = []
+    closings = _closings(lines)
+    index = 0
+    while index < len(lines):
+        if lines[index].lstrip().startswith("<think>"):
+            while index < len(lines) and "</think>" not in lines[index]:
+                thinking.append(index)
+                index += 1
+            thinking.append(index)
+            index += 1
+            continue
+        opening = _OPENING.fullmatch(lines[index])
+        if opening is None or (opening[2][0] == "`" and "`" in opening[3]):
+            index += 1
+            continue
+        end, block = _read_block(lines, index, opening, closings)
+        blocks.append(block)
+        index = end + 1
+    return blocks, [number for number in thinking if number < len(lines)]
+
+
+def parse_python(code: str) -> ast.Module | SyntaxError | None:
+    """The syntax tree, the syntax error, or `None` where the parser gives up for another reason (depth, size)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except SyntaxError as error:
+        return error
+    except (ValueError, RecursionError, MemoryError):
+        return None
+
+
+@dataclass(frozen=True)
+class _Closing:
+    index: int
+    indent: int
+    character: str
+    length: int
+
+
+def _closings(lines: list[str]) -> list[_Closing]:
+    found = []
+    for index, line in enumerate(lines):
+        match = _FENCE_LINE.fullmatch(line)
+        if match is not None:
+            found.append(_Closing(index, len(match[1].expandtabs(4)), match[2][0], len(match[2])))
+    return found
+
+
+def _read_block(lines: list[str], start: int, opening: re.Match[str], closings: list[_Closing]) -> tuple[int, Block]:
+    """The block that opens at line `start`, and the index of its last line."""
+    indent, fence, info = opening[1], opening[2], opening[3].strip()
+    width = len(indent.expandtabs(4))
+    candidates = []
+    first = bisect.bisect_right(closings, start, key=lambda closing: closing.index)
+    for number in range(first, len(closings)):
+        closing = closings[number]
+        if closing.character == fence[0] and closing.length >= len(fence) and closing.indent <= width + 3:
+            candidates.append(closing.index)
+            if len(candidates) == _CLOSINGS_TRIED:
+                break
+    if not candidates:
+        return len(lines), Block(start, info, _content(lines[start + 1 :], indent), terminated=False)
+    end = candidates[0]
+    block = Block(start, info, _content(lines[start + 1 : end], indent), terminated=True)
+    if block.is_python and _ends_inside_string(block.code):
+        for later in candidates[1:]:
+            code = _content(lines[start + 1 : later], indent)
+            if isinstance(parse_python(code), ast.Module):
+                return later, Block(start, info, code, terminated=True)
+    return end, block
+
+
+def _ends_inside_string(code: str) -> bool:
+    error = parse_python(code)
+    return isinstance(error, SyntaxError) and str(error.msg).startswith("unterminated triple-quoted")
+
+
+def _content(lines: list[str], indent: str) -> str:
+    width = len(indent)
+    stripped = [line[width:] if not line[:width].strip() else line.lstrip(" \t") for line in lines]
+    return "".join(f"{line}\n" for line in stripped)

@@ -1,0 +1,145 @@
+"""What the prompt says of a table: one line per column, or one for a run of like columns.
+
+Names and values come from data and may hold anything, so they are cleaned and cut before they reach the prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_NAME = 40
+"""Characters of a column's name."""
+MAX_VALUE = 24
+"""Characters of a category or an example."""
+MAX_CATEGORIES = 10
+"""Categories that are listed."""
+MAX_LINES = 24
+"""Lines of a table."""
+MIN_RUN = 4
+"""Columns with numbered names and of one kind from which on they share a line."""
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """A table as the prompt shows it."""
+
+    rows: int
+    """Number of rows."""
+    lines: tuple[str, ...]
+    """One line per column or run of columns."""
+
+
+def clean(text: object, limit: int) -> str:
+    """`text` on one line, without control characters and backticks, at most `limit` characters long."""
+    line = re.sub(r"[`\x00-\x1f\x7f-\x9f\u2028\u2029\s]+", " ", str(text)).strip()
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a CSV file below its header."""
+    import csv
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return sum(1 for row in csv.reader(file) if row) - 1
+
+
+def summarize(table: pd.DataFrame, id_column: str, target_column: str) -> TableSummary:
+    """Summarise `table` (N rows): type, range or categories, and share of missing values of each column.
+
+    The target comes last and is never part of a run.
+    """
+    columns = [column for column in table.columns if column != target_column]
+    lines = []
+    for run in _runs(table, columns):
+        if len(run) == 1:
+            kind = "row id" if run[0] == id_column else _describe(table[run[0]])
+            lines.append(f"{clean(run[0], MAX_NAME)}: {kind}")
+        else:
+            first, last = clean(run[0], MAX_NAME), clean(run[-1], MAX_NAME)
+            lines.append(f"{first} .. {last} ({len(run)} columns): {_describe_run(table[run])}")
+    if len(lines) > MAX_LINES:
+        hidden = len(lines) - MAX_LINES + 1
+        lines = [*lines[: MAX_LINES - 1], f"and {hidden} more columns; read the header"]
+    target = f"{clean(target_column, MAX_NAME)} (to predict): {_describe(table[target_column], is_target=True)}"
+    return TableSummary(len(table), (*lines, target))
+
+
+def _runs(table: pd.DataFrame, columns: list[str]) -> list[list[str]]:
+    """Consecutive numeric columns whose names differ only in a number that counts up."""
+    import pandas as pd
+
+    runs: list[list[str]] = []
+    previous: tuple[str, int] | None = None
+    for column in columns:
+        match = re.fullmatch(r"(.*?)(\d{1,9})", str(column))
+        numeric = pd.api.types.is_numeric_dtype(table[column])
+        name = (match.group(1), int(match.group(2))) if match and numeric else None
+        if name and previous and name == (previous[0], previous[1] + 1):
+            runs[-1].append(column)
+        else:
+            runs.append([column])
+        previous = name
+    return [part for run in runs for part in ([run] if len(run) >= MIN_RUN else [[column] for column in run])]
+
+
+def _describe(values: pd.Series, is_target: bool = False) -> str:
+    import pandas as pd
+
+    present = values.dropna()
+    if present.empty:
+        return "empty"
+    distinct = present.nunique()
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if numeric and not (is_target and distinct <= MAX_CATEGORIES):
+        return f"{_kind(values)} {_range(present.min(), present.max())}{_missing(values)}"
+    if is_target or distinct <= MAX_CATEGORIES or present.map(lambda value: len(str(value))).max() <= 1:
+        return f"{_categories(present, distinct)}{_missing(values)}"
+    if distinct <= min(100, len(values) // 10):
+        return f"{_categories(present, distinct)}{_missing(values)}"
+    return f"text, such as {clean(present.iloc[0], MAX_VALUE)!r}{_missing(values)}"
+
+
+def _describe_run(values: pd.DataFrame) -> str:
+    kinds = {_kind(values[column]) for column in values.columns}
+    kind = "int" if kinds == {"int"} else "float"
+    gaps = float(values.isna().to_numpy().mean())
+    bounds = _range(values.min().min(), values.max().max())
+    return f"{kind} {bounds}" + (f", {_percent(gaps)} missing" if gaps else "")
+
+
+def _categories(present: pd.Series, distinct: int) -> str:
+    counts = present.value_counts()
+    shown = list(counts.index[:MAX_CATEGORIES])
+    if distinct <= MAX_CATEGORIES:
+        # pandas may read numbers and texts into one column; they do not compare.
+        shown.sort(key=lambda value: (isinstance(value, str), value))
+    names = ", ".join(clean(value, MAX_VALUE) for value in shown)
+    more = f" and {distinct - MAX_CATEGORIES} more" if distinct > MAX_CATEGORIES else ""
+    return f"{distinct} categories: {names}{more}"
+
+
+def _kind(values: pd.Series) -> str:
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(values):
+        return "bool"
+    return "int" if pd.api.types.is_integer_dtype(values) else "float"
+
+
+def _range(low: Any, high: Any) -> str:
+    return f"{float(low):.6g} to {float(high):.6g}"
+
+
+def _missing(values: pd.Series) -> str:
+    gaps = float(values.isna().mean())
+    return f", {_percent(gaps)} missing" if gaps else ""
+
+
+def _percent(share: float) -> str:
+    return "under 1%" if share < 0.01 else f"{share:.0%}"

@@ -1,0 +1,96 @@
+"""From one labelled table to the four tables of a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import TaskError
+from trl_mle.grading import SPLIT_COLUMN, get_metric
+from trl_mle.tasks.splits import stratified_mask
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ID_COLUMN = "id"
+
+
+@dataclass(frozen=True)
+class TaskTables:
+    """What `public/` and `private/` hold."""
+
+    train: pd.DataFrame
+    """Columns: id, features, target."""
+    test: pd.DataFrame
+    """Columns: id, features."""
+    sample: pd.DataFrame
+    """Columns: id, predictions: a valid submission that knows nothing of the test rows."""
+    answers: pd.DataFrame
+    """Columns: id, target, split."""
+
+
+def assemble(
+    table: pd.DataFrame,
+    target: str,
+    metric_name: str,
+    train_rows: int,
+    test_rows: int,
+    seed: int,
+    public_share: float = 0.5,
+) -> TaskTables:
+    """Shuffle `table`, give its rows new ids, split off the test rows, and split the answers.
+
+    Both splits are seeded and stratified by class or, for a number, by quantile bins.
+
+    Args:
+        table (`DataFrame`):
+            Features and `target`; an index is dropped.
+        train_rows, test_rows (`int`):
+            How many rows to keep. Rows past their sum are dropped at random.
+        public_share (`float`, *optional*, defaults to `0.5`):
+            Share of the test rows whose answers are the public part.
+
+    Raises:
+        TaskError: there are too few rows, or a name is taken.
+    """
+    import numpy as np
+    import pandas as pd
+
+    metric = get_metric(metric_name)
+    numeric = metric.predicts == "number"
+    if train_rows + test_rows > len(table):
+        raise TaskError(f"{train_rows} train and {test_rows} test rows were asked for, but there are {len(table)}.")
+    if ID_COLUMN in table.columns:
+        raise TaskError(f"the column {ID_COLUMN!r} is taken by new row ids; drop or rename it.")
+    if target == SPLIT_COLUMN:
+        raise TaskError(f"the target column cannot be called {SPLIT_COLUMN!r}; rename it.")
+    rng = np.random.default_rng(seed)
+    kept = table.iloc[rng.permutation(len(table))[: train_rows + test_rows]].reset_index(drop=True)
+    is_test = stratified_mask(kept[target], test_rows / len(kept), seed, numeric)
+    # Train rows get the first ids and test rows the following ones, each in shuffled order.
+    kept = kept.iloc[np.argsort(is_test, kind="stable")].reset_index(drop=True)
+    kept = pd.concat([pd.Series(range(len(kept)), name=ID_COLUMN), kept], axis=1)
+    train, test = kept.iloc[:train_rows], kept.iloc[train_rows:]
+    is_public = stratified_mask(test[target], public_share, seed + 1, numeric)
+    answers = test[[ID_COLUMN, target]].assign(**{SPLIT_COLUMN: np.where(is_public, "public", "private")})
+    features = [column for column in kept.columns if column != target]
+    train = train[[*features, target]]
+    return TaskTables(train, test[features], _sample(test[[ID_COLUMN]], train[target], metric.predicts), answers)
+
+
+def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
+    if kind == "number":
+        return ids.assign(**{str(target.name): round(float(target.mean()), 4)})
+    if kind == "label":
+        return ids.assign(**{str(target.name): target.mode().iloc[0]})
+    classes = class_names(target)
+    if classes == ["0", "1"]:
+        return ids.assign(**{str(target.name): 0.5})
+    if ID_COLUMN in classes:
+        raise TaskError(f"a class is called {ID_COLUMN!r}, as the id column; rename the class.")
+    return ids.assign(**dict.fromkeys(classes, round(1 / len(classes), 6)))
+
+
+def class_names(target: pd.Series) -> list[str]:
+    """The classes in the order of the prediction columns: as numbers where they are, else alphabetically."""
+    return [str(value) for value in sorted(target.unique())]

@@ -1,0 +1,71 @@
+"""Where prepared tasks live, and how one is prepared once although several processes want it at the same time."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from trl_mle.errors import TaskError
+
+logger = logging.getLogger(__name__)
+
+STALE_S = 3600.0
+"""Age in seconds past which a half-prepared folder belongs to a process that was killed."""
+_TEMPORARY = ".preparing-"
+
+
+def cache_dir() -> Path:
+    """Folder of prepared tasks: `TRL_MLE_CACHE`, or `trl_mle/tasks` in the user's cache folder (`XDG_CACHE_HOME`)."""
+    if chosen := os.environ.get("TRL_MLE_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "trl_mle" / "tasks"
+
+
+def prepare_once(target: Path, build: Callable[[Path], None]) -> Path:
+    """`target`, filled by `build` unless it exists already.
+
+    `build` gets an empty folder beside `target` that is renamed once it is complete, so that nobody ever sees half a
+    task. Of several processes, the first to finish wins; the others drop their equal work.
+
+    Raises:
+        TaskError: the folder cannot be created or written.
+    """
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise TaskError(
+            f"{target.parent} cannot be written ({error.strerror}); set TRL_MLE_CACHE to another."
+        ) from error
+    try:
+        temporary.chmod(0o755)
+        build(temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not target.is_dir():
+            raise TaskError(f"{target} cannot be written: {error}") from error
+        logger.info("%s was prepared by another process at the same time", target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _remove_stale(folder: Path) -> None:
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        try:
+            age_s = time.time() - path.stat().st_mtime
+        except FileNotFoundError:  # its owner has just finished
+            continue
+        if age_s > STALE_S:
+            logger.info("Removing %s, left by a process that was killed", path)
+            shutil.rmtree(path, ignore_errors=True)

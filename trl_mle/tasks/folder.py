@@ -1,0 +1,136 @@
+"""The task folder: `task.yaml`, `description.md`, `public/`, `private/`, maybe `reference.py` and `baseline.py`."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from trl_mle.errors import TaskError
+from trl_mle.grading import SPLIT_COLUMN, AnswerKey, get_metric
+from trl_mle.tasks.assemble import TaskTables
+from trl_mle.tasks.schema import read_task_yaml
+from trl_mle.tasks.task import Task
+
+PUBLIC_FILES = ("train.csv", "test.csv", "sample_submission.csv")
+PROGRAMS = ("reference", "baseline")
+
+
+def load_folder(folder: Path, id_prefix: str = "") -> Task:
+    """Read and check a whole task folder.
+
+    Args:
+        folder (`Path`):
+            The folder that holds `task.yaml`.
+        id_prefix (`str`, *optional*):
+            Put before the id of `task.yaml`, for example `builtin:`.
+
+    Raises:
+        TaskError: a file is missing or two of them contradict each other.
+    """
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise TaskError(f"{folder} is not a task folder; give a folder that holds a task.yaml.")
+    fields = read_task_yaml(folder / "task.yaml")
+    fields["id"] = id_prefix + fields["id"]
+    for name in ("description.md", *(f"public/{name}" for name in PUBLIC_FILES), "private/answers.csv"):
+        if not (folder / name).is_file():
+            raise TaskError(f"{folder / name} does not exist; a task needs it.")
+    try:
+        description = (folder / "description.md").read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{folder / 'description.md'} is not UTF-8: {error}") from error
+    if not description:
+        raise TaskError(f"{folder / 'description.md'} is empty; say in a few sentences what is to be predicted.")
+    reference, baseline = (path if (path := folder / f"{name}.py").is_file() else None for name in PROGRAMS)
+    sample = folder / "public" / "sample_submission.csv"
+    columns = tuple(column for column in _header(sample) if column != fields["id_column"])
+    task = Task(
+        folder=folder,
+        description=description,
+        prediction_columns=columns,
+        reference=reference,
+        baseline=baseline,
+        **fields,
+    )
+    _check_columns(task)
+    _check_rows(task)
+    return task
+
+
+def write_folder(folder: Path, tables: TaskTables, id_column: str, target_column: str) -> None:
+    """Write the data of a task into the existing `folder`. The caller adds `task.yaml` and `description.md`.
+
+    Public files are read-only; `private/` is for the owner alone (modes 0700 and 0600).
+    """
+    public, private = folder / "public", folder / "private"
+    public.mkdir(mode=0o755)
+    private.mkdir(mode=0o700)
+    for name, frame in zip(PUBLIC_FILES, (tables.train, tables.test, tables.sample), strict=True):
+        frame.to_csv(public / name, index=False)
+        (public / name).chmod(0o444)
+    # Created with its final mode: there is no moment at which others can open it.
+    descriptor = os.open(private / "answers.csv", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        tables.answers[[id_column, target_column, SPLIT_COLUMN]].to_csv(file, index=False)
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TaskError(f"{path} is not a readable CSV file: {error}") from error
+    if not header:
+        raise TaskError(f"{path} is empty; it needs a header.")
+    if twice := [column for column in header if header.count(column) > 1]:
+        raise TaskError(f"{path}: column {twice[0]!r} occurs {header.count(twice[0])} times; rename one.")
+    return header
+
+
+def _ids(path: Path, column: str) -> list[str]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        return [str(row[column]).strip() for row in reader]
+
+
+def _check_columns(task: Task) -> None:
+    headers = {name: _header(task.public_dir / name) for name in PUBLIC_FILES}
+    yaml = task.folder / "task.yaml"
+    for name, header in headers.items():
+        if task.id_column not in header:
+            path = task.public_dir / name
+            raise TaskError(
+                f"{path} has no column {task.id_column!r}, the id_column of {yaml}; add it or correct the key."
+            )
+    if task.target_column not in headers["train.csv"]:
+        path = task.public_dir / "train.csv"
+        raise TaskError(f"{path} has no column {task.target_column!r}, the target_column of {yaml}; correct the key.")
+    if task.target_column in headers["test.csv"]:
+        path = task.public_dir / "test.csv"
+        raise TaskError(
+            f"{path} holds the target column {task.target_column!r}: that gives the answers away; drop it."
+        )
+    metric = get_metric(task.metric)
+    columns = task.prediction_columns
+    if not columns or (metric.predicts != "probability" and len(columns) != 1):
+        wanted = "one column per class, or one" if metric.predicts == "probability" else "exactly one column"
+        raise TaskError(
+            f"{task.public_dir / 'sample_submission.csv'} has {len(columns)} prediction columns, but {metric.name} "
+            f"takes {wanted} beside {task.id_column!r}."
+        )
+
+
+def _check_rows(task: Task) -> None:
+    answers = task.private_dir / "answers.csv"
+    key = AnswerKey.from_csv(answers, task)
+    for name in ("test.csv", "sample_submission.csv"):
+        path = task.public_dir / name
+        ids = _ids(path, task.id_column)
+        if len(set(ids)) < len(ids):
+            twice = next(id_ for id_ in ids if ids.count(id_) > 1)
+            raise TaskError(f"{path} holds the id {twice!r} more than once; ids must be unique.")
+        if missing := set(key.ids) - set(ids):
+            raise TaskError(f"{path} lacks {len(missing)} ids of {answers}, for example {min(missing)!r}; add them.")
+        if extra := set(ids) - set(key.ids):
+            raise TaskError(f"{path} has {len(extra)} ids without an answer in {answers}, for example {min(extra)!r}.")

@@ -1,0 +1,58 @@
+"""Seeded, stratified splits of rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import TaskError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+STRATA = 10
+"""Quantile bins by which a numeric target is stratified."""
+
+
+def stratified_mask(target: pd.Series, share: float, seed: int, numeric: bool) -> np.ndarray:
+    """Choose `round(share * N)` of N rows so that each class (or quantile bin of a number) has that share.
+
+    Args:
+        target (`Series`):
+            (N,) labels or numbers.
+        share (`float`):
+            Between 0 and 1.
+        seed (`int`):
+            The same seed chooses the same rows.
+        numeric (`bool`):
+            Whether `target` holds numbers, which are binned by quantiles first.
+
+    Returns:
+        (N,) booleans.
+
+    Raises:
+        TaskError: a part would be empty.
+    """
+    import numpy as np
+
+    rows = len(target)
+    chosen = round(share * rows)
+    if not 0 < chosen < rows:
+        raise TaskError(f"{rows} rows cannot be split with a share of {share}: one part would be empty.")
+    rng = np.random.default_rng(seed)
+    values = target.to_numpy()
+    if numeric:
+        ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+        strata = ranks * min(STRATA, rows) // rows
+    else:
+        strata = np.unique(values.astype(str), return_inverse=True)[1]
+    sizes = np.bincount(strata)
+    # Largest remainders: every stratum gets its share rounded down or up, and the sum is what was asked for.
+    quota = np.floor(share * sizes).astype(int)
+    remainder = share * sizes - quota
+    order = np.lexsort((rng.random(len(sizes)), -remainder))
+    quota[order[: chosen - quota.sum()]] += 1
+    mask = np.zeros(rows, dtype=bool)
+    for stratum, size in enumerate(quota):
+        mask[rng.permutation(np.flatnonzero(strata == stratum))[:size]] = True
+    return mask
