@@ -10,8 +10,8 @@ import pandas as pd
 from trl_mle import Task, load_task
 
 
-def toy_task(folder: Path, rows: int = 90) -> Task:
-    """A regression `y = 2 a - b` with 40 rows to predict."""
+def toy_task(folder: Path, rows: int = 90, **programs: str) -> Task:
+    """A regression `y = 2 a - b` with 40 rows to predict, and `reference=` and `baseline=` programs where given."""
     rng = np.random.default_rng(0)
     data = pd.DataFrame(rng.normal(size=(rows + 40, 2)), columns=["a", "b"])
     data["y"] = 2 * data["a"] - data["b"] + 0.1 * rng.normal(size=len(data))
@@ -30,4 +30,6 @@ def toy_task(folder: Path, rows: int = 90) -> Task:
         "id: toy\ntitle: A line\nmetric: rmse\ndirection: minimize\nid_column: id\ntarget_column: y\n"
         "time_limit_s: 20\ntransform: {kind: linear, worst: 3.0, best: 0.0}\n"
     )
+    for name, code in programs.items():
+        (home / f"{name}.py").write_text(code)
     return load_task(str(home))

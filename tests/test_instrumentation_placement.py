@@ -305,6 +305,8 @@ def test_not_training(code):
         "p = cross_val_predict(m, X, y)\ns = r2_score(y, p)",
         "model = Sequential()\nmodel.fit(X, y, validation_split=0.1)",
         "model = Sequential()\nmodel.evaluate(X_val, y_val)",
+        "model.fit(X[:60], y[:60])\na = mean_squared_error(y[60:], model.predict(X[60:]))",
+        "n = 60\na, b = y[:n], y.iloc[n:]\nr = r2_score(b, p)",
     ],
 )
 def test_evaluation(code):
@@ -325,6 +327,8 @@ def test_evaluation(code):
         "z = (y_val - 1).mean()",
         "from sklearn.metrics import accuracy_score\nscorer = make(accuracy_score)",
         "print('accuracy', 0.9)",
+        "a = accuracy_score(y[:60], model.predict(X[:60]))",
+        "model.fit(X, y)\na = accuracy_score(y, model.predict(X[:, 1:]))",
     ],
 )
 def test_not_evaluation(code):

@@ -31,6 +31,9 @@ def user_errors(parsing: bool = False) -> Iterator[None]:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {error.problem}"
     if isinstance(error, yaml.YAMLError):
         return f"the configuration file is not valid YAML: {error}"
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""`trl-mle tasks`: list, show, prepare and create tasks."""
+"""`trl-mle tasks`: list, show, prepare, validate and create tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.progress import track
+from rich.table import Column, Table
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -73,6 +74,44 @@ def prepare(
         loaded = load_task(name)
         table.add_row(loaded.id, escape(str(loaded.folder)))
     Console().print(table)
+
+
+@app.command()
+def validate(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Which ones; all built-in tasks by default.")] = None,
+    isolation: Annotated[str, typer.Option(help="'required', or 'none' where programs are trusted.")] = "required",
+) -> None:
+    """Run each task's baseline and reference solution in the sandbox; the reference must beat the baseline."""
+    import asyncio
+
+    from trl_mle.config import SandboxConfig
+    from trl_mle.errors import TaskError
+    from trl_mle.evaluation import validate_task
+    from trl_mle.sandboxes import LocalSandbox
+    from trl_mle.tasks import list_tasks, load_task
+
+    loaded = [load_task(name) for name in tasks or list_tasks()]
+    table = Table(Column("task", no_wrap=True), "program", "metric", "public", "private", "seconds")
+    problems: list[str] = []
+
+    async def run_all() -> None:
+        config = SandboxConfig(workers=1, isolation=isolation)  # type: ignore[arg-type]  # checked by SandboxConfig
+        async with LocalSandbox(config) as sandbox:
+            for task in track(loaded, description="validating", console=Console(stderr=True)):
+                try:
+                    validation = await validate_task(task, sandbox)
+                except TaskError as error:
+                    problems.append(str(error))
+                    continue
+                for name in ("baseline", "reference"):
+                    if (score := getattr(validation, name)) is not None:
+                        values = (f"{score.public:.4g}", f"{score.private:.4g}", f"{score.wall_s:.2f}")
+                        table.add_row(task.id, name, task.metric, *values)
+
+    asyncio.run(run_all())
+    Console().print(table)
+    if problems:
+        raise TaskError("\n".join(problems))
 
 
 @app.command()

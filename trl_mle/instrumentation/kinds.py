@@ -208,11 +208,12 @@ class Kinds:
     def is_held_out(self, nodes: list[ast.expr]) -> bool:
         """Whether a score of `nodes` is a score on data that was held out of training.
 
-        Names decide (`y_val`, `oof`, `y[test_idx]`), then what they are bound to. A name that says neither counts
-        where the program holds data out somewhere and does not fit on that very name.
+        Names decide (`y_val`, `oof`, `y[test_idx]`), then what they are bound to; the rows from some row on (`y[800:]`)
+        are held out too. A name that says neither counts where the program holds data out somewhere and does not fit
+        on that very name.
         """
         names = [name for node in nodes for name in _names(node)]
-        if any(self._says_held_out(name, 3) for name in names):
+        if any(self._says_held_out(name, 3) for name in names) or any(map(_takes_last_rows, nodes)):
             return True
         if any(words.TRAINING_PART.search(name) for name in names):
             return False
@@ -241,8 +242,18 @@ class Kinds:
             values = [value for value in self.facts.bindings.get(name, []) if isinstance(value, simple)]
             self._held_out[name] = any(
                 self._says_held_out(inner, depth - 1) for value in values for inner in _names(value)
-            )
+            ) or any(map(_takes_last_rows, values))
         return self._held_out[name]
+
+
+def _takes_last_rows(node: ast.expr) -> bool:
+    """Whether `node` holds `y[800:]`, `X.iloc[n:]`, `X[-200:, 1]` or the like: the rows from some row on."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Subscript):
+            rows = part.slice.elts[0] if isinstance(part.slice, ast.Tuple) and part.slice.elts else part.slice
+            if isinstance(rows, ast.Slice) and rows.lower is not None and rows.upper is None:
+                return True
+    return False
 
 
 def _of_class_name(name: str) -> frozenset[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 
 from . import kernel, landlock, namespaces
 
@@ -26,42 +26,47 @@ class Layers:
     privileges: bool = False
     """No capabilities and no way to new ones."""
 
-    def as_dict(self) -> dict[str, int | bool]:
-        return asdict(self)
+
+_STEPS = (("namespaces", "mounts", "private_proc"), ("namespaces", "mounts"), ("namespaces",))
 
 
 def probe(scratch: str, without: Collection[str] = ()) -> Layers:
     """The layers that work here, none of those named in `without`.
 
     Args:
-        scratch (`str`): a writable folder for the throw-away process.
+        scratch (`str`): a writable folder for the throw-away processes.
         without (`Collection[str]`): names of fields to treat as missing; for tests of the fall-backs.
     """
     if not kernel.LINUX:
         return Layers()
-    found = {"namespaces": False, "mounts": False, "private_proc": False}
-    for names in (("namespaces", "mounts", "private_proc"), ("namespaces", "mounts"), ("namespaces",)):
-        if not set(names) & set(without) and _works(lambda names=names: _try(names, scratch)):
-            found.update(dict.fromkeys(names, True))
-            break
-    return Layers(landlock=0 if "landlock" in without else landlock.abi(), privileges=True, **found)
+    found: tuple[str, ...] = ()
+    with tempfile.TemporaryDirectory(dir=scratch) as work:
+        os.mkdir(os.path.join(work, "input"))
+        for names in _STEPS:
+            if not set(names) & set(without) and _works(partial(_enter, names, work)):
+                found = names
+                break
+    return Layers(
+        landlock=0 if "landlock" in without else landlock.abi(),
+        namespaces="namespaces" in found,
+        mounts="mounts" in found,
+        private_proc="private_proc" in found,
+        privileges=True,
+    )
 
 
-def _try(names: tuple[str, ...], scratch: str) -> None:
-    """Enter the namespaces in this process, which is lost for anything else, and prove it in a child."""
-    mounts = "mounts" in names
-    work = tempfile.mkdtemp(dir=scratch)
-    os.mkdir(os.path.join(work, "input"))
-    namespaces.unshare(mounts)
-
-    def inside() -> None:
-        if mounts:
-            namespaces.mount_private_view(work, "/usr", "private_proc" in names)
-        if os.getpid() != 1:
-            raise OSError("not in an own PID namespace")
-
-    if not _works(inside):
+def _enter(names: tuple[str, ...], work: str) -> None:
+    """Enter the namespaces in this process, which is good for nothing else afterwards, and prove them in a child."""
+    namespaces.unshare(mounts="mounts" in names)
+    if not _works(partial(_use, names, work)):
         raise OSError("the namespaces can be made but not used")
+
+
+def _use(names: tuple[str, ...], work: str) -> None:
+    if os.getpid() != 1:
+        raise OSError("not the first process of a PID namespace")
+    if "mounts" in names:
+        namespaces.mount_private_view(work, "/usr", private_proc="private_proc" in names)
 
 
 def _works(action: Callable[[], None]) -> bool:
@@ -72,13 +77,7 @@ def _works(action: Callable[[], None]) -> bool:
             action()
             code = 0
         except OSError:
-            code = 1  # the answer of this probe, not a fault
+            code = 2  # the answer of the probe, not a fault
         finally:
             os._exit(code)
     return os.waitpid(pid, 0)[1] == 0
-
-
-def clear_probe(scratch: str) -> None:
-    """Remove what `probe` left in `scratch`."""
-    for entry in os.scandir(scratch):
-        shutil.rmtree(entry.path)

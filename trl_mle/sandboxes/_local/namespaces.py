@@ -1,4 +1,4 @@
-"""Own namespaces for one program: its processes cannot outlive their init, it has no network and sees a read-only root.
+"""Own namespaces for one program: no process outlives its init, there is no network, and the root is read-only.
 
 All of it works without privileges where the kernel allows user namespaces; see `layers.probe` for where it does not.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
+from contextlib import suppress
 
 from .kernel import check, libc
 
@@ -16,6 +18,8 @@ _MOUNT_SETATTR = 442
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID = 0x1, 0x2
 
+MOST_PROCESSES = 1024
+"""Processes and threads that a program's PID namespace can hold, whatever its limits say."""
 SHARED_MEMORY_BYTES = 64 * 1024**2
 """Size of a program's private `/dev/shm`, where semaphores of `multiprocessing` live."""
 
@@ -56,9 +60,25 @@ def mount_private_view(work: str, public: str, private_proc: bool) -> None:
         writable.append("/dev/shm")
     if private_proc:
         _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        _bound_processes()
     _set_attributes("/", _AT_RECURSIVE, set_bits=_ATTR_RDONLY | _ATTR_NOSUID)
     for path in writable:
         _set_attributes(path, 0, clear_bits=_ATTR_RDONLY)
+
+
+def _bound_processes() -> None:
+    """Let this PID namespace hold few processes, where the number is its own: RLIMIT_NPROC does not hold for root."""
+    # Before Linux 6.14 it is the machine's, and root could change it for everyone even from in here.
+    if not own_process_bound(os.uname().release):
+        return
+    with suppress(OSError), open("/proc/sys/kernel/pid_max", "w") as file:  # a second layer beneath the watch
+        file.write(str(MOST_PROCESSES))
+
+
+def own_process_bound(release: str) -> bool:
+    """Whether a kernel of version `release` keeps the largest process number for each PID namespace (Linux 6.14)."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return match is not None and (int(match[1]), int(match[2])) >= (6, 14)
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:

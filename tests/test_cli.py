@@ -1,0 +1,69 @@
+"""The command `trl-mle`, as a user runs it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.tasks import toy_task
+from trl_mle.cli import main as cli
+from trl_mle.cli.errors import user_errors
+from trl_mle.errors import UserError
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["trl-mle", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code, *capsys.readouterr()
+
+
+def test_validate_shows_both_programs(monkeypatch, capsys, tmp_path):
+    copy = 'import pandas as pd\npd.read_csv("input/sample_submission.csv").to_csv("submission.csv", index=False)\n'
+    better = copy.replace("sample_submission", "test").replace(
+        ").to_csv", ").eval('y = 2 * a - b')[['id', 'y']].to_csv"
+    )
+    task = toy_task(tmp_path, baseline=copy, reference=better)
+    code, out, _ = run(monkeypatch, capsys, "tasks", "validate", task.folder)
+    assert code == 0
+    assert "baseline" in out
+    assert "reference" in out
+    task.reference.write_text("raise SystemExit(3)")
+    code, _, err = run(monkeypatch, capsys, "tasks", "validate", task.folder)
+    assert code == 2
+    assert "Task toy: its reference program ended with status 'error'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["report", "nowhere"], "No config.yaml in nowhere"),
+        (["tasks", "show", "builtin:nothing"], "builtin:nothing"),
+        (["tasks", "validate", "builtin:diabetes", "--isolation", "some"], "'some'"),
+    ],
+)
+def test_user_errors_have_no_traceback(monkeypatch, capsys, arguments, words):
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_help_lists_the_commands():
+    result = CliRunner().invoke(cli.app, ["--help"])
+    assert result.exit_code == 0
+    assert "report" in result.output
+    assert "tasks" in result.output
+
+
+def test_only_while_parsing_is_every_value_error_the_users(capsys):
+    with pytest.raises(ValueError, match="a bug"), user_errors():
+        raise ValueError("a bug")
+    with pytest.raises(SystemExit), user_errors(parsing=True):
+        raise ValueError("a wrong value")
+    with pytest.raises(SystemExit), user_errors():
+        raise UserError("a wrong task")
+    assert capsys.readouterr().err == "error: a wrong value\nerror: a wrong task\n"

@@ -1,0 +1,89 @@
+"""A tiny task, and sandboxes that are started once for a module."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from trl_mle.sandboxes import LocalSandbox
+from trl_mle.types import Limits, TaskSpec
+
+SECRET = "the-answers-of-this-task"
+FALL_BACK = ("namespaces",)
+
+
+def make_task(folder: Path, packages: tuple[str, ...] = TaskSpec.packages) -> TaskSpec:
+    (folder / "public").mkdir(parents=True)
+    (folder / "private").mkdir()
+    rows = [(number, (number * 7) % 11, (number * 5) % 13) for number in range(60)]
+    train = "".join(f"{number},{a},{b},{int(a > b / 2)}\n" for number, a, b in rows)
+    (folder / "public" / "train.csv").write_text("id,a,b,y\n" + train)
+    (folder / "public" / "test.csv").write_text("id,a,b\n" + "".join(f"{n},{a},{b}\n" for n, a, b in rows))
+    (folder / "private" / "answers.csv").write_text(SECRET)
+    return TaskSpec(
+        id="tiny",
+        title="Tiny",
+        description="",
+        folder=folder,
+        metric="accuracy",
+        direction="maximize",
+        id_column="id",
+        prediction_columns=("y",),
+        target_column="y",
+        packages=packages,
+    )
+
+
+@pytest.fixture(scope="session")
+def task(tmp_path_factory: pytest.TempPathFactory) -> TaskSpec:
+    return make_task(tmp_path_factory.mktemp("task") / "tiny")
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits(wall_s=30, memory_bytes=400 * 1024**2, file_bytes=4 * 1024**2, output_bytes=64 * 1024)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def warm():
+    """One worker with the usual libraries and every layer of this machine."""
+    async with LocalSandbox(workers=1) as sandbox:
+        yield sandbox
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[(), FALL_BACK], ids=["layers", "fall_back"])
+async def bare(request: pytest.FixtureRequest):
+    """One worker without libraries, with all layers and without namespaces."""
+    from trl_mle.config import SandboxConfig
+
+    sandbox = LocalSandbox(SandboxConfig(workers=1, preload=()))
+    sandbox._without = request.param
+    async with sandbox:
+        yield sandbox
+
+
+def worker_of(sandbox: LocalSandbox) -> psutil.Process:
+    return psutil.Process(sandbox._slots[0].worker.process.pid)
+
+
+def left_over(sandbox: LocalSandbox) -> list[object]:
+    """Processes and folders of programs that have ended."""
+    folder = sandbox._slots[0].worker.folder
+    return [*worker_of(sandbox).children(recursive=True), *folder.glob("run-*")]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for an event that another process brings about."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def until_file(sandbox: LocalSandbox, name: str) -> None:
+    """Wait until the running program has made the file `name`."""
+    await until(lambda: list(sandbox._folder.glob(f"worker-*/run-*/{name}")))

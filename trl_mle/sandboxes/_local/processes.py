@@ -1,0 +1,115 @@
+"""The processes of one program, seen through `/proc`. On systems without it there is nothing to see."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+_BETWEEN_LOOKS_S = 0.001
+_LONGEST_READ_S = 0.25
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+# A process may end between two looks at it, or belong to someone else after its number was given again.
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    threads: int
+    rss_bytes: int
+
+
+def descendants(root: int, most_threads: int | None = None) -> list[Process]:
+    """All processes below `root`, without itself; no further ones once they have more than `most_threads` threads."""
+    found: list[Process] = []
+    threads = 0
+    pending = deque(_children(root))
+    while pending and (most_threads is None or threads <= most_threads):
+        pid = pending.popleft()
+        with suppress(*_GONE):
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            found.append(Process(pid, threads=int(fields[17]), rss_bytes=int(fields[21]) * _PAGE))
+            threads += found[-1].threads
+            pending += _children(pid)
+    return found
+
+
+def _children(pid: int) -> Iterator[int]:
+    with suppress(*_GONE):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(*_GONE), open(f"/proc/{pid}/task/{thread}/children") as file:
+                yield from map(int, file.read().split())
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of one process; 0 where it is not known."""
+    with suppress(*_GONE), open(f"/proc/{pid}/statm", "rb") as file:
+        return int(file.read().split()[1]) * _PAGE
+    return 0
+
+
+def proportional_bytes(processes: list[Process], inherited_bytes: int) -> int:
+    """Resident memory where a page that several processes share counts once in all.
+
+    Reading it waits for a process that forks, so after `_LONGEST_READ_S` seconds the others count with what they have
+    beyond `inherited_bytes`, the memory that each has from the worker.
+    """
+    total = 0
+    deadline = time.monotonic() + _LONGEST_READ_S
+    for process in processes:
+        size = max(0, process.rss_bytes - inherited_bytes)
+        if time.monotonic() < deadline:
+            with suppress(*_GONE), open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
+                for line in file:
+                    if line.startswith(b"Pss:"):
+                        size = int(line.split()[1]) * 1024
+        total += size
+    return total
+
+
+def unnamed_file_bytes(processes: list[Process]) -> int:
+    """Space of files that are open but have no name any more."""
+    sizes: dict[tuple[int, int], int] = {}
+    for process in processes:
+        folder = f"/proc/{process.pid}/fd"
+        with suppress(*_GONE):
+            for descriptor in os.listdir(folder):
+                with suppress(*_GONE):
+                    status = os.stat(f"{folder}/{descriptor}")
+                    if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                        sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(sizes.values())
+
+
+def kill_descendants() -> None:
+    """Kill and reap all processes below this one, which must adopt orphans, until none is left.
+
+    From the top down, each is stopped before its children are listed: a stopped process starts no other.
+    """
+    while True:
+        alive: list[int] = []
+        pending = deque(_children(os.getpid()))
+        while pending:
+            pid = pending.popleft()
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                alive.append(pid)
+                pending += _children(pid)
+        for pid in alive:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        if not alive:
+            return
+        time.sleep(_BETWEEN_LOOKS_S)

@@ -1,0 +1,235 @@
+"""Runs one program from the worker's side: forks it, watches its limits, collects what it wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import signal
+import socket
+import tempfile
+import time
+from contextlib import suppress
+from typing import Any
+
+from . import grants, imports, init, packages, workdir
+from .layers import Layers
+from .plan import Plan
+from .processes import kill_descendants
+from .watch import Watch
+
+_SETUP_S = 60.0
+"""Longest time from the fork to the first line of the program, in seconds."""
+_GRACE_S = 10.0
+"""How long `init` may take to kill and reap everything before it is killed itself, in seconds."""
+_CHUNK, _CHUNKS = 1 << 16, 16
+"""A pipe is read in pieces of this many bytes, this many at a time: together the most that a pipe can hold."""
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+Reply = tuple[dict[str, Any], tuple[bytes, ...]]
+
+
+class FaultError(Exception):
+    """The sandbox, not the program, failed. `lasting`: it would fail again."""
+
+    def __init__(self, reason: str, lasting: bool = False):
+        super().__init__(reason)
+        self.lasting = lasting
+
+
+class HostGoneError(Exception):
+    """The host has died or wants the worker to end."""
+
+
+def run_program(request: dict[str, Any], folder: str, layers: Layers, sock: socket.socket) -> Reply:
+    """Run the program of `request` in a fresh folder below `folder` and describe what happened.
+
+    Returns the reply and its blobs: stdout, stderr and, where there is one, the submission.
+    """
+    try:
+        allowed = packages.resolve(tuple(request["packages"]))
+    except packages.MissingPackageError as error:
+        raise FaultError(f"the distribution {str(error)!r} is not installed", lasting=True) from None
+    if not os.path.isdir(request["public"]):
+        raise FaultError(f"the folder of public files {request['public']!r} does not exist", lasting=True)
+    linked = os.path.join(folder, f"packages-{hashlib.sha256(repr(allowed.distributions).encode()).hexdigest()[:12]}")
+    if not os.path.isdir(linked):
+        imports.link_packages(allowed, linked)
+    work = tempfile.mkdtemp(prefix="run-", dir=folder)
+    try:
+        if layers.mounts:
+            os.mkdir(os.path.join(work, "input"))
+        program = _Running(request, work, allowed, linked, layers)
+        try:
+            program.supervise(sock)
+        finally:
+            program.end()
+        return program.reply()
+    finally:
+        workdir.remove(work)
+
+
+class _Running:
+    """One program between its fork and its reply."""
+
+    def __init__(
+        self, request: dict[str, Any], work: str, allowed: packages.AllowedPackages, linked: str, layers: Layers
+    ):
+        self._work = work
+        self._limits = request["limits"]
+        self._watch = Watch(work, self._limits)
+        self._reports: dict[str, Any] = {}
+        self._stopped: tuple[str, str] | None = None
+        static = grants.of_packages(allowed, tuple(request["hidden"])) if layers.landlock else []
+        imports.foreign_modules(allowed)
+        reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
+        self._streams = {descriptor: _Stream(self._limits["output_bytes"]) for descriptor in reads[:2]}
+        self._reports_fd, self._unread = reads[2], b""
+        for descriptor in reads:
+            os.set_blocking(descriptor, False)
+        plan = Plan(
+            code=request["code"],
+            work=work,
+            public=request["public"],
+            limits=self._limits,
+            packages=allowed,
+            linked=linked,
+            grants=static,
+            layers=layers,
+            worker_pid=os.getpid(),
+            stdout=writes[0],
+            stderr=writes[1],
+            reports=writes[2],
+        )
+        self._forked = time.monotonic()
+        self._holder = os.fork()
+        if self._holder == 0:
+            init.start(plan)
+        for descriptor in writes:
+            os.close(descriptor)
+
+    def supervise(self, sock: socket.socket) -> None:
+        """Return when the program and all its processes have ended; raise `HostGoneError` where nobody waits."""
+        poller = select.poll()
+        for descriptor in (*self._streams, self._reports_fd, sock.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        kill_at = 0.0
+        while True:
+            for descriptor, _ in poller.poll(1000 * self._watch.pause_s() + 1):
+                if descriptor == sock.fileno():
+                    raise HostGoneError
+                if descriptor == self._reports_fd:
+                    if not self._read_reports():
+                        return
+                elif self._streams[descriptor].read(descriptor):
+                    poller.unregister(descriptor)
+            now = time.monotonic()
+            if self._stopped is None:
+                self._stopped = self._passed(now)
+                if self._stopped is not None:
+                    kill_at = now + _GRACE_S
+                    with suppress(ProcessLookupError):
+                        os.kill(self._reports["init"], signal.SIGTERM)
+            elif now > kill_at:
+                os.kill(self._holder, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Leave no process of the program, whatever state it is in, and read what it wrote last."""
+        with suppress(ProcessLookupError):
+            os.kill(self._holder, signal.SIGKILL)
+        kill_descendants()  # the worker has no other children
+        for descriptor, stream in self._streams.items():
+            stream.read(descriptor)
+            os.close(descriptor)
+        os.close(self._reports_fd)
+
+    def reply(self) -> Reply:
+        """The execution as a message, with its blobs."""
+        reports = self._reports
+        if "fault" in reports:
+            raise FaultError(reports["fault"])
+        if "started" not in reports:
+            raise FaultError("the program's first process ended before the program started")
+        out, err = self._streams.values()
+        status, code = self._status()
+        if self._stopped is not None and status == self._stopped[0]:
+            err.add(f"\nStopped by the sandbox: {self._stopped[1]}.\n".encode())
+        submission, reason = workdir.read_submission(self._work, self._limits["submission_bytes"])
+        message = {
+            "status": status,
+            "exit_code": code,
+            "wall_s": reports.get("ended", time.monotonic()) - reports["started"],
+            "cpu_s": max(0.0, reports.get("cpu_s", 0.0) - reports["setup_cpu_s"]),
+            "max_rss_bytes": max(self._watch.peak_bytes, reports.get("max_rss_bytes", 0)),
+            "stdout_cut_bytes": out.cut,
+            "stderr_cut_bytes": err.cut,
+            "submission_reason": reason,
+        }
+        blobs = (bytes(out.kept), bytes(err.kept))
+        return message, blobs if submission is None else (*blobs, submission)
+
+    def _status(self) -> tuple[str, int | None]:
+        code = self._reports.get("code")
+        if self._stopped is not None:
+            in_time = code is not None and self._reports["ended"] - self._reports["started"] <= self._limits["wall_s"]
+            if not (self._stopped[0] == "timeout" and in_time):
+                return self._stopped[0], None
+        if any(stream.cut for stream in self._streams.values()):
+            return "output", None
+        if code is None:  # it brought down the process that owns it
+            return "killed", None
+        if code == -signal.SIGXCPU:
+            return "timeout", None
+        if code == 0:
+            return "ok", 0
+        return ("killed" if -code in _FROM_OUTSIDE else "error"), code
+
+    def _passed(self, now: float) -> tuple[str, str] | None:
+        if "started" not in self._reports:
+            if now - self._forked > _SETUP_S:
+                raise FaultError(f"a program did not start within {_SETUP_S:g} s")
+            return None
+        if "init" not in self._reports:
+            return None
+        limits = self._limits
+        if now - self._reports["started"] > limits["wall_s"]:
+            return "timeout", f"the wall-clock limit of {limits['wall_s']:g} s has passed"
+        if any(stream.cut for stream in self._streams.values()):
+            return "output", f"more than {limits['output_bytes']} bytes were printed"
+        return self._watch.look(self._reports["init"])
+
+    def _read_reports(self) -> bool:
+        """Take in what the processes report; `False` once all of them have closed the pipe."""
+        data = os.read(self._reports_fd, _CHUNK)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._reports.update(json.loads(line))
+        return bool(data)
+
+
+class _Stream:
+    """Output of a program up to `most` bytes, and the number of bytes beyond."""
+
+    def __init__(self, most: int):
+        self.kept = bytearray()
+        self.cut = 0
+        self._most = most
+
+    def read(self, descriptor: int) -> bool:
+        """Read what is there; whether the other end is closed."""
+        for _ in range(_CHUNKS):
+            try:
+                data = os.read(descriptor, _CHUNK)
+            except BlockingIOError:
+                return False
+            if not data:
+                return True
+            room = self._most - len(self.kept)
+            self.kept += data[:room]
+            self.cut += max(0, len(data) - room)
+        return False
+
+    def add(self, data: bytes) -> None:
+        """Append a remark of the sandbox, which does not count against the limit."""
+        self.kept += data

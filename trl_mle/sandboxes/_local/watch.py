@@ -1,0 +1,79 @@
+"""Looks at a running program at short intervals and says which limit it has passed."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from .processes import Process, descendants, proportional_bytes, resident_bytes, unnamed_file_bytes
+from .workdir import MOST_ENTRIES, usage
+
+_SHORTEST_S, _LONGEST_S = 0.02, 0.1
+_DISK_S, _LONGEST_DISK_S = 0.25, 5.0
+_SHARE = 20
+"""A look that took much CPU time is followed by a pause of this many times that."""
+DISK_FACTOR = 8
+"""All files of a program together may take this many times the size of one."""
+
+
+class Watch:
+    """What `init`'s processes use, against the limits.
+
+    Args:
+        work (`str`): the program's folder.
+        limits (`dict`): fields of `trl_mle.types.Limits`.
+    """
+
+    def __init__(self, work: str, limits: dict[str, Any]):
+        self.work = work
+        self.limits = limits
+        self.peak_bytes = 0
+        self._inherited_bytes = resident_bytes(os.getpid())
+        self._next = self._next_disk = 0.0
+
+    def pause_s(self) -> float:
+        """Seconds until the next look is due."""
+        return max(0.0, self._next - time.monotonic())
+
+    def look(self, init_pid: int) -> tuple[str, str] | None:
+        """A status and the reason in words where a limit is passed; at most one look per interval."""
+        now = time.monotonic()
+        if now < self._next:
+            return None
+        spent = time.process_time()
+        # Counted first, and no further than needed: looking at the memory of a process that forks waits for the fork.
+        processes = descendants(init_pid, self.limits["processes"])
+        passed = self._processes(processes) or self._memory(processes)
+        self._next = self._after(spent, _SHORTEST_S, _LONGEST_S)
+        if passed is None and now >= self._next_disk:
+            spent = time.process_time()
+            passed = self._disk(processes)
+            self._next_disk = self._after(spent, _DISK_S, _LONGEST_DISK_S)
+        return passed
+
+    def _after(self, spent: float, shortest: float, longest: float) -> float:
+        """When to look again after a look that began at `spent` CPU seconds: time spent waiting is no reason to wait."""
+        pause = _SHARE * (time.process_time() - spent)
+        return time.monotonic() + min(max(shortest, pause), longest)
+
+    def _memory(self, processes: list[Process]) -> tuple[str, str] | None:
+        limit = self.limits["memory_bytes"]
+        used = sum(process.rss_bytes for process in processes)
+        if used > limit:  # children share pages with their parent: look closer
+            used = proportional_bytes(processes, self._inherited_bytes)
+        self.peak_bytes = max(self.peak_bytes, used)
+        return ("memory", f"resident memory of {used} bytes passed the limit of {limit}") if used > limit else None
+
+    def _processes(self, processes: list[Process]) -> tuple[str, str] | None:
+        limit = self.limits["processes"]
+        number = sum(process.threads for process in processes)
+        return ("killed", f"more than {limit} processes and threads were alive at once") if number > limit else None
+
+    def _disk(self, processes: list[Process]) -> tuple[str, str] | None:
+        limit = DISK_FACTOR * self.limits["file_bytes"]
+        size, entries = usage(self.work)
+        if entries > MOST_ENTRIES:
+            return "output", f"more than {MOST_ENTRIES} files and folders were written"
+        size += unnamed_file_bytes(processes)
+        return ("output", f"files of {size} bytes passed the limit of {limit}") if size > limit else None

@@ -1,0 +1,88 @@
+"""Layers of isolation in words: what each does, and what its absence means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of isolation of programs."""
+
+    name: str
+    active: bool
+    """Whether it is in force on this machine."""
+    gives: str
+    """What it does."""
+    without: str
+    """What a program can do where it is missing."""
+    required: bool = False
+    """Whether programs could read the answers without it."""
+
+
+def from_worker(found: dict[str, Any]) -> tuple[Layer, ...]:
+    """The layers that a worker has found, outermost first.
+
+    Args:
+        found (`dict`): fields of `_local.layers.Layers`.
+    """
+    version = int(found["landlock"])
+    return (
+        Layer(
+            name="landlock",
+            active=version > 0,
+            gives=f"files by allow list (version {version})" if version else "files by allow list",
+            without="programs can read all files that you can, the answers among them",
+            required=True,
+        ),
+        Layer(
+            name="landlock_tcp",
+            active=version >= 4 or bool(found["namespaces"]),
+            gives="no TCP",
+            without="programs reach the network (needs Linux 6.7, or user namespaces)",
+        ),
+        Layer(
+            name="landlock_signals",
+            active=version >= 6 or bool(found["namespaces"]),
+            gives="no signals to processes outside",
+            without="programs can kill your other processes (needs Linux 6.12, or user namespaces)",
+        ),
+        Layer(
+            name="namespaces",
+            active=bool(found["namespaces"]),
+            gives="own users, processes, network and IPC; all processes end with the program",
+            without="processes are found and killed through /proc, and UDP is not refused",
+        ),
+        Layer(
+            name="mounts",
+            active=bool(found["mounts"]),
+            gives="read-only root, own /dev/shm and /run",
+            without="programs can change modes and times of your files, and multiprocessing has no semaphores",
+        ),
+        Layer(
+            name="private_proc",
+            active=bool(found["private_proc"]),
+            gives="own /proc",
+            without="/proc shows a program only itself and a few files about the machine",
+        ),
+        Layer(
+            name="privileges",
+            active=bool(found["privileges"]),
+            gives="no capabilities, and no way to new ones",
+            without="programs have the privileges that you have",
+        ),
+    )
+
+
+def describe(layers: Sequence[Layer]) -> str:
+    """One line for each of `layers`: name, whether it is in force, and what follows from that."""
+    if not layers:
+        return "The layers of isolation are found when the sandbox starts."
+    width = max(len(layer.name) for layer in layers)
+    return "\n".join(
+        f"{layer.name:<{width}}  {'on     ' if layer.active else 'MISSING'}  "
+        f"{layer.gives if layer.active else layer.without}"
+        for layer in layers
+    )

@@ -1,0 +1,161 @@
+"""The host's side of one worker: start it, ask it to run a program, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from trl_mle.errors import SandboxError
+from trl_mle.sandboxes._local import wire, workdir
+
+_ENTRY = Path(__file__).with_name("_local") / "__main__.py"
+_PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH")
+_STOP_S = 15.0
+_RETRY_S = 0.01
+_STDERR_BYTES = 4000
+
+
+class WorkerProcess:
+    """One warm interpreter, started by exec: the host's threads and memory never reach it.
+
+    Use [`WorkerProcess.start`]; the worker ends when [`WorkerProcess.stop`] is called or the host's process ends.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, errors: IO[bytes]):
+        self.process = process
+        self.folder = folder
+        self.layers: dict[str, Any] = {}
+        """Fields of `_local.layers.Layers`, once the worker is ready."""
+        self._errors = errors
+        self._ending = asyncio.Lock()
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+
+    @classmethod
+    async def start(cls, python: str, folder: Path, settings: dict[str, Any], startup_s: float) -> WorkerProcess:
+        """Start a worker that keeps its programs' folders in `folder`, and wait until it has imported what it should.
+
+        Raises:
+            SandboxError: it ended or was not ready within `startup_s` seconds; the message holds what it wrote.
+        """
+        host_end, worker_end = socket.socketpair()
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
+        try:
+            folder.mkdir(mode=0o700)
+            with worker_end:
+                process = subprocess.Popen(
+                    # Not -I: it would ignore PYTHONHASHSEED, and the order of sets would differ between workers.
+                    [python, "-s", "-P", "-B", str(_ENTRY), str(worker_end.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=errors,
+                    stderr=errors,
+                    env=_environment(folder),
+                    cwd="/",
+                    pass_fds=(worker_end.fileno(),),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            host_end.close()
+            errors.close()
+            raise SandboxError(f"a worker could not be started with `python`={python!r}: {error}") from error
+        worker = cls(process, folder, errors)
+        try:
+            worker._reader, worker._writer = await asyncio.open_connection(sock=host_end)
+            message = {**settings, "folder": str(folder), "host_pid": os.getpid()}
+            worker.layers = (await worker._exchange(message, startup_s))[0]["layers"]
+        except TimeoutError:
+            written = worker._written()
+            await worker.stop()
+            raise SandboxError(f"a worker was not ready within {startup_s:g} s. It wrote: {written}") from None
+        except BaseException:
+            await asyncio.shield(worker.stop())
+            raise
+        return worker
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    async def ask(self, request: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
+        """Send `request` and return the reply with its blobs.
+
+        Raises:
+            SandboxError: the worker is gone, or said nothing for `timeout_s` seconds. It cannot be used any more.
+        """
+        try:
+            return await self._exchange(request, timeout_s)
+        except TimeoutError:
+            raise SandboxError(f"a worker did not answer within {timeout_s:g} s") from None
+
+    async def stop(self) -> None:
+        """End the worker with the program that it runs, and remove its folder."""
+        if hasattr(self, "_writer"):
+            # The worker kills its program and leaves. The end of the stream alone would mean that the host has died.
+            self._writer.write(wire.pack({"stop": True}))
+            self._writer.close()
+        await self._ended()
+        self._errors.close()
+
+    async def _ended(self) -> None:
+        async with self._ending:
+            await asyncio.to_thread(self._wait)
+
+    def _wait(self) -> None:
+        try:
+            self.process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        deadline = time.monotonic() + _STOP_S
+        while self.folder.exists():
+            try:
+                workdir.remove(str(self.folder))
+            except OSError as error:  # the kernel has not ended the program of a killed worker yet: it still writes
+                if time.monotonic() > deadline:
+                    raise SandboxError(f"the folder {self.folder} could not be removed: {error}") from error
+                time.sleep(_RETRY_S)
+
+    async def _exchange(self, message: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._writer.write(wire.pack(message))
+                await self._writer.drain()
+                size = wire.LENGTH.unpack(await self._reader.readexactly(wire.LENGTH.size))[0]
+                reply = json.loads(await self._reader.readexactly(size))
+                blobs = [await self._reader.readexactly(length) for length in reply.pop("blobs")]
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            await self._ended()
+            raise SandboxError(
+                f"a worker ended with exit code {self.process.returncode}. It wrote: {self._written()}"
+            ) from error
+        return reply, blobs
+
+    def _written(self) -> str:
+        if self._errors.closed:  # stopped from elsewhere
+            return "(nothing)"
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, size - _STDERR_BYTES))
+        return self._errors.read().decode("utf-8", "replace").strip() or "(nothing)"
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """An environment from scratch: what the host's holds (keys, tokens, paths) is no program's business."""
+    from trl_mle.sandboxes._local.interpreter import THREAD_VARIABLES
+
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "PYTHONHASHSEED": "0",
+        **dict.fromkeys(THREAD_VARIABLES, "1"),
+        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+    }
