@@ -197,3 +197,24 @@ def test_model_card_says_how_it_was_weighted(tmp_path):
     assert "best private score: 0.5" in card
     assert "2509.01684" in card
     assert "duration-aware" in card
+
+
+def test_a_resumed_run_continues_as_the_uninterrupted_one(tmp_path):
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "logging_steps": 1}
+    whole, _, weights = train(DurationAwareTrainer, tiny_args(tmp_path / "whole", **settings), with_durations(unequal))
+    train(DurationAwareTrainer, tiny_args(tmp_path / "cut", **settings), with_durations(unequal))
+
+    args = tiny_args(tmp_path / "cut", **settings)
+    resumed = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=with_durations(unequal),
+        args=args,
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    resumed.train(resume_from_checkpoint=str(tmp_path / "cut/checkpoint-2"))
+    assert all(torch.equal(resumed.model.state_dict()[name], value) for name, value in weights.items())
+    assert [entry["loss"] for entry in resumed.state.log_history if "loss" in entry] == [
+        entry["loss"] for entry in whole.state.log_history if "loss" in entry
+    ]
+    assert len(list((tmp_path / "cut/rollouts").glob("train_*.parquet"))) == 4
