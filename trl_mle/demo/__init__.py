@@ -1,0 +1,16 @@
+"""Programs that a demo policy learns from: a small generator of plausible solutions with plausible mistakes."""
+
+from trl_mle.demo.bugs import BUGS
+from trl_mle.demo.families import FAMILIES
+from trl_mle.demo.features import TREATMENTS
+from trl_mle.demo.programs import build_completion, combinations, generate_completion, generate_demonstrations
+
+__all__ = [
+    "BUGS",
+    "FAMILIES",
+    "TREATMENTS",
+    "build_completion",
+    "combinations",
+    "generate_completion",
+    "generate_demonstrations",
+]

@@ -1,0 +1,174 @@
+"""Completions as a small policy might write them: a plan in words and one Python program, some of them with mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from trl_mle.demo.bugs import Bug, Context, choose_bugs
+from trl_mle.demo.draft import Draft
+from trl_mle.demo.families import FAMILIES, Family
+from trl_mle.demo.features import TREATMENTS, Treatment, quote
+from trl_mle.demo.scoring import CHECKS
+from trl_mle.demo.table import TableFacts, read_facts
+from trl_mle.errors import ConfigError
+from trl_mle.types import TaskSpec
+
+BUG_SHARE = 0.6
+"""Default share of programs with at least one mistake."""
+REFIT_SHARE = 0.5
+"""Share of programs that train again on all rows before they predict."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Everything that is decided when a completion is written."""
+
+    family: Family
+    treatment: Treatment
+    setting: str
+    """Expression of the model."""
+    refit: bool
+    bugs: tuple[Bug, ...] = ()
+
+
+def combinations(task: TaskSpec) -> list[tuple[Family, Treatment]]:
+    """Pairs of model family and feature treatment that suit `task`."""
+    facts = read_facts(task)
+    return [
+        (family, treatment)
+        for family in FAMILIES
+        for treatment in TREATMENTS
+        if treatment.applies(facts) and (treatment.dense or not family.dense)
+    ]
+
+
+def generate_completion(task: TaskSpec, rng: Random, bug_share: float = BUG_SHARE) -> str:
+    """A completion for `task`.
+
+    Args:
+        task (`TaskSpec`):
+            Its public CSV files are read once and remembered.
+        rng (`random.Random`):
+            Source of every choice; the same state gives the same text.
+        bug_share (`float`, *optional*, defaults to `0.6`):
+            Share of programs with at least one mistake, from 0 to less than 1.
+
+    Raises:
+        TaskError: the metric or the columns are of a kind for which there are no demonstrations.
+        ConfigError: `bug_share` is out of range.
+    """
+    return build_completion(task, _choose(task, rng, bug_share))
+
+
+def generate_demonstrations(
+    tasks: Sequence[TaskSpec], n: int, seed: int, bug_share: float = BUG_SHARE
+) -> list[dict[str, object]]:
+    """`n` completions, every task in equal shares; the same seed gives the same list.
+
+    Returns:
+        Rows `{"task": id, "completion": text, "family": name, "treatment": name, "bugs": [names]}`.
+
+    Raises:
+        TaskError, ConfigError: as [`generate_completion`]; also where `tasks` is empty or `n` is less than 1.
+    """
+    if not tasks:
+        raise ConfigError("there is no task to write demonstrations for. Name at least one.")
+    if n < 1:
+        raise ConfigError(f"{n} demonstrations were asked for; it must be at least 1.")
+    rng = Random(seed)
+    rows: list[dict[str, object]] = []
+    for index in range(n):
+        task = tasks[index % len(tasks)]
+        choice = _choose(task, rng, bug_share)
+        rows.append(
+            {
+                "task": task.id,
+                "completion": build_completion(task, choice),
+                "family": choice.family.name,
+                "treatment": choice.treatment.name,
+                "bugs": [bug.name for bug in choice.bugs],
+            }
+        )
+    return rows
+
+
+def build_completion(task: TaskSpec, choice: Choice) -> str:
+    """The text of `choice` for `task`."""
+    facts = read_facts(task)
+    draft = _draft(task, facts, choice)
+    for bug in choice.bugs:
+        draft = bug.edit(draft, Context(task, facts, choice.family))
+    return draft.completion()
+
+
+def _choose(task: TaskSpec, rng: Random, bug_share: float) -> Choice:
+    if not 0 <= bug_share < 1:
+        raise ConfigError(f"`bug_share` is {bug_share}; it must be at least 0 and less than 1.")
+    facts = read_facts(task)
+    suited = combinations(task)
+    families = list(dict.fromkeys(family for family, _ in suited))
+    family = rng.choices(families, [family.share for family in families])[0]
+    treatment = rng.choice([treatment for candidate, treatment in suited if candidate is family])
+    return Choice(
+        family=family,
+        treatment=treatment,
+        setting=rng.choice(family.settings[facts.kind == "regression"]),
+        refit=rng.random() < REFIT_SHARE,
+        bugs=choose_bugs(Context(task, facts, family), bug_share, rng),
+    )
+
+
+def _draft(task: TaskSpec, facts: TableFacts, choice: Choice) -> Draft:
+    regression = facts.kind == "regression"
+    check = CHECKS[task.metric]
+    options = ", keep_default_na=False" if facts.text else ""
+    return Draft(
+        # One line for each decision: a tokenizer that joins words within lines keeps them apart.
+        plan=f"Model: {choice.family.words[regression]}\nFeatures: {choice.treatment.words}\nCheck: a fifth of the rows",
+        names=choice.treatment.imports
+        | choice.family.imports[regression]
+        | {("sklearn.metrics", check.function), ("sklearn.model_selection", "train_test_split")},
+        load=tuple(f'{name} = pd.read_csv("input/{name}.csv"{options})' for name in ("train", "test")),
+        target=_target(task),
+        features=choice.treatment.lines(facts),
+        split=(
+            "X_tr, X_val, y_tr, y_val = train_test_split(X, y, test_size=0.2, random_state=0"
+            + (")" if regression else ", stratify=y)"),
+        ),
+        model=(
+            *(choice.family.before or {}).get(regression, ()),
+            f"model = {choice.setting.replace('{scoring}', check.scoring)}",
+        ),
+        fit=("model.fit(X_tr, y_tr)",),
+        evaluate=(check.line(facts.kind),),
+        refit=(choice.family.refit,) if choice.refit else (),
+        predict=_predict(task, facts),
+        write=_write(task, facts),
+    )
+
+
+def _target(task: TaskSpec) -> tuple[str, ...]:
+    column = f"train[{quote(task.target_column)}]"
+    return (f"y = np.log1p({column})" if task.metric == "rmsle" else f"y = {column}",)
+
+
+def _predict(task: TaskSpec, facts: TableFacts) -> tuple[str, ...]:
+    if task.metric == "rmsle":
+        return ("predictions = np.expm1(model.predict(X_test)).clip(0)",)
+    calls = {"probability": "predict_proba(X_test)[:, 1]", "probabilities": "predict_proba(X_test)"}
+    return (f"predictions = model.{calls.get(facts.kind, 'predict(X_test)')}",)
+
+
+def _write(task: TaskSpec, facts: TableFacts) -> tuple[str, ...]:
+    id_column = quote(task.id_column)
+    save = 'submission.to_csv("submission.csv", index=False)'
+    if facts.kind == "probabilities":
+        return (
+            "submission = pd.DataFrame(predictions, columns=model.classes_)",
+            f"submission.insert(0, {id_column}, test[{id_column}])",
+            save,
+        )
+    column = quote(task.prediction_columns[0])
+    return f"submission = pd.DataFrame({{{id_column}: test[{id_column}], {column}: predictions}})", save

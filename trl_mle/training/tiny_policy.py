@@ -1,0 +1,155 @@
+"""The demo policy: a Qwen2 of a few million parameters and its own tokenizer, both made from nothing.
+
+For machines without a GPU or a model hub. Its tokens are whole idioms of the texts that it is made for, so that a
+program takes about forty of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""ChatML."""
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+"""Padding, start and end of a message; as in Qwen2."""
+MAX_TOKEN_CHARACTERS = 160
+"""Longest token: an idiom, not a whole line with what is decided in it."""
+MERGES_PER_IDIOM = 4
+"""Merges of BPE for each idiom that may be kept; most of them are steps to a longer one."""
+SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
+"""Every byte is a token, so that any text can be written."""
+
+
+def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Qwen2Tokenizer:
+    """A byte-level tokenizer with whole idioms as added tokens, found by BPE; they may cross words but not lines.
+
+    It is a `Qwen2Tokenizer` because `AutoTokenizer` makes one of whatever lies beside a Qwen2 model: a tokenizer with
+    another way to split text would be loaded without a word and would split otherwise. Added tokens survive that.
+
+    Args:
+        texts (iterable of `str`):
+            What is to become short: prompts and completions.
+        vocab_size (`int`, *optional*, defaults to `4096`):
+            Largest number of tokens, at least 259. Few or short texts give fewer.
+
+    Returns:
+        A tokenizer with a ChatML template, `<|im_end|>` as end and `<|endoftext|>` as padding. Decoding what it encoded
+        gives the text back (in Unicode's NFC form, as with every Qwen2 tokenizer).
+
+    Raises:
+        ConfigError: `vocab_size` has no room for every byte.
+    """
+    from tokenizers import AddedToken, pre_tokenizers
+    from transformers import Qwen2Tokenizer
+
+    if vocab_size < SMALLEST_VOCABULARY:
+        raise ConfigError(f"`vocab_size` is {vocab_size}; it must be at least {SMALLEST_VOCABULARY}.")
+    every_byte = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Qwen2Tokenizer(
+        vocab={token: index for index, token in enumerate((*SPECIAL_TOKENS, *every_byte))},
+        merges=[],
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=["<|im_start|>"],
+        padding_side="left",
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    idioms = _idioms(texts, vocab_size - SMALLEST_VOCABULARY)
+    tokenizer.add_tokens([AddedToken(idiom, normalized=False, special=False) for idiom in idioms])
+    return tokenizer
+
+
+def _idioms(texts: Iterable[str], count: int) -> list[str]:
+    """At most `count` pieces of text that byte-level BPE within lines writes `texts` with, the most frequent first.
+
+    Steps on the way to longer pieces are left out: added tokens are matched longest first, and such a step could match
+    across the place where something is decided.
+    """
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+    miner = Tokenizer(models.BPE())
+    miner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\n+"), behavior="merged_with_previous"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(alphabet) + MERGES_PER_IDIOM * count,
+        min_frequency=2,
+        initial_alphabet=alphabet,
+        max_token_length=MAX_TOKEN_CHARACTERS,
+        show_progress=False,
+    )
+    seen = Counter(texts)
+    miner.train_from_iterator((text for text, times in seen.items() for _ in range(times)), trainer=trainer)
+    used: Counter[str] = Counter()
+    for text, times in seen.items():
+        for start, end in miner.encode(text).offsets:
+            used[text[start:end]] += times
+    # One byte is a token already, and a piece that is not ASCII could be taken for bytes when it is decoded.
+    return [piece for piece, _ in used.most_common() if len(piece) > 1 and piece.isascii()][:count]
+
+
+def build_tiny_policy(
+    tokenizer: Qwen2Tokenizer,
+    hidden_size: int = 192,
+    layers: int = 4,
+    heads: int = 4,
+    max_length: int = 2048,
+    seed: int = 0,
+) -> Qwen2ForCausalLM:
+    """A Qwen2 with random weights for `tokenizer`.
+
+    Args:
+        tokenizer (`Qwen2Tokenizer`):
+            Gives the size of the vocabulary and the ids of end and padding.
+        hidden_size (`int`, *optional*, defaults to `192`):
+            Width; a multiple of `2 * heads`.
+        layers, heads (`int`, *optional*, default to `4`):
+            Depth, and attention heads a layer; two heads share their keys and values.
+        max_length (`int`, *optional*, defaults to `2048`):
+            Tokens of prompt and completion together.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the weights.
+
+    Raises:
+        ConfigError: the sizes do not fit together.
+    """
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    if min(hidden_size, layers, heads, max_length) < 1 or heads % 2 or hidden_size % (2 * heads):
+        raise ConfigError(
+            f"hidden_size={hidden_size}, layers={layers}, heads={heads}: all must be positive, `heads` even and "
+            f"`hidden_size` a multiple of twice the heads, for example hidden_size=192, layers=4, heads=4."
+        )
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=hidden_size * 8 // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
+        max_position_embeddings=max_length,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Qwen2ForCausalLM(config)
