@@ -43,54 +43,55 @@ def parse(arguments: list[str] | None):
     from trl_mle import DurationAwareConfig, load_task
     from trl_mle.cli.arguments import MLEArguments
     from trl_mle.errors import ConfigError
+    from trl_mle.training.launch import check_model_path, check_vllm, resume_from
 
     with user_errors(parsing=True):
         parser = TrlParser((MLEArguments, DurationAwareConfig, ModelConfig), usage=USAGE)
         mle_args, training_args, model_args = parser.parse_args_and_config(arguments)
         if not model_args.model_name_or_path:
             raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
-        path = model_args.model_name_or_path
-        if path.startswith((".", "/", "runs/")) and not Path(path, "config.json").exists():
-            raise ConfigError(
-                f"`model_name_or_path` is {path!r}, but there is no model. Train the demo policy first: "
-                "`accelerate launch recipes/sft_mle.py --config recipes/quickstart/sft.yaml` (or `make quickstart`)."
-            )
+        checkpoint = resume_from(training_args)
+        check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
+        check_vllm(training_args)
     with training_args.main_process_first(local=False, desc="preparing the tasks"):
         tasks = {name: load_task(name) for name in mle_args.tasks}
-    if mle_args.program_time_limit_s is not None:  # the prompt tells the policy its limit
-        tasks = {name: replace(task, time_limit_s=mle_args.program_time_limit_s) for name, task in tasks.items()}
+    ids = [task.id for task in tasks.values()]
+    if len(set(ids)) < len(ids):
+        raise ConfigError(
+            f"`tasks` {mle_args.tasks} have the ids {ids}, which must differ: change `id` in a task.yaml."
+        )
     return mle_args, training_args, model_args, tasks
 
 
 def train(mle_args, training_args, model_args, tasks) -> int:
-    from transformers import AutoTokenizer, ProgressCallback
+    from transformers import ProgressCallback
     from trl import get_peft_config, get_quantization_config
 
     from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward
+    from trl_mle.errors import ConfigError, InfrastructureError
     from trl_mle.evaluation import report_run, scores_section
+    from trl_mle.training.launch import load_tokenizer, model_init_kwargs, resume_from
     from trl_mle.training.progress import MLEProgress
     from trl_mle.training.prompts_dataset import prompts_dataset
     from trl_mle.training.recorder import RunRecorder
 
     run_dir = Path(training_args.output_dir)
+    checkpoint = resume_from(training_args)
+    tokenizer = load_tokenizer(model_args, training_args)
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            f"The tokenizer of {model_args.model_name_or_path!r} has no chat template, and prompts are chat messages. Use an "
+            "instruction-tuned model, or fine-tune this one with recipes/sft_mle.py."
+        )
     with training_args.main_process_first(local=False, desc="making room for the run"):
-        make_room(run_dir, training_args)
+        if checkpoint is None and training_args.process_index == 0:
+            make_room(run_dir)
     main_process = training_args.process_index == 0
     validations = validate(mle_args, tasks) if mle_args.validate_tasks and main_process else {}
+    if mle_args.program_time_limit_s is not None:  # the prompt tells the policy its limit
+        tasks = {name: replace(task, time_limit_s=mle_args.program_time_limit_s) for name, task in tasks.items()}
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        model_args.model_name_or_path,
-        revision=model_args.model_revision,
-        trust_remote_code=training_args.trust_remote_code,
-        padding_side="left",
-    )
-    training_args.model_init_kwargs = {
-        "revision": model_args.model_revision,
-        "attn_implementation": model_args.attn_implementation,
-        "dtype": model_args.dtype,
-        "trust_remote_code": training_args.trust_remote_code,
-        **(training_args.model_init_kwargs or {}),
-    }
+    training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
     reward = MLEReward(
         sandbox=LocalSandbox(mle_args.sandbox_config()),
         reward=mle_args.reward_config(),
@@ -116,22 +117,25 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     if not training_args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(MLEProgress)
-    interrupted = False
+    stopped = 0
     try:
-        trainer.train(resume_from_checkpoint=resume_from(training_args))
+        trainer.train(resume_from_checkpoint=checkpoint)
     except KeyboardInterrupt:
-        interrupted = True
+        stopped = 130
         print("\nInterrupted: what was reached so far follows.", file=sys.stderr)
+    except InfrastructureError as error:
+        stopped = 1
+        print(f"\nerror: {error}\nTraining stopped: what was reached so far follows.", file=sys.stderr)
     finally:
         reward.close()
-    if not interrupted:
+    if not stopped:
         trainer.save_model(training_args.output_dir)
     if main_process and training_args.save_rollouts and (run_dir / "rollouts").exists():
         by_id = {task.id: task for task in tasks.values()}
         summary = report_run(run_dir, by_id, validations)
         trainer.model_card_sections["Scores"] = scores_section(summary, validations)
-    if interrupted:
-        return 130
+    if stopped:
+        return stopped
     trainer.create_model_card(model_name=run_dir.name)
     if training_args.push_to_hub:
         trainer.push_to_hub()
@@ -146,16 +150,15 @@ def validate(mle_args, tasks):
     from trl_mle.evaluation import validate_task_once
 
     async def all_tasks():
-        async with LocalSandbox(mle_args.sandbox_config()) as sandbox:
+        config = replace(mle_args.sandbox_config(), workers=1, wall_s=None)  # the tasks' own limits
+        async with LocalSandbox(config) as sandbox:
             return {task.id: await validate_task_once(task, sandbox) for task in tasks.values()}
 
     return asyncio.run(all_tasks())
 
 
-def make_room(run_dir: Path, training_args) -> None:
-    """Move an earlier run out of the way, unless it is to be resumed: nothing is overwritten."""
-    if training_args.resume_from_checkpoint or training_args.process_index != 0:
-        return
+def make_room(run_dir: Path) -> None:
+    """Move an earlier run out of the way: nothing is overwritten."""
     if (run_dir / "rollouts").exists() or (run_dir / "metrics.jsonl").exists():
         started = datetime.fromtimestamp(run_dir.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
         earlier = run_dir.with_name(f"{run_dir.name}-{started}")
@@ -165,14 +168,6 @@ def make_room(run_dir: Path, training_args) -> None:
             earlier = run_dir.with_name(f"{run_dir.name}-{started}-{number}")
         run_dir.rename(earlier)
         print(f"The earlier run in {run_dir} is now in {earlier}.", file=sys.stderr)
-
-
-def resume_from(training_args):
-    """`--resume_from_checkpoint true` means the newest checkpoint of `output_dir`; a path means that one."""
-    value = training_args.resume_from_checkpoint
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true" or None
-    return value
 
 
 if __name__ == "__main__":

@@ -102,14 +102,13 @@ def parse(arguments: list[str] | None):
     """Settings from YAML and flags."""
     from trl import ModelConfig, SFTConfig, TrlParser
 
+    from trl_mle.training.launch import check_model_path, resume_from
+
     with user_errors(parsing=True):
         parser = TrlParser((DemonstrationArguments, SFTConfig, ModelConfig), usage=USAGE)
         demo_args, training_args, model_args = parser.parse_args_and_config(arguments)
-        path = model_args.model_name_or_path
-        if path and path.startswith((".", "/", "runs/")) and not Path(path, "config.json").exists():
-            raise ConfigError(
-                f"`model_name_or_path` is {path!r}, but there is no model. Give a hub id, the path of a model, or `tiny`."
-            )
+        check_model_path(model_args.model_name_or_path)
+        resume_from(training_args)
     return demo_args, training_args, model_args
 
 
@@ -218,21 +217,10 @@ def policy(dataset: Dataset, demo_args, training_args, model_args):
             tokenizer, demo_args.hidden_size, demo_args.num_layers, seed=training_args.seed
         ), tokenizer
 
-    from transformers import AutoTokenizer
+    from trl_mle.training.launch import load_tokenizer, model_init_kwargs
 
-    with user_errors(parsing=True):  # a name that does not exist is an OSError here
-        tokenizer = AutoTokenizer.from_pretrained(
-            model_args.model_name_or_path,
-            revision=model_args.model_revision,
-            trust_remote_code=training_args.trust_remote_code,
-        )
-    training_args.model_init_kwargs = {
-        "revision": model_args.model_revision,
-        "attn_implementation": model_args.attn_implementation,
-        "dtype": model_args.dtype,
-        "trust_remote_code": training_args.trust_remote_code,
-        **(training_args.model_init_kwargs or {}),
-    }
+    tokenizer = load_tokenizer(model_args, training_args)
+    training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
     return model_args.model_name_or_path, tokenizer
 
 
@@ -246,6 +234,8 @@ def texts_of(dataset: Dataset):
 def train(dataset: Dataset, demo_args, training_args, model_args, marker: Path, fingerprint: str) -> int:
     from transformers import ProgressCallback
     from trl import SFTTrainer, get_peft_config, get_quantization_config
+
+    from trl_mle.training.launch import resume_from
 
     training_args.completion_only_loss = True
     model, tokenizer = policy(dataset, demo_args, training_args, model_args)
@@ -299,14 +289,6 @@ def progress():
                 self.training_bar.write(f"step {state.global_step}/{state.max_steps}  loss {logs['loss']:.3f}{shown}")
 
     return SFTProgress
-
-
-def resume_from(training_args):
-    """`--resume_from_checkpoint true` means the newest checkpoint of `output_dir`; a path means that one."""
-    value = training_args.resume_from_checkpoint
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true" or None
-    return value
 
 
 if __name__ == "__main__":

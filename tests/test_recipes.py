@@ -16,11 +16,13 @@ from tests.tiny import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
 GRPO_RECIPES = sorted(ROOT.glob("recipes/**/grpo*.yaml"))
+SFT_RECIPES = sorted(ROOT.glob("recipes/**/sft*.yaml"))
 
 
 def recipe(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / f"recipes/{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -203,3 +205,52 @@ def test_a_real_process_ends_with_2_and_no_traceback(tmp_path):
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "none.yaml: No such file or directory" in result.stderr
+
+
+def test_every_yaml_file_is_a_recipe_that_a_test_parses():
+    assert sorted(ROOT.glob("recipes/**/*.yaml")) == sorted(GRPO_RECIPES + SFT_RECIPES)
+
+
+@pytest.mark.parametrize("path", SFT_RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_sft_recipe_parses(path):
+    demo, training, _ = recipe("sft_mle").parse(["--config", str(path)])
+    assert demo.tasks
+    assert training.output_dir
+    quickstart = yaml.safe_load((ROOT / "recipes/quickstart/grpo.yaml").read_text())
+    assert quickstart["model_name_or_path"] == training.output_dir
+    assert quickstart["program_time_limit_s"] == demo.program_time_limit_s
+    assert set(quickstart["tasks"]) <= set(demo.tasks)
+
+
+def test_two_tasks_with_one_id_are_named(grpo, capsys, tmp_path, policy):
+    first, second = toy_task(tmp_path / "a"), toy_task(tmp_path / "b")
+    shown = fails(grpo, capsys, "--tasks", first.folder, second.folder, "--model_name_or_path", policy, *CPU)
+    assert "the ids ['toy', 'toy']" in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--resume_from_checkpoint", "true"], "has no checkpoint"),
+        (["--resume_from_checkpoint", "nowhere/checkpoint-3"], "nowhere/checkpoint-3"),
+        (["--use_vllm", "true"], "trl_mle[vllm]"),
+        (["--model_name_or_path", "someone/nothing"], "someone/nothing"),
+    ],
+)
+def test_what_a_run_needs_is_checked_before_it_starts(grpo, capsys, tmp_path, policy, flags, words):
+    common = ["--tasks", "builtin:diabetes", "--model_name_or_path", policy, "--output_dir", tmp_path / "run", *CPU]
+    with pytest.raises(SystemExit) as caught:
+        grpo.main([*map(str, [*common, *flags])])
+    assert caught.value.code == 2
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown
+
+
+def test_secrets_stay_out_of_the_configuration():
+    from trl_mle.training.recorder import _plain
+
+    hidden = _plain({"model_init_kwargs": {"token": "hf_x"}, "hub_token": "hf_y", "max_tokens": 3, "api_key": None})
+    assert hidden == {
+        "model_init_kwargs": {"token": "<hidden>"}, "hub_token": "<hidden>", "max_tokens": 3, "api_key": None
+    }  # fmt: skip

@@ -99,6 +99,7 @@ def test_three_kinds():
         ({"milestone_reward": -0.1}, "must not be negative"),
         ({"failure_reward": math.nan}, "nan"),
         ({"reward_split": "test"}, "'test'"),
+        ({"reward_split": "private"}, "only reported"),
         ({"infrastructure_retries": -1}, "-1"),
     ],
 )

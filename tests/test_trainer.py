@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import pandas as pd
 import pytest
 import torch
 from datasets import load_dataset
@@ -218,3 +222,85 @@ def test_a_resumed_run_continues_as_the_uninterrupted_one(tmp_path):
         entry["loss"] for entry in whole.state.log_history if "loss" in entry
     ]
     assert len(list((tmp_path / "cut/rollouts").glob("train_*.parquet"))) == 4
+
+
+def test_only_columns_of_this_batch_are_joined_to_its_rows(tmp_path):
+    calls = []
+
+    def reward(completions, log_extra, **kwargs):
+        calls.append(len(completions))
+        log_extra("action_duration", unequal(completions))
+        if len(calls) == 1:
+            log_extra("only_once", ["first"] * len(completions))
+        log_extra("too_short", ["x"])
+        return letters(completions)
+
+    train(DurationAwareTrainer, tiny_args(tmp_path, max_steps=2), reward)
+    first, second = (pd.read_parquet(path) for path in sorted((tmp_path / "rollouts").glob("*.parquet")))
+    assert list(first["only_once"]) == ["first"] * 8
+    assert "only_once" not in second
+    assert "too_short" not in first
+
+
+def test_a_larger_evaluation_batch_is_fine(tmp_path):
+    args = tiny_args(tmp_path, max_steps=1, eval_strategy="steps", eval_steps=1, per_device_eval_batch_size=16)
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=with_durations(unequal),
+        args=args,
+        train_dataset=tiny_dataset(),
+        eval_dataset=tiny_dataset(4),
+        processing_class=tiny_tokenizer(),
+    )
+    trainer.train()
+    assert len(pd.read_parquet(tmp_path / "rollouts/eval_000001_00.parquet")) == 16
+    assert any("eval_duration/mean" in entry for entry in trainer.state.log_history)
+
+
+def test_a_resumed_run_drops_the_rollouts_that_it_repeats(tmp_path):
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    train(DurationAwareTrainer, tiny_args(tmp_path, **settings), with_durations(unequal))
+    resumed = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=with_durations(unequal),
+        args=tiny_args(tmp_path, **{**settings, "max_steps": 3}),
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert [path.name for path in sorted((tmp_path / "rollouts").glob("*.parquet"))] == [
+        f"train_{step:06d}_00.parquet" for step in range(3)
+    ]
+
+
+def test_a_checkpoint_between_generation_batches_is_warned_of(tmp_path, caplog):
+    args = tiny_args(tmp_path, num_iterations=2, save_strategy="steps", save_steps=3)
+    DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=letters,
+        args=args,
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    assert "`save_steps`=3 falls between generation batches" in caplog.text
+
+
+def test_the_readmes_own_reward_function_trains(tmp_path):
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (code,) = [
+        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "DurationAwareTrainer(" in block
+    ]
+    setup, call = code.split("DurationAwareTrainer(", 1)
+    names: dict = {}
+    exec(setup, names)
+    config = names["DurationAwareConfig"]
+    names["DurationAwareConfig"] = lambda folder: tiny_args(tmp_path / folder, config, max_steps=1)
+    names |= {"model": tiny_model(), "prompts": tiny_dataset()}
+    names["processing_class"] = tiny_tokenizer()
+    exec("DurationAwareTrainer(processing_class=processing_class, " + _keywords(call), names)
+    assert list((tmp_path / "runs/mine/rollouts").glob("train_*.parquet"))
+
+
+def _keywords(call):
+    """`model, reward, Config(...), ...` as keywords, so that a tokenizer can be added for a model without a hub."""
+    return call.replace("model, reward, ", "model=model, reward_funcs=reward, args=", 1)

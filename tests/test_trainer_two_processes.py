@@ -39,7 +39,11 @@ def launch(out: Path, scenario: str) -> list[dict]:
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
         )
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], outputs
     return [json.loads((out / f"{scenario}_{rank}.json").read_text()) for rank in range(2)]
 

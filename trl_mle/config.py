@@ -44,8 +44,10 @@ class RewardConfig:
                 f"program with every milestone worth {best_failure:g}, but a valid submission can be worth -1. Lower "
                 f"`failure_reward` below {-1.0 - self.milestone_reward * len(MILESTONES):g}."
             )
-        if self.reward_split not in ("public", "private", "all"):
-            raise ConfigError(f"`reward_split` is {self.reward_split!r}; choose 'public', 'private' or 'all'.")
+        if self.reward_split not in ("public", "all"):
+            raise ConfigError(
+                f"`reward_split` is {self.reward_split!r}; choose 'public' or 'all'. The private part is only reported."
+            )
         if self.infrastructure_retries < 0:
             raise ConfigError(f"`infrastructure_retries` is {self.infrastructure_retries}; it must be 0 or more.")
 

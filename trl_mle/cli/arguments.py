@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from trl_mle.config import RewardConfig, SandboxConfig
@@ -24,7 +25,7 @@ class MLEArguments:
         sandbox (`str`, *optional*, defaults to `"local"`):
             Where programs run. This version has `"local"`.
         sandbox_workers (`int`, *optional*):
-            Programs that run at the same time, per process. Defaults to the cores that this process may use.
+            Programs that run at the same time, per process. Defaults to this machine's cores over its processes.
         sandbox_isolation (`str`, *optional*, defaults to `"required"`):
             `"required"` refuses to run where programs could read the answers; `"none"` runs them all the same.
         program_time_limit_s (`float`, *optional*):
@@ -54,7 +55,8 @@ class MLEArguments:
     )
     sandbox: str = field(default="local", metadata={"help": "Where programs run: 'local'."})
     sandbox_workers: int | None = field(
-        default=None, metadata={"help": "Programs at the same time, per process. Default: the cores of this process."}
+        default=None,
+        metadata={"help": "Programs at the same time, per process. Default: the machine's cores over its processes."},
     )
     sandbox_isolation: str = field(
         default="required",
@@ -91,8 +93,11 @@ class MLEArguments:
 
     def sandbox_config(self) -> SandboxConfig:
         """The sandbox's part of the settings."""
+        workers = self.sandbox_workers
+        if workers is None and (processes := int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) > 1:
+            workers = max(1, usable_cores() // processes)  # every process of this machine has workers of its own
         return SandboxConfig(
-            workers=self.sandbox_workers,
+            workers=workers,
             isolation=self.sandbox_isolation,  # type: ignore[arg-type]  # checked by SandboxConfig
             wall_s=self.program_time_limit_s,
         )
@@ -105,3 +110,8 @@ class MLEArguments:
             reward_split=self.reward_split,  # type: ignore[arg-type]  # checked by RewardConfig
             infrastructure_retries=self.infrastructure_retries,
         )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -35,7 +35,10 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The `output_dir` of a r
     config = run_dir / "config.yaml"
     if not config.exists():
         raise ConfigError(f"No config.yaml in {run_dir}. Give the `output_dir` of a run that has started.")
-    names = yaml.safe_load(config.read_text(encoding="utf-8"))["mle"]["tasks"]
+    try:
+        names = yaml.safe_load(config.read_text(encoding="utf-8"))["mle"]["tasks"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(f"{config} is not the config.yaml of a run: it names no tasks.") from error
     loaded = {task.id: task for task in map(load_task, names)}
     own = {task_id: known for task_id, task in loaded.items() if (known := remembered_validation(task)) is not None}
     report_run(run_dir, loaded, own)

@@ -35,7 +35,8 @@ class Bug:
     place: str
     """Key of `PLACES`."""
     shows_as: str
-    """Exception that ends the program, `timeout`, or `submission` where it runs but writes nothing valid."""
+    """Exceptions that may end the program, separated by spaces; `timeout`; or `submission` where it runs but writes
+    nothing valid."""
     edit: Callable[[Draft, Context], Draft]
     applies: Callable[[Context], bool] = lambda context: True
 
@@ -200,7 +201,7 @@ BUGS: tuple[Bug, ...] = (
         _vectorizer_refitted,
         lambda context: context.family.reads_features and context.facts.text is not None,
     ),
-    Bug("swapped_split", "split", "ValueError", _swapped_split),
+    Bug("swapped_split", "split", "ValueError TypeError", _swapped_split),
     Bug("luckiest_split", "slow", "timeout", _luckiest_split),
     Bug("forgot_fit", "fit", "NotFittedError", _forgot_fit),
     Bug("wrong_rows", "predict", "ValueError", _wrong_rows, _other_row_count),

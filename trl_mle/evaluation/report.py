@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from trl_mle.errors import UserError
 from trl_mle.evaluation.plot import plot_run
 from trl_mle.evaluation.run import RunSummary, Stretch, read_rollouts, summarise, write_best
 from trl_mle.evaluation.validate import Validation
@@ -37,7 +38,6 @@ def report_run(
 
     Raises:
         ConfigError: the run has no rollouts.
-        UserError: matplotlib is not installed.
     """
     validations = validations or {}
     console = console or Console()
@@ -49,7 +49,6 @@ def report_run(
         del best["program"]
     written["own_programs"] = {task_id: asdict(validation) for task_id, validation in validations.items()}
     (run_dir / "summary.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    plot_run(rollouts, run_dir / "report.png", ", ".join(tasks), _levels(tasks, validations))
 
     stretches = Table(
         title=f"{summary.rollouts} rollouts, {summary.faults} infrastructure faults", title_justify="left"
@@ -60,8 +59,14 @@ def report_run(
         stretches.add_row(name, str(part.batches), *_words(part))
     console.print(stretches)
     console.print(_score_table(summary, tasks, validations))
+    files = [run_dir, *programs, run_dir / "summary.json", run_dir / "rollouts"]
+    try:
+        plot_run(rollouts, run_dir / "report.png", ", ".join(tasks), _levels(tasks, validations))
+        files.insert(-2, run_dir / "report.png")
+    except UserError as error:  # a run must not lose its ending for want of a picture
+        console.print(f"No picture: {error}", markup=False)
     console.print("Files:", style="bold")
-    for path in (run_dir, *programs, run_dir / "report.png", run_dir / "summary.json", run_dir / "rollouts"):
+    for path in files:
         console.print(f"  {path}", soft_wrap=True, highlight=False)
     return summary
 

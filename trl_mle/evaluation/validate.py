@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from trl_mle.errors import TaskError
@@ -120,5 +120,9 @@ def _key(task: Task) -> str:
     digest = hashlib.sha256()
     for path in (task.baseline, task.reference, task.private_dir / "answers.csv"):
         digest.update(path.read_bytes() if path is not None else b"")
-    digest.update(" ".join(f"{package} {version(package)}" for package in task.packages).encode())
+    for package in task.packages:
+        try:
+            digest.update(f"{package} {version(package)}".encode())
+        except PackageNotFoundError:  # programs may do without it
+            digest.update(f"{package} is not installed".encode())
     return digest.hexdigest()

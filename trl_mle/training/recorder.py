@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,8 @@ import yaml
 from transformers import TrainerCallback
 
 RECORDED_PACKAGES = ("trl_mle", "trl", "transformers", "torch", "accelerate", "datasets", "scikit-learn", "numpy")
+SECRET = re.compile(r"(?:^|_)(?:token|api_key|secret|password)$", re.IGNORECASE)
+"""Keys whose values are not written to disk."""
 
 
 class RunRecorder(TrainerCallback):
@@ -67,7 +70,9 @@ def _version(package: str) -> str:
 def _plain(value: Any) -> Any:
     """`value` with nothing in it but what JSON and YAML have; not-a-number becomes null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {
+            str(key): "<hidden>" if item and SECRET.search(str(key)) else _plain(item) for key, item in value.items()
+        }
     if isinstance(value, (list, tuple, set)):
         return [_plain(item) for item in value]
     if isinstance(value, float):

@@ -1,7 +1,7 @@
 """The demo policy: a Qwen2 of a few million parameters and its own tokenizer, both made from nothing.
 
 For machines without a GPU or a model hub. Its tokens are whole idioms of the texts that it is made for, so that a
-program takes about forty of them.
+program takes about thirty of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHAT_TEMPLATE = (
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Padding, start and end of a message; as in Qwen2."""
 MAX_TOKEN_CHARACTERS = 160
-"""Longest token: an idiom, not a whole line with what is decided in it."""
+"""Longest token."""
 MERGES_PER_IDIOM = 4
 """Merges of BPE for each idiom that may be kept; most of them are steps to a longer one."""
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
@@ -145,6 +145,7 @@ def build_tiny_policy(
         num_attention_heads=heads,
         num_key_value_heads=heads // 2,
         max_position_embeddings=max_length,
+        initializer_range=hidden_size**-0.5,  # Qwen2's 0.02 suits wide models: attention would start nearly uniform
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import textwrap
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.duration import advantage_mass, duration_weights, effective_sample_size, quartile_means
 from trl_mle.training.model_card import add_sections
 from trl_mle.training.rollouts import RolloutWriter
+
+logger = logging.getLogger(__name__)
 
 
 class DurationAwareTrainer(GRPOTrainer):
@@ -88,7 +92,19 @@ class DurationAwareTrainer(GRPOTrainer):
         self._scorable = torch.empty(0, dtype=torch.bool)
         self._rewards = torch.empty(0)
         self._durations: torch.Tensor | None = None
+        self._fresh_columns: frozenset[str] = frozenset()
         super().__init__(model, reward_funcs, args, *rest, **kwargs)
+        # TRL keeps as many rows as a generation batch of training has; an evaluation batch may have more.
+        rows = max(args.generation_batch_size, args.per_device_eval_batch_size * self.accelerator.num_processes)
+        self._logs = {
+            "images": deque(maxlen=rows),
+            "prompt": deque(maxlen=rows),
+            "completion": deque(maxlen=rows),
+            "rewards": defaultdict(lambda: deque(maxlen=rows)),
+            "advantages": deque(maxlen=rows),
+            "extra": defaultdict(lambda: deque(maxlen=rows)),
+        }
+        self._warn_of_inexact_resume()
         self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts") if args.save_rollouts else None
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
@@ -107,7 +123,14 @@ class DurationAwareTrainer(GRPOTrainer):
         """
         column = self.args.duration_column
         values = self._pending_extra_logs.get(column)
-        reports = gather_object([{"rows": local_rows, "values": None if values is None else list(values)}])
+        lengths = {name: len(items) for name, items in self._pending_extra_logs.items()}
+        report = {"rows": local_rows, "values": None if values is None else list(values), "columns": lengths}
+        reports = gather_object([report])
+        # Columns that have one value for every row of this batch; TRL's log may still hold others of earlier batches.
+        names = {name for report in reports for name in report["columns"]}
+        self._fresh_columns = frozenset(
+            name for name in names if all(r["columns"].get(name, r["rows"]) == r["rows"] for r in reports)
+        )
         if all(report["values"] is None for report in reports):
             if self.args.duration_weighting == "none":
                 return None
@@ -186,17 +209,32 @@ class DurationAwareTrainer(GRPOTrainer):
             metrics[f"duration/reward_q{quarter}"].append(value)
         for quarter, value in enumerate(advantage_mass(seconds, advantages * weights[kept]), start=1):
             metrics[f"duration/advantage_mass_q{quarter}"].append(value)
-        censored = list(self._logs["extra"].get("action_censored", ()))[-len(kept) :]
-        if len(censored) == len(kept):
+        if "action_censored" in self._fresh_columns:
+            censored = list(self._logs["extra"]["action_censored"])[-len(kept) :]
             metrics["duration/timeout_share"].append(sum(map(bool, censored)) / len(censored))
 
     def _keep_rollouts(self, weights: torch.Tensor | None, mode: str) -> None:
         """Add the weight to TRL's table of completions and write this generation batch to disk (main process)."""
         rows = len(self._scorable)
+        columns = set(self._fresh_columns)
         if weights is not None:
             self._logs["extra"]["duration_weight"].extend(weights.tolist())
+            columns.add("duration_weight")
         if self._rollout_writer is not None and self.accelerator.is_main_process:
-            self._rollout_writer.write(self._logs, rows=rows, step=self.state.global_step, mode=mode)
+            self._rollout_writer.write(
+                self._logs, rows=rows, step=self.state.global_step, mode=mode, extra_columns=columns
+            )
+
+    def _warn_of_inexact_resume(self) -> None:
+        args = self.args
+        micro_steps = (args.steps_per_generation or 1) * args.num_iterations
+        if args.save_strategy == "steps" and args.save_steps * args.gradient_accumulation_steps % micro_steps:
+            logger.warning(
+                "`save_steps`=%s falls between generation batches (one every %s steps): a run that is resumed from such a "
+                "checkpoint generates anew and differs from the uninterrupted one.",
+                args.save_steps,
+                micro_steps / args.gradient_accumulation_steps,
+            )
 
     def create_model_card(self, *args, **kwargs):
         """The model card of TRL, with the weighting, the reward functions' own sections and `model_card_sections`."""

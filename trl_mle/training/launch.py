@@ -1,0 +1,88 @@
+"""What the recipes share: checks of model and checkpoint before hours are spent, and how a model is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from trl_mle.errors import ConfigError, missing_extra
+
+DEMO = "`accelerate launch recipes/sft_mle.py --config recipes/quickstart/sft.yaml` (or `make quickstart`)"
+
+
+def check_model_path(path: str | None, output_dir: str | None = None) -> None:
+    """Raise `ConfigError` where `path` is a local path without a model, or lies in the folder that a run will replace."""
+    if not path or not path.startswith((".", "/", "runs/")):
+        return
+    if not Path(path, "config.json").exists():
+        raise ConfigError(
+            f"`model_name_or_path` is {path!r}, but there is no model. Give a hub id or the path of a model, or train the "
+            f"demo policy first: {DEMO}."
+        )
+    if output_dir is not None and Path(output_dir).resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
+        raise ConfigError(
+            f"`model_name_or_path` {path!r} lies in `output_dir` {output_dir!r}, which a new run moves aside. Choose another "
+            "`output_dir`, or continue with `--resume_from_checkpoint true`."
+        )
+
+
+def resume_from(training_args: Any) -> str | None:
+    """The checkpoint to resume from: `true` means the newest one of `output_dir`, a path means that one.
+
+    Raises:
+        ConfigError: there is no such checkpoint.
+    """
+    from transformers.trainer_utils import get_last_checkpoint
+
+    value = training_args.resume_from_checkpoint
+    if value is None or str(value).lower() == "false":
+        return None
+    if str(value).lower() != "true":
+        if not Path(value).is_dir():
+            raise ConfigError(f"`resume_from_checkpoint` is {value!r}, but there is no such folder.")
+        return str(value)
+    folder = training_args.output_dir
+    newest = get_last_checkpoint(folder) if Path(folder).is_dir() else None
+    if newest is None:
+        raise ConfigError(
+            f"`resume_from_checkpoint` is true, but {folder!r} has no checkpoint. Leave it out to start afresh."
+        )
+    return newest
+
+
+def check_vllm(training_args: Any) -> None:
+    """Raise `UserError` where vLLM is asked for and not installed."""
+    if training_args.use_vllm and importlib.util.find_spec("vllm") is None:
+        raise missing_extra("vllm", "vllm")
+
+
+def model_init_kwargs(model_args: Any, training_args: Any) -> dict[str, Any]:
+    """How `from_pretrained` is to load the model; `training_args.model_init_kwargs` win."""
+    return {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+        "trust_remote_code": training_args.trust_remote_code,
+        **(training_args.model_init_kwargs or {}),
+    }
+
+
+def load_tokenizer(model_args: Any, training_args: Any) -> Any:
+    """The tokenizer of `model_name_or_path`, padded on the left.
+
+    Raises:
+        ConfigError: there is no such model, or it cannot be reached.
+    """
+    from transformers import AutoTokenizer
+
+    name = model_args.model_name_or_path
+    try:
+        return AutoTokenizer.from_pretrained(
+            name,
+            revision=model_args.model_revision,
+            trust_remote_code=training_args.trust_remote_code,
+            padding_side="left",
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"`model_name_or_path` is {name!r}, which cannot be loaded: {error}") from error
