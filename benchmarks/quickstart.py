@@ -3,7 +3,7 @@
     python benchmarks/quickstart.py --seeds 3
 
 The demo policy is trained once (`recipes/sft_mle.py`), then `recipes/grpo_mle.py` runs for every seed. Writes
-`docs/results/quickstart.json` with machine and versions; README and docs quote that file.
+`docs/results/quickstart.json` with machine and versions, and the picture of seed 0 beside it; the README quotes them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -45,6 +46,9 @@ def main() -> None:
         seconds = launch("grpo_mle.py", "recipes/quickstart/grpo.yaml", *flags)
         summary = json.loads((folder / "summary.json").read_text())
         runs.append({"seed": seed, "seconds": round(seconds, 1), **summary})
+        if seed == 0:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / "report.png", args.out.with_suffix(".png"))
 
     gains = [run["last"]["reward"] - run["first"]["reward"] for run in runs]
     result = {
