@@ -94,16 +94,6 @@ class DurationAwareTrainer(GRPOTrainer):
         self._durations: torch.Tensor | None = None
         self._fresh_columns: frozenset[str] = frozenset()
         super().__init__(model, reward_funcs, args, *rest, **kwargs)
-        # TRL keeps as many rows as a generation batch of training has; an evaluation batch may have more.
-        rows = max(args.generation_batch_size, args.per_device_eval_batch_size * self.accelerator.num_processes)
-        self._logs = {
-            "images": deque(maxlen=rows),
-            "prompt": deque(maxlen=rows),
-            "completion": deque(maxlen=rows),
-            "rewards": defaultdict(lambda: deque(maxlen=rows)),
-            "advantages": deque(maxlen=rows),
-            "extra": defaultdict(lambda: deque(maxlen=rows)),
-        }
         self._warn_of_inexact_resume()
         self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts") if args.save_rollouts else None
 
@@ -167,6 +157,7 @@ class DurationAwareTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs):
         mode = "train" if self.model is not None and self.model.training else "eval"
+        self._fit_logs(len(inputs) * self.accelerator.num_processes)
         output = super()._generate_and_score_completions(inputs)
         weights = None
         if self._durations is not None:
@@ -182,6 +173,18 @@ class DurationAwareTrainer(GRPOTrainer):
                 output["advantages"] = self._weighted(output["advantages"], weights)
         self._keep_rollouts(weights, mode)
         return output
+
+    def _fit_logs(self, rows: int) -> None:
+        """TRL's log of completions holds a generation batch of training; an evaluation batch may have more rows."""
+        rows = max(rows, self.args.generation_batch_size or 0)
+        logs = self._logs
+        if logs["prompt"].maxlen == rows:
+            return
+        for name in ("images", "prompt", "completion", "advantages"):
+            logs[name] = deque(logs[name], maxlen=rows)
+        for name in ("rewards", "extra"):
+            kept = {column: deque(values, maxlen=rows) for column, values in logs[name].items()}
+            logs[name] = defaultdict(lambda: deque(maxlen=rows), kept)
 
     def _weighted(self, advantages: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """This process's advantages, `(b,)` or `(b, T)`, times its part of the global weights `(B,)`."""
