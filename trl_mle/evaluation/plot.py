@@ -57,7 +57,7 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
         inset.set_ylim(-1.05, 1.05)
         inset.set_ylabel("reward of valid programs", color=KINDS["valid"])
         handles = [*reward.get_legend_handles_labels()[0], *inset.get_legend_handles_labels()[0]]
-        reward.legend(handles=handles, fontsize=8, loc="best")
+        reward.legend(handles=handles, fontsize=8, loc="lower right")
 
     shares = rollouts.groupby("batch")["kind"].value_counts(normalize=True).unstack(fill_value=0.0)
     present = [kind for kind in KINDS if kind in shares]
