@@ -71,7 +71,7 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     from trl_mle.errors import ConfigError, InfrastructureError
     from trl_mle.evaluation import report_run, scores_section
     from trl_mle.training.launch import load_tokenizer, model_init_kwargs, resume_from
-    from trl_mle.training.progress import MLEProgress
+    from trl_mle.training.progress import GRPO_METRICS, MLEProgress
     from trl_mle.training.prompts_dataset import prompts_dataset
     from trl_mle.training.recorder import RunRecorder
 
@@ -116,7 +116,7 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     )
     if not training_args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(MLEProgress)
+        trainer.add_callback(MLEProgress(GRPO_METRICS))
     stopped = 0
     try:
         trainer.train(resume_from_checkpoint=checkpoint)

@@ -236,6 +236,7 @@ def train(dataset: Dataset, demo_args, training_args, model_args, marker: Path, 
     from trl import SFTTrainer, get_peft_config, get_quantization_config
 
     from trl_mle.training.launch import resume_from
+    from trl_mle.training.progress import SFT_METRICS, MLEProgress
 
     training_args.completion_only_loss = True
     model, tokenizer = policy(dataset, demo_args, training_args, model_args)
@@ -249,7 +250,7 @@ def train(dataset: Dataset, demo_args, training_args, model_args, marker: Path, 
     )
     if not training_args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(progress())
+        trainer.add_callback(MLEProgress(SFT_METRICS))
     if training_args.process_index == 0:
         marker.unlink(missing_ok=True)
     started = time.perf_counter()
@@ -275,20 +276,6 @@ def train(dataset: Dataset, demo_args, training_args, model_args, marker: Path, 
     if training_args.push_to_hub:
         trainer.push_to_hub()
     return 0
-
-
-def progress():
-    """A progress bar with one short line a log instead of all metrics."""
-    from transformers import ProgressCallback
-
-    class SFTProgress(ProgressCallback):
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            if state.is_world_process_zero and self.training_bar is not None and logs and "loss" in logs:
-                accuracy = logs.get("mean_token_accuracy")
-                shown = "" if accuracy is None else f"  token accuracy {accuracy:.0%}"
-                self.training_bar.write(f"step {state.global_step}/{state.max_steps}  loss {logs['loss']:.3f}{shown}")
-
-    return SFTProgress
 
 
 if __name__ == "__main__":

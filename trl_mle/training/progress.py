@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from transformers.trainer_callback import ProgressCallback
 
-SHOWN = {
+GRPO_METRICS = {
     "reward": "reward {:.2f}",
     "programs/valid_share": "valid {:.0%}",
     "programs/milestones": "milestones {:.1f}",
@@ -14,17 +16,30 @@ SHOWN = {
     "duration/timeout_share": "time-outs {:.0%}",
     "programs/fault_share": "faults {:.0%}",
 }
+SFT_METRICS = {"loss": "loss {:.3f}", "mean_token_accuracy": "token accuracy {:.0%}"}
 
 
 class MLEProgress(ProgressCallback):
     """`transformers.ProgressCallback`; the only change is that a log is shown as one line of the most telling metrics.
 
     All metrics are in `metrics.jsonl` and wherever `report_to` sends them.
+
+    Args:
+        shown (mapping from metric to format):
+            What a line is made of. A log without the first metric is not shown.
     """
 
+    def __init__(self, shown: Mapping[str, str]):
+        super().__init__()
+        self.shown = shown
+
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_world_process_zero or self.training_bar is None or not logs:
+        if (
+            not state.is_world_process_zero
+            or self.training_bar is None
+            or not logs
+            or next(iter(self.shown)) not in logs
+        ):
             return
-        parts = [form.format(logs[name]) for name, form in SHOWN.items() if logs.get(name) is not None]
-        if parts:
-            self.training_bar.write(f"step {state.global_step}/{state.max_steps}  " + "  ".join(parts))
+        parts = [form.format(logs[name]) for name, form in self.shown.items() if logs.get(name) is not None]
+        self.training_bar.write(f"step {state.global_step}/{state.max_steps}  " + "  ".join(parts))
