@@ -9,6 +9,7 @@ from trl_mle.instrumentation import mark, new_nonce, parse_milestones, strip_mar
 from trl_mle.types import MILESTONES
 
 NONCE = "0123456789abcdef0123456789abcdef"
+KEYS = tuple(mark(NONCE, milestone).split(":")[1] for milestone in MILESTONES)
 
 
 def test_a_nonce_has_128_bits_and_is_new_each_time():
@@ -37,6 +38,13 @@ def test_unusable_nonce(nonce):
         strip_marks("", nonce)
 
 
+def test_one_mark_tells_nothing_about_another():
+    assert len(set(KEYS)) == len(MILESTONES)
+    assert not any(NONCE[:8] in key for key in KEYS)
+    learned = mark(NONCE, "loaded_data").replace("loaded_data", "wrote_predictions")
+    assert parse_milestones(learned, NONCE) == ()
+
+
 def test_unknown_milestone_names_the_choices():
     with pytest.raises(UserError, match=r"won_the_competition.*wrote_predictions"):
         mark(NONCE, "won_the_competition")
@@ -44,7 +52,7 @@ def test_unknown_milestone_names_the_choices():
 
 @given(
     pieces=st.lists(
-        st.one_of(st.text(), st.sampled_from(["\n", "[[trl_mle:", "]]", NONCE, "\r\n"])), min_size=1, max_size=8
+        st.one_of(st.text(), st.sampled_from(["\n", "[[trl_mle:", "]]", *KEYS, "\r\n"])), min_size=1, max_size=8
     ),
     milestones=st.lists(st.sampled_from(MILESTONES), min_size=7, max_size=7),
 )
@@ -53,7 +61,7 @@ def test_stripping_restores_what_the_program_wrote(pieces, milestones):
     marked = pieces[0] + "".join(
         f"{mark(NONCE, milestone)}\n{piece}" for milestone, piece in zip(milestones, pieces[1:], strict=False)
     )
-    if f"[[trl_mle:{NONCE}" not in original and "[[trl_mle:" + NONCE[:8] not in original:
+    if not original.endswith(KEYS):
         assert strip_marks(marked, NONCE) == original
         assert set(parse_milestones(marked, NONCE)) == set(milestones[: len(pieces) - 1])
 

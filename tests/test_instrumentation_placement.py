@@ -6,12 +6,12 @@ import textwrap
 import pytest
 
 from trl_mle.errors import UserError
-from trl_mle.instrumentation import ASTInstrumenter, verify_print_only
+from trl_mle.instrumentation import ASTInstrumenter, mark, verify_print_only
 from trl_mle.types import Program
 
 NONCE = "0123456789abcdef0123456789abcdef"
 PRINT = re.compile(
-    rf"""(?:print|__import__\("builtins"\)\.print)\(["']\[\[trl_mle:{NONCE}:(\w+)\]\]\\n["'], end=(?:""|''), """
+    r"""(?:print|__import__\("builtins"\)\.print)\(["']\[\[trl_mle:[0-9a-f]{32}:(\w+)\]\]\\n["'], end=(?:""|''), """
     r'(?:file=__import__\("sys"\)\.__stdout__, )?flush=True\)'
 )
 
@@ -552,7 +552,7 @@ def test_a_place_that_text_lacks_is_reached_through_the_tree():
 def test_marks_do_not_depend_on_a_rebound_print(start):
     code = instrument(f"{start}m = Ridge()\n").code
     assert '__import__("builtins").print(' in code
-    plain = f'{start}m = Ridge()\nprint("[[trl_mle:{NONCE}:defined_model]]\\n", end="", flush=True)\n'
+    plain = f'{start}m = Ridge()\nprint("{mark(NONCE, "defined_model")}\\n", end="", flush=True)\n'
     assert "replaces" in str(verify_print_only(f"{start}m = Ridge()\n", plain, NONCE).reason)
 
 

@@ -1,11 +1,14 @@
 """The marks by which a running program reports a milestone, and how they are found and removed again.
 
-A mark is one line, `[[trl_mle:<nonce>:<milestone>]]`, written in a single call so that no other output can come
-between its text and its line end. The nonce is a secret of one run: text printed without it counts for nothing.
+A mark is one line, `[[trl_mle:<key>:<milestone>]]`, written in a single call so that no other output can come between
+its text and its line end. The key is made from the milestone and the nonce, a secret of one run: text printed without
+the right key counts for nothing, and a program that gets to see one mark knows no other.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 import secrets
 
@@ -16,8 +19,9 @@ MARK_PREFIX = "[[trl_mle:"
 """How every mark begins, whatever its nonce."""
 
 _NONCE = re.compile(r"[0-9A-Za-z_-]{16,128}")
-_CUT_NONCE_CHARACTERS = 8
-"""Characters of the nonce that must be there before the end of cut output is taken for a cut mark."""
+_KEY_CHARACTERS = 32
+_CUT_KEY_CHARACTERS = 8
+"""Characters of the key that must be there before the end of cut output is taken for a cut mark."""
 
 
 def new_nonce() -> str:
@@ -33,13 +37,16 @@ def mark(nonce: str, milestone: str) -> str:
     """
     if milestone not in MILESTONES:
         raise UserError(f"{milestone!r} is not a milestone; choose one of {', '.join(MILESTONES)}.")
-    return f"{_opening(nonce)}{milestone}]]"
+    if not isinstance(nonce, str) or _NONCE.fullmatch(nonce) is None:
+        raise UserError(f"Nonce {nonce!r} is not usable: write 16 to 128 letters, digits, `_` or `-` (`new_nonce()`).")
+    key = hmac.new(nonce.encode("ascii"), milestone.encode("ascii"), hashlib.sha256).hexdigest()[:_KEY_CHARACTERS]
+    return f"{MARK_PREFIX}{key}:{milestone}]]"
 
 
 def parse_milestones(stdout: str, nonce: str) -> tuple[str, ...]:
     """The milestones whose marks with this nonce are in `stdout`, each once, in the order of `MILESTONES`."""
     seen = set(_pattern(nonce).findall(stdout))
-    return tuple(milestone for milestone in MILESTONES if milestone in seen)
+    return tuple(milestone for milestone in MILESTONES if mark(nonce, milestone) in seen)
 
 
 def strip_marks(stdout: str, nonce: str) -> str:
@@ -48,18 +55,12 @@ def strip_marks(stdout: str, nonce: str) -> str:
     Where the output was cut in the middle of a mark, the part at its end is removed as well.
     """
     text = _pattern(nonce).sub("", stdout)
-    opening = _opening(nonce)
-    start = text.rfind(opening[: len(MARK_PREFIX) + _CUT_NONCE_CHARACTERS])
-    if start >= 0 and any(mark(nonce, milestone).startswith(text[start:]) for milestone in MILESTONES):
-        return text[:start]
-    return text
-
-
-def _opening(nonce: str) -> str:
-    if not isinstance(nonce, str) or _NONCE.fullmatch(nonce) is None:
-        raise UserError(f"Nonce {nonce!r} is not usable: write 16 to 128 letters, digits, `_` or `-` (`new_nonce()`).")
-    return f"{MARK_PREFIX}{nonce}:"
+    start = text.rfind(MARK_PREFIX)
+    cut = text[start:] if start >= 0 else ""
+    is_mark = any(mark(nonce, milestone).startswith(cut) for milestone in MILESTONES)
+    return text[:start] if is_mark and len(cut) >= len(MARK_PREFIX) + _CUT_KEY_CHARACTERS else text
 
 
 def _pattern(nonce: str) -> re.Pattern[str]:
-    return re.compile(re.escape(_opening(nonce)) + f"({'|'.join(MILESTONES)})" + r"\]\](?:\r?\n)?")
+    marks = "|".join(re.escape(mark(nonce, milestone)) for milestone in MILESTONES)
+    return re.compile(f"({marks})" + r"(?:\r?\n)?")
