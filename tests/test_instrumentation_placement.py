@@ -563,7 +563,7 @@ def test_marks_do_not_depend_on_a_rebound_print(start):
         ("m = Ridge()\n!pip install x\n", "does not parse"),
         ("m = Ridge()\nx = '\x00'\n", "does not parse"),
         ("m = Ridge()\nprint('[[trl_mle:x:trained_model]]')\n", "already contains marks"),
-        ("m = Ridge()\nx = open(__file__).read()\n", "own source"),
+        ("m = Ridge()\nsys.settrace(spy)\n", "own code"),
         ("m = Ridge()\nimport inspect\ninspect.currentframe()\n", "own code"),
         ("m = Ridge()\nmain.__code__.co_consts\n", "own code"),
         ("m = Ridge()\nsys.stdout.close()\n", "closes standard output"),
@@ -581,7 +581,9 @@ def test_programs_that_run_as_they_are(code, reason):
     assert re.search(reason, result.fallback_reason)
 
 
-def test_the_folder_of_the_program_may_be_asked_for():
+def test_the_programs_own_file_may_be_read_for_it_holds_no_marks():
+    assert "defined_model" in inserted("m = Ridge()\nx = open(__file__).read()\n")
+    assert "defined_model" in inserted("m = Ridge()\nimport inspect\nx = inspect.getsource(f)\n")
     assert inserted("import os\nHERE = os.path.dirname(os.path.abspath(__file__))\nm = Ridge()\n") == {"defined_model"}
     assert inserted("HERE = Path(__file__).resolve().parent\nm = Ridge()\n") == {"defined_model"}
 

@@ -119,6 +119,8 @@ class Limits:
     """Processes and threads alive at one time."""
     file_bytes: int = 256 * 1024**2
     """Size of one written file, in bytes."""
+    work_bytes: int = 1024**3
+    """Size of all files in the program's folder together, in bytes."""
     output_bytes: int = 1024**2
     """Bytes of stdout and of stderr each; past it the program is killed."""
     submission_bytes: int = 64 * 1024**2

@@ -13,7 +13,7 @@ import threading
 
 import psutil
 import pytest
-from conftest import FALL_BACK, left_over, make_task, until, until_file, worker_of
+from conftest import FALL_BACK, files_of_programs, left_over, make_task, until, until_file, worker_of
 
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
@@ -21,6 +21,7 @@ from trl_mle.sandboxes import LocalSandbox
 from trl_mle.sandboxes._local.namespaces import own_process_bound
 from trl_mle.types import TaskSpec
 
+UNSAFE = ("namespaces", "landlock")
 COLD = SandboxConfig(workers=1, preload=())
 PAUSE = "import os, signal\nopen('started', 'w').close()\nif os.fork() == 0: os.setsid()\nsignal.pause()"
 both = pytest.mark.parametrize("without", [(), FALL_BACK], ids=["layers", "fall_back"])
@@ -84,7 +85,7 @@ async def test_nothing_survives_a_killed_host(tmp_path, without):
     command = [sys.executable, "-c", _HOST, os.path.dirname(__file__), str(tmp_path / "task"), *without]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
         folder = await asyncio.to_thread(host.stdout.readline)
-        await until(lambda: list(_started(folder.strip())))
+        await until(lambda: "started" in files_of_programs(host.pid))
         processes = psutil.Process(host.pid).children(recursive=True)
         assert len(processes) >= 3
         host.send_signal(signal.SIGKILL)
@@ -92,16 +93,12 @@ async def test_nothing_survives_a_killed_host(tmp_path, without):
     assert not os.path.exists(folder.strip())
 
 
-def _started(folder: str):
-    return [entry for root, _, entries in os.walk(folder) for entry in entries if entry == "started"]
-
-
 async def test_programs_run_at_the_same_time_up_to_the_number_of_workers(task):
     async with cold(workers=2) as sandbox:
         runs = [asyncio.create_task(sandbox.run(PAUSE, task)) for _ in range(3)]
 
         def running() -> int:
-            return len(list(sandbox._folder.glob("worker-*/run-*/started")))
+            return files_of_programs(os.getpid()).count("started")
 
         await until(lambda: running() == 2)
         assert sandbox._idle.empty()
@@ -145,16 +142,16 @@ async def test_not_started_or_ended_is_a_clear_error(task):
         assert not folder.exists()
 
 
-async def test_missing_landlock_is_refused_and_says_what_to_do(tmp_path):
+async def test_missing_isolation_of_the_answers_is_refused_and_says_what_to_do(tmp_path):
     sandbox = LocalSandbox(COLD, scratch_dir=tmp_path)
-    sandbox._without = ("landlock",)
-    with pytest.raises(SandboxUnavailableError, match=r"landlock(?s:.*)sandbox_isolation: none"):
+    sandbox._without = UNSAFE
+    with pytest.raises(SandboxUnavailableError, match=r"private_root and landlock(?s:.*)sandbox_isolation: none"):
         await sandbox.__aenter__()
     assert list(tmp_path.iterdir()) == []
 
 
 async def test_without_isolation_it_runs_with_one_warning(task, caplog):
-    sandbox = cold(("landlock",), isolation="none")
+    sandbox = cold(UNSAFE, isolation="none")
     with caplog.at_level(logging.WARNING):
         async with sandbox:
             assert (await sandbox.run("print(1)", task)).stdout == "1\n"
@@ -164,13 +161,24 @@ async def test_without_isolation_it_runs_with_one_warning(task, caplog):
     assert {layer.name: layer.active for layer in sandbox.layers}["landlock"] is False
 
 
+@pytest.mark.parametrize("without", ["namespaces", "landlock", "seccomp", "private_root", "private_proc"])
+async def test_one_missing_layer_is_named_and_the_answers_stay_hidden(task, without, caplog):
+    async with cold((without,)) as sandbox:
+        assert without in [layer.name for layer in sandbox.layers if not layer.active]
+        path = str(task.folder / "private" / "answers.csv")
+        execution = await sandbox.run(f"print(open({path!r}).read())", task)
+    assert execution.status == "error"
+    assert "Permission denied" in execution.stderr or "No such file" in execution.stderr
+    assert f"lacks the layer {without}:" in caplog.text
+
+
 async def test_layers_are_named_as_soon_as_they_are_known(task):
     sandbox = cold(FALL_BACK)
     assert sandbox.layers == ()
     async with sandbox:
         active = {layer.name: layer.active for layer in sandbox.layers}
     assert active["landlock"] and active["privileges"]
-    assert not (active["namespaces"] or active["mounts"] or active["private_proc"])
+    assert not (active["namespaces"] or active["private_root"] or active["private_proc"])
 
 
 def _script(path, text: str) -> str:

@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import ast
 
-_OWN_SOURCE = frozenset(
-    {
-        *("getsource", "getsourcelines", "getsourcefile", "getframeinfo", "currentframe", "_getframe", "linecache"),
-        *("co_consts", "co_code", "f_code", "gi_code", "__code__", "__loader__", "get_source"),
-        *("settrace", "setprofile"),
-    }
-)
-_FOLDER_OF = frozenset({"dirname", "parent", "parents"})
+_OWN_CODE = frozenset({"_getframe", "currentframe", "co_consts", "co_code", "f_code", "gi_code", "__code__"})
+_WATCHING = frozenset({"settrace", "setprofile", "addaudithook"})
 
 
 def find_hazard(tree: ast.Module) -> str | None:
     """Why `tree` must not be instrumented, or `None`.
 
-    A program that reads its own source or code objects could print the marks it finds there; such programs are named
-    here where they do it openly. (One that hides it can at most collect the partial credit of milestones whose
-    statements it holds: the reward counts only marks that were inserted.)
+    The file that a program finds as its own holds no marks, but its code objects do; a program that looks at them is
+    named here where it does so openly. One that hides it gains no more than honest progress pays: the key of each mark
+    is its own, and the reward counts only milestones whose statements the program holds.
     """
-    folder_uses: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
-            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            if name in _FOLDER_OF:
-                folder_uses.update(id(inner) for inner in ast.walk(node))
-        elif isinstance(node, ast.Attribute) and node.attr in _FOLDER_OF:
-            folder_uses.update(id(inner) for inner in ast.walk(node))
     for node in ast.walk(tree):
         match node:
-            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) if name in _OWN_SOURCE:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) if name in _OWN_CODE | _WATCHING:
                 return f"the program can read its own code (`{name}`)"
-            case ast.Name(id="__file__") if id(node) not in folder_uses:
-                return "the program can read its own source (`__file__`)"
-            case ast.Subscript(value=ast.Attribute(attr="argv"), slice=ast.Constant(value=0)):
-                return "the program can read its own source (`sys.argv[0]`)"
             case ast.Attribute(attr="close" | "detach", value=ast.Attribute(attr="stdout" | "__stdout__")):
                 return "the program closes standard output"
     return None

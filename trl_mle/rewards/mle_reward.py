@@ -74,6 +74,7 @@ class MLEReward:
         self.instrumenter: Instrumenter = ASTInstrumenter() if instrumenter is None else instrumenter
         self.config = RewardConfig() if reward is None else reward
         self.wall_s = wall_s
+        self._shows_source = "source" in inspect.signature(self.sandbox.run).parameters
         self._tasks = dict(tasks or {})
         self._loop: asyncio.AbstractEventLoop | None = None
         self._faulty_batches = 0
@@ -168,6 +169,8 @@ class MLEReward:
     async def _execute(self, instrumented: InstrumentedProgram, task: Task) -> Execution:
         """Run the program; an infrastructure fault is retried, a program that fails is not."""
         limits = Limits.for_task(task, self.wall_s)
+        # A sandbox of the user's own may not know `source`; programs then find their marks in their own file.
+        shown = {"source": instrumented.program.code} if self._shows_source else {}
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(
                 lambda error: isinstance(error, SandboxError) and not isinstance(error, SandboxUnavailableError)
@@ -177,14 +180,13 @@ class MLEReward:
             reraise=True,
         ):
             with attempt:
-                execution = await self.sandbox.run(instrumented.code, task, limits)
+                execution = await self.sandbox.run(instrumented.code, task, limits, **shown)
         return replace(
             execution,
-            # A program that gets at its own nonce can claim no milestone that it lacks the code for.
             milestones=tuple(
                 name
                 for name in parse_milestones(execution.stdout, instrumented.nonce)
-                if name in instrumented.inserted
+                if _is_credible(name, instrumented, execution)
             ),
             stdout=strip_marks(execution.stdout, instrumented.nonce),
         )
@@ -244,3 +246,10 @@ class MLEReward:
             f"- a valid submission: its score on the {self.config.reward_split} part of the answers, in [-1, 1]\n"
         )
         return {"Tasks": tasks, "Reward": reward}
+
+
+def _is_credible(milestone: str, instrumented: InstrumentedProgram, execution: Execution) -> bool:
+    """Whether a mark may count: one that a program finds by inspecting itself pays no more than its code could earn."""
+    if milestone == "wrote_predictions" and execution.submission is None and execution.submission_reason is None:
+        return False
+    return milestone in instrumented.inserted

@@ -14,7 +14,9 @@ class Sandbox(Protocol):
 
     async def __aexit__(self, *exc_info: object) -> None: ...
 
-    async def run(self, code: str, task: TaskSpec, limits: Limits | None = None) -> Execution:
+    async def run(
+        self, code: str, task: TaskSpec, limits: Limits | None = None, *, source: str | None = None
+    ) -> Execution:
         """Run `code` with the task's public files under `./input/` and return what happened.
 
         Args:
@@ -24,6 +26,9 @@ class Sandbox(Protocol):
                 Whose public files the program sees.
             limits (`Limits`, *optional*):
                 Defaults to `Limits.for_task(task)`.
+            source (`str`, *optional*):
+                The program before statements were added to it, where `code` is an instrumented one: what it finds as
+                its own file, and what the lines of tracebacks refer to. Defaults to `code`.
 
         Raises:
             SandboxError: the sandbox failed; nothing is known about the program.

@@ -29,43 +29,54 @@ def from_worker(found: dict[str, Any]) -> tuple[Layer, ...]:
         found (`dict`): fields of `_local.layers.Layers`.
     """
     version = int(found["landlock"])
+    in_namespaces, in_root = bool(found["namespaces"]), bool(found["private_root"])
     return (
+        Layer(
+            name="private_root",
+            active=in_root,
+            gives="of the machine's files only those exist that programs need; own folder in memory, /tmp and /dev/shm",
+            without="the machine's files exist, multiprocessing has no semaphores, and modes and times of your own files "
+            "can be changed",
+            required=version == 0,
+        ),
         Layer(
             name="landlock",
             active=version > 0,
             gives=f"files by allow list (version {version})" if version else "files by allow list",
-            without="programs can read all files that you can, the answers among them",
-            required=True,
-        ),
-        Layer(
-            name="landlock_tcp",
-            active=version >= 4 or bool(found["namespaces"]),
-            gives="no TCP",
-            without="programs reach the network (needs Linux 6.7, or user namespaces)",
-        ),
-        Layer(
-            name="landlock_signals",
-            active=version >= 6 or bool(found["namespaces"]),
-            gives="no signals to processes outside",
-            without="programs can kill your other processes (needs Linux 6.12, or user namespaces)",
+            without="nothing stands behind the private root"
+            if in_root
+            else "programs can read all files that you can, the answers among them",
+            required=not in_root,
         ),
         Layer(
             name="namespaces",
-            active=bool(found["namespaces"]),
+            active=in_namespaces,
             gives="own users, processes, network and IPC; all processes end with the program",
-            without="processes are found and killed through /proc, and UDP is not refused",
-        ),
-        Layer(
-            name="mounts",
-            active=bool(found["mounts"]),
-            gives="read-only root, own /dev/shm and /run",
-            without="programs can change modes and times of your files, and multiprocessing has no semaphores",
+            without="processes are found and killed through /proc",
         ),
         Layer(
             name="private_proc",
             active=bool(found["private_proc"]),
             gives="own /proc",
             without="/proc shows a program only itself and a few files about the machine",
+        ),
+        Layer(
+            name="seccomp",
+            active=bool(found["seccomp"]),
+            gives="no system calls for mounts, tracing, kernel keys, io_uring, foreign sockets and the like",
+            without="the kernel's whole surface is in reach" + ("" if in_namespaces else ", and UDP is not refused"),
+        ),
+        Layer(
+            name="network",
+            active=in_namespaces or bool(found["seccomp"]),
+            gives="none of any kind",
+            without="no TCP, but UDP" if version >= 4 else "programs reach the network",
+        ),
+        Layer(
+            name="signals",
+            active=version >= 6 or in_namespaces,
+            gives="none to processes outside",
+            without="programs can kill your other processes (needs Linux 6.12, or user namespaces)",
         ),
         Layer(
             name="privileges",

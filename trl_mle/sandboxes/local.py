@@ -133,7 +133,9 @@ class LocalSandbox:
             if folder is not None and folder.exists():
                 await asyncio.to_thread(workdir.remove, str(folder))
 
-    async def run(self, code: str, task: TaskSpec, limits: Limits | None = None) -> Execution:
+    async def run(
+        self, code: str, task: TaskSpec, limits: Limits | None = None, *, source: str | None = None
+    ) -> Execution:
         """Run `code` with the task's public files under `./input/` and return what happened.
 
         Waits for a free worker; that time is no part of the execution. When the call is cancelled, the program and all
@@ -150,14 +152,17 @@ class LocalSandbox:
         slot = await self._idle.get()
         try:
             worker = await self._worker(slot)
-            request = {
-                "code": code,
-                "public": os.path.realpath(task.public_dir),
+            needs = {
                 "packages": list(task.packages),
                 "hidden": [str(task.folder), str(Path(__file__).parents[1]), str(Path.home())],
+            }
+            request = {
+                "code": code,
+                "source": code if source is None else source,
+                "public": os.path.realpath(task.public_dir),
                 "limits": asdict(limits),
             }
-            reply, blobs = await worker.ask(request, limits.wall_s + _ANSWER_S)
+            reply, blobs = await worker.ask([needs, request], limits.wall_s + _ANSWER_S)
         except BaseException:  # a fault or a cancellation: what the worker does now is unknown
             await asyncio.shield(_stop(slot))
             raise
@@ -177,7 +182,11 @@ class LocalSandbox:
                 raise SandboxError("the sandbox was closed while the program waited for a worker")
             slot.starts += 1
             folder = self._folder / f"worker-{slot.number}-{slot.starts}"
-            settings = {"preload": list(self.config.preload), "without": list(self._without)}
+            settings = {
+                "preload": list(self.config.preload),
+                "without": list(self._without),
+                "in_memory": self.scratch_dir is None,
+            }
             slot.worker = await WorkerProcess.start(self.python, folder, settings, self._startup_s)
         return slot.worker
 
@@ -190,11 +199,12 @@ class LocalSandbox:
     def _check_layers(self, found: dict[str, Any]) -> None:
         self.layers = from_worker(found)
         missing = [layer for layer in self.layers if not layer.active]
-        unsafe = [layer.name for layer in missing if layer.required]
+        unsafe = [layer.name for layer in missing if layer.required]  # each only where the other one is missing
         if unsafe and self.config.isolation == "required":
             raise SandboxUnavailableError(
-                f"Programs could read the answers on this machine: the layer {', '.join(unsafe)} is missing (it needs "
-                "Linux 5.13 or later with Landlock enabled). To run all the same, for programs that you trust, set "
+                f"Programs could read the answers on this machine: the layers {' and '.join(unsafe)} are missing (the "
+                "first needs Linux 5.12 or later with user namespaces allowed, the second Linux 5.13 or later with "
+                "Landlock enabled; `trl-mle doctor` tells more). To run all the same, for programs that you trust, set "
                 '`sandbox_isolation: none` in the recipe, or `SandboxConfig(isolation="none")`.'
             )
         for layer in missing:

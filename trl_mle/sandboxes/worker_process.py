@@ -69,7 +69,7 @@ class WorkerProcess:
         try:
             worker._reader, worker._writer = await asyncio.open_connection(sock=host_end)
             message = {**settings, "folder": str(folder), "host_pid": os.getpid()}
-            worker.layers = (await worker._exchange(message, startup_s))[0]["layers"]
+            worker.layers = (await worker._exchange([message], startup_s))[0]["layers"]
         except TimeoutError:
             written = worker._written()
             await worker.stop()
@@ -84,14 +84,14 @@ class WorkerProcess:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    async def ask(self, request: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
-        """Send `request` and return the reply with its blobs.
+    async def ask(self, messages: list[dict[str, Any]], timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
+        """Send `messages`, which make one request together, and return the reply with its blobs.
 
         Raises:
             SandboxError: the worker is gone, or said nothing for `timeout_s` seconds. It cannot be used any more.
         """
         try:
-            return await self._exchange(request, timeout_s)
+            return await self._exchange(messages, timeout_s)
         except TimeoutError:
             raise SandboxError(f"a worker did not answer within {timeout_s:g} s") from None
 
@@ -123,10 +123,10 @@ class WorkerProcess:
                     raise SandboxError(f"the folder {self.folder} could not be removed: {error}") from error
                 time.sleep(_RETRY_S)
 
-    async def _exchange(self, message: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
+    async def _exchange(self, messages: list[dict[str, Any]], timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
         try:
             async with asyncio.timeout(timeout_s):
-                self._writer.write(wire.pack(message))
+                self._writer.write(b"".join(map(wire.pack, messages)))
                 await self._writer.drain()
                 size = wire.LENGTH.unpack(await self._reader.readexactly(wire.LENGTH.size))[0]
                 reply = json.loads(await self._reader.readexactly(size))

@@ -7,7 +7,7 @@ import signal
 import time
 from typing import NoReturn
 
-from . import kernel, landlock, rlimits
+from . import kernel, landlock, rlimits, seccomp
 from .grants import of_program
 from .interpreter import execute, prepare
 from .plan import Plan, keep_descriptors, report
@@ -23,22 +23,23 @@ def run(plan: Plan) -> NoReturn:
     """
     code = SETUP_FAILED
     try:
+        work = plan.work.inside
         try:
-            source = _settle(plan)
+            _settle(plan)
             _confine(plan)
             _check_public_files()
-            prepare(plan.work, PROGRAM, plan.packages, plan.linked, int(plan.limits["threads"]))
+            prepare(work, PROGRAM, plan.settled.packages, plan.settled.linked, int(plan.limits["threads"]))
             report(plan.reports, started=time.monotonic(), setup_cpu_s=time.process_time())
         except BaseException as error:
             report(plan.reports, fault=f"a program could not be confined: {type(error).__name__}: {error}")
             raise
         os.close(plan.reports)
-        code = execute(source, plan.work, PROGRAM)
+        code = execute(plan.code, plan.source, work, PROGRAM)
     finally:
         os._exit(code)
 
 
-def _settle(plan: Plan) -> bytes:
+def _settle(plan: Plan) -> None:
     """Own session, own standard streams, own folder."""
     os.setsid()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -50,28 +51,28 @@ def _settle(plan: Plan) -> bytes:
         os.dup2(source, standard)
     keep_descriptors(plan.reports)
     os.umask(0o022)
-    os.chdir(plan.work)
-    if not plan.layers.mounts:
+    os.chdir(plan.work.inside)
+    if not plan.worker.layers.private_root:
         os.symlink(plan.public, "input")
     os.mkdir("tmp", 0o700)
-    source_code = plan.code.encode("utf-8", "surrogatepass")
     with open(PROGRAM, "wb") as file:
-        file.write(source_code)
-    return source_code
+        file.write(plan.source)
 
 
 def _confine(plan: Plan) -> None:
-    layers = plan.layers
+    layers = plan.worker.layers
     rlimits.apply(plan.limits, own_user=layers.namespaces)
     if layers.privileges:
         kernel.drop_bounding_capabilities()
         kernel.forbid_new_privileges()
     if layers.landlock:
-        own = of_program(plan.work, plan.public, plan.linked, layers.mounts, layers.private_proc)
-        landlock.restrict(layers.landlock, [*plan.grants, *own])
+        own = of_program(plan.work.inside, plan.public, layers.private_root, layers.private_proc)
+        landlock.restrict(layers.landlock, [*plan.settled.grants, *own])
     if layers.privileges:
         kernel.drop_capabilities()
         kernel.allow_own_proc_files()
+    if layers.seccomp:
+        seccomp.restrict()
 
 
 def _check_public_files() -> None:

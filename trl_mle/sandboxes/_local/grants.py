@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from .landlock import ALL, DEVICE, READ, READ_DIR, READ_FILE, RUN
 from .packages import AllowedPackages
+from .view import ROOMS, Step
 
 Grant = tuple[str, int]
 
@@ -30,16 +31,14 @@ _RANDOM = ("/dev/urandom", "/dev/random")
 _HARMLESS_PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/self")
 
 
-@lru_cache(maxsize=32)
 def of_packages(packages: AllowedPackages, hidden: tuple[str, ...]) -> list[Grant]:
-    """Grants that are the same for every program of a task.
+    """Grants that are the same for every program of a task, where there is no private root.
 
     Args:
         packages (`AllowedPackages`): what may be imported.
         hidden (`tuple[str, ...]`): further paths that must stay unreadable even if a system folder holds them.
     """
-    sites = package_folders()
-    out_of_reach = {os.path.realpath(path) for path in (*sites, *hidden, *packages.hidden)}
+    out_of_reach = {os.path.realpath(path) for path in to_hide(packages, hidden)}
     grants = [(path, RUN) for root in (*_SYSTEM, *_interpreter()) for path in carve(root, out_of_reach)]
     grants += [(path, READ_DIR) for path in library_folders()]
     data = {os.path.realpath(path) for path in packages.hidden}
@@ -55,15 +54,33 @@ def of_packages(packages: AllowedPackages, hidden: tuple[str, ...]) -> list[Gran
     return list(merged.items())
 
 
-def of_program(work: str, public: str, linked: str, own_mounts: bool, own_proc: bool) -> list[Grant]:
-    """Grants of one program: `work` to write, `public` and the links to packages in `linked` to read.
+def to_show(packages: AllowedPackages) -> tuple[str, ...]:
+    """What of the machine a private root holds for programs that may import `packages`."""
+    return (*_SYSTEM, *_interpreter(), *(path for path, _ in packages.entries), *_SYSTEM_FILES)
+
+
+def to_hide(packages: AllowedPackages, hidden: tuple[str, ...]) -> tuple[str, ...]:
+    """What of the machine must not be seen: all other packages, data inside of packages, and `hidden`."""
+    return (*package_folders(), *hidden, *packages.hidden)
+
+
+def of_view(steps: Iterable[Step], own_proc: bool) -> list[Grant]:
+    """Grants that are the same for every program of a task, in the private root of `steps`: it is all there is."""
+    grants = [(path, DEVICE) for path in _DEVICES] + [(path, READ_FILE) for path in _RANDOM]
+    if own_proc:
+        return [("/", RUN), *grants]
+    return [(step.path, RUN) for step in steps if step.action == "show"] + grants
+
+
+def of_program(work: str, public: str, own_root: bool, own_proc: bool) -> list[Grant]:
+    """Grants of one program: `work` to write, `public` to read.
 
     `/dev/shm` (semaphores of `multiprocessing`) and the whole `/proc` are granted only where they are the program's
     own; the host's would show other processes and their shared memory.
     """
-    grants = [(work, ALL), (public, READ), (linked, READ)]
-    if own_mounts:
-        grants.append(("/dev/shm", ALL))
+    grants = [(work, ALL), (os.path.join(work, "input") if own_root else public, READ)]
+    if own_root:
+        grants += [(path, ALL) for path in ROOMS]
     return grants + ([("/proc", READ)] if own_proc else [(path, READ) for path in _HARMLESS_PROC])
 
 

@@ -1,7 +1,7 @@
 """The process that owns all processes of one program, and ends with none of them left.
 
-The worker forks it. Where namespaces work, a holder stays between the two and `init` is process 1 of a PID namespace:
-when it goes, the kernel kills the rest. Elsewhere it adopts orphans and kills all descendants that it finds.
+The keeper forks it. Where namespaces work, it is process 1 of a PID namespace: when it goes, the kernel kills the rest.
+Elsewhere it adopts orphans and kills all descendants that it finds.
 """
 
 from __future__ import annotations
@@ -13,72 +13,58 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from . import child, kernel, namespaces
+from . import child, kernel, view
 from .plan import Plan, keep_descriptors, report
 from .processes import kill_descendants
 
 _WATCHED = (signal.SIGCHLD, signal.SIGTERM)
 
 
-def start(plan: Plan) -> None:
-    """Become the holder or `init` in a process that the worker has just forked; ends it.
+def start(plan: Plan, alive: int) -> NoReturn:
+    """Become `init` in a process that the keeper has just forked; ends it.
 
-    Reports `init` (process number as the worker sees it), then `child`'s reports, then `ended` with the exit code
-    (`null` where the worker had it stopped by SIGTERM), CPU seconds and the largest resident memory of a process.
+    Reports `child`'s reports, then `ended` with the exit code (`null` where the keeper had it stopped by SIGTERM), CPU
+    seconds and the largest resident memory of a process.
+
+    Args:
+        plan (`Plan`): the program.
+        alive (`int`): read end of a pipe whose other end the keeper alone holds.
     """
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         if kernel.LINUX:
             # Should memory run out on the machine, the program goes before the trainer.
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")
-        if plan.layers.namespaces:
-            _hold(plan)
-        else:
-            report(plan.reports, init=os.getpid())
-            if kernel.LINUX:
-                signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-                kernel.signal_on_parent_death(signal.SIGTERM)
-                kernel.adopt_orphans()
-            if os.getppid() == plan.worker_pid:
-                _run(plan)
+            own = plan.worker.layers.namespaces
+            kernel.signal_on_parent_death(signal.SIGKILL if own else signal.SIGTERM)
+            kernel.adopt_orphans()
+        _check_alive(alive)
+        if plan.worker.layers.private_root:
+            view.enter(
+                plan.settled.steps,
+                plan.worker.root,
+                plan.work.descriptor,
+                plan.public,
+                plan.worker.layers.private_proc,
+            )
+        _run(plan)
     except OSError as error:
         report(plan.reports, fault=f"a program's processes could not be set up: {error}")
     finally:
         os._exit(1)
 
 
-def _hold(plan: Plan) -> NoReturn:
-    keep_descriptors(plan.stdout, plan.stderr, plan.reports)
-    namespaces.unshare(mounts=plan.layers.mounts)
-    kernel.signal_on_parent_death(signal.SIGKILL)  # after the change of credentials, which resets it
-    if os.getppid() != plan.worker_pid:
-        os._exit(1)
-    alive, held = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(held)
-            kernel.signal_on_parent_death(signal.SIGKILL)
-            os.set_blocking(alive, False)
-            with suppress(BlockingIOError):
-                if not os.read(alive, 1):
-                    os._exit(1)  # the holder went before the line above
-            os.close(alive)
-            if plan.layers.mounts:
-                namespaces.mount_private_view(plan.work, plan.public, plan.layers.private_proc)
-            _run(plan)
-        except OSError as error:
-            report(plan.reports, fault=f"the private view of the machine could not be set up: {error}")
-        finally:
+def _check_alive(keeper: int) -> None:
+    """End where the keeper went before this process asked to be told."""
+    os.set_blocking(keeper, False)
+    with suppress(BlockingIOError):
+        if not os.read(keeper, 1):
             os._exit(1)
-    report(plan.reports, init=pid)
-    keep_descriptors(held)
-    os.waitpid(pid, 0)
-    os._exit(0)
+    os.close(keeper)
 
 
 def _run(plan: Plan) -> NoReturn:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     program = os.fork()
     if program == 0:
         child.run(plan)
@@ -89,7 +75,7 @@ def _run(plan: Plan) -> NoReturn:
     if code is None:
         code = _reap(program)  # it may have ended at the same moment
     ended = time.monotonic()
-    _kill_all(plan.layers.namespaces, program)
+    _kill_all(plan.worker.layers.namespaces, program)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     unit = 1024 if kernel.LINUX else 1
     report(

@@ -16,10 +16,11 @@ import traceback
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from itertools import islice
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from .imports import foreign_modules, install
 from .packages import AllowedPackages
+from .relocate import compile_program
 
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
@@ -63,24 +64,30 @@ def _raise_threads(threads: int) -> None:
         pyarrow.set_cpu_count(threads)
 
 
-def execute(source: bytes, work: str, program: str) -> int:
-    """Run `source` as `__main__` from the file `program` in `work` and end the interpreter; its exit code."""
+def execute(code: bytes, source: bytes, work: str, program: str) -> int:
+    """Run `code` as `__main__`, as if it were the file `program` in `work`, and end the interpreter; its exit code.
+
+    The file itself holds `source`, of which `code` is a copy with statements added.
+    """
     known = len(sys.modules)
     main = ModuleType("__main__")
     path = os.path.join(work, program)
     main.__dict__.update(__builtins__=builtins, __file__=path, __loader__=SourceFileLoader("__main__", path))
     main.__dict__["__cached__"] = None
     sys.modules["__main__"] = main
-    code = _guarded(lambda: exec(compile(source, program, "exec", dont_inherit=True), main.__dict__), frames=2)
-    code = _guarded(threading._shutdown) or code  # type: ignore[attr-defined]
+    compiled: list[CodeType] = []
+    status = _guarded(lambda: compiled.append(compile_program(code, source, program)), frames=3)
+    if compiled:
+        status = _guarded(lambda: exec(compiled.pop(), main.__dict__), frames=2)
+    status = _guarded(threading._shutdown) or status  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     # Modules are kept in the order of their import, and looking at the older ones would copy the worker's pages.
     latest = list(islice(reversed(sys.modules.values()), max(0, len(sys.modules) - known)))
     _forget([main, *(module for module in latest if _is_own(module, work))])
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            code = _guarded(stream.flush) or code
-    return code
+            status = _guarded(stream.flush) or status
+    return status
 
 
 def _guarded(action: Callable[[], object], frames: int = 1) -> int:

@@ -35,6 +35,9 @@ class AllowedPackages:
     """Paths below `entries` that stay unreadable."""
 
 
+NOTHING = AllowedPackages((), frozenset(), (), ())
+
+
 class MissingPackageError(Exception):
     """A task allows a distribution that this interpreter lacks."""
 

@@ -1,4 +1,4 @@
-"""What a worker knows of one program before it forks."""
+"""What is known of one program before its processes are made."""
 
 from __future__ import annotations
 
@@ -7,34 +7,49 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from .grants import Grant
 from .layers import Layers
-from .packages import AllowedPackages
+from .settled import Settled
+from .workdir import Work
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker is, as its forks know it."""
+
+    pid: int
+    folder: str
+    """Its own on the machine."""
+    layers: Layers
+    in_memory: bool
+    """Whether programs' folders are kept in memory, where mounts work."""
+
+    @property
+    def root(self) -> str:
+        """An empty folder, where each program's private root is put together, unseen by others."""
+        return os.path.join(self.folder, "root")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One program and what holds for it."""
+    """One program and what holds for it, before its processes are made."""
 
-    code: str
-    work: str
-    """Its private folder, fresh."""
+    code: bytes
+    """What runs."""
+    source: bytes
+    """What it finds as its own file."""
+    work: Work
     public: str
     """The task's public files."""
     limits: dict[str, Any]
     """Fields of `trl_mle.types.Limits`."""
-    packages: AllowedPackages
-    linked: str
-    """Folder of links to them."""
-    grants: list[Grant]
-    """Grants that do not depend on the program."""
-    layers: Layers
-    worker_pid: int
+    settled: Settled
+    worker: Worker
+    keeper_pid: int
     stdout: int
     stderr: int
     """Write ends of the pipes for output."""
     reports: int
-    """Write end of the pipe on which the processes of the sandbox report to the worker; never the program's."""
+    """Write end of the pipe on which the processes of the sandbox report to the keeper; never the program's."""
 
 
 def report(descriptor: int, **message: object) -> None:

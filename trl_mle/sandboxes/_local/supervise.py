@@ -1,23 +1,22 @@
-"""Runs one program from the worker's side: forks it, watches its limits, collects what it wrote."""
+"""Runs one program from the keeper's side: forks it, watches its limits, collects what it wrote."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import select
 import signal
 import socket
-import tempfile
 import time
 from contextlib import suppress
 from typing import Any
 
-from . import grants, imports, init, packages, workdir
-from .layers import Layers
-from .plan import Plan
+from . import init
+from .plan import Plan, Worker
 from .processes import kill_descendants
+from .settled import Settled
 from .watch import Watch
+from .workdir import Work
 
 _SETUP_S = 60.0
 """Longest time from the fork to the first line of the program, in seconds."""
@@ -38,79 +37,66 @@ class FaultError(Exception):
         self.lasting = lasting
 
 
-class HostGoneError(Exception):
-    """The host has died or wants the worker to end."""
+class NobodyWaitsError(Exception):
+    """The host has died or does not want the result any more."""
 
 
-def run_program(request: dict[str, Any], folder: str, layers: Layers, sock: socket.socket) -> Reply:
-    """Run the program of `request` in a fresh folder below `folder` and describe what happened.
+def run_program(request: dict[str, Any], sock: socket.socket, settled: Settled, worker: Worker, work: Work) -> Reply:
+    """Run the program of `request` in the fresh folder `work` and describe what happened.
 
     Returns the reply and its blobs: stdout, stderr and, where there is one, the submission.
+
+    Raises:
+        FaultError: the sandbox failed.
+        NobodyWaitsError: the other end of `sock` was closed meanwhile.
     """
+    program = _Running(request, settled, worker, work)
     try:
-        allowed = packages.resolve(tuple(request["packages"]))
-    except packages.MissingPackageError as error:
-        raise FaultError(f"the distribution {str(error)!r} is not installed", lasting=True) from None
-    if not os.path.isdir(request["public"]):
-        raise FaultError(f"the folder of public files {request['public']!r} does not exist", lasting=True)
-    linked = os.path.join(folder, f"packages-{hashlib.sha256(repr(allowed.distributions).encode()).hexdigest()[:12]}")
-    if not os.path.isdir(linked):
-        imports.link_packages(allowed, linked)
-    work = tempfile.mkdtemp(prefix="run-", dir=folder)
-    try:
-        if layers.mounts:
-            os.mkdir(os.path.join(work, "input"))
-        program = _Running(request, work, allowed, linked, layers)
-        try:
-            program.supervise(sock)
-        finally:
-            program.end()
-        return program.reply()
+        program.supervise(sock)
     finally:
-        workdir.remove(work)
+        program.end()
+    return program.reply()
 
 
 class _Running:
     """One program between its fork and its reply."""
 
-    def __init__(
-        self, request: dict[str, Any], work: str, allowed: packages.AllowedPackages, linked: str, layers: Layers
-    ):
+    def __init__(self, request: dict[str, Any], settled: Settled, worker: Worker, work: Work):
         self._work = work
         self._limits = request["limits"]
         self._watch = Watch(work, self._limits)
         self._reports: dict[str, Any] = {}
         self._stopped: tuple[str, str] | None = None
-        static = grants.of_packages(allowed, tuple(request["hidden"])) if layers.landlock else []
-        imports.foreign_modules(allowed)
         reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
         self._streams = {descriptor: _Stream(self._limits["output_bytes"]) for descriptor in reads[:2]}
         self._reports_fd, self._unread = reads[2], b""
         for descriptor in reads:
             os.set_blocking(descriptor, False)
+        code, source = (request[name].encode("utf-8", "surrogatepass") for name in ("code", "source"))
         plan = Plan(
-            code=request["code"],
+            code=code,
+            source=source,
             work=work,
             public=request["public"],
             limits=self._limits,
-            packages=allowed,
-            linked=linked,
-            grants=static,
-            layers=layers,
-            worker_pid=os.getpid(),
+            settled=settled,
+            worker=worker,
+            keeper_pid=os.getpid(),
             stdout=writes[0],
             stderr=writes[1],
             reports=writes[2],
         )
         self._forked = time.monotonic()
-        self._holder = os.fork()
-        if self._holder == 0:
-            init.start(plan)
-        for descriptor in writes:
+        alive, self._alive = os.pipe()
+        self._init = os.fork()
+        if self._init == 0:
+            os.close(self._alive)
+            init.start(plan, alive)
+        for descriptor in (*writes, alive):
             os.close(descriptor)
 
     def supervise(self, sock: socket.socket) -> None:
-        """Return when the program and all its processes have ended; raise `HostGoneError` where nobody waits."""
+        """Return when the program and all its processes have ended; raise `NobodyWaitsError` where nobody waits."""
         poller = select.poll()
         for descriptor in (*self._streams, self._reports_fd, sock.fileno()):
             poller.register(descriptor, select.POLLIN)
@@ -118,7 +104,7 @@ class _Running:
         while True:
             for descriptor, _ in poller.poll(1000 * self._watch.pause_s() + 1):
                 if descriptor == sock.fileno():
-                    raise HostGoneError
+                    raise NobodyWaitsError
                 if descriptor == self._reports_fd:
                     if not self._read_reports():
                         return
@@ -130,19 +116,20 @@ class _Running:
                 if self._stopped is not None:
                     kill_at = now + _GRACE_S
                     with suppress(ProcessLookupError):
-                        os.kill(self._reports["init"], signal.SIGTERM)
+                        os.kill(self._init, signal.SIGTERM)
             elif now > kill_at:
-                os.kill(self._holder, signal.SIGKILL)
+                os.kill(self._init, signal.SIGKILL)
 
     def end(self) -> None:
         """Leave no process of the program, whatever state it is in, and read what it wrote last."""
         with suppress(ProcessLookupError):
-            os.kill(self._holder, signal.SIGKILL)
-        kill_descendants()  # the worker has no other children
+            os.kill(self._init, signal.SIGKILL)
+        kill_descendants()  # the keeper has no other children
         for descriptor, stream in self._streams.items():
             stream.read(descriptor)
             os.close(descriptor)
         os.close(self._reports_fd)
+        os.close(self._alive)
 
     def reply(self) -> Reply:
         """The execution as a message, with its blobs."""
@@ -155,7 +142,7 @@ class _Running:
         status, code = self._status()
         if self._stopped is not None and status == self._stopped[0]:
             err.add(f"\nStopped by the sandbox: {self._stopped[1]}.\n".encode())
-        submission, reason = workdir.read_submission(self._work, self._limits["submission_bytes"])
+        submission, reason = self._work.read_submission(self._limits["submission_bytes"])
         message = {
             "status": status,
             "exit_code": code,
@@ -190,14 +177,12 @@ class _Running:
             if now - self._forked > _SETUP_S:
                 raise FaultError(f"a program did not start within {_SETUP_S:g} s")
             return None
-        if "init" not in self._reports:
-            return None
         limits = self._limits
         if now - self._reports["started"] > limits["wall_s"]:
             return "timeout", f"the wall-clock limit of {limits['wall_s']:g} s has passed"
         if any(stream.cut for stream in self._streams.values()):
             return "output", f"more than {limits['output_bytes']} bytes were printed"
-        return self._watch.look(self._reports["init"])
+        return self._watch.look(self._init)
 
     def _read_reports(self) -> bool:
         """Take in what the processes report; `False` once all of them have closed the pipe."""

@@ -7,25 +7,23 @@ import time
 from typing import Any
 
 from .processes import Process, descendants, proportional_bytes, resident_bytes, unnamed_file_bytes
-from .workdir import MOST_ENTRIES, usage
+from .workdir import MOST_ENTRIES, Work, usage
 
 _SHORTEST_S, _LONGEST_S = 0.02, 0.1
 _DISK_S, _LONGEST_DISK_S = 0.25, 5.0
 _SHARE = 20
 """A look that took much CPU time is followed by a pause of this many times that."""
-DISK_FACTOR = 8
-"""All files of a program together may take this many times the size of one."""
 
 
 class Watch:
     """What `init`'s processes use, against the limits.
 
     Args:
-        work (`str`): the program's folder.
+        work (`Work`): the program's folder.
         limits (`dict`): fields of `trl_mle.types.Limits`.
     """
 
-    def __init__(self, work: str, limits: dict[str, Any]):
+    def __init__(self, work: Work, limits: dict[str, Any]):
         self.work = work
         self.limits = limits
         self.peak_bytes = 0
@@ -71,9 +69,11 @@ class Watch:
         return ("killed", f"more than {limit} processes and threads were alive at once") if number > limit else None
 
     def _disk(self, processes: list[Process]) -> tuple[str, str] | None:
-        limit = DISK_FACTOR * self.limits["file_bytes"]
-        size, entries = usage(self.work)
-        if entries > MOST_ENTRIES:
-            return "output", f"more than {MOST_ENTRIES} files and folders were written"
-        size += unnamed_file_bytes(processes)
+        limit = self.limits["work_bytes"]
+        size = unnamed_file_bytes(processes)
+        if self.work.path is not None:  # in memory, its file system holds no more
+            on_disk, entries = usage(self.work.path)
+            size += on_disk
+            if entries > MOST_ENTRIES:
+                return "output", f"more than {MOST_ENTRIES} files and folders were written"
         return ("output", f"files of {size} bytes passed the limit of {limit}") if size > limit else None

@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 from contextlib import suppress
+from typing import Any
+
+from . import mounts, view
 
 SUBMISSION = "submission.csv"
 MOST_ENTRIES = 100_000
@@ -33,31 +37,62 @@ def usage(folder: str) -> tuple[int, int]:
     return size, entries
 
 
-def read_submission(folder: str, most_bytes: int) -> tuple[bytes | None, str | None]:
-    """Content of the submission, and the reason why there is none although something of that name exists.
+class Work:
+    """A fresh folder for one program: a bounded file system in memory, or a folder on disk.
 
-    Only a regular file with one name is read: a link would have the host read a file that the program cannot.
+    Args:
+        folder (`str`):
+            Where folders on disk are made.
+        limits (`dict`):
+            Fields of `trl_mle.types.Limits`.
+        own_mount (`bool`):
+            Whether it is a mount of its own, for a private root.
+        in_memory (`bool`):
+            Whether it is kept in memory; only where `own_mount`.
     """
-    path = os.path.join(folder, SUBMISSION)
-    try:
-        os.chmod(folder, 0o700)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None, None
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EMLINK):
-            return None, f"{SUBMISSION} is a symbolic link; write a regular file"
-        return None, f"{SUBMISSION} cannot be opened: {error.strerror}"
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        return None, f"{SUBMISSION} is not a regular file"
-    with os.fdopen(descriptor, "rb") as file:
-        if status.st_nlink > 1:
-            return None, f"{SUBMISSION} is a hard link to another file; write a file of its own"
-        if status.st_size > most_bytes:
-            return None, f"{SUBMISSION} has {status.st_size} bytes; at most {most_bytes} are read"
-        return file.read(most_bytes), None
+
+    def __init__(self, folder: str, limits: dict[str, Any], own_mount: bool, in_memory: bool):
+        self.path: str | None = None
+        """Place on disk, if it has one."""
+        if own_mount and in_memory:
+            self.descriptor = mounts.in_memory(int(limits["work_bytes"]), MOST_ENTRIES)
+        else:
+            self.path = tempfile.mkdtemp(prefix="run-", dir=folder)
+            self.descriptor = mounts.of_folder(self.path) if own_mount else os.open(self.path, os.O_RDONLY)
+        self.inside = view.WORK if own_mount else str(self.path)
+        """Its path as the program sees it."""
+
+    def read_submission(self, most_bytes: int) -> tuple[bytes | None, str | None]:
+        """Content of the submission, and the reason why there is none although something of that name exists.
+
+        Only a regular file with one name is read: a link would have the host read a file that the program cannot.
+        """
+        try:
+            os.chmod(self.path or f"/proc/self/fd/{self.descriptor}", 0o700)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(SUBMISSION, flags, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return None, None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EMLINK):
+                return None, f"{SUBMISSION} is a symbolic link; write a regular file"
+            return None, f"{SUBMISSION} cannot be opened: {error.strerror}"
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            return None, f"{SUBMISSION} is not a regular file"
+        with os.fdopen(descriptor, "rb") as file:
+            if status.st_nlink > 1:
+                return None, f"{SUBMISSION} is a hard link to another file; write a file of its own"
+            if status.st_size > most_bytes:
+                return None, f"{SUBMISSION} has {status.st_size} bytes; at most {most_bytes} are read"
+            return file.read(most_bytes), None
+
+    def remove(self) -> None:
+        """Remove it with all that is in it."""
+        os.close(self.descriptor)
+        if self.path is not None:
+            remove(self.path)
 
 
 def remove(folder: str) -> None:

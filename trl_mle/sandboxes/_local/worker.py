@@ -1,4 +1,8 @@
-"""The loop of a worker: one request, one program, one reply."""
+"""The loop of a worker: one task's needs, one fork, one program.
+
+The worker itself never reads a program, nor what it writes: its memory is what every program starts from, and holds
+nothing of an earlier one.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,19 @@ import signal
 import socket
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
 
-from . import kernel, wire, workdir
-from .layers import Layers, probe
-from .supervise import FaultError, HostGoneError, run_program
+from . import keeper, kernel, wire, workdir
+from .layers import probe
+from .plan import Worker
+from .processes import kill_descendants
+from .settled import Settled, settle
 from .warm import preload
 
 _GRACE_S = 10
+
+
+class HostGoneError(Exception):
+    """The host has died or wants the worker to end."""
 
 
 def main(descriptor: int) -> int:
@@ -29,11 +38,14 @@ def main(descriptor: int) -> int:
     try:
         _follow_host(settings["host_pid"])
         layers = probe(folder, settings["without"])
-        preload(settings["preload"], os.path.join(folder, "preload"), semaphores=layers.mounts)
+        worker = Worker(os.getpid(), folder, layers, settings["in_memory"])
+        os.mkdir(worker.root)
+        preload(settings["preload"], os.path.join(folder, "preload"), semaphores=layers.private_root)
         wire.send(sock, {"layers": asdict(layers)})
-        while (request := wire.receive(sock)) is not None and "stop" not in request:
-            _serve(sock, request, folder, layers)
-        host_gone = request is None
+        while (needs := wire.receive(sock)) is not None and "stop" not in needs:
+            settled = settle(tuple(needs["packages"]), tuple(needs["hidden"]), folder, layers)
+            _keep(sock, settled, worker)
+        host_gone = needs is None
     except HostGoneError:
         host_gone = wire.receive(sock) is None
     except ConnectionError:
@@ -57,9 +69,15 @@ def _follow_host(host_pid: int) -> None:
         raise HostGoneError
 
 
-def _serve(sock: socket.socket, request: dict[str, Any], folder: str, layers: Layers) -> None:
-    try:
-        reply, blobs = run_program(request, folder, layers, sock)
-    except FaultError as fault:
-        reply, blobs = {"fault": str(fault), "lasting": fault.lasting}, ()
-    wire.send(sock, reply, *blobs)
+def _keep(sock: socket.socket, settled: Settled, worker: Worker) -> None:
+    """Fork the keeper of the program that the host sends next, and wait until it has replied."""
+    pid = os.fork()
+    if pid == 0:
+        keeper.start(sock, settled, worker)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code == 0:
+        return
+    kill_descendants()  # what a keeper that was killed could not see to
+    if code == keeper.HOST_GONE:
+        raise HostGoneError
+    raise RuntimeError(f"the process that watches over a program ended with exit code {code}")

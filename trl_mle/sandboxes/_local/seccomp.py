@@ -1,0 +1,129 @@
+"""Seccomp: which system calls a program may make. https://docs.kernel.org/userspace-api/seccomp_filter.html
+
+A deny list: what gives new namespaces or mounts, reaches into other processes, drives the kernel (modules, BPF, io_uring),
+changes the machine, keeps memory that belongs to no process, or opens a socket of another family than AF_UNIX. Calls are
+told apart by number, and numbers differ between processor architectures: the filter exists for those of `_NUMBERS`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+import sys
+from collections.abc import Iterator
+
+from .kernel import check, libc
+
+_SET_MODE_FILTER, _FLAG_SPECULATION_ALLOWED = 1, 4
+_KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
+_LOAD, _EQUALS, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_OFFSET_NUMBER, _OFFSET_ARCHITECTURE, _OFFSET_ARGUMENTS = 0, 4, 16
+_X32 = 0x40000000
+_NEW_NAMESPACES = 0x7E020080
+"""CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME} of clone(2)."""
+_AF_UNIX = 1
+_TERMINAL_INPUT = (0x5412, 0x541C)
+"""TIOCSTI and TIOCLINUX: typing into a terminal."""
+_PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
+"""The harmless ones, and the question which one is set."""
+
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+# name: number on x86_64, number on aarch64 (None where there is no such call)
+_NUMBERS: dict[str, tuple[int, int | None]] = {
+    # mounts, roots and namespaces
+    **{"mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "setns": (308, 268)},
+    **{"unshare": (272, 97), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430)},
+    **{"fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442)},
+    **{"name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265)},
+    # other processes
+    **{"ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
+    **{"process_madvise": (440, 440), "pidfd_getfd": (438, 438), "kcmp": (312, 272)},
+    **{"move_pages": (279, 239), "migrate_pages": (256, 238)},
+    # the kernel
+    **{"bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425)},
+    **{"io_uring_enter": (426, 426), "io_uring_register": (427, 427), "add_key": (248, 217)},
+    **{"request_key": (249, 218), "keyctl": (250, 219), "init_module": (175, 105), "finit_module": (313, 273)},
+    **{"delete_module": (176, 106), "create_module": (174, None), "kexec_load": (246, 104)},
+    **{"kexec_file_load": (320, 294), "syslog": (103, 116), "lookup_dcookie": (212, 18), "nfsservctl": (180, 42)},
+    **{"fanotify_init": (300, 262), "modify_ldt": (154, None), "uselib": (134, None), "_sysctl": (156, None)},
+    # the machine
+    **{"reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "quotactl": (179, 60)},
+    **{"quotactl_fd": (443, 443), "settimeofday": (164, 170), "clock_settime": (227, 112)},
+    **{"clock_adjtime": (305, 266), "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162)},
+    **{"iopl": (172, None), "ioperm": (173, None), "vhangup": (153, 58)},
+    # memory that no process of the program accounts for
+    **{"shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180)},
+    **{"memfd_secret": (447, 447)},
+}
+_CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
+_IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
+
+Instruction = tuple[int, int, int, int]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def supported() -> bool:
+    """Whether there is a filter for this machine's processor and kernel."""
+    if not (sys.platform == "linux" and sys.byteorder == "little" and os.uname().machine in _ARCHITECTURES):
+        return False
+    with open("/proc/self/status") as file:
+        return any(line.startswith("Seccomp:") for line in file)
+
+
+def restrict() -> None:
+    """Put this process, and all that it starts, under the filter. Needs `kernel.forbid_new_privileges`."""
+    code = _filter(os.uname().machine)
+    program = _Program(len(code) // 8, code)
+    column = list(_ARCHITECTURES).index(os.uname().machine)
+    # Without the flag, kernels before 5.16 slow all of the program down as a measure against speculative execution.
+    arguments = (_SET_MODE_FILTER, ctypes.c_uint(_FLAG_SPECULATION_ALLOWED), ctypes.byref(program))
+    check(libc.syscall(ctypes.c_long(_SECCOMP[column]), *arguments), "seccomp")
+
+
+def _filter(machine: str) -> bytes:
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in _instructions(machine))
+
+
+def _instructions(machine: str) -> Iterator[Instruction]:
+    """The filter in classic BPF, for the architecture `machine`."""
+    column = list(_ARCHITECTURES).index(machine)
+    yield _LOAD, 0, 0, _OFFSET_ARCHITECTURE
+    yield _EQUALS, 1, 0, _ARCHITECTURES[machine]
+    yield _RETURN, 0, 0, _KILL_PROCESS  # the calls of another architecture (i386 on x86_64) have other numbers
+    yield _LOAD, 0, 0, _OFFSET_NUMBER
+    if machine == "x86_64":
+        yield from _unless(_AT_LEAST, _X32, errno.ENOSYS)
+    for numbers in _NUMBERS.values():
+        number = numbers[column]
+        if number is not None:
+            yield from _unless(_EQUALS, number, errno.EPERM)
+    # Its flags lie in memory, out of sight; without it the C library uses clone(2).
+    yield from _unless(_EQUALS, _CLONE3[column], errno.ENOSYS)
+    yield from _only_if(_CLONE[column], 0, [*_unless(_ANY_BIT, _NEW_NAMESPACES, errno.EPERM)])
+    for call in (_SOCKET, _SOCKETPAIR):
+        yield from _only_if(call[column], 0, [(_EQUALS, 1, 0, _AF_UNIX), (_RETURN, 0, 0, _ERRNO | errno.EACCES)])
+    denied = [step for request in _TERMINAL_INPUT for step in _unless(_EQUALS, request, errno.EPERM)]
+    yield from _only_if(_IOCTL[column], 1, denied)
+    allowed = [(_EQUALS, len(_PERSONALITIES) - place, 0, kind) for place, kind in enumerate(_PERSONALITIES)]
+    yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
+    yield _RETURN, 0, 0, _ALLOW
+
+
+def _unless(comparison: int, value: int, error: int) -> Iterator[Instruction]:
+    """Fail with `error` where the loaded word compares to `value`; else go on."""
+    yield comparison, 0, 1, value
+    yield _RETURN, 0, 0, _ERRNO | error
+
+
+def _only_if(number: int, argument: int, checks: list[Instruction]) -> Iterator[Instruction]:
+    """For the call `number`: run `checks` on the low word of its argument, and allow what they let pass."""
+    yield _EQUALS, 0, len(checks) + 2, number
+    yield _LOAD, 0, 0, _OFFSET_ARGUMENTS + 8 * argument
+    yield from checks
+    yield _RETURN, 0, 0, _ALLOW
