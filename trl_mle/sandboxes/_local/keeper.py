@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from . import kernel, namespaces, wire
 from .plan import Worker
 from .settled import Settled
-from .supervise import FaultError, NobodyWaitsError, Reply, run_program
+from .supervise import FaultError, NobodyWaitsError, Reply, ZygoteGoneError, run_program
 from .workdir import Work
 
 HOST_GONE = 3
@@ -22,49 +22,44 @@ HOST_GONE = 3
 _FAILED = 4
 
 
-def start(sock: socket.socket, settled: Settled, worker: Worker) -> NoReturn:
+def start(host: socket.socket, needs: dict[str, Any], settled: Settled, worker: Worker) -> NoReturn:
     """Serve one program in a process that `worker` has just forked; ends it."""
     code = _FAILED
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _follow(worker)
         if kernel.LINUX:
-            kernel.adopt_orphans()
-        code = _serve(sock, settled, worker)
+            kernel.signal_on_parent_death(signal.SIGKILL)
+        if os.getppid() == worker.pid:
+            code = _serve(host, needs, settled, worker)
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
 
 
-def _follow(worker: Worker) -> None:
-    """End with the worker."""
-    if kernel.LINUX:
-        kernel.signal_on_parent_death(signal.SIGKILL)
-    if os.getppid() != worker.pid:
-        os._exit(_FAILED)
-
-
-def _serve(sock: socket.socket, settled: Settled, worker: Worker) -> int:
+def _serve(host: socket.socket, needs: dict[str, Any], settled: Settled, worker: Worker) -> int:
     try:
-        request = wire.receive(sock)
+        request = wire.receive(host)
         if request is None:
             return HOST_GONE
         reply: dict[str, Any]
         blobs: tuple[bytes, ...] = ()
+        code = 0
         try:
-            reply, blobs = _run(request, sock, settled, worker)
+            reply, blobs = _run({**needs, **request}, host, settled, worker)
         except FaultError as fault:
             reply = {"fault": str(fault), "lasting": fault.lasting}
         except OSError as error:  # no more processes, no more space: the machine's fault
             reply = {"fault": f"a program could not be run: {error}", "lasting": False}
-        wire.send(sock, reply, *blobs)
+        except ZygoteGoneError as error:
+            reply, code = {"fault": str(error), "lasting": False}, _FAILED
+        wire.send(host, reply, *blobs)
     except (NobodyWaitsError, ConnectionError):
         return HOST_GONE
-    return 0
+    return code
 
 
-def _run(request: dict[str, Any], sock: socket.socket, settled: Settled, worker: Worker) -> Reply:
+def _run(request: dict[str, Any], host: socket.socket, settled: Settled, worker: Worker) -> Reply:
     if settled.fault is not None:
         raise FaultError(settled.fault, lasting=True)
     if not os.path.isdir(request["public"]):
@@ -72,9 +67,8 @@ def _run(request: dict[str, Any], sock: socket.socket, settled: Settled, worker:
     layers = worker.layers
     if layers.namespaces:
         namespaces.unshare(with_mounts=layers.private_root)
-        _follow(worker)  # a change of credentials has reset it
     work = Work(worker.folder, request["limits"], layers.private_root, worker.in_memory)
     try:
-        return run_program(request, sock, settled, worker, work)
+        return run_program(request, host, settled, worker, work)
     finally:
         work.remove()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
+from typing import NoReturn
 
 from . import kernel, landlock, mounts, namespaces, seccomp, view
 
@@ -60,20 +62,48 @@ def probe(scratch: str, without: Collection[str] = ()) -> Layers:
 
 
 def _enter(names: tuple[str, ...], folder: str) -> None:
-    """Enter the namespaces in this process, which is good for nothing else afterwards, and prove them in a child."""
-    namespaces.unshare(with_mounts="private_root" in names)
-    work = mounts.in_memory(1 << 16, 100) if "private_root" in names else -1
-    if not _works(partial(_use, names, folder, work)):
-        raise OSError("the namespaces can be made but not used")
+    """Go the way of a program, in this process and two below it."""
+    own_root = "private_root" in names
+    namespaces.unshare_user()
+    ready, told = os.pipe()
+    keeper = os.fork()
+    if keeper == 0:
+        _exit_code(partial(_own, names, folder, told))
+    os.close(told)
+    message = os.read(ready, 20)  # empty where it failed
+    owner = os.pidfd_open(int(message or 0))
+    namespaces.enter_processes(owner)
+    if not _works(partial(namespaces.enter, owner, own_root)):
+        raise OSError("the namespaces can be made but not entered")
+    signal.pidfd_send_signal(owner, signal.SIGKILL)
+    os.waitpid(keeper, 0)
 
 
-def _use(names: tuple[str, ...], folder: str, work: int) -> None:
+def _own(names: tuple[str, ...], folder: str, told: int) -> None:
+    own_root = "private_root" in names
+    namespaces.unshare(own_root)
+    work = mounts.in_memory(1 << 16, 100) if own_root else -1
+    ready, made = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _exit_code(partial(_be_first, names, folder, work, made))
+    os.close(made)
+    if os.read(ready, 1):
+        os.write(told, str(pid).encode())
+    os.close(told)
+    os.waitpid(pid, 0)
+
+
+def _be_first(names: tuple[str, ...], folder: str, work: int, made: int) -> None:
     if os.getpid() != 1:
         raise OSError("not the first process of a PID namespace")
+    kernel.signal_on_parent_death(signal.SIGKILL)
     if "private_root" in names:
         linked = public = os.path.join(folder, "public")
         steps = view.plan(("/usr",), (), linked)
         view.enter(steps, os.path.join(folder, "root"), work, public, private_proc="private_proc" in names)
+    os.write(made, b"+")
+    signal.pause()
 
 
 def _filter() -> None:
@@ -84,12 +114,16 @@ def _filter() -> None:
 def _works(action: Callable[[], None]) -> bool:
     pid = os.fork()
     if pid == 0:
-        code = 1
-        try:
-            action()
-            code = 0
-        except OSError:
-            code = 2  # the answer of the probe, not a fault
-        finally:
-            os._exit(code)
+        _exit_code(action)
     return os.waitpid(pid, 0)[1] == 0
+
+
+def _exit_code(action: Callable[[], None]) -> NoReturn:
+    code = 1
+    try:
+        action()
+        code = 0
+    except OSError:
+        code = 2  # the answer of the probe, not a fault
+    finally:
+        os._exit(code)

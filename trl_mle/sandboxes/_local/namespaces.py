@@ -18,14 +18,19 @@ MOST_PROCESSES = 1024
 """Processes and threads that a program's PID namespace can hold, whatever its limits say."""
 
 
-def unshare(with_mounts: bool) -> None:
-    """Enter new user, network and IPC namespaces (and a mount one); the next child is init of a new PID namespace."""
+def unshare_user() -> None:
+    """Enter a new user namespace, in which only the own user exists and everything below may be made."""
     uid, gid = os.geteuid(), os.getegid()
-    check(libc.unshare(_NEW_USER | _NEW_PID | _NEW_NET | _NEW_IPC | (_NEW_NS if with_mounts else 0)), "unshare")
-    # Only the own user exists inside; without `deny` an ordinary user may not write the map of groups.
+    check(libc.unshare(_NEW_USER), "unshare")
+    # Without `deny` an ordinary user may not write the map of groups.
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+
+
+def unshare(with_mounts: bool) -> None:
+    """Enter new network and IPC namespaces (and a mount one); the next child is init of a new PID namespace."""
+    check(libc.unshare(_NEW_PID | _NEW_NET | _NEW_IPC | (_NEW_NS if with_mounts else 0)), "unshare")
     if with_mounts:
         mounts.keep_to_oneself()
 
@@ -33,6 +38,20 @@ def unshare(with_mounts: bool) -> None:
 def unshare_mounts() -> None:
     """Enter a new mount namespace, a copy of the one that `unshare` made."""
     check(libc.unshare(_NEW_NS), "unshare")
+
+
+def enter_processes(owner: int) -> None:
+    """Let the next child be part of the PID namespace of a process.
+
+    Args:
+        owner (`int`): descriptor of the process (pidfd).
+    """
+    check(libc.setns(owner, _NEW_PID), "setns")
+
+
+def enter(owner: int, with_mounts: bool) -> None:
+    """Enter the network and IPC namespaces of the process `owner` (and the mount one, with its root)."""
+    check(libc.setns(owner, _NEW_NET | _NEW_IPC | (_NEW_NS if with_mounts else 0)), "setns")
 
 
 def bound_processes(proc: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from dataclasses import dataclass
-from typing import Any
 
 from .layers import Layers
 from .settled import Settled
@@ -17,6 +17,9 @@ class Worker:
     """What a worker is, as its forks know it."""
 
     pid: int
+    zygote_pid: int
+    zygote: socket.socket
+    """The way to it."""
     folder: str
     """Its own on the machine."""
     layers: Layers
@@ -33,21 +36,11 @@ class Worker:
 class Plan:
     """One program and what holds for it, before its processes are made."""
 
-    code: bytes
-    """What runs."""
-    source: bytes
-    """What it finds as its own file."""
     work: Work
     public: str
     """The task's public files."""
-    limits: dict[str, Any]
-    """Fields of `trl_mle.types.Limits`."""
     settled: Settled
     worker: Worker
-    keeper_pid: int
-    stdout: int
-    stderr: int
-    """Write ends of the pipes for output."""
     reports: int
     """Write end of the pipe on which the processes of the sandbox report to the keeper; never the program's."""
 

@@ -7,7 +7,7 @@ import signal
 import stat
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -25,11 +25,11 @@ class Process:
     rss_bytes: int
 
 
-def descendants(root: int, most_threads: int | None = None) -> list[Process]:
-    """All processes below `root`, without itself; no further ones once they have more than `most_threads` threads."""
+def descendants(roots: Iterable[int], most_threads: int | None = None) -> list[Process]:
+    """All processes below `roots`, without these; no further ones once they have more than `most_threads` threads."""
     found: list[Process] = []
     threads = 0
-    pending = deque(_children(root))
+    pending = deque(pid for root in roots for pid in _children(root))
     while pending and (most_threads is None or threads <= most_threads):
         pid = pending.popleft()
         with suppress(*_GONE):

@@ -8,6 +8,8 @@ import resource
 from typing import Any
 
 OPEN_FILES = 1024
+_OF_THE_SANDBOX = 4
+"""Processes of the sandbox in the program's user namespace."""
 _SPARE_CPU_S = 10
 _SPARE_BYTES = 1024**3
 
@@ -27,7 +29,7 @@ def apply(limits: dict[str, Any], own_user: bool) -> None:
     # Not RLIMIT_AS: numerical libraries reserve far more addresses than they use.
     _lower(resource.RLIMIT_DATA, 2 * limits["memory_bytes"] + _SPARE_BYTES)
     if own_user and os.getuid() != 0:  # the kernel counts none of root's
-        _lower(resource.RLIMIT_NPROC, limits["processes"] + 2)
+        _lower(resource.RLIMIT_NPROC, limits["processes"] + _OF_THE_SANDBOX)
 
 
 def _lower(kind: int, soft: int, hard: int | None = None) -> None:

@@ -11,9 +11,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from . import init
+from . import init, wire, zygote
 from .plan import Plan, Worker
-from .processes import kill_descendants
 from .settled import Settled
 from .watch import Watch
 from .workdir import Work
@@ -41,18 +40,24 @@ class NobodyWaitsError(Exception):
     """The host has died or does not want the result any more."""
 
 
-def run_program(request: dict[str, Any], sock: socket.socket, settled: Settled, worker: Worker, work: Work) -> Reply:
+class ZygoteGoneError(Exception):
+    """The process that forks programs has died."""
+
+
+def run_program(request: dict[str, Any], host: socket.socket, settled: Settled, worker: Worker, work: Work) -> Reply:
     """Run the program of `request` in the fresh folder `work` and describe what happened.
 
     Returns the reply and its blobs: stdout, stderr and, where there is one, the submission.
 
     Raises:
         FaultError: the sandbox failed.
-        NobodyWaitsError: the other end of `sock` was closed meanwhile.
+        NobodyWaitsError: the other end of `host` was closed meanwhile.
+        ZygoteGoneError: the worker cannot go on.
     """
     program = _Running(request, settled, worker, work)
     try:
-        program.supervise(sock)
+        program.start(request)
+        program.supervise(host)
     finally:
         program.end()
     return program.reply()
@@ -63,47 +68,57 @@ class _Running:
 
     def __init__(self, request: dict[str, Any], settled: Settled, worker: Worker, work: Work):
         self._work = work
+        self._worker = worker
         self._limits = request["limits"]
-        self._watch = Watch(work, self._limits)
+        self._init: int | None = None
+        """Process 1 of the program's PID namespace, where it has one."""
         self._reports: dict[str, Any] = {}
         self._stopped: tuple[str, str] | None = None
+        self._began = time.monotonic()
         reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
         self._streams = {descriptor: _Stream(self._limits["output_bytes"]) for descriptor in reads[:2]}
         self._reports_fd, self._unread = reads[2], b""
         for descriptor in reads:
             os.set_blocking(descriptor, False)
-        code, source = (request[name].encode("utf-8", "surrogatepass") for name in ("code", "source"))
-        plan = Plan(
-            code=code,
-            source=source,
-            work=work,
-            public=request["public"],
-            limits=self._limits,
-            settled=settled,
-            worker=worker,
-            keeper_pid=os.getpid(),
-            stdout=writes[0],
-            stderr=writes[1],
-            reports=writes[2],
-        )
-        self._forked = time.monotonic()
-        alive, self._alive = os.pipe()
-        self._init = os.fork()
-        if self._init == 0:
-            os.close(self._alive)
-            init.start(plan, alive)
-        for descriptor in (*writes, alive):
-            os.close(descriptor)
+        self._text, text = socket.socketpair()
+        self._text.settimeout(_SETUP_S)
+        handed = [*writes, text.detach()]
+        try:
+            if worker.layers.namespaces:
+                self._init = _fork_init(Plan(work, request["public"], settled, worker, reports=writes[2]))
+                handed.append(os.pidfd_open(self._init))
+            self._watch = Watch(work, self._limits, worker.zygote_pid, self._init)
+            zygote.fork_program(worker.zygote, {name: request[name] for name in ("packages", "hidden")}, handed)
+        except ConnectionError as error:
+            raise ZygoteGoneError(f"the process that forks programs is gone: {error}") from None
+        finally:
+            for descriptor in handed:
+                os.close(descriptor)
 
-    def supervise(self, sock: socket.socket) -> None:
+    def start(self, request: dict[str, Any]) -> None:
+        """Send the program to the process that has been forked for it, once its namespaces are ready."""
+        poller = select.poll()
+        poller.register(self._reports_fd, select.POLLIN)
+        while self._init is not None and "ready" not in self._reports:
+            poller.poll(1000)
+            if not self._read_reports() or "fault" in self._reports:
+                raise FaultError(self._reports.get("fault", "the first process of a program has ended"))
+            self._check_start(time.monotonic())
+        message = {name: request[name] for name in ("code", "source", "public", "limits")}
+        with suppress(ConnectionError):  # a process that is gone already has reported why, or will be missed
+            wire.send(self._text, {**message, "work": self._work.inside})
+        self._text.close()
+
+    def supervise(self, host: socket.socket) -> None:
         """Return when the program and all its processes have ended; raise `NobodyWaitsError` where nobody waits."""
         poller = select.poll()
-        for descriptor in (*self._streams, self._reports_fd, sock.fileno()):
+        for descriptor in (*self._streams, self._reports_fd, host.fileno()):
             poller.register(descriptor, select.POLLIN)
         kill_at = 0.0
+        ending = False
         while True:
             for descriptor, _ in poller.poll(1000 * self._watch.pause_s() + 1):
-                if descriptor == sock.fileno():
+                if descriptor == host.fileno():
                     raise NobodyWaitsError
                 if descriptor == self._reports_fd:
                     if not self._read_reports():
@@ -111,25 +126,46 @@ class _Running:
                 elif self._streams[descriptor].read(descriptor):
                     poller.unregister(descriptor)
             now = time.monotonic()
-            if self._stopped is None:
+            if not ending and self._has_ended():
+                ending, kill_at = True, now + _GRACE_S
+                self._stop()
+            elif ending and now > kill_at:
+                self._kill()
+            elif not ending and self._stopped is None:
                 self._stopped = self._passed(now)
-                if self._stopped is not None:
+                ending = self._stopped is not None
+                if ending:
                     kill_at = now + _GRACE_S
-                    with suppress(ProcessLookupError):
-                        os.kill(self._init, signal.SIGTERM)
-            elif now > kill_at:
-                os.kill(self._init, signal.SIGKILL)
+                    self._stop()
+
+    def _has_ended(self) -> bool:
+        return "ended" in self._reports or "fault" in self._reports
+
+    def _stop(self) -> None:
+        """Have all processes of the program ended, by the one that is in charge of them."""
+        with suppress(ProcessLookupError):
+            if self._init is not None:
+                os.kill(self._init, signal.SIGTERM)
+            elif "ended" not in self._reports:
+                os.kill(self._worker.zygote_pid, signal.SIGTERM)
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._worker.zygote_pid if self._init is None else self._init, signal.SIGKILL)
 
     def end(self) -> None:
         """Leave no process of the program, whatever state it is in, and read what it wrote last."""
-        with suppress(ProcessLookupError):
-            os.kill(self._init, signal.SIGKILL)
-        kill_descendants()  # the keeper has no other children
+        if self._init is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._init, signal.SIGKILL)
+            os.waitpid(self._init, 0)
+        elif not self._has_ended():
+            self._stop()
+        self._text.close()
         for descriptor, stream in self._streams.items():
             stream.read(descriptor)
             os.close(descriptor)
         os.close(self._reports_fd)
-        os.close(self._alive)
 
     def reply(self) -> Reply:
         """The execution as a message, with its blobs."""
@@ -137,7 +173,9 @@ class _Running:
         if "fault" in reports:
             raise FaultError(reports["fault"])
         if "started" not in reports:
-            raise FaultError("the program's first process ended before the program started")
+            raise FaultError("a program's process ended before the program started")
+        if "ended" not in reports:
+            raise ZygoteGoneError("the process that forks programs has died")
         out, err = self._streams.values()
         status, code = self._status()
         if self._stopped is not None and status == self._stopped[0]:
@@ -146,9 +184,9 @@ class _Running:
         message = {
             "status": status,
             "exit_code": code,
-            "wall_s": reports.get("ended", time.monotonic()) - reports["started"],
-            "cpu_s": max(0.0, reports.get("cpu_s", 0.0) - reports["setup_cpu_s"]),
-            "max_rss_bytes": max(self._watch.peak_bytes, reports.get("max_rss_bytes", 0)),
+            "wall_s": reports["ended"] - reports["started"],
+            "cpu_s": max(0.0, reports["cpu_s"] + reports.get("orphans_cpu_s", 0.0) - reports["setup_cpu_s"]),
+            "max_rss_bytes": self._watch.peak_bytes,
             "stdout_cut_bytes": out.cut,
             "stderr_cut_bytes": err.cut,
             "submission_reason": reason,
@@ -164,7 +202,7 @@ class _Running:
                 return self._stopped[0], None
         if any(stream.cut for stream in self._streams.values()):
             return "output", None
-        if code is None:  # it brought down the process that owns it
+        if code is None:
             return "killed", None
         if code == -signal.SIGXCPU:
             return "timeout", None
@@ -174,15 +212,18 @@ class _Running:
 
     def _passed(self, now: float) -> tuple[str, str] | None:
         if "started" not in self._reports:
-            if now - self._forked > _SETUP_S:
-                raise FaultError(f"a program did not start within {_SETUP_S:g} s")
+            self._check_start(now)
             return None
         limits = self._limits
         if now - self._reports["started"] > limits["wall_s"]:
             return "timeout", f"the wall-clock limit of {limits['wall_s']:g} s has passed"
         if any(stream.cut for stream in self._streams.values()):
             return "output", f"more than {limits['output_bytes']} bytes were printed"
-        return self._watch.look(self._init)
+        return self._watch.look()
+
+    def _check_start(self, now: float) -> None:
+        if now - self._began > _SETUP_S:
+            raise FaultError(f"a program did not start within {_SETUP_S:g} s")
 
     def _read_reports(self) -> bool:
         """Take in what the processes report; `False` once all of them have closed the pipe."""
@@ -191,6 +232,16 @@ class _Running:
         for line in lines:
             self._reports.update(json.loads(line))
         return bool(data)
+
+
+def _fork_init(plan: Plan) -> int:
+    alive, held = os.pipe()  # the other end stays open as long as this process lives
+    pid = os.fork()
+    if pid == 0:
+        os.close(held)
+        init.start(plan, alive)
+    os.close(alive)
+    return pid
 
 
 class _Stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -16,32 +15,35 @@ _SHARE = 20
 
 
 class Watch:
-    """What `init`'s processes use, against the limits.
+    """What the processes of a program use, against the limits.
 
     Args:
         work (`Work`): the program's folder.
         limits (`dict`): fields of `trl_mle.types.Limits`.
+        zygote_pid (`int`): the process that forks the program and has no other children.
+        init_pid (`int`, *optional*): the one that inherits its orphans, where it is another.
     """
 
-    def __init__(self, work: Work, limits: dict[str, Any]):
+    def __init__(self, work: Work, limits: dict[str, Any], zygote_pid: int, init_pid: int | None):
         self.work = work
         self.limits = limits
         self.peak_bytes = 0
-        self._inherited_bytes = resident_bytes(os.getpid())
+        self._roots = [pid for pid in (zygote_pid, init_pid) if pid is not None]
+        self._inherited_bytes = resident_bytes(zygote_pid)
         self._next = self._next_disk = 0.0
 
     def pause_s(self) -> float:
         """Seconds until the next look is due."""
         return max(0.0, self._next - time.monotonic())
 
-    def look(self, init_pid: int) -> tuple[str, str] | None:
+    def look(self) -> tuple[str, str] | None:
         """A status and the reason in words where a limit is passed; at most one look per interval."""
         now = time.monotonic()
         if now < self._next:
             return None
         spent = time.process_time()
         # Counted first, and no further than needed: looking at the memory of a process that forks waits for the fork.
-        processes = descendants(init_pid, self.limits["processes"])
+        processes = descendants(self._roots, self.limits["processes"])
         passed = self._processes(processes) or self._memory(processes)
         self._next = self._after(spent, _SHORTEST_S, _LONGEST_S)
         if passed is None and now >= self._next_disk:

@@ -1,23 +1,25 @@
-"""The loop of a worker: one task's needs, one fork, one program.
+"""The loop of a worker: one task's needs, one keeper, one program.
 
-The worker itself never reads a program, nor what it writes: its memory is what every program starts from, and holds
-nothing of an earlier one.
+A worker is two processes. This one is small: it forks a keeper for each program. Beside it stands the zygote, which has
+imported the usual libraries once and forks the programs themselves. Neither ever reads a program or what it writes: what
+every program starts from holds nothing of an earlier one.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
-from . import keeper, kernel, wire, workdir
+from . import keeper, kernel, namespaces, wire, workdir, zygote
 from .layers import probe
 from .plan import Worker
 from .processes import kill_descendants
-from .settled import Settled, settle
-from .warm import preload
+from .settled import settle
 
 _GRACE_S = 10
 
@@ -28,29 +30,26 @@ class HostGoneError(Exception):
 
 def main(descriptor: int) -> int:
     """Serve the host at the other end of the socket `descriptor` until it closes."""
-    sock = socket.socket(fileno=descriptor)
-    sock.set_inheritable(False)
-    settings = wire.receive(sock)
+    host = socket.socket(fileno=descriptor)
+    host.set_inheritable(False)
+    settings = wire.receive(host)
     if settings is None:
         return 0
     folder = settings["folder"]
     host_gone = False
     try:
         _follow_host(settings["host_pid"])
-        layers = probe(folder, settings["without"])
-        worker = Worker(os.getpid(), folder, layers, settings["in_memory"])
-        os.mkdir(worker.root)
-        preload(settings["preload"], os.path.join(folder, "preload"), semaphores=layers.private_root)
-        wire.send(sock, {"layers": asdict(layers)})
-        while (needs := wire.receive(sock)) is not None and "stop" not in needs:
-            settled = settle(tuple(needs["packages"]), tuple(needs["hidden"]), folder, layers)
-            _keep(sock, settled, worker)
+        worker = _start(settings, host)
+        wire.send(host, {"layers": asdict(worker.layers)})
+        while (needs := _next(host, worker.zygote)) is not None and "stop" not in needs:
+            _keep(host, needs, worker)
         host_gone = needs is None
     except HostGoneError:
-        host_gone = wire.receive(sock) is None
+        host_gone = wire.receive(host) is None
     except ConnectionError:
         host_gone = True
     finally:
+        kill_descendants()
         workdir.remove(folder)
         if host_gone:
             with suppress(OSError):  # other workers have a folder there, the last one removes it
@@ -69,15 +68,45 @@ def _follow_host(host_pid: int) -> None:
         raise HostGoneError
 
 
-def _keep(sock: socket.socket, settled: Settled, worker: Worker) -> None:
-    """Fork the keeper of the program that the host sends next, and wait until it has replied."""
+def _start(settings: dict[str, Any], host: socket.socket) -> Worker:
+    """Find the layers of this machine, enter the user namespace of all programs, start the zygote."""
+    folder = settings["folder"]
+    layers = probe(folder, settings["without"])
+    if layers.namespaces:
+        namespaces.unshare_user()
+        kernel.signal_on_parent_death(signal.SIGTERM)  # a change of credentials resets it
+    kind = socket.SOCK_SEQPACKET if kernel.LINUX else socket.SOCK_STREAM
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    worker_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
-        keeper.start(sock, settled, worker)
+        ours.close()
+        host.close()
+        zygote.start(theirs, worker_pid, folder, layers, settings["preload"])
+    theirs.close()
+    worker = Worker(worker_pid, pid, ours, folder, layers, settings["in_memory"])
+    os.mkdir(worker.root)
+    if not ours.recv(1):
+        raise RuntimeError("the process that imports the libraries has ended")
+    return worker
+
+
+def _next(host: socket.socket, zygote: socket.socket) -> dict[str, Any] | None:
+    """What the host wants next; `None` where it is gone."""
+    ready, _, _ = select.select([host, zygote], [], [])
+    if zygote in ready:
+        raise RuntimeError("the process that has the libraries has ended")
+    return wire.receive(host)
+
+
+def _keep(host: socket.socket, needs: dict[str, Any], worker: Worker) -> None:
+    """Fork the keeper of the program that the host sends next, and wait until it has replied."""
+    settled = settle(tuple(needs["packages"]), tuple(needs["hidden"]), worker.folder, worker.layers)
+    pid = os.fork()
+    if pid == 0:
+        keeper.start(host, needs, settled, worker)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if code == 0:
-        return
-    kill_descendants()  # what a keeper that was killed could not see to
     if code == keeper.HOST_GONE:
         raise HostGoneError
-    raise RuntimeError(f"the process that watches over a program ended with exit code {code}")
+    if code != 0:
+        raise RuntimeError(f"the process that watches over a program ended with exit code {code}")
