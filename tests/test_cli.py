@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +17,9 @@ from tests.tasks import toy_task
 from trl_mle.cli import main as cli
 from trl_mle.cli.errors import user_errors
 from trl_mle.errors import UserError
+from trl_mle.sandboxes import trial
+from trl_mle.sandboxes.trial import Finding
+from trl_mle.types import Execution
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -67,3 +76,54 @@ def test_only_while_parsing_is_every_value_error_the_users(capsys):
     with pytest.raises(SystemExit), user_errors():
         raise UserError("a wrong task")
     assert capsys.readouterr().err == "error: a wrong value\nerror: a wrong task\n"
+
+
+def test_doctor_tries_the_layers_out(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "doctor", "--workers", "1")
+    assert code == 0
+    for words in (
+        "landlock",
+        "seccomp",
+        "transformers",
+        "answers",
+        "cannot be read by four paths",
+        "1 worker(s) start in",
+    ):
+        assert words in out
+    assert "NO" not in out.split("trial")[1]
+
+
+def test_doctor_names_a_hole(monkeypatch, capsys):
+    async def open_wide(sandbox, task):
+        return Finding("answers", False, "read")
+
+    monkeypatch.setattr(trial, "_answers", open_wide)
+    code, out, _ = run(monkeypatch, capsys, "doctor", "--workers", "1")
+    assert code == 1
+    assert "A program got further than it may: answers." in out
+
+
+def test_doctor_says_why_nothing_runs(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "doctor", "--workers", "1", "--python", "/no/such/python")
+    assert code == 3
+    assert "/no/such/python" in out
+
+
+@pytest.mark.asyncio
+async def test_the_trial_finds_holes_where_there_are_some(tmp_path):
+    """The trial's programs, run without any sandbox, get at what they try."""
+
+    class Unconfined:
+        async def run(self, code, task, limits=None):
+            (tmp_path / "input").symlink_to(task.public_dir) if not (tmp_path / "input").exists() else None
+            done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+            return Execution("ok", 0, 0.0, 0.0, 0, done.stdout, done.stderr)
+
+    with tempfile.TemporaryDirectory() as folder:
+        task = trial._task(Path(folder))
+        answers = await trial._answers(Unconfined(), task)
+        network = await trial._network(Unconfined(), task)
+        processes = await trial._processes(Unconfined(), task)
+    for number in re.findall(r"\d+", processes.words):
+        os.kill(int(number), signal.SIGKILL)
+    assert [finding.passed for finding in (answers, network, processes)] == [False, False, False]

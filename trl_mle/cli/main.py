@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from trl_mle.cli import tasks
+from trl_mle.cli.doctor import doctor
 from trl_mle.cli.errors import user_errors
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(tasks.app, name="tasks", help="List, show, prepare, validate and create tasks.")
+app.command()(doctor)
 
 
 @app.callback()

@@ -86,3 +86,12 @@ def load_tokenizer(model_args: Any, training_args: Any) -> Any:
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"`model_name_or_path` is {name!r}, which cannot be loaded: {error}") from error
+
+
+def accelerators() -> str:
+    """The accelerators that training would use on this machine, in words."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none: training runs on the CPU"
+    return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"

@@ -1,0 +1,122 @@
+"""`trl-mle doctor`: what this machine offers, tried out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trl_mle.errors import SandboxError
+
+if TYPE_CHECKING:
+    from trl_mle.sandboxes import LocalSandbox
+    from trl_mle.sandboxes.trial import Finding
+
+_DISTRIBUTIONS = ("trl_mle", "trl", "transformers", "torch", "accelerate", "peft", "deepspeed", "vllm", "openai",
+                  "e2b-code-interpreter", "ray")  # fmt: skip
+_YES, _NO = "[green]yes[/]", "[red]NO[/]"
+
+
+def doctor(
+    workers: Annotated[int | None, typer.Option(help="Programs at a time; one for each core by default.")] = None,
+    python: Annotated[str, typer.Option(help="Interpreter for the programs.")] = sys.executable,
+) -> None:
+    """What this machine offers: layers of isolation, tried out with real programs, and what is installed.
+
+    Exit code 0 if programs are sealed, 1 if a trial found a hole, 3 if the sandbox refuses to run here.
+    """
+    from asyncio import run as run_async
+
+    from trl_mle.sandboxes import LocalSandbox
+
+    console = Console()
+    sandbox = LocalSandbox(workers=workers, python=python)
+    console.print(_machine(sandbox.workers))
+    console.print(_installed())
+    try:
+        startup_s, findings = run_async(_examine(sandbox))
+    except SandboxError as error:
+        if sandbox.layers:
+            console.print(_layers(sandbox))
+        console.print(f"[bold red]Programs do not run here.[/] {escape(str(error))}")
+        raise typer.Exit(3) from None
+    console.print(_layers(sandbox))
+    console.print(_trials(findings))
+    failed = [finding.name for finding in findings if not finding.passed]
+    missing = [layer.name for layer in sandbox.layers if not layer.active]
+    words = f"{sandbox.workers} worker(s) start in {startup_s:.1f} s."
+    if failed:
+        console.print(f"[bold red]A program got further than it may: {', '.join(failed)}.[/] {words}")
+        raise typer.Exit(1)
+    if missing:
+        console.print(f"[bold yellow]Programs are sealed, without {', '.join(missing)}[/] (see above). {words}")
+    else:
+        console.print(f"[bold green]Programs are sealed by every layer.[/] {words}")
+
+
+async def _examine(sandbox: LocalSandbox) -> tuple[float, list[Finding]]:
+    from trl_mle.sandboxes.trial import try_out
+
+    began = time.perf_counter()
+    async with sandbox:
+        startup_s = time.perf_counter() - began
+        return startup_s, await try_out(sandbox)
+
+
+def _machine(workers: int) -> Table:
+    from trl_mle.tasks.cache import cache_dir
+    from trl_mle.types import Limits
+
+    table = Table("machine", "")
+    table.add_row("system", f"{platform.system()} {platform.release()}, {platform.machine()}")
+    table.add_row("Python", f"{platform.python_version()} at {escape(sys.executable)}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    table.add_row("cores", f"{cores} usable of {os.cpu_count()}")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = Limits()
+    most = workers * (limits.memory_bytes + limits.work_bytes)
+    remark = " [yellow](more than there is: lower `workers`)[/]" if most > memory else ""
+    table.add_row("memory", f"{memory / 1024**3:.1f} GiB")
+    table.add_row("programs", f"{workers} at a time may use {most / 1024**3:.0f} GiB with their files{remark}")
+    cache = cache_dir()
+    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(place).free / 1024**3
+    writable = "" if os.access(place, os.W_OK) else " [red](cannot be written: set TRL_MLE_CACHE)[/]"
+    table.add_row("tasks", f"{escape(str(cache))}, {free:.0f} GiB free{writable}")
+    return table
+
+
+def _installed() -> Table:
+    from trl_mle.training.launch import accelerators
+
+    table = Table("package", "version")
+    for name in _DISTRIBUTIONS:
+        try:
+            table.add_row(name, version(name))
+        except PackageNotFoundError:
+            table.add_row(name, "[dim]not installed[/]")
+    table.add_row("accelerator", accelerators())
+    return table
+
+
+def _layers(sandbox: LocalSandbox) -> Table:
+    table = Table("layer", "here", "what it does, or what its absence means")
+    for layer in sandbox.layers:
+        table.add_row(layer.name, _YES if layer.active else _NO, layer.gives if layer.active else layer.without)
+    return table
+
+
+def _trials(findings: list[Finding]) -> Table:
+    table = Table("trial", "passed", "what a program found")
+    for finding in findings:
+        table.add_row(finding.name, _YES if finding.passed else _NO, escape(finding.words))
+    return table
