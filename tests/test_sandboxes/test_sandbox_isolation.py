@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 from pathlib import Path
@@ -85,7 +86,10 @@ print(sorted(int(name) for name in os.listdir("/proc/self/fd"))[:3], len(os.list
 """
     execution = await bare.run(code, task, limits)
     capabilities, descriptors = execution.stdout.splitlines()
-    assert capabilities == str(["0" * 16] * 3 + ["1"]).replace("'0000000000000000', '1'", "'0000000000000000', '1'")
+    permitted, effective, bounding, no_new = ast.literal_eval(capabilities)
+    assert (permitted, effective, no_new) == ("0" * 16, "0" * 16, "1")
+    if os.getuid() == 0 or "namespaces" not in bare._without:  # an ordinary user may not empty it, and need not
+        assert bounding == "0" * 16
     assert descriptors == "[0, 1, 2] 4"  # the fourth lists the folder
 
 

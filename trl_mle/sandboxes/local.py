@@ -105,6 +105,7 @@ class LocalSandbox:
         if self._loop is not None:
             raise SandboxUnavailableError("This `LocalSandbox` is running already; start it once.")
         self._loop = asyncio.get_running_loop()
+        self.layers = ()
         try:
             self._folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="trl-mle-", dir=self.scratch_dir)))
             self._slots = [_Slot(number) for number in range(self.workers)]
@@ -187,7 +188,13 @@ class LocalSandbox:
                 "without": list(self._without),
                 "in_memory": self.scratch_dir is None,
             }
-            slot.worker = await WorkerProcess.start(self.python, folder, settings, self._startup_s)
+            worker = slot.worker = await WorkerProcess.start(self.python, folder, settings, self._startup_s)
+            found = from_worker(worker.layers)
+            if self.layers and found != self.layers:
+                await _stop(slot)
+                raise SandboxError(
+                    f"a new worker has found other layers of isolation than the first:\n{describe(found)}"
+                )
         return slot.worker
 
     def _check_running(self) -> None:

@@ -82,7 +82,8 @@ async def _processes(sandbox: Sandbox, task: TaskSpec) -> Finding:
     seconds = f"{secrets.randbelow(10**6) + 10**6}.{secrets.randbelow(10**6)}"
     code = f"""
 import subprocess, time
-left = subprocess.Popen(["sleep", "{seconds}"], start_new_session=True)
+null = subprocess.DEVNULL
+left = subprocess.Popen(["sleep", "{seconds}"], stdin=null, stdout=null, stderr=null, start_new_session=True)
 time.sleep(0.1)
 print("running" if left.poll() is None else "ended")
 """

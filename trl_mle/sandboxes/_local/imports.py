@@ -18,7 +18,7 @@ from types import ModuleType
 from .grants import library_folders, package_folders
 from .packages import AllowedPackages
 
-_IMPORT_SYSTEM = frozenset({"_frozen_importlib", "_frozen_importlib_external"})
+_IMPORT_SYSTEM = frozenset({"_frozen_importlib", "_frozen_importlib_external", "zipimport"})
 
 _FOR_STARTED_INTERPRETERS = """\
 import sys
@@ -80,6 +80,7 @@ def install(packages: AllowedPackages, linked: str) -> None:
         for finder in sys.meta_path
         if _top_level(finder) in _IMPORT_SYSTEM | packages.modules | {__package__}  # not those of editable installs
     ]
+    sys.path_hooks[:] = [hook for hook in sys.path_hooks if _top_level(hook) in _IMPORT_SYSTEM]
 
 
 @lru_cache(maxsize=32)

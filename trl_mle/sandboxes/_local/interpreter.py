@@ -73,7 +73,7 @@ def execute(code: bytes, source: bytes, work: str, program: str) -> int:
     main = ModuleType("__main__")
     path = os.path.join(work, program)
     main.__dict__.update(__builtins__=builtins, __file__=path, __loader__=SourceFileLoader("__main__", path))
-    main.__dict__["__cached__"] = None
+    main.__dict__.update(__cached__=None, __annotations__={})
     sys.modules["__main__"] = main
     compiled: list[CodeType] = []
     status = _guarded(lambda: compiled.append(compile_program(code, source, program)), frames=3)

@@ -31,6 +31,8 @@ class Layers:
     """No capabilities and no way to new ones."""
 
 
+_MISSING = 2
+"""Exit code of a process that found a layer missing, which is an answer and not a fault."""
 _STEPS = (("namespaces", "private_root", "private_proc"), ("namespaces", "private_root"), ("namespaces",))
 
 
@@ -70,8 +72,11 @@ def _enter(names: tuple[str, ...], folder: str) -> None:
     if keeper == 0:
         _exit_code(partial(_own, names, folder, told))
     os.close(told)
-    message = os.read(ready, 20)  # empty where it failed
-    owner = os.pidfd_open(int(message or 0))
+    message = os.read(ready, 20)
+    if not message:
+        _check(os.waitpid(keeper, 0)[1])
+        raise OSError("the namespaces cannot be made")
+    owner = os.pidfd_open(int(message))
     namespaces.enter_processes(owner)
     if not _works(partial(namespaces.enter, owner, own_root)):
         raise OSError("the namespaces can be made but not entered")
@@ -115,7 +120,15 @@ def _works(action: Callable[[], None]) -> bool:
     pid = os.fork()
     if pid == 0:
         _exit_code(action)
-    return os.waitpid(pid, 0)[1] == 0
+    return _check(os.waitpid(pid, 0)[1])
+
+
+def _check(status: int) -> bool:
+    """Whether a process succeeded; one that was killed has shown nothing about this machine."""
+    code = os.waitstatus_to_exitcode(status)
+    if code not in (0, _MISSING):
+        raise RuntimeError(f"a process that tries out the layers of isolation ended with exit code {code}")
+    return code == 0
 
 
 def _exit_code(action: Callable[[], None]) -> NoReturn:
@@ -124,6 +137,6 @@ def _exit_code(action: Callable[[], None]) -> NoReturn:
         action()
         code = 0
     except OSError:
-        code = 2  # the answer of the probe, not a fault
+        code = _MISSING
     finally:
         os._exit(code)
