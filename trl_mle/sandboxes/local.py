@@ -164,6 +164,8 @@ class LocalSandbox:
                 "limits": asdict(limits),
             }
             reply, blobs = await worker.ask([needs, request], limits.wall_s + _ANSWER_S)
+            if "fault" in reply and not reply["lasting"]:
+                await _stop(slot)  # whatever it was, the next program gets a new worker
         except BaseException:  # a fault or a cancellation: what the worker does now is unknown
             await asyncio.shield(_stop(slot))
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -112,7 +113,7 @@ class WorkerProcess:
         try:
             self.process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)  # it hangs: all of its processes with it
             self.process.wait()
         deadline = time.monotonic() + _STOP_S
         while self.folder.exists():

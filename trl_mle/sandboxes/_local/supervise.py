@@ -97,12 +97,12 @@ class _Running:
 
     def start(self, request: dict[str, Any]) -> None:
         """Send the program to the process that has been forked for it, once its namespaces are ready."""
-        poller = select.poll()
-        poller.register(self._reports_fd, select.POLLIN)
+        poller = self._poller(self._reports_fd)
         while self._init is not None and "ready" not in self._reports:
-            poller.poll(1000)
-            if not self._read_reports() or "fault" in self._reports:
-                raise FaultError(self._reports.get("fault", "the first process of a program has ended"))
+            for descriptor, _ in poller.poll(1000):
+                self._check_zygote(descriptor)
+                if not self._read_reports() or "fault" in self._reports:
+                    raise FaultError(self._reports.get("fault", "the first process of a program has ended"))
             self._check_start(time.monotonic())
         message = {name: request[name] for name in ("code", "source", "public", "limits")}
         with suppress(ConnectionError):  # a process that is gone already has reported why, or will be missed
@@ -111,13 +111,12 @@ class _Running:
 
     def supervise(self, host: socket.socket) -> None:
         """Return when the program and all its processes have ended; raise `NobodyWaitsError` where nobody waits."""
-        poller = select.poll()
-        for descriptor in (*self._streams, self._reports_fd, host.fileno()):
-            poller.register(descriptor, select.POLLIN)
+        poller = self._poller(*self._streams, self._reports_fd, host.fileno())
         kill_at = 0.0
         ending = False
         while True:
             for descriptor, _ in poller.poll(1000 * self._watch.pause_s() + 1):
+                self._check_zygote(descriptor)
                 if descriptor == host.fileno():
                     raise NobodyWaitsError
                 if descriptor == self._reports_fd:
@@ -137,6 +136,17 @@ class _Running:
                 if ending:
                     kill_at = now + _GRACE_S
                     self._stop()
+
+    def _poller(self, *descriptors: int) -> select.poll:
+        poller = select.poll()
+        for descriptor in (*descriptors, self._worker.zygote.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        return poller
+
+    def _check_zygote(self, descriptor: int) -> None:
+        """The zygote says nothing while it works: its end of the socket closes when it dies."""
+        if descriptor == self._worker.zygote.fileno() and "ended" not in self._reports:
+            raise ZygoteGoneError("the process that forks programs has died")
 
     def _has_ended(self) -> bool:
         return "ended" in self._reports or "fault" in self._reports

@@ -33,7 +33,8 @@ def start(sock: socket.socket, worker_pid: int, folder: str, layers: Layers, mod
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         if kernel.LINUX:
-            kernel.signal_on_parent_death(signal.SIGTERM)
+            # Without namespaces it has to see to its program's processes before it ends.
+            kernel.signal_on_parent_death(signal.SIGKILL if layers.namespaces else signal.SIGTERM)
             kernel.adopt_orphans()
         if os.getppid() == worker_pid:
             preload(modules, os.path.join(folder, "preload"), semaphores=layers.private_root)
@@ -61,9 +62,11 @@ def fork_program(sock: socket.socket, needs: dict[str, Any], descriptors: Sequen
 
 def _serve(sock: socket.socket, folder: str, layers: Layers) -> None:
     while True:
-        message, descriptors, _, _ = socket.recv_fds(sock, _MOST_BYTES, _MOST_DESCRIPTORS)
+        message, descriptors, flags, _ = socket.recv_fds(sock, _MOST_BYTES, _MOST_DESCRIPTORS)
         if not message:
             return
+        if flags & socket.MSG_CTRUNC:
+            raise RuntimeError("descriptors of a program were lost: too many open files")
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         reports = descriptors[2]

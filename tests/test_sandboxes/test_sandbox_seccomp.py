@@ -1,0 +1,90 @@
+"""The filter of system calls, for both architectures, read by a small interpreter of its instructions."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from trl_mle.sandboxes._local import seccomp
+
+ALLOW, KILL = 0x7FFF0000, 0x80000000
+MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+machines = pytest.mark.parametrize("machine", MACHINES)
+
+
+def verdict(machine: str, number: int, arguments: tuple[int, ...] = (0, 0, 0), architecture: int | None = None) -> int:
+    """What the kernel would do with a system call."""
+    instructions = list(seccomp._instructions(machine))
+    native = MACHINES[machine][1] if architecture is None else architecture
+    data = {0: number, 4: native, **{16 + 8 * place: value & 0xFFFFFFFF for place, value in enumerate(arguments)}}
+    place, word = 0, 0
+    while True:
+        code, if_true, if_false, value = instructions[place]
+        place += 1
+        if code == 0x06:
+            return value
+        if code == 0x20:
+            word = data[value]
+        else:
+            met = {0x15: word == value, 0x35: word >= value, 0x45: bool(word & value)}[code]
+            place += if_true if met else if_false
+
+
+def error(number: int) -> int:
+    return 0x00050000 | number
+
+
+@machines
+def test_every_jump_stays_within_the_program(machine):
+    instructions = list(seccomp._instructions(machine))
+    assert len(instructions) < 4096
+    for place, (code, if_true, if_false, _) in enumerate(instructions):
+        if code not in (0x06, 0x20):
+            assert place + 1 + max(if_true, if_false) < len(instructions)
+            assert max(if_true, if_false) < 256
+    assert instructions[-1] == (0x06, 0, 0, ALLOW)
+
+
+@machines
+def test_listed_calls_fail_and_others_pass(machine):
+    column = MACHINES[machine][0]
+    listed = {numbers[column] for numbers in seccomp._NUMBERS.values()} - {None}
+    special = {call[column] for call in (seccomp._CLONE, seccomp._CLONE3, seccomp._SOCKET, seccomp._SOCKETPAIR,
+                                         seccomp._IOCTL, seccomp._PERSONALITY)}  # fmt: skip
+    for number in range(470):
+        expected = error(errno.EPERM) if number in listed else ALLOW
+        if number not in special:
+            assert verdict(machine, number) == expected, number
+
+
+@machines
+def test_arguments_decide(machine):
+    column = MACHINES[machine][0]
+    clone, socket, ioctl = seccomp._CLONE[column], seccomp._SOCKET[column], seccomp._IOCTL[column]
+    assert verdict(machine, clone, (0x3D0F00,)) == ALLOW  # a thread
+    assert verdict(machine, clone, (0x11,)) == ALLOW  # a fork
+    for flag in (0x80, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
+        assert verdict(machine, clone, (0x11 | flag,)) == error(errno.EPERM)
+    assert verdict(machine, seccomp._CLONE3[column]) == error(errno.ENOSYS)
+    assert verdict(machine, socket, (1, 1)) == ALLOW
+    assert {verdict(machine, socket, (family, 1)) for family in (0, 2, 10, 16, 17, 38, 40)} == {error(errno.EACCES)}
+    assert {verdict(machine, ioctl, (0, request)) for request in (0x5412, 0x541C)} == {error(errno.EPERM)}
+    assert verdict(machine, ioctl, (0, 0x5401)) == ALLOW
+    personality = seccomp._PERSONALITY[column]
+    assert {verdict(machine, personality, (kind,)) for kind in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)} == {ALLOW}
+    assert verdict(machine, personality, (0x0400000,)) == error(errno.EPERM)  # READ_IMPLIES_EXEC
+
+
+def test_other_entries_into_the_kernel_are_closed():
+    assert verdict("x86_64", 41, (1,), architecture=0x40000003) == KILL  # i386
+    assert verdict("aarch64", 41, (1,), architecture=0x40000028) == KILL  # 32-bit arm
+    assert verdict("x86_64", 0x40000000 | 41, (1,)) == error(errno.ENOSYS)  # x32
+
+
+@pytest.mark.parametrize("machine", ["riscv64", "ppc64le"])
+def test_another_processor_has_no_filter_and_that_is_said(machine, monkeypatch):
+    real = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*real[:4], machine)))
+    assert not seccomp.supported()
