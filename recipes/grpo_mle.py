@@ -70,7 +70,7 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward
     from trl_mle.errors import ConfigError, InfrastructureError
     from trl_mle.evaluation import report_run, scores_section
-    from trl_mle.training.launch import load_tokenizer, model_init_kwargs, resume_from
+    from trl_mle.training.launch import load_tokenizer, make_instrumenter, model_init_kwargs, resume_from
     from trl_mle.training.progress import GRPO_METRICS, MLEProgress
     from trl_mle.training.prompts_dataset import prompts_dataset
     from trl_mle.training.recorder import RunRecorder
@@ -94,6 +94,7 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
     reward = MLEReward(
         sandbox=LocalSandbox(mle_args.sandbox_config()),
+        instrumenter=make_instrumenter(mle_args.instrumentation_config()),
         reward=mle_args.reward_config(),
         tasks=tasks,
     )

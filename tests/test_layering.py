@@ -17,6 +17,7 @@ STAGES = ("tasks", "prompts", "programs", "instrumentation", "sandboxes", "gradi
 LAYERS = {
     "types": 0,
     "errors": 0,
+    "parsing": 0,
     "config": 1,
     **dict.fromkeys(STAGES, 2),
     "rewards": 3,

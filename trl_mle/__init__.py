@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trl_mle.config import RewardConfig, SandboxConfig
-    from trl_mle.instrumentation import ASTInstrumenter
+    from trl_mle.config import InstrumentationConfig, RewardConfig, SandboxConfig
+    from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
     from trl_mle.programs import extract_program
     from trl_mle.prompts import build_prompt
     from trl_mle.rewards import MLEReward
@@ -27,6 +27,8 @@ _HOMES = {
     "DurationAwareTrainer": "trl_mle.training",
     "Execution": "trl_mle.types",
     "Grade": "trl_mle.types",
+    "InstrumentationConfig": "trl_mle.config",
+    "LLMInstrumenter": "trl_mle.instrumentation",
     "Limits": "trl_mle.types",
     "LocalSandbox": "trl_mle.sandboxes",
     "MLEReward": "trl_mle.rewards",
@@ -48,6 +50,8 @@ __all__ = [
     "DurationAwareTrainer",
     "Execution",
     "Grade",
+    "InstrumentationConfig",
+    "LLMInstrumenter",
     "Limits",
     "LocalSandbox",
     "MLEReward",

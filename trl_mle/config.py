@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,3 +81,87 @@ class SandboxConfig:
             raise ConfigError(f"`isolation` is {self.isolation!r}; choose 'required' or 'none'.")
         if self.wall_s is not None and not (math.isfinite(self.wall_s) and self.wall_s > 0):
             raise ConfigError(f"`wall_s` is {self.wall_s}; it must be a positive number of seconds.")
+
+
+@dataclass(frozen=True)
+class InstrumentationConfig:
+    """Parameters that control what inserts the milestone prints.
+
+    Args:
+        instrumenter (`str`, *optional*, defaults to `"ast"`):
+            `"ast"` works from the syntax tree and needs no model. `"llm"` asks a frozen language model and verifies what it
+            says; whatever fails is left to `"ast"`.
+
+    > Parameters that control which model is asked (`"llm"` only)
+
+    Args:
+        endpoint (`str`, *optional*):
+            Base URL of an OpenAI-compatible server, such as `http://127.0.0.1:8001/v1`. `None` loads `model` into this
+            process with transformers.
+        model (`str`, *optional*, defaults to `"Qwen/Qwen2.5-3B-Instruct"`):
+            Name of the model at the endpoint, or hub id or path of a model for this process.
+        api_key_variable (`str`, *optional*, defaults to `"OPENAI_API_KEY"`):
+            Environment variable that holds the key of the endpoint. The key itself is no setting.
+        answer_format (`str`, *optional*, defaults to `"lines"`):
+            `"lines"` asks for line numbers, `"rewrite"` for the whole program with prints, as in the paper.
+        max_tokens (`int`, *optional*):
+            Longest answer in tokens. Defaults to 200 for `"lines"` and 2,048 for `"rewrite"`.
+
+    > Parameters that control how long an answer is waited for (`"llm"` only)
+
+    Args:
+        concurrency (`int`, *optional*, defaults to `16`):
+            Requests at the same time, per process.
+        request_timeout_s (`float`, *optional*, defaults to `60.0`):
+            Seconds after which one request is given up.
+        wait_s (`float`, *optional*, defaults to `120.0`):
+            Seconds that one program waits for its answer, queue and retries included, before the fallback is used.
+        retries (`int`, *optional*, defaults to `2`):
+            How often a request is sent again after a transport error, a 429 or a 5xx.
+        probe_after_s (`float`, *optional*, defaults to `30.0`):
+            Seconds after which an endpoint that is down is tried again; doubled after each try, up to ten times this.
+        cache_dir (`str`, *optional*):
+            Folder of the answers' cache; processes may share it. Defaults to `trl_mle/instrumentation` in the user's cache
+            folder. `"none"` keeps no answers.
+    """
+
+    instrumenter: Literal["ast", "llm"] = "ast"
+    endpoint: str | None = None
+    model: str = "Qwen/Qwen2.5-3B-Instruct"
+    api_key_variable: str = "OPENAI_API_KEY"
+    answer_format: Literal["lines", "rewrite"] = "lines"
+    max_tokens: int | None = None
+    concurrency: int = 16
+    request_timeout_s: float = 60.0
+    wait_s: float = 120.0
+    retries: int = 2
+    probe_after_s: float = 30.0
+    cache_dir: str | None = None
+
+    def __post_init__(self):
+        if self.instrumenter not in ("ast", "llm"):
+            raise ConfigError(f"`instrumenter` is {self.instrumenter!r}; choose 'ast' or 'llm'.")
+        if self.answer_format not in ("lines", "rewrite"):
+            raise ConfigError(f"`answer_format` is {self.answer_format!r}; choose 'lines' or 'rewrite'.")
+        if not self.model:
+            raise ConfigError(
+                "`model` of the instrumenter is empty; name a model, such as 'Qwen/Qwen2.5-3B-Instruct'."
+            )
+        if self.endpoint is not None and not re.match(r"https?://[^/@\s]+(?:/[^@\s]*)?$", self.endpoint):
+            raise ConfigError(
+                "`endpoint` of the instrumenter must be a URL such as 'http://127.0.0.1:8001/v1', without user or password "
+                "(keys belong into the environment)."
+            )
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_variable) is None:  # it may be a key: not shown
+            raise ConfigError(
+                "`api_key_variable` is not the name of an environment variable. Write its name, such as 'OPENAI_API_KEY', "
+                "never the key itself."
+            )
+        for name in ("request_timeout_s", "wait_s", "probe_after_s"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ConfigError(f"`{name}` is {getattr(self, name)}; it must be a positive number of seconds.")
+        for name, least in (("concurrency", 1), ("retries", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"`{name}` is {getattr(self, name)}; it must be {least} or more.")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigError(f"`max_tokens` is {self.max_tokens}; it must be at least 1.")

@@ -28,6 +28,9 @@ MILESTONES: tuple[str, ...] = (
 """The seven milestones that are worth partial credit, in the order in which a program reaches them (paper, section on
 environment instrumentation)."""
 
+METRICS: tuple[str, ...] = ("training_loss", "training_score", "validation_score")
+"""The named numbers that an instrumented program may report. They are worth no reward."""
+
 
 @dataclass(frozen=True)
 class ScoreTransform:
@@ -105,6 +108,13 @@ class InstrumentedProgram:
     """Milestones for which at least one print was inserted, in the order of `MILESTONES`."""
     fallback_reason: str | None = None
     """Why the program runs as it is, or why a simpler instrumenter did the work; `None` where all went well."""
+    fallback_kind: str | None = None
+    """The reason as a short identifier that is counted, one of `instrumentation.fallbacks.KINDS`; `None` where all went
+    well."""
+    metrics: tuple[str, ...] = ()
+    """Named metrics for which at least one print was inserted, in the order of `METRICS`."""
+    instrumenter: Literal["ast", "llm"] = "ast"
+    """Which instrumenter was asked; with "llm" and a fallback, the marks are those of the other one."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,8 @@ class Execution:
     """Bytes of standard error that were dropped."""
     milestones: tuple[str, ...] = ()
     """Milestones whose marks were seen, in the order of `MILESTONES`."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Last finite value of each named metric that the program's prints revealed."""
     submission: bytes | None = None
     """Content of `submission.csv`, or `None`."""
     submission_reason: str | None = None

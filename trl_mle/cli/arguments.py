@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from trl_mle.config import RewardConfig, SandboxConfig
+from trl_mle.config import InstrumentationConfig, RewardConfig, SandboxConfig
 from trl_mle.errors import ConfigError
 
 
@@ -30,6 +30,28 @@ class MLEArguments:
             `"required"` refuses to run where programs could read the answers; `"none"` runs them all the same.
         program_time_limit_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
+
+    > Parameters that control what inserts the milestone prints (`docs/instrumentation.md`)
+
+    Args:
+        instrumenter (`str`, *optional*, defaults to `"ast"`):
+            `"ast"` works from the syntax tree; `"llm"` asks a frozen language model and verifies its answers.
+        instrumenter_endpoint (`str`, *optional*):
+            Base URL of an OpenAI-compatible server. Without one, the model runs in this process.
+        instrumenter_model (`str`, *optional*, defaults to `"Qwen/Qwen2.5-3B-Instruct"`):
+            The model's name at the endpoint, or its hub id or path.
+        instrumenter_key_variable (`str`, *optional*, defaults to `"OPENAI_API_KEY"`):
+            Name of the environment variable that holds the endpoint's key.
+        instrumenter_answer_format (`str`, *optional*, defaults to `"lines"`):
+            `"lines"`: the model names line numbers. `"rewrite"`: it writes the program anew, with prints.
+        instrumenter_concurrency (`int`, *optional*, defaults to `16`):
+            Requests at the same time, per process.
+        instrumenter_request_timeout_s (`float`, *optional*, defaults to `60.0`):
+            Seconds after which one request is given up.
+        instrumenter_wait_s (`float`, *optional*, defaults to `120.0`):
+            Seconds that a program waits for the model before its syntax tree has to do.
+        instrumenter_cache_dir (`str`, *optional*):
+            Folder of the answers' cache; `"none"` keeps no answers. Defaults to the user's cache folder.
 
     > Parameters that control the reward
 
@@ -67,6 +89,35 @@ class MLEArguments:
     program_time_limit_s: float | None = field(
         default=None, metadata={"help": "Wall-clock limit of a program in seconds. Default: the task's own."}
     )
+    instrumenter: str = field(
+        default="ast", metadata={"help": "'ast' (syntax tree) or 'llm' (a frozen language model, verified)."}
+    )
+    instrumenter_endpoint: str | None = field(
+        default=None,
+        metadata={"help": "Base URL of an OpenAI-compatible server. Default: the model runs in this process."},
+    )
+    instrumenter_model: str = field(
+        default="Qwen/Qwen2.5-3B-Instruct", metadata={"help": "Name at the endpoint, hub id or path."}
+    )
+    instrumenter_key_variable: str = field(
+        default="OPENAI_API_KEY", metadata={"help": "Environment variable that holds the endpoint's key."}
+    )
+    instrumenter_answer_format: str = field(
+        default="lines", metadata={"help": "'lines' (line numbers) or 'rewrite' (the program with prints)."}
+    )
+    instrumenter_concurrency: int = field(
+        default=16, metadata={"help": "Requests to the instrumentation model at the same time, per process."}
+    )
+    instrumenter_request_timeout_s: float = field(
+        default=60.0, metadata={"help": "Seconds after which a request to the instrumentation model is given up."}
+    )
+    instrumenter_wait_s: float = field(
+        default=120.0,
+        metadata={"help": "Seconds that a program waits for the model before its syntax tree has to do."},
+    )
+    instrumenter_cache_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the answers' cache, or 'none'. Default: the user's cache folder."}
+    )
     failure_reward: float = field(default=-10.0, metadata={"help": "Reward of a failed program without a milestone."})
     milestone_reward: float = field(default=0.1, metadata={"help": "Added for each milestone of a failed program."})
     reward_split: str = field(
@@ -89,6 +140,7 @@ class MLEArguments:
         if self.sandbox != "local":
             raise ConfigError(f"`sandbox` is {self.sandbox!r}; this version has 'local'.")
         self.sandbox_config()
+        self.instrumentation_config()
         self.reward_config()
 
     def sandbox_config(self) -> SandboxConfig:
@@ -100,6 +152,20 @@ class MLEArguments:
             workers=workers,
             isolation=self.sandbox_isolation,  # type: ignore[arg-type]  # checked by SandboxConfig
             wall_s=self.program_time_limit_s,
+        )
+
+    def instrumentation_config(self) -> InstrumentationConfig:
+        """The instrumenter's part of the settings."""
+        return InstrumentationConfig(
+            instrumenter=self.instrumenter,  # type: ignore[arg-type]  # checked by InstrumentationConfig
+            endpoint=self.instrumenter_endpoint,
+            model=self.instrumenter_model,
+            api_key_variable=self.instrumenter_key_variable,
+            answer_format=self.instrumenter_answer_format,  # type: ignore[arg-type]  # checked by InstrumentationConfig
+            concurrency=self.instrumenter_concurrency,
+            request_timeout_s=self.instrumenter_request_timeout_s,
+            wait_s=self.instrumenter_wait_s,
+            cache_dir=self.instrumenter_cache_dir,
         )
 
     def reward_config(self) -> RewardConfig:

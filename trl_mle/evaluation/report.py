@@ -12,7 +12,7 @@ from rich.table import Table
 
 from trl_mle.errors import UserError
 from trl_mle.evaluation.plot import plot_run
-from trl_mle.evaluation.run import RunSummary, Stretch, read_rollouts, summarise, write_best
+from trl_mle.evaluation.run import Best, RunSummary, Stretch, read_rollouts, summarise, write_best
 from trl_mle.evaluation.validate import Validation
 from trl_mle.rewards.shaping import transform_score
 from trl_mle.tasks import Task
@@ -85,6 +85,9 @@ def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Ma
     for heading in ("task", "metric (better)", "baseline", "best of the run", "reference"):
         text = heading in ("task", "metric (better)")
         scores.add_column(heading, justify="left" if text else "right", no_wrap=text)
+    by_own_account = any("validation_score" in best.metrics for best in summary.best.values())
+    if by_own_account:  # what the program printed of itself
+        scores.add_column("its own validation score", justify="right")
     for task_id, task in tasks.items():
         own, best = validations.get(task_id), summary.best.get(task_id)
         scores.add_row(
@@ -93,8 +96,14 @@ def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Ma
             f"{own.baseline.private:.4g}" if own and own.baseline else "-",
             f"{best.private_score:.4g}" if best and best.private_score is not None else "none valid",
             f"{own.reference.private:.4g}" if own and own.reference else "-",
+            *([_own_score(best)] if by_own_account else []),
         )
     return scores
+
+
+def _own_score(best: Best | None) -> str:
+    score = best.metrics.get("validation_score") if best is not None else None
+    return "-" if score is None else f"{score:.4g}"
 
 
 def _levels(tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> dict[str, float]:

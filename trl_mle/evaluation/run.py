@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import ConfigError
-from trl_mle.types import TaskSpec
+from trl_mle.types import METRICS, TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,8 @@ class Best:
     duration_s: float
     step: int
     program: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the program's own prints revealed, such as its validation score; by its own account only."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,11 @@ def _best(rollouts: pd.DataFrame, task: TaskSpec) -> Best | None:
         duration_s=float(row["action_duration"]),
         step=int(row["step"]),
         program=str(row["program"]),
+        metrics={
+            name: float(value)
+            for name in METRICS
+            if (value := row.get(f"metric_{name}")) is not None and value == value  # a missing number is NaN
+        },
     )
 
 

@@ -2,15 +2,18 @@
 
 from trl_mle.instrumentation.ast import ASTInstrumenter
 from trl_mle.instrumentation.base import Instrumenter
-from trl_mle.instrumentation.milestones import mark, new_nonce, parse_milestones, strip_marks
+from trl_mle.instrumentation.llm import LLMInstrumenter
+from trl_mle.instrumentation.milestones import mark, new_nonce, parse_metrics, parse_milestones, strip_marks
 from trl_mle.instrumentation.verify import Verdict, verify_print_only
 
 __all__ = [
     "ASTInstrumenter",
     "Instrumenter",
+    "LLMInstrumenter",
     "Verdict",
     "mark",
     "new_nonce",
+    "parse_metrics",
     "parse_milestones",
     "strip_marks",
     "verify_print_only",

@@ -36,6 +36,21 @@ class Insertion(NamedTuple):
     statement: ast.stmt
     milestones: tuple[str, ...]
     """In the order of `MILESTONES`."""
+    metrics: tuple[tuple[str, str], ...] = ()
+    """(Name of `METRICS`, variable that holds its value)."""
+
+
+class Point(NamedTuple):
+    """What is known right after one statement."""
+
+    suite: list[ast.stmt]
+    state: Achieved
+    """What has been achieved whichever way the program came."""
+    runs: float
+    """How often this point runs at most."""
+    in_loop: bool
+    may_print: bool
+    """Whether a print may stand here as far as the flood of output goes; never in the body of a class."""
 
 
 @dataclass
@@ -49,6 +64,7 @@ class _Context:
     runs: float
     """How often this point runs at most."""
     may_mark: bool
+    in_class: bool = False
     deferred: list[_Candidate] | None = None
     """Inside a loop: what would be marked here if the loop as a whole does not certainly achieve it."""
     returns: list[Achieved] = field(default_factory=list)
@@ -70,6 +86,8 @@ class Flow:
         self.tree = tree
         self.elifs = elifs
         self.insertions: list[Insertion] = []
+        self.points: dict[int, Point] = {}
+        """`id` of a statement -> what holds after it; statements that never run, or nobody can follow, are missing."""
         self.facts = Facts.of(tree)
         self.kinds = Kinds(self.facts)
         self.bounds = Bounds(self.facts, self.kinds)
@@ -110,6 +128,8 @@ class Flow:
                 state |= {IMPORTED}
             if id(statement) not in self.elifs:
                 state = self._mark(suite, statement, before, state, context)
+                may_print = context.runs <= MOST_RUNS and not context.in_class
+                self.points[id(statement)] = Point(suite, state, context.runs, context.deferred is not None, may_print)
         return state
 
     def _mark(
@@ -135,7 +155,7 @@ class Flow:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 return state
             case ast.ClassDef():
-                return self._block(node.body, state, replace(context, may_mark=False, deferred=None))
+                return self._block(node.body, state, replace(context, may_mark=False, in_class=True, deferred=None))
             case ast.Return():
                 context.returns.append(state | self.events.of(node.value))
                 return None
@@ -184,7 +204,11 @@ class Flow:
         outer = context.deferred
         deferred: list[_Candidate] = []
         inner = _Context(
-            runs=context.runs * self.bounds.of_loop(node), may_mark=False, deferred=deferred, returns=context.returns
+            runs=context.runs * self.bounds.of_loop(node),
+            may_mark=False,
+            in_class=context.in_class,
+            deferred=deferred,
+            returns=context.returns,
         )
         after = _join([self._block(node.body, state, inner), *inner.continues])
         if after is not None and not isinstance(node, ast.While) and self.events.is_reading(node.iter):
@@ -200,7 +224,7 @@ class Flow:
         """Keep the marks inside a loop for what is not certain after it."""
         certain = end or NOTHING
         for candidate in deferred:
-            suite, statement, milestones = candidate.insertion
+            suite, statement, milestones, _ = candidate.insertion
             kept = tuple(name for name in milestones if name not in certain)
             if not kept:
                 continue

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from trl_mle.instrumentation.flow import Insertion
-from trl_mle.instrumentation.statements import mark_source, mark_statement
+from trl_mle.instrumentation.statements import mark_source, mark_statement, metric_source, metric_statement
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _SUITE_OWNERS = (
@@ -35,11 +35,12 @@ def insert_text(lines: list[str], insertions: list[Insertion], nonce: str, robus
     """The program with marks as text, or `None` where a mark has no place in it."""
     edits = [_Edits() for _ in lines]
     newline = next((ending for line in lines if (ending := _ending(line))), "\n")
-    for _, statement, milestones in insertions:
+    for _, statement, milestones, metrics in insertions:
         end_line, end_column = statement.end_lineno, statement.end_col_offset
         if end_line is None or end_column is None:
             return None
         sources = [mark_source(nonce, milestone, robust) for milestone in milestones]
+        sources += [metric_source(nonce, *metric) for metric in metrics]
         first_line, last_line = lines[statement.lineno - 1], lines[end_line - 1]
         indent = _to(first_line, statement.col_offset)
         rest = _from(lines, end_line, end_column).strip(" \t\f\r\n")
@@ -58,9 +59,12 @@ def insert_text(lines: list[str], insertions: list[Insertion], nonce: str, robus
 
 def insert_nodes(insertions: list[Insertion], nonce: str, robust: bool) -> None:
     """Put the marks into the suites of the syntax tree, in place."""
-    for suite, statement, milestones in insertions:
+    for suite, statement, milestones, metrics in insertions:
         position = next(number for number, item in enumerate(suite) if item is statement) + 1
-        suite[position:position] = [mark_statement(nonce, milestone, robust) for milestone in milestones]
+        suite[position:position] = [
+            *(mark_statement(nonce, milestone, robust) for milestone in milestones),
+            *(metric_statement(nonce, *metric) for metric in metrics),
+        ]
 
 
 @dataclass

@@ -1,17 +1,24 @@
-"""The one statement that instrumentation may insert, in two spellings.
+"""The statements that instrumentation may insert: a mark, in two spellings, and the report of a named metric.
 
 `print("<mark>\\n", end="", flush=True)` is the usual one: a print statement as in the paper, one write, flushed so
 that a program that is killed later keeps its marks. A program that binds `print` itself or replaces `sys.stdout` gets
 the robust spelling, which depends on neither name. (In a notebook kernel `sys.__stdout__` may not be what is
 recorded, so the robust spelling is not used for all.)
+
+A metric is printed from a plain variable by an expression that neither raises nor runs code of the program, whatever
+the variable holds: `type(v)` and `issubclass` of a real type ask no object, and `float.__repr__` reads the number of a
+float or of a subclass (`numpy.float64`) itself. What is no number, or a giant integer, is printed as `none`. Where such a
+statement may stand is in `metric_prints`.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 
-from trl_mle.instrumentation.milestones import mark
-from trl_mle.types import MILESTONES
+from trl_mle.instrumentation.milestones import MARK_PREFIX, METRIC_SUFFIX, mark, metric_prefix
+from trl_mle.parsing import parse_quietly
+from trl_mle.types import METRICS, MILESTONES
 
 _REPLACES_STDOUT = frozenset({"redirect_stdout"})
 
@@ -26,7 +33,7 @@ def mark_source(nonce: str, milestone: str, robust: bool) -> str:
 
 def mark_statement(nonce: str, milestone: str, robust: bool) -> ast.stmt:
     """The same as a syntax tree."""
-    return ast.parse(mark_source(nonce, milestone, robust)).body[0]
+    return parse_quietly(mark_source(nonce, milestone, robust)).body[0]
 
 
 def mark_dumps(nonce: str) -> dict[str, tuple[str, bool]]:
@@ -38,25 +45,79 @@ def mark_dumps(nonce: str) -> dict[str, tuple[str, bool]]:
     }
 
 
+def metric_source(nonce: str, metric: str, variable: str) -> str:
+    """Source text of the statement that reports the number in `variable`; one physical line of ASCII."""
+    number = (
+        f"float.__repr__({variable}) if issubclass(type({variable}), float) else "
+        f"int.__repr__({variable}) if issubclass(type({variable}), int) and int.bit_length({variable}) < 64 else "
+        '"none"'
+    )
+    return f'print("{metric_prefix(nonce, metric)}" + ({number}) + "{METRIC_SUFFIX}\\n", end="", flush=True)'
+
+
+def metric_statement(nonce: str, metric: str, variable: str) -> ast.stmt:
+    """The same as a syntax tree."""
+    return parse_quietly(metric_source(nonce, metric, variable)).body[0]
+
+
+def as_metric(node: object, nonce: str) -> tuple[str, str] | None:
+    """(Metric, variable) where `node` is exactly the report of a metric with this nonce, else `None`."""
+    match node:
+        case ast.Expr(
+            value=ast.Call(
+                args=[
+                    ast.BinOp(
+                        left=ast.BinOp(
+                            left=ast.Constant(value=str(text)),
+                            right=ast.IfExp(body=ast.Call(args=[ast.Name(id=variable)])),
+                        )
+                    )
+                ]
+            )
+        ) if text.startswith(MARK_PREFIX) and variable.isascii():
+            for metric in METRICS:
+                if text == metric_prefix(nonce, metric):
+                    try:
+                        same = ast.dump(node) == ast.dump(metric_statement(nonce, metric, variable))
+                    except (ValueError, RecursionError):  # no report holds such constants or nesting
+                        return None
+                    return (metric, variable) if same else None
+    return None
+
+
 def needs_robust_print(tree: ast.AST) -> bool:
     """Whether the program could make the plain `print(...)` mean something else."""
+    if binds(tree, {"print"}):
+        return True
     for node in ast.walk(tree):
         match node:
-            case ast.Name(id="print", ctx=ast.Store() | ast.Del()) | ast.arg(arg="print"):
+            case ast.alias() if (node.asname or node.name).split(".")[0] in _REPLACES_STDOUT:
                 return True
-            case ast.FunctionDef(name="print") | ast.AsyncFunctionDef(name="print") | ast.ClassDef(name="print"):
-                return True
-            case ast.ExceptHandler(name="print") | ast.MatchAs(name="print") | ast.MatchStar(name="print"):
-                return True
-            case ast.MatchMapping(rest="print") | ast.Attribute(attr="print", ctx=ast.Store() | ast.Del()):
-                return True
-            case ast.alias():
-                if (node.asname or node.name).split(".")[0] in {"print", "*", *_REPLACES_STDOUT}:
-                    return True
             case ast.Attribute(attr="stdout", ctx=ast.Store() | ast.Del()):
                 return True
             case ast.Name(id=name) | ast.Attribute(attr=name) if name in _REPLACES_STDOUT:
                 return True
-            case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value="stdout" | "print"), *_]):
+            case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value="stdout"), *_]):
+                return True
+    return False
+
+
+def binds(tree: ast.AST, names: Collection[str]) -> bool:
+    """Whether the program binds or deletes one of `names` anywhere, as a variable or an attribute; a star import might."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) if name in names:
+                return True
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name) if (
+                name in names
+            ):
+                return True
+            case ast.ExceptHandler(name=name) | ast.MatchAs(name=name) | ast.MatchStar(name=name) if name in names:
+                return True
+            case ast.MatchMapping(rest=name) | ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if name in names:
+                return True
+            case ast.alias() if (node.asname or node.name).split(".")[0] in {"*", *names}:
+                return True
+            case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value=name), *_]) if name in names:
                 return True
     return False

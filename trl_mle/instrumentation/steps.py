@@ -33,22 +33,22 @@ def _builds_features(events: Events, target: ast.expr, value: ast.expr) -> bool:
         values = value.elts if same else [value] * len(target.elts)  # type: ignore[attr-defined]
         return any(_builds_features(events, *pair) for pair in zip(target.elts, values, strict=True))
     if isinstance(target, ast.Name):
-        return words.FEATURE_NAME.fullmatch(target.id) is not None and _has_content(value)
+        return words.FEATURE_NAME.fullmatch(target.id) is not None and has_content(value)
     if isinstance(target, ast.Attribute):
-        return words.FEATURE_NAME.fullmatch(target.attr) is not None and _has_content(value)
+        return words.FEATURE_NAME.fullmatch(target.attr) is not None and has_content(value)
     if isinstance(target, ast.Subscript) and isinstance(target.value, (ast.Name, ast.Attribute)):
         predicts = any(_called(inner).startswith("predict") for inner in ast.walk(value))
         return events.kinds.is_data(target.value) and not predicts and not isinstance(value, ast.Constant)
     return False
 
 
-def _has_content(value: ast.expr) -> bool:
+def has_content(value: ast.expr) -> bool:
     """Whether a value is more than an empty container, a constant or a file that was only read."""
     match value:
         case ast.Constant() | ast.Lambda():
             return False
         case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
-            return any(_has_content(part) or isinstance(part, ast.Constant) for part in parts)
+            return any(has_content(part) or isinstance(part, ast.Constant) for part in parts)
         case ast.Dict(keys=keys):
             return bool(keys)
         case ast.Call(args=[], keywords=[], func=ast.Name(id="list" | "dict" | "set")):

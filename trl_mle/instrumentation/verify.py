@@ -1,20 +1,22 @@
 """Proof that instrumentation inserted prints of marks and changed nothing else.
 
-Both programs are parsed, every statement that is exactly the print of a mark with this run's nonce is removed, and the
-trees must then be equal node by node (docstrings, decorators and constants with their types included). The comparison
-is iterative, so no nesting is too deep for it, and needs no text of the tree, so no constant is too large.
+Both programs are parsed, every statement that is exactly the print of a mark or the report of a metric with this run's
+nonce is removed (a report is refused where it could raise, see `metric_prints`), and the trees must then be equal node
+by node (docstrings, decorators and constants with their types included). The comparison is iterative, so no nesting is
+too deep for it, and needs no text of the tree, so no constant is too large.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-import warnings
 from typing import NamedTuple
 
+from trl_mle.instrumentation.metric_prints import unsafe_report
 from trl_mle.instrumentation.milestones import MARK_PREFIX
-from trl_mle.instrumentation.statements import mark_dumps, needs_robust_print
-from trl_mle.types import MILESTONES
+from trl_mle.instrumentation.statements import as_metric, mark_dumps, needs_robust_print
+from trl_mle.parsing import parse_quietly
+from trl_mle.types import METRICS, MILESTONES
 
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -27,6 +29,8 @@ class Verdict(NamedTuple):
     """Why the programs differ in more than marks; `None` where they do not."""
     inserted: tuple[str, ...]
     """Milestones for which a mark was inserted, in the order of `MILESTONES`; empty with a reason."""
+    metrics: tuple[str, ...] = ()
+    """Metrics for which a report was inserted, in the order of `METRICS`; empty with a reason."""
 
     @property
     def ok(self) -> bool:
@@ -40,9 +44,7 @@ def parse(code: str) -> ast.Module:
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: as `ast.parse` does.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return ast.parse(code.removeprefix("\ufeff"))
+    return parse_quietly(code.removeprefix("\ufeff"))
 
 
 def verify_print_only(original_code: str, instrumented_code: str, nonce: str) -> Verdict:
@@ -68,25 +70,31 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
         return Verdict(f"a program does not parse: {type(error).__name__}: {error}", ())
     if misplaced := _misplaced(instrumented, nonce):
         return Verdict(misplaced, ())
+    if unsafe := unsafe_report(original, instrumented, nonce):
+        return Verdict(unsafe, ())
+    reports = {found[0] for node in ast.walk(instrumented) if (found := as_metric(node, nonce)) is not None}
     marks = remove_marks(instrumented, nonce)
     if any(not robust for _, robust in marks) and needs_robust_print(original):
         return Verdict("a mark relies on `print` or `sys.stdout`, which the program replaces", ())
     if difference := first_difference(original, instrumented):
         return Verdict(difference, ())
     seen = {milestone for milestone, _ in marks}
-    return Verdict(None, tuple(milestone for milestone in MILESTONES if milestone in seen))
+    return Verdict(
+        None,
+        tuple(milestone for milestone in MILESTONES if milestone in seen),
+        tuple(metric for metric in METRICS if metric in reports),
+    )
 
 
 def remove_marks(tree: ast.AST, nonce: str) -> list[tuple[str, bool]]:
-    """Remove every mark of `nonce` from `tree`, in place; returns (milestone, robust spelling) of each."""
+    """Remove every mark and report of `nonce` from `tree`, in place; returns (milestone, robust spelling) of each mark."""
     allowed = mark_dumps(nonce)
     removed = []
     for node in ast.walk(tree):
         for _, value in ast.iter_fields(node):
             if isinstance(value, list) and any(isinstance(item, ast.stmt) for item in value):
-                found = [_as_mark(item, allowed) for item in value]
-                removed += [item for item in found if item is not None]
-                value[:] = [item for item, what in zip(value, found, strict=True) if what is None]
+                removed += [found for item in value if (found := _as_mark(item, allowed)) is not None]
+                value[:] = [item for item in value if not _is_inserted(item, allowed, nonce)]
     return removed
 
 
@@ -121,17 +129,21 @@ def _as_mark(node: object, allowed: dict[str, tuple[str, bool]]) -> tuple[str, b
     return None
 
 
+def _is_inserted(node: object, allowed: dict[str, tuple[str, bool]], nonce: str) -> bool:
+    return _as_mark(node, allowed) is not None or as_metric(node, nonce) is not None
+
+
 def _misplaced(tree: ast.Module, nonce: str) -> str | None:
     """A mark where it would change the program although the tree without it is the same."""
     allowed = mark_dumps(nonce)
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED):
-            rest = [item for item in node.body if _as_mark(item, allowed) is None]
+            rest = [item for item in node.body if not _is_inserted(item, allowed, nonce)]
             if rest and rest[0] is not node.body[0] and _is_docstring(rest[0]):
                 return "a mark stands before a docstring"
     marks_seen = False
     for item in tree.body:
-        marks_seen = marks_seen or _as_mark(item, allowed) is not None
+        marks_seen = marks_seen or _is_inserted(item, allowed, nonce)
         if marks_seen and isinstance(item, ast.ImportFrom) and item.module == "__future__":
             return "a mark stands before `from __future__ import`"
     return None

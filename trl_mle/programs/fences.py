@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import bisect
 import re
-import warnings
 from dataclasses import dataclass
+
+from trl_mle.parsing import parse_quietly
 
 _OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(.*)")
 _FENCE_LINE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*")
@@ -73,9 +74,7 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
 def parse_python(code: str) -> ast.Module | SyntaxError | None:
     """The syntax tree, the syntax error, or `None` where the parser gives up for another reason (depth, size)."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(code)
+        return parse_quietly(code)
     except SyntaxError as error:
         return error
     except (ValueError, RecursionError, MemoryError):

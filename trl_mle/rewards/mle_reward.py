@@ -21,7 +21,7 @@ from trl_mle.errors import (
     SandboxUnavailableError,
     TaskError,
 )
-from trl_mle.instrumentation import ASTInstrumenter, new_nonce, parse_milestones, strip_marks
+from trl_mle.instrumentation import ASTInstrumenter, new_nonce, parse_metrics, parse_milestones, strip_marks
 from trl_mle.instrumentation.base import Instrumenter
 from trl_mle.programs import extract_program
 from trl_mle.rewards.records import log_metrics, rollout_columns
@@ -109,6 +109,8 @@ class MLEReward:
                 log_extra(column, values)
         if log_metric is not None:
             log_metrics(outcomes, log_metric)
+            for name, value in getattr(self.instrumenter, "take_metrics", dict)().items():
+                log_metric(name, value)
         self._check_faults(outcomes)
         return [outcome.reward for outcome in outcomes]
 
@@ -163,7 +165,10 @@ class MLEReward:
         )
 
     async def _instrument(self, program: Program) -> InstrumentedProgram:
-        result = self.instrumenter.instrument(program, new_nonce())
+        instrument = self.instrumenter.instrument
+        if inspect.iscoroutinefunction(instrument):
+            return await instrument(program, new_nonce())
+        result = await asyncio.to_thread(instrument, program, new_nonce())  # a long program takes a while to parse
         return await result if inspect.isawaitable(result) else result
 
     async def _execute(self, instrumented: InstrumentedProgram, task: Task) -> Execution:
@@ -188,6 +193,11 @@ class MLEReward:
                 for name in parse_milestones(execution.stdout, instrumented.nonce)
                 if _is_credible(name, instrumented, execution)
             ),
+            metrics={
+                name: value
+                for name, value in parse_metrics(execution.stdout, instrumented.nonce)
+                if name in instrumented.metrics
+            },
             stdout=strip_marks(execution.stdout, instrumented.nonce),
         )
 
@@ -226,14 +236,21 @@ class MLEReward:
             self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
-        """Close the sandbox. Safe to call twice, and from any thread but the event loop's."""
+        """Close the sandbox and the instrumenter. Safe to call twice, and from any thread but the event loop's."""
         loop, self._loop = self._loop, None
         if loop is None:
             return
         if loop.is_running():
-            asyncio.run_coroutine_threadsafe(self.sandbox.__aexit__(None, None, None), loop).result(timeout=60)
+            asyncio.run_coroutine_threadsafe(self._shut(), loop).result(timeout=60)
         elif not loop.is_closed():
-            loop.run_until_complete(self.sandbox.__aexit__(None, None, None))
+            loop.run_until_complete(self._shut())
+
+    async def _shut(self) -> None:
+        try:
+            await self.sandbox.__aexit__(None, None, None)
+        finally:
+            if (aclose := getattr(self.instrumenter, "aclose", None)) is not None:
+                await aclose()
 
     def model_card_sections(self) -> dict[str, str]:
         """Title -> Markdown: the tasks and the reward settings, for the model card."""

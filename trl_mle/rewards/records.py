@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
-from trl_mle.types import Outcome
+from trl_mle.instrumentation.fallbacks import AST_KINDS, KINDS
+from trl_mle.types import METRICS, Outcome
 
 KEPT_OUTPUT_CHARS = 4000
 """Characters of stdout and of stderr kept for each rollout: the first and the last half."""
@@ -42,6 +43,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "program": program.code if program else None,
         "instrumented_program": instrumented.code if instrumented else None,
         "instrumentation_fallback": instrumented.fallback_reason if instrumented else None,
+        "instrumentation_fallback_kind": instrumented.fallback_kind if instrumented else None,
         "status": execution.status if execution else None,
         "exit_code": execution.exit_code if execution else None,
         "max_rss_bytes": execution.max_rss_bytes if execution else None,
@@ -50,6 +52,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "stdout_cut_bytes": execution.stdout_cut_bytes if execution else None,
         "stderr_cut_bytes": execution.stderr_cut_bytes if execution else None,
         "milestones": list(execution.milestones) if execution else [],
+        **{f"metric_{name}": execution.metrics.get(name) if execution else None for name in METRICS},
         "public_score": public.score if public else None,
         "private_score": private.score if private else None,
         "invalid_reason": public.reason if public else None,
@@ -71,8 +74,19 @@ def log_metrics(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], 
         return
     log_metric("programs/milestones", fmean(len(o.execution.milestones) for o in ran if o.execution))
     log_metric("programs/cpu_s", fmean(o.execution.cpu_s for o in ran if o.execution))
-    fallbacks = (o.instrumented is not None and o.instrumented.fallback_reason is not None for o in ran)
-    log_metric("programs/instrumentation_fallback_share", fmean(fallbacks))
+    _log_instrumentation(ran, log_metric)
     scores = [outcome.public.score for outcome in outcomes if outcome.public and outcome.public.score is not None]
     if scores and len({outcome.task_id for outcome in outcomes}) == 1:
         log_metric("programs/public_score", fmean(scores))
+
+
+def _log_instrumentation(ran: Sequence[Outcome], log_metric: Callable[[str, float], None]) -> None:
+    """Log the share of programs that were not instrumented as asked for, and of each reason (those of the model only where
+    one was asked)."""
+    instrumented = [outcome.instrumented for outcome in ran if outcome.instrumented is not None]
+    if not instrumented:
+        return
+    log_metric("instrumentation/fallback_share", fmean(item.fallback_reason is not None for item in instrumented))
+    kinds = KINDS if any(item.instrumenter == "llm" for item in instrumented) else AST_KINDS
+    for kind in kinds:
+        log_metric(f"instrumentation/reason/{kind}", fmean(item.fallback_kind == kind for item in instrumented))

@@ -6,7 +6,10 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError, missing_extra
+from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
+from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS
 
 DEMO = "`accelerate launch recipes/sft_mle.py --config recipes/quickstart/sft.yaml` (or `make quickstart`)"
 
@@ -95,3 +98,19 @@ def accelerators() -> str:
     if not torch.cuda.is_available():
         return "none: training runs on the CPU"
     return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+
+
+def make_instrumenter(config: InstrumentationConfig) -> ASTInstrumenter | LLMInstrumenter:
+    """The instrumenter that the settings ask for; a model in this process where they name no endpoint.
+
+    Raises:
+        UserError: a package is missing, the variable with the key is not set, or the model cannot be loaded.
+    """
+    if config.instrumenter == "ast":
+        return ASTInstrumenter()
+    if config.endpoint is not None:
+        return LLMInstrumenter(config)
+    from trl_mle.training.frozen_model import TransformersBackend
+
+    max_tokens = config.max_tokens or DEFAULT_MAX_TOKENS[config.answer_format]
+    return LLMInstrumenter(config, backend=TransformersBackend(config.model, max_tokens))

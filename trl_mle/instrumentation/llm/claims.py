@@ -1,0 +1,192 @@
+"""From what a model claims to where marks go: a mark never stands before what it claims.
+
+For a milestone that `Flow` can tell (some statement of the program certainly achieves it):
+
+- a claim right after a statement by which the milestone is achieved on every path, outside loops, stands where it is;
+- any other claim is **moved**: the milestone's marks go where `ASTInstrumenter` puts them. Where that is nowhere (the
+  code runs in a loop or function without a bound), it is dropped.
+
+For a milestone that `Flow` cannot tell, a claim stands after the statement it names, or after the outermost loop around
+it, if that holds what the milestone cannot do without (`evidence`); otherwise it is **dropped**.
+
+A metric stands where it is claimed, if its variable certainly holds a computed value there (`metric_prints`) and, where
+`Flow` can tell, training or evaluation has been achieved; otherwise it is dropped.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import NamedTuple
+
+from trl_mle.instrumentation.flow import Flow, Insertion, Point
+from trl_mle.instrumentation.llm.answer import Claim
+from trl_mle.instrumentation.llm.evidence import Evidence
+from trl_mle.instrumentation.metric_prints import Variables, metric_hazard
+from trl_mle.types import METRICS, MILESTONES
+
+_METRIC_NEEDS = {
+    "training_loss": "trained_model",
+    "training_score": "trained_model",
+    "validation_score": "evaluated_model",
+}
+MOST_PRINTS = 400
+"""A program prints at most this many marks and reports in one run, so that they cannot flood its output (1 MiB)."""
+
+
+class Placed(NamedTuple):
+    """Where marks go, and what became of the claims."""
+
+    insertions: list[Insertion]
+    """Inner suites before outer ones."""
+    kept: int
+    moved: int
+    dropped: tuple[str, ...]
+    """Why, in words, for each claim that was dropped."""
+
+
+def place(claims: list[Claim], tree: ast.Module, elifs: set[int]) -> Placed:
+    """Judge `claims` about the program `tree`.
+
+    Raises:
+        RecursionError: the program is nested too deeply.
+    """
+    return _Placing(tree, elifs).run(claims)
+
+
+class _Placing:
+    def __init__(self, tree: ast.Module, elifs: set[int]):
+        self.tree = tree
+        self.flow = Flow(tree, elifs)
+        self.known_places = self.flow.run()
+        self.points = self.flow.points
+        states = (point.state for point in self.points.values())
+        self.known = {name for state in states for name in state}.union(
+            *(item.milestones for item in self.known_places)
+        )
+        self.evidence = Evidence(self.flow)
+        self.variables = Variables(tree)
+        self.metric_hazard = metric_hazard(tree)
+        self.parents = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        self.milestones: dict[int, set[str]] = {}
+        self.metrics: dict[int, dict[str, str]] = {}
+        self.statements: dict[int, tuple[list[ast.stmt], ast.stmt]] = {}
+
+    def run(self, claims: list[Claim]) -> Placed:
+        kept = moved = 0
+        dropped: list[str] = []
+        for claim in claims:
+            if claim.name in METRICS:
+                why = self._metric(claim)
+            elif claim.name not in self.known:
+                why = self._unknown(claim)
+            elif self._stands(claim):
+                why = None
+            else:
+                why = self._move(claim.name)
+                if why is None:
+                    moved += 1
+                    continue
+            if why is None:
+                kept += 1
+            else:
+                line = claim.statement.lineno if claim.statement is not None else 0
+                dropped.append(f"{claim.name} near line {line}: {why}")
+        return Placed(self._insertions(), kept, moved, tuple(dropped))
+
+    # Claims
+
+    def _stands(self, claim: Claim) -> bool:
+        statement = self._outside_elif(claim.statement)
+        point = self.points.get(id(statement))
+        if statement is None or point is None or point.in_loop or not point.may_print or claim.name not in point.state:
+            return False
+        self._put(point, statement, claim.name)
+        return True
+
+    def _move(self, milestone: str) -> str | None:
+        places = [item for item in self.known_places if milestone in item.milestones]
+        for suite, statement, _, _ in places:
+            self.statements[id(statement)] = (suite, statement)
+            self.milestones.setdefault(id(statement), set()).add(milestone)
+        return None if places else "it is reached only where a print could flood the output"
+
+    def _unknown(self, claim: Claim) -> str | None:
+        statement = self._outside_elif(claim.statement)
+        while statement is not None:
+            point = self.points.get(id(statement))
+            if point is None:
+                return "the code there may never run"
+            if not point.in_loop:
+                break
+            statement = self._around(statement)
+        else:
+            return "nothing has been done there"
+        if not point.may_print:
+            return "a print there could flood the output"
+        if not self.evidence.supports(claim.name, statement):
+            return "no statement there can reach it"
+        self._put(point, statement, claim.name)
+        return None
+
+    def _metric(self, claim: Claim) -> str | None:
+        if self.metric_hazard is not None:
+            return self.metric_hazard
+        point = self.points.get(id(claim.statement))
+        if claim.statement is None or point is None or not point.may_print:
+            return "a print cannot stand there"
+        if claim.variable is None:
+            return "its value is no plain variable"
+        value = self.variables.after(claim.statement).get(claim.variable)
+        if value is None:
+            return f"`{claim.variable}` may not be bound there"
+        if isinstance(value, (ast.Constant, ast.UnaryOp, ast.List, ast.Dict, ast.Tuple, ast.Lambda)):
+            return f"`{claim.variable}` is no computed number"
+        needed = _METRIC_NEEDS[claim.name]
+        if needed in self.known and needed not in point.state:
+            return f"{needed} is not reached there"
+        self.statements[id(claim.statement)] = (point.suite, claim.statement)
+        self.metrics.setdefault(id(claim.statement), {})[claim.name] = claim.variable
+        return None
+
+    def _put(self, point: Point, statement: ast.stmt, milestone: str) -> None:
+        self.statements[id(statement)] = (point.suite, statement)
+        self.milestones.setdefault(id(statement), set()).add(milestone)
+
+    def _outside_elif(self, statement: ast.stmt | None) -> ast.stmt | None:
+        """`statement`, or the whole `if` where it is an `elif`, after which nothing can stand."""
+        while statement is not None and id(statement) in self.flow.elifs:
+            statement = self._around(statement)
+        return statement
+
+    def _around(self, statement: ast.stmt) -> ast.stmt | None:
+        node: ast.AST | None = self.parents.get(id(statement))
+        while node is not None and not isinstance(node, ast.stmt):
+            node = self.parents.get(id(node))
+        return node
+
+    # The result
+
+    def _insertions(self) -> list[Insertion]:
+        """Inner suites first; of several marks of a milestone in one suite, the first; at most `MOST_PRINTS` prints."""
+        wanted = sorted(self.statements.values(), key=lambda pair: (pair[1].lineno, pair[1].col_offset))
+        seen: set[tuple[int, str]] = set()
+        prints = 0.0
+        result = []
+        for suite, statement in wanted:
+            names = self.milestones.get(id(statement), set())
+            milestones = tuple(name for name in MILESTONES if name in names and (id(suite), name) not in seen)
+            metrics = tuple(self.metrics.get(id(statement), {}).items())
+            runs = self.points[id(statement)].runs if id(statement) in self.points else 1.0
+            cost = runs * (len(milestones) + len(metrics))
+            if not cost or prints + cost > MOST_PRINTS:
+                continue
+            prints += cost
+            seen.update((id(suite), name) for name in milestones)
+            result.append(Insertion(suite, statement, milestones, metrics))
+        ends = {
+            id(item.statement): (item.statement.end_lineno or 0, item.statement.end_col_offset or 0) for item in result
+        }
+        return sorted(
+            result,
+            key=lambda item: (*ends[id(item.statement)], -item.statement.lineno, -item.statement.col_offset),
+        )
