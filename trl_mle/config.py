@@ -67,12 +67,16 @@ class SandboxConfig:
             Wall-clock limit of a program in seconds. Defaults to the task's own.
         preload (`tuple[str, ...]`):
             Modules that a worker imports once, so that programs start at once.
+        scratch_dir (`str`, *optional*):
+            Folder on disk for what programs write. Defaults to memory where the machine allows it, and to the system's
+            temporary folder elsewhere.
     """
 
     workers: int | None = None
     isolation: Literal["required", "none"] = "required"
     wall_s: float | None = None
     preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
+    scratch_dir: str | None = None
 
     def __post_init__(self):
         if self.workers is not None and self.workers < 1:

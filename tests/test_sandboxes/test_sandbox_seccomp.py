@@ -14,9 +14,12 @@ MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 machines = pytest.mark.parametrize("machine", MACHINES)
 
 
-def verdict(machine: str, number: int, arguments: tuple[int, ...] = (0, 0, 0), architecture: int | None = None) -> int:
+def verdict(
+    machine: str, number: int, arguments: tuple[int, ...] = (), architecture: int | None = None, own: bool = True
+) -> int:
     """What the kernel would do with a system call."""
-    instructions = list(seccomp._instructions(machine))
+    instructions = list(seccomp._instructions(machine, own_root=own, own_processes=own))
+    arguments = (*arguments, 0, 0, 0, 0)
     native = MACHINES[machine][1] if architecture is None else architecture
     data = {0: number, 4: native, **{16 + 8 * place: value & 0xFFFFFFFF for place, value in enumerate(arguments)}}
     place, word = 0, 0
@@ -27,6 +30,8 @@ def verdict(machine: str, number: int, arguments: tuple[int, ...] = (0, 0, 0), a
             return value
         if code == 0x20:
             word = data[value]
+        elif code == 0x54:
+            word &= value
         else:
             met = {0x15: word == value, 0x35: word >= value, 0x45: bool(word & value)}[code]
             place += if_true if met else if_false
@@ -37,11 +42,12 @@ def error(number: int) -> int:
 
 
 @machines
-def test_every_jump_stays_within_the_program(machine):
-    instructions = list(seccomp._instructions(machine))
+@pytest.mark.parametrize("own", [True, False])
+def test_every_jump_stays_within_the_program(machine, own):
+    instructions = list(seccomp._instructions(machine, own, own))
     assert len(instructions) < 4096
     for place, (code, if_true, if_false, _) in enumerate(instructions):
-        if code not in (0x06, 0x20):
+        if code not in (0x06, 0x20, 0x54):
             assert place + 1 + max(if_true, if_false) < len(instructions)
             assert max(if_true, if_false) < 256
     assert instructions[-1] == (0x06, 0, 0, ALLOW)
@@ -52,7 +58,7 @@ def test_listed_calls_fail_and_others_pass(machine):
     column = MACHINES[machine][0]
     listed = {numbers[column] for numbers in seccomp._NUMBERS.values()} - {None}
     special = {call[column] for call in (seccomp._CLONE, seccomp._CLONE3, seccomp._SOCKET, seccomp._SOCKETPAIR,
-                                         seccomp._IOCTL, seccomp._PERSONALITY)}  # fmt: skip
+                                         seccomp._IOCTL, seccomp._PERSONALITY, seccomp._MMAP)}  # fmt: skip
     for number in range(470):
         expected = error(errno.EPERM) if number in listed else ALLOW
         if number not in special:
@@ -75,6 +81,32 @@ def test_arguments_decide(machine):
     personality = seccomp._PERSONALITY[column]
     assert {verdict(machine, personality, (kind,)) for kind in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)} == {ALLOW}
     assert verdict(machine, personality, (0x0400000,)) == error(errno.EPERM)  # READ_IMPLIES_EXEC
+
+
+@machines
+def test_memory_that_no_process_accounts_for_is_refused(machine):
+    mmap = seccomp._MMAP[MACHINES[machine][0]]
+    assert {verdict(machine, mmap, (0, 4096, 3, flags)) for flags in (0x22, 0x02, 0x01, 0x4022)} == {ALLOW}
+    assert {verdict(machine, mmap, (0, 4096, 3, flags)) for flags in (0x21, 0x23, 0x8021)} == {error(errno.EPERM)}
+
+
+@machines
+def test_without_namespaces_nothing_of_others_is_reached(machine):
+    column = MACHINES[machine][0]
+    socket, connect, prlimit = (call[column] for call in (seccomp._SOCKET, seccomp._CONNECT, seccomp._PRLIMIT))
+    for kind in (1, 5, 1 | 0o4000, 5 | 0o2000000):
+        assert verdict(machine, socket, (1, kind), own=False) == ALLOW
+    for kind in (2, 3, 2 | 0o2000000):
+        assert verdict(machine, socket, (1, kind), own=False) == error(errno.EACCES)
+        assert verdict(machine, socket, (1, kind)) == ALLOW
+    assert verdict(machine, connect, own=False) == error(errno.EACCES)
+    affinity, priority = seccomp._OF_PROCESSES["sched_setaffinity"], seccomp._OF_KINDS_OF_PROCESSES["setpriority"]
+    assert verdict(machine, prlimit, (0,), own=False) == ALLOW
+    assert verdict(machine, prlimit, (7,), own=False) == error(errno.EPERM)
+    assert verdict(machine, affinity[column], (7,), own=False) == error(errno.EPERM)
+    assert verdict(machine, affinity[column], (7,)) == ALLOW
+    assert verdict(machine, priority[column], (0, 0), own=False) == ALLOW
+    assert verdict(machine, priority[column], (0, 7), own=False) == error(errno.EPERM)
 
 
 def test_other_entries_into_the_kernel_are_closed():

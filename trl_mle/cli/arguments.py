@@ -26,6 +26,8 @@ class MLEArguments:
             Where programs run. This version has `"local"`.
         sandbox_workers (`int`, *optional*):
             Programs that run at the same time, per process. Defaults to this machine's cores over its processes.
+        sandbox_scratch_dir (`str`, *optional*):
+            Folder on disk for what programs write. Defaults to memory, where the machine allows it.
         sandbox_isolation (`str`, *optional*, defaults to `"required"`):
             `"required"` refuses to run where programs could read the answers; `"none"` runs them all the same.
         program_time_limit_s (`float`, *optional*):
@@ -79,6 +81,9 @@ class MLEArguments:
     sandbox_workers: int | None = field(
         default=None,
         metadata={"help": "Programs at the same time, per process. Default: the machine's cores over its processes."},
+    )
+    sandbox_scratch_dir: str | None = field(
+        default=None, metadata={"help": "Folder on disk for what programs write; in memory by default."}
     )
     sandbox_isolation: str = field(
         default="required",
@@ -150,6 +155,7 @@ class MLEArguments:
             workers = max(1, usable_cores() // processes)  # every process of this machine has workers of its own
         return SandboxConfig(
             workers=workers,
+            scratch_dir=self.sandbox_scratch_dir,
             isolation=self.sandbox_isolation,  # type: ignore[arg-type]  # checked by SandboxConfig
             wall_s=self.program_time_limit_s,
         )

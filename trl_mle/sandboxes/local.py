@@ -38,13 +38,15 @@ class _Slot:
 class LocalSandbox:
     """Runs programs on this machine; see [`Sandbox`] for how to use it.
 
-    Each worker has imported the usual libraries once and forks a child for every program. A child cannot read the
-    answers, the host's files or its environment, reaches no network, and leaves no process behind. Which layers of
-    isolation this machine offers is found when the sandbox starts: see `layers` and `describe()`.
+    Each worker has imported the usual libraries once and forks a child for every program. A child finds nothing of the
+    host but the interpreter, the packages that its task allows and the task's public files; it cannot read the answers
+    or the environment, reaches no network, and leaves no process, file or memory behind. Which layers of isolation this
+    machine offers is found when the sandbox starts: see `layers`, `describe()` and `trl-mle doctor`.
 
     What printing, memory and time-outs look like: stdout is line-buffered, so that a killed program's output is kept;
-    memory is the resident memory of all its processes together; a program that the sandbox stops has a last line on
-    stderr that says why. A task may only use packages that the interpreter `python` has installed.
+    memory is the resident memory of all its processes together; what it writes is kept in memory too, up to
+    `Limits.work_bytes`, unless there is a `scratch_dir`; a program that the sandbox stops has a last line on stderr that
+    says why. A task may only use packages that the interpreter `python` has installed.
 
     Args:
         config (`SandboxConfig`, *optional*):
@@ -58,7 +60,7 @@ class LocalSandbox:
         python (`str`, *optional*):
             Interpreter for the programs. Defaults to this one.
         scratch_dir (`str` or `Path`, *optional*):
-            Where the programs' folders are made and removed again. Defaults to the system's temporary folder.
+            Folder on disk for what programs write, as `SandboxConfig.scratch_dir`.
 
     Example:
 
@@ -86,7 +88,7 @@ class LocalSandbox:
         self.config = config or SandboxConfig(workers=workers, isolation=isolation, wall_s=wall_s)
         self.workers = self.config.workers or _cores()
         self.python = python
-        self.scratch_dir = scratch_dir
+        self.scratch_dir = self.config.scratch_dir if scratch_dir is None else scratch_dir
         self.layers: tuple[Layer, ...] = ()
         """Layers of isolation on this machine, known once the sandbox has started."""
         self._without: tuple[str, ...] = ()

@@ -105,7 +105,7 @@ def _confine(settled: Settled, layers: Layers, work: str, public: str, limits: d
         kernel.drop_capabilities()
         kernel.allow_own_proc_files()
     if layers.seccomp:
-        seccomp.restrict()
+        seccomp.restrict(own_root=layers.private_root, own_processes=layers.namespaces)
 
 
 def _check_public_files() -> None:

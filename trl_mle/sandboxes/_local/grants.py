@@ -26,9 +26,11 @@ _SYSTEM_FILES = (
     *("/sys/devices/system/cpu", "/sys/fs/cgroup/cpu.max"),
     *("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
 )
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
+_DEVICES = ("/dev/null", "/dev/full")
 _RANDOM = ("/dev/urandom", "/dev/random")
-_HARMLESS_PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/self")
+_HARMLESS_PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat")
+_OF_THE_MACHINE = frozenset({"net", "mounts", "mountinfo", "mountstats"})
+"""What of `/proc/self` tells about the machine, where namespaces are shared with it."""
 
 
 def of_packages(packages: AllowedPackages, hidden: tuple[str, ...]) -> list[Grant]:
@@ -81,7 +83,12 @@ def of_program(work: str, public: str, own_root: bool, own_proc: bool) -> list[G
     grants = [(work, ALL), (os.path.join(work, "input") if own_root else public, READ)]
     if own_root:
         grants += [(path, ALL) for path in ROOMS]
-    return grants + ([("/proc", READ)] if own_proc else [(path, READ) for path in _HARMLESS_PROC])
+    if own_proc:
+        return [*grants, ("/proc", READ)]
+    # Not the links to its root and folder: a grant would be one of what they name.
+    entries = (entry for entry in os.scandir("/proc/self") if not entry.is_symlink())
+    own = [entry.path for entry in entries if entry.name not in _OF_THE_MACHINE]
+    return [*grants, ("/proc/self", READ_DIR), *((path, READ) for path in (*_HARMLESS_PROC, *own))]
 
 
 def carve(path: str, hidden: Iterable[str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 _BETWEEN_LOOKS_S = 0.001
 _LONGEST_READ_S = 0.25
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # A process may end between two looks at it, or belong to someone else after its number was given again.
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -23,6 +24,10 @@ class Process:
     pid: int
     threads: int
     rss_bytes: int
+    table_bytes: int
+    """Of the tables by which the kernel finds its pages; no part of the resident memory."""
+    cpu_s: float
+    """User and system seconds of its own."""
 
 
 def descendants(roots: Iterable[int], most_threads: int | None = None) -> list[Process]:
@@ -33,12 +38,24 @@ def descendants(roots: Iterable[int], most_threads: int | None = None) -> list[P
     while pending and (most_threads is None or threads <= most_threads):
         pid = pending.popleft()
         with suppress(*_GONE):
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-            found.append(Process(pid, threads=int(fields[17]), rss_bytes=int(fields[21]) * _PAGE))
+            found.append(_look_at(pid))
             threads += found[-1].threads
             pending += _children(pid)
     return found
+
+
+def _look_at(pid: int) -> Process:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    with open(f"/proc/{pid}/status", "rb") as file:
+        tables = next((line.split()[1] for line in file if line.startswith(b"VmPTE:")), b"0")
+    return Process(
+        pid,
+        threads=int(fields[17]),
+        rss_bytes=int(fields[21]) * _PAGE,
+        table_bytes=int(tables) * 1024,
+        cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS,
+    )
 
 
 def _children(pid: int) -> Iterator[int]:
@@ -70,7 +87,7 @@ def proportional_bytes(processes: list[Process], inherited_bytes: int) -> int:
                 for line in file:
                     if line.startswith(b"Pss:"):
                         size = int(line.split()[1]) * 1024
-        total += size
+        total += size + process.table_bytes
     return total
 
 

@@ -18,12 +18,14 @@ from .kernel import check, libc
 
 _SET_MODE_FILTER, _FLAG_SPECULATION_ALLOWED = 1, 4
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
-_LOAD, _EQUALS, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _EQUALS, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _OFFSET_NUMBER, _OFFSET_ARCHITECTURE, _OFFSET_ARGUMENTS = 0, 4, 16
 _X32 = 0x40000000
 _NEW_NAMESPACES = 0x7E020080
 """CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME} of clone(2)."""
 _AF_UNIX = 1
+_SOCKET_KIND, _STREAM, _SEQUENCE = 0xF, 1, 5
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX: typing into a terminal."""
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
@@ -56,10 +58,21 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {
     **{"iopl": (172, None), "ioperm": (173, None), "vhangup": (153, 58)},
     # memory that no process of the program accounts for
     **{"shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180)},
-    **{"memfd_secret": (447, 447)},
+    **{"memfd_secret": (447, 447), "memfd_create": (319, 279)},
+    # what would stay on files that outlive the program
+    **{"setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14)},
+    **{"lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466)},
 }
 _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
+_MMAP, _CONNECT, _PRLIMIT = (9, 222), (42, 203), (302, 261)
+_OF_PROCESSES = {
+    **{"sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119), "sched_setparam": (142, 118)},
+    **{"sched_setattr": (314, 274)},
+}
+"""Calls whose first argument is a process; 0 is the caller."""
+_OF_KINDS_OF_PROCESSES = {"setpriority": (141, 140), "ioprio_set": (251, 30)}
+"""Calls whose second argument is a process, a group or a user, as the first says; 0 is the caller's."""
 
 Instruction = tuple[int, int, int, int]
 
@@ -76,9 +89,14 @@ def supported() -> bool:
         return any(line.startswith("Seccomp:") for line in file)
 
 
-def restrict() -> None:
-    """Put this process, and all that it starts, under the filter. Needs `kernel.forbid_new_privileges`."""
-    code = _filter(os.uname().machine)
+def restrict(own_root: bool, own_processes: bool) -> None:
+    """Put this process, and all that it starts, under the filter. Needs `kernel.forbid_new_privileges`.
+
+    Args:
+        own_root (`bool`): whether the sockets that it finds in the file system can only be its own.
+        own_processes (`bool`): whether the processes that it can name can only be its own.
+    """
+    code = _filter(os.uname().machine, own_root, own_processes)
     program = _Program(len(code) // 8, code)
     column = list(_ARCHITECTURES).index(os.uname().machine)
     # Without the flag, kernels before 5.16 slow all of the program down as a measure against speculative execution.
@@ -86,11 +104,12 @@ def restrict() -> None:
     check(libc.syscall(ctypes.c_long(_SECCOMP[column]), *arguments), "seccomp")
 
 
-def _filter(machine: str) -> bytes:
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in _instructions(machine))
+def _filter(machine: str, own_root: bool, own_processes: bool) -> bytes:
+    instructions = _instructions(machine, own_root, own_processes)
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
 
 
-def _instructions(machine: str) -> Iterator[Instruction]:
+def _instructions(machine: str, own_root: bool = True, own_processes: bool = True) -> Iterator[Instruction]:
     """The filter in classic BPF, for the architecture `machine`."""
     column = list(_ARCHITECTURES).index(machine)
     yield _LOAD, 0, 0, _OFFSET_ARCHITECTURE
@@ -107,17 +126,39 @@ def _instructions(machine: str) -> Iterator[Instruction]:
     yield from _unless(_EQUALS, _CLONE3[column], errno.ENOSYS)
     yield from _only_if(_CLONE[column], 0, [*_unless(_ANY_BIT, _NEW_NAMESPACES, errno.EPERM)])
     for call in (_SOCKET, _SOCKETPAIR):
-        yield from _only_if(call[column], 0, [(_EQUALS, 1, 0, _AF_UNIX), (_RETURN, 0, 0, _ERRNO | errno.EACCES)])
+        checks = [*_unless_not(_EQUALS, _AF_UNIX, errno.EACCES)]
+        if not own_root:  # without a connection, these can send to any socket that has a name
+            kind = _OFFSET_ARGUMENTS + 8
+            checks += [(_LOAD, 0, 0, kind), (_AND, 0, 0, _SOCKET_KIND), (_EQUALS, 2, 0, _STREAM)]
+            checks += _unless_not(_EQUALS, _SEQUENCE, errno.EACCES)
+        yield from _only_if(call[column], 0, checks)
+    if not own_root:
+        yield from _unless(_EQUALS, _CONNECT[column], errno.EACCES)
+    # Memory that lives on without a process that has it mapped.
+    shared = [(_ANY_BIT, 0, 2, _MAP_ANONYMOUS), *_unless(_ANY_BIT, _MAP_SHARED, errno.EPERM)]
+    yield from _only_if(_MMAP[column], 3, shared)
     denied = [step for request in _TERMINAL_INPUT for step in _unless(_EQUALS, request, errno.EPERM)]
     yield from _only_if(_IOCTL[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - place, 0, kind) for place, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
+    if not own_processes:
+        oneself = [*_unless_not(_EQUALS, 0, errno.EPERM)]
+        for call in (_PRLIMIT, *_OF_PROCESSES.values()):
+            yield from _only_if(call[column], 0, oneself)
+        for call in _OF_KINDS_OF_PROCESSES.values():
+            yield from _only_if(call[column], 1, oneself)
     yield _RETURN, 0, 0, _ALLOW
 
 
 def _unless(comparison: int, value: int, error: int) -> Iterator[Instruction]:
     """Fail with `error` where the loaded word compares to `value`; else go on."""
     yield comparison, 0, 1, value
+    yield _RETURN, 0, 0, _ERRNO | error
+
+
+def _unless_not(comparison: int, value: int, error: int) -> Iterator[Instruction]:
+    """Fail with `error` where the loaded word does not compare to `value`; else go on."""
+    yield comparison, 1, 0, value
     yield _RETURN, 0, 0, _ERRNO | error
 
 

@@ -20,7 +20,7 @@ from .workdir import Work
 _SETUP_S = 60.0
 """Longest time from the fork to the first line of the program, in seconds."""
 _GRACE_S = 10.0
-"""How long `init` may take to kill and reap everything before it is killed itself, in seconds."""
+"""How long the process in charge may take to kill and reap everything before it is killed itself, in seconds."""
 _CHUNK, _CHUNKS = 1 << 16, 16
 """A pipe is read in pieces of this many bytes, this many at a time: together the most that a pipe can hold."""
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -191,12 +191,14 @@ class _Running:
         if self._stopped is not None and status == self._stopped[0]:
             err.add(f"\nStopped by the sandbox: {self._stopped[1]}.\n".encode())
         submission, reason = self._work.read_submission(self._limits["submission_bytes"])
+        # The kernel does not account for children whose parent has said that it will not wait for them.
+        accounted = reports["cpu_s"] + reports.get("orphans_cpu_s", 0.0)
         message = {
             "status": status,
             "exit_code": code,
             "wall_s": reports["ended"] - reports["started"],
-            "cpu_s": max(0.0, reports["cpu_s"] + reports.get("orphans_cpu_s", 0.0) - reports["setup_cpu_s"]),
-            "max_rss_bytes": self._watch.peak_bytes,
+            "cpu_s": max(0.0, max(accounted, self._watch.cpu_s) - reports["setup_cpu_s"]),
+            "max_rss_bytes": max(self._watch.peak_bytes, reports["max_rss_bytes"]),
             "stdout_cut_bytes": out.cut,
             "stderr_cut_bytes": err.cut,
             "submission_reason": reason,

@@ -21,7 +21,7 @@ ROOMS = ("/dev/shm", "/tmp")
 ROOM_BYTES = 64 * 1024**2
 """Size of each of `ROOMS`."""
 
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICES = ("null", "full", "random", "urandom")
 _LINKS = {
     "/dev/fd": "/proc/self/fd",
     "/dev/stdin": "/proc/self/fd/0",

@@ -28,9 +28,15 @@ class Watch:
         self.work = work
         self.limits = limits
         self.peak_bytes = 0
+        self._seconds: dict[int, float] = {}
         self._roots = [pid for pid in (zygote_pid, init_pid) if pid is not None]
         self._inherited_bytes = resident_bytes(zygote_pid)
         self._next = self._next_disk = 0.0
+
+    @property
+    def cpu_s(self) -> float:
+        """User and system seconds of all processes that were seen, those included that no parent has waited for."""
+        return sum(self._seconds.values())
 
     def pause_s(self) -> float:
         """Seconds until the next look is due."""
@@ -44,6 +50,8 @@ class Watch:
         spent = time.process_time()
         # Counted first, and no further than needed: looking at the memory of a process that forks waits for the fork.
         processes = descendants(self._roots, self.limits["processes"])
+        for process in processes:
+            self._seconds[process.pid] = max(process.cpu_s, self._seconds.get(process.pid, 0.0))
         passed = self._processes(processes) or self._memory(processes)
         self._next = self._after(spent, _SHORTEST_S, _LONGEST_S)
         if passed is None and now >= self._next_disk:
@@ -59,7 +67,7 @@ class Watch:
 
     def _memory(self, processes: list[Process]) -> tuple[str, str] | None:
         limit = self.limits["memory_bytes"]
-        used = sum(process.rss_bytes for process in processes)
+        used = sum(process.rss_bytes + process.table_bytes for process in processes)
         if used > limit:  # children share pages with their parent: look closer
             used = proportional_bytes(processes, self._inherited_bytes)
         self.peak_bytes = max(self.peak_bytes, used)

@@ -12,7 +12,7 @@ from typing import Any
 from . import mounts, view
 
 SUBMISSION = "submission.csv"
-MOST_ENTRIES = 100_000
+MOST_ENTRIES = 20_000
 """Files and folders that a program may have at one time."""
 
 

@@ -24,6 +24,7 @@ from .settled import Settled, settle
 from .warm import preload
 
 _WATCHED = (signal.SIGCHLD, signal.SIGTERM)
+_RSS_UNIT = 1024 if kernel.LINUX else 1
 _MOST_BYTES, _MOST_DESCRIPTORS = 1 << 16, 5
 
 
@@ -98,30 +99,33 @@ def _run(descriptors: list[int], settled: Settled, layers: Layers) -> None:
             os.close(descriptor)
     with suppress(BrokenPipeError):  # a keeper that is gone has taken the program with it
         report(reports, program=pid)
-    code = _wait(pid, own_namespace=bool(owner))
+    code, max_rss_bytes = _wait(pid, own_namespace=bool(owner))
     ended = time.monotonic()
     if not owner:
         kill_descendants() if kernel.LINUX else _kill_group(pid)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     with suppress(BrokenPipeError):
-        report(reports, ended=ended, code=code, cpu_s=cpu_s)
+        report(reports, ended=ended, code=code, cpu_s=cpu_s, max_rss_bytes=max_rss_bytes)
 
 
-def _wait(program: int, own_namespace: bool) -> int | None:
-    """The exit code of `program` once it has ended, or `None` where it was stopped by SIGTERM to this process."""
+def _wait(program: int, own_namespace: bool) -> tuple[int | None, int]:
+    """The exit code of `program` once it has ended, or `None` where it was stopped by SIGTERM to this process.
+
+    With it the largest resident memory that one of its processes had, in bytes.
+    """
     while True:
         with suppress(ChildProcessError):
-            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            while (found := os.wait4(-1, os.WNOHANG))[0]:
                 if found[0] == program:
-                    return os.waitstatus_to_exitcode(found[1])
+                    return os.waitstatus_to_exitcode(found[1]), found[2].ru_maxrss * _RSS_UNIT
         if signal.sigwait(_WATCHED) == signal.SIGTERM:
             if kernel.LINUX and not own_namespace:
                 kill_descendants()
             else:
                 os.kill(program, signal.SIGKILL)
                 os.waitpid(program, 0)
-            return None
+            return None, 0
 
 
 def _forget_signals() -> None:
