@@ -39,8 +39,9 @@ lint: setup  ## ruff: rules and format
 types: setup  ## mypy
 	$(BIN)/mypy
 
-benchmark: setup  ## the figures of the README: three seeds of the quickstart
+benchmark: setup  ## the figures of the docs: three seeds of the quickstart, the sandbox against others
 	$(BIN)/python benchmarks/quickstart.py --seeds 3
+	$(BIN)/python benchmarks/sandbox.py
 
 clean:  ## remove the environment and caches, not runs/
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ from trl_mle.config import SandboxConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes._local import workdir
 from trl_mle.sandboxes.layers import Layer, describe, from_worker
-from trl_mle.sandboxes.worker_process import WorkerProcess
+from trl_mle.sandboxes.worker_process import NotTakenError, WorkerProcess
 from trl_mle.types import Execution, Limits, TaskSpec
 
 _logger = logging.getLogger(__name__)
@@ -154,7 +154,6 @@ class LocalSandbox:
             raise ConfigError(f"`limits.wall_s` is {limits.wall_s}; it must be a positive number of seconds.")
         slot = await self._idle.get()
         try:
-            worker = await self._worker(slot)
             needs = {
                 "packages": list(task.packages),
                 "hidden": [str(task.folder), str(Path(__file__).parents[1]), str(Path.home())],
@@ -165,7 +164,7 @@ class LocalSandbox:
                 "public": os.path.realpath(task.public_dir),
                 "limits": asdict(limits),
             }
-            reply, blobs = await worker.ask([needs, request], limits.wall_s + _ANSWER_S)
+            reply, blobs = await self._ask(slot, [needs, request], limits.wall_s + _ANSWER_S)
             if "fault" in reply and not reply["lasting"]:
                 await _stop(slot)  # whatever it was, the next program gets a new worker
         except BaseException:  # a fault or a cancellation: what the worker does now is unknown
@@ -176,6 +175,15 @@ class LocalSandbox:
         if "fault" in reply:
             self._raise(reply, task)
         return _execution(reply, blobs)
+
+    async def _ask(
+        self, slot: _Slot, messages: list[dict[str, Any]], timeout_s: float
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """The reply of the slot's worker, or of a new one where the old one had ended before the program began."""
+        try:
+            return await (await self._worker(slot)).ask(messages, timeout_s)
+        except NotTakenError:
+            return await (await self._worker(slot)).ask(messages, timeout_s)
 
     async def _worker(self, slot: _Slot) -> WorkerProcess:
         """The worker of `slot`, a new one where it has none or a dead one."""

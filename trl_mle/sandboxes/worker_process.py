@@ -15,12 +15,17 @@ from typing import IO, Any
 
 from trl_mle.errors import SandboxError
 from trl_mle.sandboxes._local import wire, workdir
+from trl_mle.sandboxes._local.worker import NOT_TAKEN
 
 _ENTRY = Path(__file__).with_name("_local") / "__main__.py"
 _PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH")
 _STOP_S = 15.0
 _RETRY_S = 0.01
 _STDERR_BYTES = 4000
+
+
+class NotTakenError(SandboxError):
+    """The worker ended before it took the program."""
 
 
 class WorkerProcess:
@@ -89,6 +94,7 @@ class WorkerProcess:
         """Send `messages`, which make one request together, and return the reply with its blobs.
 
         Raises:
+            NotTakenError: the worker had ended before; nothing of the request has begun.
             SandboxError: the worker is gone, or said nothing for `timeout_s` seconds. It cannot be used any more.
         """
         try:
@@ -134,7 +140,8 @@ class WorkerProcess:
                 blobs = [await self._reader.readexactly(length) for length in reply.pop("blobs")]
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             await self._ended()
-            raise SandboxError(
+            kind = NotTakenError if self.process.returncode == NOT_TAKEN else SandboxError
+            raise kind(
                 f"a worker ended with exit code {self.process.returncode}. It wrote: {self._written()}"
             ) from error
         return reply, blobs

@@ -22,10 +22,16 @@ from .processes import kill_descendants
 from .settled import settle
 
 _GRACE_S = 10
+NOT_TAKEN = 5
+"""Exit code of a worker that ended before it took what the host may have sent meanwhile."""
 
 
 class HostGoneError(Exception):
     """The host has died or wants the worker to end."""
+
+
+class ZygoteGoneError(Exception):
+    """The process that has the libraries has died while there was no program."""
 
 
 def main(descriptor: int) -> int:
@@ -44,6 +50,8 @@ def main(descriptor: int) -> int:
         while (needs := _next(host, worker.zygote)) is not None and "stop" not in needs:
             _keep(host, needs, worker)
         host_gone = needs is None
+    except ZygoteGoneError:
+        return NOT_TAKEN
     except HostGoneError:
         host_gone = wire.receive(host) is None
     except ConnectionError:
@@ -95,7 +103,7 @@ def _next(host: socket.socket, zygote: socket.socket) -> dict[str, Any] | None:
     """What the host wants next; `None` where it is gone."""
     ready, _, _ = select.select([host, zygote], [], [])
     if zygote in ready:
-        raise RuntimeError("the process that has the libraries has ended")
+        raise ZygoteGoneError
     return wire.receive(host)
 
 
