@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from itertools import islice
 
 from trl_mle.instrumentation import vocabulary as words
 from trl_mle.instrumentation.facts import Facts, FunctionNode
@@ -25,7 +26,9 @@ IMPORTED, LOADED, FEATURES, DEFINED, TRAINED, EVALUATED, WROTE = (
     "evaluated_model",
     "wrote_predictions",
 )
-_FITTED = frozenset({TRAINED, DEFINED})
+FITTED = frozenset({TRAINED, DEFINED})
+_PARTS = 200
+"""Parts of an expression that are looked at."""
 
 
 class Events:
@@ -109,13 +112,13 @@ class Events:
         if "model" in self.kinds._of_call(call, 4) and self._constructs(call, name, receiver):
             found |= {DEFINED}
         if name in words.TRAINING_CALLS:
-            found |= _FITTED if self._takes_model(call, receiver) else NOTHING
+            found |= FITTED if self._takes_model(call, receiver) else NOTHING
         if name in ("train", "cv") and dotted.split(".")[0] in words.BOOSTER_LIBRARIES:
-            found |= _FITTED
+            found |= FITTED
             if name == "cv" or self._validates(call):
                 found |= {EVALUATED}
         if name in words.LEAST_SQUARES:
-            found |= _FITTED
+            found |= FITTED
         if name in words.CROSS_VALIDATED_SCORES:
             found |= {EVALUATED}
         if self._is_metric(dotted, name) and self.kinds.is_held_out(list(call.args)):
@@ -154,9 +157,9 @@ class Events:
         if name in words.FRAME_METHODS and kinds.is_data(receiver):
             return frozenset({FEATURES})
         if name == "train" and "trainer" in kinds.of(receiver):
-            return _FITTED
+            return FITTED
         if name in words.TRAINING_CALLS_OF_DATA:
-            return _FITTED
+            return FITTED
         if name == "backward":
             return frozenset({"~backward"})
         if name == "score" and len(call.args) + len(call.keywords) >= 2 and kinds.is_model(receiver):
@@ -174,11 +177,17 @@ class Events:
         given = len(call.args) + len(call.keywords)
         if not known and (given < 2 or self.kinds.of(receiver)):
             return NOTHING
-        found = _FITTED
-        inline = call.args[0] if call.args else None
-        if "pipeline" in self.kinds.of(receiver) or isinstance(inline, (ast.Subscript, ast.Attribute, ast.Call)):
+        found = FITTED
+        if "pipeline" in self.kinds.of(receiver) or (call.args and self._is_made(call.args[0])):
             found |= {FEATURES}
         return found | {EVALUATED} if self._validates(call) else found
+
+    def _is_made(self, node: ast.expr) -> bool:
+        """Whether what a model is fitted on was made for it: by an expression, or chosen before under whatever name."""
+        if isinstance(node, ast.Name):
+            values = self.facts.bindings.get(node.id, [])
+            return any(isinstance(part, ast.Subscript) for value in values for part in islice(ast.walk(value), _PARTS))
+        return has_content(node) and not isinstance(node, ast.Starred)
 
     def _validates(self, call: ast.Call) -> bool:
         """Whether training scores held-out data on the way."""
@@ -290,6 +299,11 @@ class Events:
                 return self._is_submission(call.func.value)
             path = [*call.args[:1], *(keyword.value for keyword in call.keywords if "path" in (keyword.arg or ""))]
             return bool(path) and self._is_submission(path[0])
+        if name in words.STREAM_WRITERS and isinstance(call.func, ast.Attribute):
+            return isinstance(call.func.value, ast.Call) and self.opens(call.func.value, "w")
+        if name == "print":
+            files = [keyword.value for keyword in call.keywords if keyword.arg == "file"]
+            return any(isinstance(file, ast.Call) and self.opens(file, "w") for file in files)
         if name in words.FILE_MOVES and dotted.split(".")[0] in ("shutil", "os") and len(call.args) == 2:
             return self._is_submission(call.args[1])
         if name == "close" and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
@@ -311,3 +325,19 @@ def is_empty(node: ast.expr) -> bool:
         case ast.Call(func=ast.Name(id="list" | "tuple" | "set" | "dict"), args=[], keywords=[]):
             return True
     return False
+
+
+def has_content(value: ast.expr) -> bool:
+    """Whether a value is more than a constant, a container of constants or a file that was only read."""
+    match value:
+        case ast.Constant() | ast.JoinedStr() | ast.Lambda():
+            return False
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
+            return any(map(has_content, parts))
+        case ast.Dict(values=values):
+            return any(map(has_content, values))
+        case ast.Call(args=[], keywords=[], func=ast.Name(id="list" | "dict" | "set")):
+            return False
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in words.READERS:
+            return False
+    return True

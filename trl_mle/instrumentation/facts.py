@@ -48,7 +48,7 @@ class Facts:
     returns: dict[int, list[ast.expr]] = field(default_factory=dict)
     """`id` of a function -> the expressions it returns."""
     fitted_on: set[str] = field(default_factory=set)
-    """Names in the arguments of `.fit(...)`."""
+    """Names in the arguments of `.fit(...)`; of a numbered item (`parts[0]`) its `item_key`."""
     held_out: set[str] = field(default_factory=set)
     """Names for the part of a split that is held out: every second result of `train_test_split`, the second index of
     `for a, b in folds.split(X)`."""
@@ -194,12 +194,12 @@ class _Collector(ast.NodeVisitor):
             plain = name.removeprefix(".")
             self.facts.splits |= plain in SPLIT_CALLS or SPLITTER_CLASS.fullmatch(plain) is not None
             if name == ".fit":
-                self.facts.fitted_on.update(
-                    inner.id
-                    for value in (*node.args, *(keyword.value for keyword in node.keywords))
-                    for inner in (value, getattr(value, "value", None))
-                    if isinstance(inner, ast.Name)
-                )
+                for value in (*node.args, *(keyword.value for keyword in node.keywords)):
+                    names = [
+                        inner.id for inner in (value, getattr(value, "value", None)) if isinstance(inner, ast.Name)
+                    ]
+                    key = item_key(value)
+                    self.facts.fitted_on.update(names if key is None else [key])
         if isinstance(node.func, ast.Attribute):
             self.visit(node.func.value)
         elif name is None:
@@ -266,6 +266,14 @@ class _Collector(ast.NodeVisitor):
                 self.facts.held_out.update(part.id for part in target.elts[1::2] if isinstance(part, ast.Name))
             for number, element in enumerate(target.elts):
                 self._bind_target(element, value.elts[number] if same else value)  # type: ignore[union-attr]
+
+
+def item_key(node: ast.AST) -> str | None:
+    """`parts[0]` for that very expression; `None` for all but a numbered item of a name."""
+    match node:
+        case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int(number))):
+            return f"{name}[{number}]"
+    return None
 
 
 def _called_name(func: ast.expr) -> str | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from trl_mle.instrumentation import vocabulary as words
-from trl_mle.instrumentation.facts import Facts
+from trl_mle.instrumentation.facts import Facts, item_key
 
 _DEPTH = 6
 """How many bindings are followed from one expression."""
@@ -219,13 +219,14 @@ class Kinds:
             return False
         if any(tags & {"out_of_fold"} for tags in map(self.of, nodes)):
             return True
-        return bool(names) and self.facts.splits and not self.facts.fitted_on.intersection(names)
+        items = [key for node in nodes for part in ast.walk(node) if (key := item_key(part)) is not None]
+        return bool(names) and self.facts.splits and not self.facts.fitted_on.intersection([*names, *items])
 
     def is_held_out_target(self, node: ast.expr) -> bool:
         """Whether `node` is made from true answers of held-out data (for hand-written metrics)."""
         names = list(_names(node))
         targets = [name for name in names if words.TARGET_NAME.fullmatch(name) and "pred" not in name.lower()]
-        if any(self._says_held_out(name, 3) for name in targets):
+        if any(self._says_held_out(name, 3) for name in targets) or (targets and _takes_last_rows(node)):
             return True
         if isinstance(node, ast.Name) and node.id in self.facts.held_out:
             return True

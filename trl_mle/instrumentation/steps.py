@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import builtins
 
 from trl_mle.instrumentation import vocabulary as words
-from trl_mle.instrumentation.events import DEFINED, FEATURES, TRAINED, Achieved, Events
+from trl_mle.instrumentation.events import FEATURES, FITTED, Achieved, Events, has_content
 
 
 def simple_events(events: Events, node: ast.stmt, state: Achieved) -> Achieved:
@@ -20,10 +21,12 @@ def simple_events(events: Events, node: ast.stmt, state: Achieved) -> Achieved:
         _builds_features(events, target, node.value) for target in targets if node.value is not None
     ):
         state |= {FEATURES}
+    if isinstance(node, ast.AugAssign) and _is_part_of_data(events, node.target):
+        state |= {FEATURES}
     if "~backward" in state and _calls_step(node):
-        state |= {TRAINED, DEFINED}
+        state |= FITTED
     if _descends(node):
-        state |= {TRAINED, DEFINED}
+        state |= FITTED
     return state
 
 
@@ -36,26 +39,21 @@ def _builds_features(events: Events, target: ast.expr, value: ast.expr) -> bool:
         return words.FEATURE_NAME.fullmatch(target.id) is not None and has_content(value)
     if isinstance(target, ast.Attribute):
         return words.FEATURE_NAME.fullmatch(target.attr) is not None and has_content(value)
-    if isinstance(target, ast.Subscript) and isinstance(target.value, (ast.Name, ast.Attribute)):
-        predicts = any(_called(inner).startswith("predict") for inner in ast.walk(value))
-        return events.kinds.is_data(target.value) and not predicts and not isinstance(value, ast.Constant)
-    return False
+    predicts = any(_called(inner).startswith("predict") for inner in ast.walk(value))
+    return _is_part_of_data(events, target) and not predicts and _refers_to_values(events, value)
 
 
-def has_content(value: ast.expr) -> bool:
-    """Whether a value is more than an empty container, a constant or a file that was only read."""
-    match value:
-        case ast.Constant() | ast.Lambda():
-            return False
-        case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
-            return any(has_content(part) or isinstance(part, ast.Constant) for part in parts)
-        case ast.Dict(keys=keys):
-            return bool(keys)
-        case ast.Call(args=[], keywords=[], func=ast.Name(id="list" | "dict" | "set")):
-            return False
-        case ast.Call() if _called(value) in words.READERS:
-            return False
-    return True
+def _is_part_of_data(events: Events, target: ast.expr) -> bool:
+    """Whether `target` is a column or another part of loaded data: `train["a"]`, `train.loc[rows, "a"]`."""
+    if not isinstance(target, ast.Subscript) or not isinstance(target.value, (ast.Name, ast.Attribute)):
+        return False
+    return events.kinds.is_data(target.value)
+
+
+def _refers_to_values(events: Events, value: ast.expr) -> bool:
+    """Whether `value` is made from something of the program's own: not `0`, `np.nan` or `float("nan")`."""
+    names = {inner.id for inner in ast.walk(value) if isinstance(inner, ast.Name)}
+    return any(name not in events.facts.imports and not hasattr(builtins, name) for name in names)
 
 
 def _called(node: ast.AST) -> str:

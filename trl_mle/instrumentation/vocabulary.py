@@ -77,7 +77,7 @@ MODEL_FACTORIES = _words("create_model cnn_learner tabular_learner vision_learne
 MODEL_BASES = _words("Module Model LightningModule ClassifierMixin RegressorMixin ClassifierBase PreTrainedModel")
 TRAINER_CLASS = re.compile(r"(?:Seq2Seq|Lightning|SFT)?Trainer")
 SPLITTER_CLASS = re.compile(r"\w*(?:KFold|ShuffleSplit|TimeSeriesSplit|LeaveOneOut|PredefinedSplit|LeaveOneGroupOut)")
-SPLIT_CALLS = frozenset({"train_test_split", "random_split", "cross_val_predict"})
+SPLIT_CALLS = frozenset({"train_test_split", "random_split", "cross_val_predict", "setdiff1d"})
 
 TRANSFORMER_NAME = re.compile(
     r"(?:\w*_)?(?:scaler|enc|encoder|vec|vect|vectori[sz]er|tfidf|imp|imputer|pca|svd|le|ohe|oe|ss|selector|"
@@ -112,8 +112,8 @@ SCORE_ATTRIBUTES = frozenset({"best_score_", "oob_score_", "best_validation_scor
 AVERAGES = frozenset({"mean", "sum", "average", "sqrt", "count_nonzero", "median"})
 
 HELD_OUT = re.compile(
-    r"(?:^|_|^[xyXYdpP])(?:val|valid\w*|va|vl|test\w*|te|tst|hold\w*|ho|dev|oof|eval|out_of_fold|unseen)(?:_|$|\d)|"
-    r"^(?:val|valid|test|hold|oof)[a-zA-Z]*(?:_|$|\d)",
+    r"(?:^|_|^[xyXYdpP])(?:val|valid\w*|va|vl|test\w*|te|tst|hold\w*|held\w*|ho|dev|oof|eval|out_of_fold|unseen)(?:_|$|\d)|"
+    r"^(?:val|valid|test|hold|held|oof)[a-zA-Z]*(?:_|$|\d)",
     re.IGNORECASE,
 )
 TRAINING_PART = re.compile(r"(?:^|_|^[xyXY])(?:train\w*|tr|trn|fit)(?:_|$|\d)", re.IGNORECASE)
