@@ -266,6 +266,13 @@ def test_what_a_branch_does_is_believed_in_the_branch_only():
 # Metrics
 
 
+@pytest.mark.parametrize("value", ["log_loss(y_val, p)", "hold-out score", "rmse", "-scores.mean()"])
+def test_a_metric_without_a_line_is_left_out_and_the_milestones_stay(value):
+    applied = apply(f"loaded_data: 4\nvalidation_score: {value}")
+    assert applied.program.inserted == ("loaded_data",)
+    assert applied.program.metrics == ()
+
+
 def test_a_metric_is_reported_after_its_variable():
     applied = apply("validation_score: 13 val_score\nloaded_data: 4")
     assert applied.program.metrics == ("validation_score",)

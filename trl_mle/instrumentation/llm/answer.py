@@ -69,8 +69,8 @@ def read_answer(text: str, tree: ast.Module, answer_format: AnswerFormat) -> lis
 def read_lines(text: str, tree: ast.Module) -> list[Claim]:
     """Claims from lines such as `loaded_data: 12`, `evaluated_model: none`, `validation_score: 20 score`.
 
-    Repaired: a heading, code fences, bullets, backticks, `12: loaded_data`, several line numbers, remarks after a line number. Any
-    other line is none of the answer's form, and the whole answer is refused.
+    Repaired: a heading, code fences, bullets, backticks, `12: loaded_data`, several line numbers, remarks after a line number, and
+    a metric without a line number, which is left out. Any other line is none of the answer's form, and the whole answer is refused.
     """
     statements = statements_by_line(tree)
     last = max(statements, default=0)
@@ -104,6 +104,8 @@ def _read_line(line: str) -> tuple[str, list[int], str | None]:
         return name, [], None
     places = _PLACES.fullmatch(rest.strip())
     if places is None:
+        if name in METRICS:  # an expression in place of a variable: no metric, and no reason to lose the milestones
+            return name, [], None
         raise Rejected(fallbacks.NOT_AN_ANSWER, f"the answer has the line {line[:60]!r}")
     return name, [int(part) for part in places[1].split(",")], _variable(places[2].strip(" \t,:=`().;"))
 
