@@ -209,3 +209,26 @@ def test_forged_marks_do_not_pay(tmp_path):
     rewards, log = score(reward, [answer(forged)], task)
     assert log.columns["milestones"] == [[]]
     assert rewards == [-10.0]
+
+
+def test_the_reward_rises_with_the_stage_at_which_a_program_fails(tmp_path):
+    task = toy_task(tmp_path)
+    stages = {
+        "importing": ("import pandas as pd", "import pandas as pd\nimport no_such_library"),
+        "loading": ('pd.read_csv("input/train.csv")', 'pd.read_csv("train.csv")'),
+        "building": ('train[["a", "b"]], train["y"]', 'train[["a", "no_such_column"]], train["y"]'),
+        "defining": ("model = Ridge()", "model = Ridge(no_such_parameter=1)"),
+        "training": ("model.fit(X[:60], y[:60])", "model.fit(X[:60], y[:50])"),
+        "predicting": ("model.predict(X[60:])", "model.predict(X[60:, :])"),
+        "writing": ('to_csv("submission.csv", index=False)', 'to_csv("no/such/folder/submission.csv", index=False)'),
+        "form": ('"y": model.predict', '"target": model.predict'),
+    }
+    for right, wrong in stages.values():
+        assert GOOD.count(right) == 1
+        assert wrong not in GOOD
+    completions = [answer(GOOD.replace(*change)) for change in stages.values()]
+    reward = MLEReward(sandbox=LocalSandbox(workers=1), tasks={task.id: task})
+    rewards, log = score(reward, [*completions, answer(GOOD)], task)
+    assert log.columns["kind"] == ["failure"] * len(stages) + ["valid"]
+    assert rewards == sorted(set(rewards))  # strictly
+    assert rewards[: len(stages)] == pytest.approx([-10 + 0.1 * number for number in range(len(stages))])

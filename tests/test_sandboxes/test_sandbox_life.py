@@ -241,3 +241,37 @@ def test_settings_that_contradict_each_other_are_refused():
 )
 def test_process_bound_is_set_only_where_it_is_not_the_machines(release, own):
     assert own_process_bound(release) is own
+
+
+_IN_A_CONTAINER = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import make_task
+from test_sandbox_life import cold
+from trl_mle.sandboxes._local import kernel, seccomp
+
+kernel.forbid_new_privileges()
+seccomp.restrict(own_root=True, own_processes=True)  # no unshare, clone of namespaces, mount: as Docker's own profile
+
+async def main():
+    async with cold() as sandbox:
+        print([layer.name for layer in sandbox.layers if not layer.active])
+        task = make_task(Path(sys.argv[2]))
+        answers = str(task.folder / "private" / "answers.csv")
+        print((await sandbox.run(f"print(open({answers!r}).read())", task)).stderr.splitlines()[-1])
+        print((await sandbox.run("print(open('input/train.csv').readline())", task)).stdout)
+
+asyncio.run(main())
+"""
+
+
+def test_a_container_that_forbids_namespaces_keeps_the_other_layers(tmp_path):
+    command = [sys.executable, "-c", _IN_A_CONTAINER, os.path.dirname(__file__), str(tmp_path / "task")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    missing, refused, read, *_ = done.stdout.splitlines()
+    assert missing == "['private_root', 'namespaces', 'private_proc']"
+    assert refused.startswith("PermissionError")
+    assert read == "id,a,b,y"
+    for layer in ("private_root", "namespaces", "private_proc"):
+        assert f"the sandbox lacks the layer {layer}:" in done.stderr
