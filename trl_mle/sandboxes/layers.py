@@ -58,7 +58,9 @@ def from_worker(found: dict[str, Any]) -> tuple[Layer, ...]:
             name="private_proc",
             active=bool(found["private_proc"]),
             gives="own /proc",
-            without="/proc shows a program only itself and a few files about the machine",
+            without="/proc shows a program only itself and a few files about the machine"
+            if version
+            else "there is no /proc",
         ),
         Layer(
             name="seccomp",

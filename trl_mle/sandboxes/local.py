@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -87,13 +86,15 @@ class LocalSandbox:
             )
         self.config = config or SandboxConfig(workers=workers, isolation=isolation, wall_s=wall_s)
         self.workers = self.config.workers or _cores()
-        self.python = python
+        # A worker has another working directory.
+        self.python = os.path.abspath(python) if os.sep in python else python
         self.scratch_dir = self.config.scratch_dir if scratch_dir is None else scratch_dir
         self.layers: tuple[Layer, ...] = ()
         """Layers of isolation on this machine, known once the sandbox has started."""
         self._without: tuple[str, ...] = ()
         """Layers that workers treat as missing; for tests of the fall-backs."""
         self._startup_s = _STARTUP_S
+        self._closing = False
         self._folder: Path | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots: list[_Slot] = []
@@ -108,6 +109,7 @@ class LocalSandbox:
             raise SandboxUnavailableError("This `LocalSandbox` is running already; start it once.")
         self._loop = asyncio.get_running_loop()
         self.layers = ()
+        self._closing = False
         try:
             self._folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="trl-mle-", dir=self.scratch_dir)))
             self._slots = [_Slot(number) for number in range(self.workers)]
@@ -118,15 +120,22 @@ class LocalSandbox:
             self._idle = asyncio.Queue()
             for slot in self._slots:
                 self._idle.put_nowait(slot)
-        except FileNotFoundError as error:
+        except OSError as error:
             await self.__aexit__()
-            raise SandboxUnavailableError(f"`scratch_dir`={self.scratch_dir!r} does not exist; make it.") from error
+            place = (
+                "The system's temporary folder" if self.scratch_dir is None else f"`scratch_dir`={self.scratch_dir!r}"
+            )
+            raise SandboxUnavailableError(
+                f"{place} cannot hold the programs' folders: {error.strerror}. Make it a folder that this user can "
+                "write to, or choose another."
+            ) from error
         except BaseException:
             await asyncio.shield(self.__aexit__())
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        self._closing = True
         slots, self._slots = self._slots, []
         self._loop = None
         try:
@@ -150,13 +159,11 @@ class LocalSandbox:
         """
         self._check_running()
         limits = limits or Limits.for_task(task, self.config.wall_s)
-        if not (math.isfinite(limits.wall_s) and limits.wall_s > 0):
-            raise ConfigError(f"`limits.wall_s` is {limits.wall_s}; it must be a positive number of seconds.")
         slot = await self._idle.get()
         try:
             needs = {
                 "packages": list(task.packages),
-                "hidden": [str(task.folder), str(Path(__file__).parents[1]), str(Path.home())],
+                "hidden": [str(task.folder), str(Path(__file__).parents[1]), os.path.expanduser("~")],
             }
             request = {
                 "code": code,
@@ -190,9 +197,9 @@ class LocalSandbox:
         if slot.worker is not None and not slot.worker.alive:
             _logger.warning("worker %d ended by itself and is replaced", slot.number)
             await _stop(slot)
+        if self._closing or self._folder is None:
+            raise SandboxError("the sandbox was closed while the program waited for a worker")
         if slot.worker is None:
-            if self._folder is None:
-                raise SandboxError("the sandbox was closed while the program waited for a worker")
             slot.starts += 1
             folder = self._folder / f"worker-{slot.number}-{slot.starts}"
             settings = {
@@ -202,6 +209,9 @@ class LocalSandbox:
             }
             worker = slot.worker = await WorkerProcess.start(self.python, folder, settings, self._startup_s)
             found = from_worker(worker.layers)
+            if self._closing:
+                await _stop(slot)
+                raise SandboxError("the sandbox was closed while a worker started")
             if self.layers and found != self.layers:
                 await _stop(slot)
                 raise SandboxError(
@@ -232,8 +242,7 @@ class LocalSandbox:
     def _raise(self, reply: dict[str, Any], task: TaskSpec) -> None:
         if reply["lasting"]:
             raise SandboxUnavailableError(
-                f"Task {task.id!r} cannot run with `python`={self.python!r}: {reply['fault']}. Install what is "
-                "missing there, or change the task's `packages`."
+                f"Task {task.id!r} cannot run with `python`={self.python!r}: {reply['fault']}."
             )
         raise SandboxError(reply["fault"])
 

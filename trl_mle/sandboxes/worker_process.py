@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -13,9 +12,9 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from trl_mle.errors import SandboxError
+from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes._local import wire, workdir
-from trl_mle.sandboxes._local.worker import NOT_TAKEN
+from trl_mle.sandboxes._local.processes import kill_tree
 
 _ENTRY = Path(__file__).with_name("_local") / "__main__.py"
 _PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH")
@@ -75,7 +74,13 @@ class WorkerProcess:
         try:
             worker._reader, worker._writer = await asyncio.open_connection(sock=host_end)
             message = {**settings, "folder": str(folder), "host_pid": os.getpid()}
-            worker.layers = (await worker._exchange([message], startup_s))[0]["layers"]
+            answer = (await worker._exchange([message], startup_s))[0]
+            if "unusable" in answer:
+                raise SandboxUnavailableError(
+                    f"`python`={python!r} cannot import what `SandboxConfig.preload` names: {answer['unusable']}. Install "
+                    "it there, or change `preload`."
+                )
+            worker.layers = answer["layers"]
         except TimeoutError:
             written = worker._written()
             await worker.stop()
@@ -119,7 +124,7 @@ class WorkerProcess:
         try:
             self.process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)  # it hangs: all of its processes with it
+            kill_tree(self.process.pid)  # it hangs
             self.process.wait()
         deadline = time.monotonic() + _STOP_S
         while self.folder.exists():
@@ -140,7 +145,7 @@ class WorkerProcess:
                 blobs = [await self._reader.readexactly(length) for length in reply.pop("blobs")]
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             await self._ended()
-            kind = NotTakenError if self.process.returncode == NOT_TAKEN else SandboxError
+            kind = NotTakenError if self.process.returncode == wire.NOT_TAKEN else SandboxError
             raise kind(
                 f"a worker ended with exit code {self.process.returncode}. It wrote: {self._written()}"
             ) from error

@@ -69,8 +69,8 @@ def read_answer(text: str, tree: ast.Module, answer_format: AnswerFormat) -> lis
 def read_lines(text: str, tree: ast.Module) -> list[Claim]:
     """Claims from lines such as `loaded_data: 12`, `evaluated_model: none`, `validation_score: 20 score`.
 
-    Repaired: a heading, code fences, bullets, backticks, `12: loaded_data`, several line numbers, remarks after a line number, and
-    a metric without a line number, which is left out. Any other line is none of the answer's form, and the whole answer is refused.
+    Repaired: a heading, code fences, bullets, backticks, `12: loaded_data`, several line numbers, remarks after a line number; a
+    metric without a line number is left out. With any other line the whole answer is refused.
     """
     statements = statements_by_line(tree)
     last = max(statements, default=0)

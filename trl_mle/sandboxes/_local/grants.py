@@ -109,6 +109,7 @@ def carve(path: str, hidden: Iterable[str]) -> Iterator[str]:
 
 def _interpreter() -> list[str]:
     return [
+        sys.executable,
         os.path.realpath(sys.executable),
         os.path.join(sys.prefix, "bin"),
         os.path.join(sys.prefix, "pyvenv.cfg"),

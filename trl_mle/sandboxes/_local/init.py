@@ -32,8 +32,8 @@ def start(plan: Plan, alive: int) -> NoReturn:
         kernel.signal_on_parent_death(signal.SIGKILL)
         _check_alive(alive)
         if plan.worker.layers.private_root:
-            own_proc = plan.worker.layers.private_proc
-            view.enter(plan.settled.steps, plan.worker.root, plan.work.descriptor, plan.public, own_proc)
+            proc = plan.worker.layers.proc
+            view.enter(plan.settled.steps, plan.worker.root, plan.work.descriptor, plan.public, proc)
         _become_quiet(plan.reports)
         report(plan.reports, ready=True)
         while signal.sigwait(_WATCHED) == signal.SIGCHLD:

@@ -85,7 +85,7 @@ def execute(code: bytes, source: bytes, work: str, program: str) -> int:
     latest = list(islice(reversed(sys.modules.values()), max(0, len(sys.modules) - known)))
     _forget([main, *(module for module in latest if _is_own(module, work))])
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if stream is not None and not stream.closed:
             status = _guarded(stream.flush) or status
     return status
 
@@ -98,7 +98,7 @@ def _guarded(action: Callable[[], object], frames: int = 1) -> int:
         if end.code is None:
             return 0
         if isinstance(end.code, int):
-            return end.code & 0xFF
+            return end.code & 0xFF if -(2**63) <= end.code < 2**63 else 0xFF
         sys.stderr.write(f"{end.code}\n")
         return 1
     except BaseException as error:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from . import kernel, namespaces, wire
 from .plan import Worker
+from .public import unusable
 from .settled import Settled
 from .supervise import FaultError, NobodyWaitsError, Reply, ZygoteGoneError, run_program
 from .workdir import Work
@@ -22,7 +23,7 @@ HOST_GONE = 3
 _FAILED = 4
 
 
-def start(host: socket.socket, needs: dict[str, Any], settled: Settled, worker: Worker) -> NoReturn:
+def start(host: socket.socket, settled: Settled, worker: Worker) -> NoReturn:
     """Serve one program in a process that `worker` has just forked; ends it."""
     code = _FAILED
     try:
@@ -30,14 +31,14 @@ def start(host: socket.socket, needs: dict[str, Any], settled: Settled, worker: 
         if kernel.LINUX:
             kernel.signal_on_parent_death(signal.SIGKILL)
         if os.getppid() == worker.pid:
-            code = _serve(host, needs, settled, worker)
+            code = _serve(host, settled, worker)
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
 
 
-def _serve(host: socket.socket, needs: dict[str, Any], settled: Settled, worker: Worker) -> int:
+def _serve(host: socket.socket, settled: Settled, worker: Worker) -> int:
     try:
         request = wire.receive(host)
         if request is None:
@@ -46,7 +47,7 @@ def _serve(host: socket.socket, needs: dict[str, Any], settled: Settled, worker:
         blobs: tuple[bytes, ...] = ()
         code = 0
         try:
-            reply, blobs = _run({**needs, **request}, host, settled, worker)
+            reply, blobs = _run(request, host, settled, worker)
         except FaultError as fault:
             reply = {"fault": str(fault), "lasting": fault.lasting}
         except OSError as error:  # no more processes, no more space: the machine's fault
@@ -62,8 +63,8 @@ def _serve(host: socket.socket, needs: dict[str, Any], settled: Settled, worker:
 def _run(request: dict[str, Any], host: socket.socket, settled: Settled, worker: Worker) -> Reply:
     if settled.fault is not None:
         raise FaultError(settled.fault, lasting=True)
-    if not os.path.isdir(request["public"]):
-        raise FaultError(f"the folder of public files {request['public']!r} does not exist", lasting=True)
+    if (reason := unusable(request["public"])) is not None:
+        raise FaultError(reason, lasting=True)
     layers = worker.layers
     if layers.namespaces:
         namespaces.unshare(with_mounts=layers.private_root)

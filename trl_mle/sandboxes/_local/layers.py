@@ -30,6 +30,11 @@ class Layers:
     privileges: bool = False
     """No capabilities and no way to new ones."""
 
+    @property
+    def proc(self) -> str:
+        """Which `/proc` a private root has: the machine's shows all processes, and through them all files, without Landlock."""
+        return "own" if self.private_proc else "machine" if self.landlock else "none"
+
 
 _MISSING = 2
 """Exit code of a process that found a layer missing, which is an answer and not a fault."""
@@ -67,6 +72,7 @@ def _enter(names: tuple[str, ...], folder: str) -> None:
     """Go the way of a program, in this process and two below it."""
     own_root = "private_root" in names
     namespaces.unshare_user()
+    kernel.signal_on_parent_death(signal.SIGKILL)
     ready, told = os.pipe()
     keeper = os.fork()
     if keeper == 0:
@@ -87,6 +93,7 @@ def _enter(names: tuple[str, ...], folder: str) -> None:
 def _own(names: tuple[str, ...], folder: str, told: int) -> None:
     own_root = "private_root" in names
     namespaces.unshare(own_root)
+    kernel.signal_on_parent_death(signal.SIGKILL)
     work = mounts.in_memory(1 << 16, 100) if own_root else -1
     ready, made = os.pipe()
     pid = os.fork()
@@ -106,7 +113,9 @@ def _be_first(names: tuple[str, ...], folder: str, work: int, made: int) -> None
     if "private_root" in names:
         linked = public = os.path.join(folder, "public")
         steps = view.plan(("/usr",), (), linked)
-        view.enter(steps, os.path.join(folder, "root"), work, public, private_proc="private_proc" in names)
+        view.enter(
+            steps, os.path.join(folder, "root"), work, public, proc="own" if "private_proc" in names else "none"
+        )
     os.write(made, b"+")
     signal.pause()
 
@@ -134,6 +143,7 @@ def _check(status: int) -> bool:
 def _exit_code(action: Callable[[], None]) -> NoReturn:
     code = 1
     try:
+        kernel.signal_on_parent_death(signal.SIGKILL)
         action()
         code = 0
     except OSError:

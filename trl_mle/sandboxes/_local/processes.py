@@ -105,6 +105,19 @@ def unnamed_file_bytes(processes: list[Process]) -> int:
     return sum(sizes.values())
 
 
+def kill_tree(root: int) -> None:
+    """Kill all processes below `root`, from outside, and `root` itself; some may be new, so until there is no other."""
+    killed: set[int] = set()
+    while found := [process.pid for process in descendants((root,)) if process.pid not in killed]:
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        time.sleep(_BETWEEN_LOOKS_S)
+    with suppress(ProcessLookupError):
+        os.kill(root, signal.SIGKILL)
+
+
 def kill_descendants() -> None:
     """Kill and reap all processes below this one, which must adopt orphans, until none is left.
 

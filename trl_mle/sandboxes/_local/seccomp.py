@@ -21,13 +21,15 @@ _KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _LOAD, _AND, _EQUALS, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _OFFSET_NUMBER, _OFFSET_ARCHITECTURE, _OFFSET_ARGUMENTS = 0, 4, 16
 _X32 = 0x40000000
-_NEW_NAMESPACES = 0x7E020080
-"""CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME} of clone(2)."""
+_REFUSED_CLONES = 0x7E020080 | 0x8000
+"""CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME} and CLONE_PARENT (a child of the zygote) of clone(2)."""
 _AF_UNIX = 1
 _SOCKET_KIND, _STREAM, _SEQUENCE = 0xF, 1, 5
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX: typing into a terminal."""
+_OTHERS_WAIT = (1024, 1026)
+"""F_SETLEASE and F_NOTIFY: others who open the file wait for the program."""
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 """The harmless ones, and the question which one is set."""
 
@@ -65,7 +67,7 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {
 }
 _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
-_MMAP, _CONNECT, _PRLIMIT = (9, 222), (42, 203), (302, 261)
+_MMAP, _CONNECT, _PRLIMIT, _FCNTL = (9, 222), (42, 203), (302, 261), (72, 25)
 _OF_PROCESSES = {
     **{"sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119), "sched_setparam": (142, 118)},
     **{"sched_setattr": (314, 274)},
@@ -124,7 +126,7 @@ def _instructions(machine: str, own_root: bool = True, own_processes: bool = Tru
             yield from _unless(_EQUALS, number, errno.EPERM)
     # Its flags lie in memory, out of sight; without it the C library uses clone(2).
     yield from _unless(_EQUALS, _CLONE3[column], errno.ENOSYS)
-    yield from _only_if(_CLONE[column], 0, [*_unless(_ANY_BIT, _NEW_NAMESPACES, errno.EPERM)])
+    yield from _only_if(_CLONE[column], 0, [*_unless(_ANY_BIT, _REFUSED_CLONES, errno.EPERM)])
     for call in (_SOCKET, _SOCKETPAIR):
         checks = [*_unless_not(_EQUALS, _AF_UNIX, errno.EACCES)]
         if not own_root:  # without a connection, these can send to any socket that has a name
@@ -139,6 +141,8 @@ def _instructions(machine: str, own_root: bool = True, own_processes: bool = Tru
     yield from _only_if(_MMAP[column], 3, shared)
     denied = [step for request in _TERMINAL_INPUT for step in _unless(_EQUALS, request, errno.EPERM)]
     yield from _only_if(_IOCTL[column], 1, denied)
+    denied = [step for command in _OTHERS_WAIT for step in _unless(_EQUALS, command, errno.EPERM)]
+    yield from _only_if(_FCNTL[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - place, 0, kind) for place, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
     if not own_processes:

@@ -23,11 +23,13 @@ class Settled:
     """Of the private root; empty where there is none."""
     grants: tuple[Grant, ...] = ()
     """Of Landlock, those of the program's own files left out."""
+    key: str = ""
+    """Tells it from others, without the names of what is hidden."""
     fault: str | None = None
     """Why programs of this task cannot run here, if they cannot."""
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=1024)
 def settle(names: tuple[str, ...], hidden: tuple[str, ...], folder: str, layers: Layers) -> Settled:
     """Find the distributions `names` and decide what programs see.
 
@@ -37,6 +39,7 @@ def settle(names: tuple[str, ...], hidden: tuple[str, ...], folder: str, layers:
         folder (`str`): the worker's own.
         layers (`Layers`): those of this machine.
     """
+    key = hashlib.sha256(repr((names, hidden)).encode()).hexdigest()
     try:
         allowed = packages.resolve(names)
         linked = os.path.join(
@@ -44,13 +47,15 @@ def settle(names: tuple[str, ...], hidden: tuple[str, ...], folder: str, layers:
         )
         if not os.path.isdir(linked):
             imports.link_packages(allowed, linked)
-        imports.foreign_modules(allowed)  # for its cache
         if not layers.private_root:
             found = tuple(grants.of_packages(allowed, hidden)) if layers.landlock else ()
-            return Settled(allowed, linked, grants=(*found, (linked, grants.READ)))
+            return Settled(allowed, linked, grants=(*found, (linked, grants.READ)), key=key)
         steps = view.plan(grants.to_show(allowed), grants.to_hide(allowed, hidden), linked)
-        return Settled(allowed, view.PACKAGES, steps, tuple(grants.of_view(steps, layers.private_proc)))
+        return Settled(allowed, view.PACKAGES, steps, tuple(grants.of_view(steps, layers.private_proc)), key)
     except packages.MissingPackageError as error:
-        return Settled(packages.NOTHING, fault=f"the distribution {str(error)!r} is not installed")
+        return Settled(
+            packages.NOTHING,
+            fault=f"the distribution {str(error)!r} is not installed. Install it there, or change the task's `packages`",
+        )
     except view.ViewError as error:
         return Settled(packages.NOTHING, fault=str(error))

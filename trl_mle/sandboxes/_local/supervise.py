@@ -21,6 +21,8 @@ _SETUP_S = 60.0
 """Longest time from the fork to the first line of the program, in seconds."""
 _GRACE_S = 10.0
 """How long the process in charge may take to kill and reap everything before it is killed itself, in seconds."""
+_SPARE_CPU_S = 5.0
+"""CPU seconds that all processes together may use beyond the wall-clock limit times the number of threads."""
 _CHUNK, _CHUNKS = 1 << 16, 16
 """A pipe is read in pieces of this many bytes, this many at a time: together the most that a pipe can hold."""
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -88,7 +90,7 @@ class _Running:
                 self._init = _fork_init(Plan(work, request["public"], settled, worker, reports=writes[2]))
                 handed.append(os.pidfd_open(self._init))
             self._watch = Watch(work, self._limits, worker.zygote_pid, self._init)
-            zygote.fork_program(worker.zygote, {name: request[name] for name in ("packages", "hidden")}, handed)
+            zygote.fork_program(worker.zygote, settled, handed)
         except ConnectionError as error:
             raise ZygoteGoneError(f"the process that forks programs is gone: {error}") from None
         finally:
@@ -216,8 +218,6 @@ class _Running:
             return "output", None
         if code is None:
             return "killed", None
-        if code == -signal.SIGXCPU:
-            return "timeout", None
         if code == 0:
             return "ok", 0
         return ("killed" if -code in _FROM_OUTSIDE else "error"), code
@@ -229,6 +229,9 @@ class _Running:
         limits = self._limits
         if now - self._reports["started"] > limits["wall_s"]:
             return "timeout", f"the wall-clock limit of {limits['wall_s']:g} s has passed"
+        most_cpu_s = limits["wall_s"] * limits["threads"] + _SPARE_CPU_S
+        if self._watch.cpu_s > most_cpu_s:
+            return "timeout", f"all processes together used more than {most_cpu_s:g} s of CPU time"
         if any(stream.cut for stream in self._streams.values()):
             return "output", f"more than {limits['output_bytes']} bytes were printed"
         return self._watch.look()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from . import mounts, namespaces
 
-WORK = "/home/program"
+WORK = "/program"
 """Where a program finds itself: its folder."""
 PACKAGES = "/packages"
 """Where a program finds the links to its packages."""
@@ -119,7 +119,7 @@ def _in_order(steps: dict[str, Step]) -> Iterable[Step]:
         yield step
 
 
-def enter(steps: tuple[Step, ...], at: str, work: int, public: str, private_proc: bool) -> None:
+def enter(steps: tuple[Step, ...], at: str, work: int, public: str, proc: str) -> None:
     """Make this process and its children live in the private root of `steps`, read-only but for their own folders.
 
     The process needs a user namespace of its own and gets a mount namespace.
@@ -129,16 +129,17 @@ def enter(steps: tuple[Step, ...], at: str, work: int, public: str, private_proc
         at (`str`): an empty folder, the same for all programs of a worker: nothing appears there for others.
         work (`int`): descriptor of the unattached mount that becomes `WORK`.
         public (`str`): the task's public files, shown as `WORK/input`.
-        private_proc (`bool`): whether `/proc` can be the namespace's own.
+        proc (`str`): `"own"` for that of the namespaces, `"machine"` for the machine's, which Landlock must guard, or
+            `"none"`.
     """
     namespaces.unshare_mounts()
     mounts.temporary(at, "size=1m,mode=755")
     for step in steps:
         _take(step, at + step.path)
-    if private_proc:
+    if proc == "own":
         mounts.processes(f"{at}/proc")
         namespaces.bound_processes(f"{at}/proc")
-    else:
+    elif proc == "machine":
         mounts.bind("/proc", f"{at}/proc")
     mounts.attach(work, at + WORK)
     os.mkdir(f"{at}{WORK}/input", 0o755)

@@ -8,6 +8,8 @@ import struct
 from typing import Any
 
 LENGTH = struct.Struct(">Q")
+NOT_TAKEN = 5
+"""Exit code of a worker that ended before it took what the host may have sent meanwhile."""
 
 
 def pack(message: dict[str, Any], blobs: tuple[bytes, ...] = ()) -> bytes:

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -22,8 +23,8 @@ from .processes import kill_descendants
 from .settled import settle
 
 _GRACE_S = 10
-NOT_TAKEN = 5
-"""Exit code of a worker that ended before it took what the host may have sent meanwhile."""
+_REPARENTED_S = 0.5
+"""How long after its socket closes a host that has died may still be this process's parent, in seconds."""
 
 
 class HostGoneError(Exception):
@@ -42,24 +43,22 @@ def main(descriptor: int) -> int:
     if settings is None:
         return 0
     folder = settings["folder"]
-    host_gone = False
     try:
         _follow_host(settings["host_pid"])
         worker = _start(settings, host)
-        wire.send(host, {"layers": asdict(worker.layers)})
-        while (needs := _next(host, worker.zygote)) is not None and "stop" not in needs:
-            _keep(host, needs, worker)
-        host_gone = needs is None
+        if worker is not None:
+            wire.send(host, {"layers": asdict(worker.layers)})
+            while (needs := _next(host, worker.zygote)) is not None and "stop" not in needs:
+                _keep(host, needs, worker)
     except ZygoteGoneError:
-        return NOT_TAKEN
-    except HostGoneError:
-        host_gone = wire.receive(host) is None
-    except ConnectionError:
-        host_gone = True
+        return wire.NOT_TAKEN
+    except (HostGoneError, ConnectionError):
+        pass
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         kill_descendants()
         workdir.remove(folder)
-        if host_gone:
+        if _is_gone(settings["host_pid"]):
             with suppress(OSError):  # other workers have a folder there, the last one removes it
                 os.rmdir(os.path.dirname(folder))
     return 0
@@ -67,8 +66,13 @@ def main(descriptor: int) -> int:
 
 def _follow_host(host_pid: int) -> None:
     """End with the host: the socket closes then, and the kernel's signal is for a worker that does not notice."""
+
+    def end(*_: object) -> None:
+        signal.alarm(_GRACE_S)
+        raise HostGoneError
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
+    signal.signal(signal.SIGTERM, end)
     if kernel.LINUX:
         kernel.signal_on_parent_death(signal.SIGTERM)
         kernel.adopt_orphans()
@@ -76,8 +80,18 @@ def _follow_host(host_pid: int) -> None:
         raise HostGoneError
 
 
-def _start(settings: dict[str, Any], host: socket.socket) -> Worker:
-    """Find the layers of this machine, enter the user namespace of all programs, start the zygote."""
+def _is_gone(host_pid: int) -> bool:
+    deadline = time.monotonic() + _REPARENTED_S
+    while os.getppid() == host_pid and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return os.getppid() != host_pid
+
+
+def _start(settings: dict[str, Any], host: socket.socket) -> Worker | None:
+    """Find the layers of this machine, enter the user namespace of all programs, start the zygote.
+
+    Where the zygote cannot import what it should, the host is told why, and there is no worker.
+    """
     folder = settings["folder"]
     layers = probe(folder, settings["without"])
     if layers.namespaces:
@@ -94,8 +108,12 @@ def _start(settings: dict[str, Any], host: socket.socket) -> Worker:
     theirs.close()
     worker = Worker(worker_pid, pid, ours, folder, layers, settings["in_memory"])
     os.mkdir(worker.root)
-    if not ours.recv(1):
+    answer = ours.recv(4096)
+    if not answer:
         raise RuntimeError("the process that imports the libraries has ended")
+    if answer != zygote.READY:
+        wire.send(host, {"unusable": answer.decode("utf-8", "replace")})
+        return None
     return worker
 
 
@@ -110,10 +128,14 @@ def _next(host: socket.socket, zygote: socket.socket) -> dict[str, Any] | None:
 def _keep(host: socket.socket, needs: dict[str, Any], worker: Worker) -> None:
     """Fork the keeper of the program that the host sends next, and wait until it has replied."""
     settled = settle(tuple(needs["packages"]), tuple(needs["hidden"]), worker.folder, worker.layers)
+    if settled.fault is None:
+        zygote.learn(worker.zygote, settled)
     pid = os.fork()
     if pid == 0:
-        keeper.start(host, needs, settled, worker)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        keeper.start(host, settled, worker)
+    while (found := os.waitpid(-1, 0))[0] != pid:
+        pass  # an orphan: a process of a PID namespace can only go once those below it have been waited for
+    code = os.waitstatus_to_exitcode(found[1])
     if code == keeper.HOST_GONE:
         raise HostGoneError
     if code != 0:

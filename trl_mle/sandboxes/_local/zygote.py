@@ -5,8 +5,8 @@ It gets descriptors from a keeper (`fork_program`) and hands them to its fork, w
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import resource
 import signal
 import socket
@@ -14,22 +14,26 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import NoReturn
 
 from . import child, kernel, namespaces
+from .imports import foreign_modules
 from .layers import Layers
 from .plan import report
 from .processes import kill_descendants
-from .settled import Settled, settle
+from .settled import Settled
 from .warm import preload
 
 _WATCHED = (signal.SIGCHLD, signal.SIGTERM)
 _RSS_UNIT = 1024 if kernel.LINUX else 1
-_MOST_BYTES, _MOST_DESCRIPTORS = 1 << 16, 5
+_MOST_BYTES, _MOST_DESCRIPTORS = 1 << 18, 5
+READY = b"+"
+"""What the zygote says when it has imported everything, and when it has learned something."""
 
 
 def start(sock: socket.socket, worker_pid: int, folder: str, layers: Layers, modules: Sequence[str]) -> NoReturn:
-    """Become the zygote in a process that the worker has just forked; ends it. Sends one byte when it is ready."""
+    """Become the zygote in a process that the worker has just forked; ends it. Sends `READY`, or why it is not."""
     code = 1
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
@@ -38,9 +42,13 @@ def start(sock: socket.socket, worker_pid: int, folder: str, layers: Layers, mod
             kernel.signal_on_parent_death(signal.SIGKILL if layers.namespaces else signal.SIGTERM)
             kernel.adopt_orphans()
         if os.getppid() == worker_pid:
-            preload(modules, os.path.join(folder, "preload"), semaphores=layers.private_root)
-            sock.send(b"+")
-            _serve(sock, folder, layers)
+            try:
+                preload(modules, os.path.join(folder, "preload"), semaphores=layers.private_root)
+            except ImportError as error:
+                sock.send(f"{type(error).__name__}: {error}".encode()[:4000])
+            else:
+                sock.send(READY)
+                _serve(sock, layers)
         code = 0
     except ConnectionError:
         code = 0
@@ -50,36 +58,67 @@ def start(sock: socket.socket, worker_pid: int, folder: str, layers: Layers, mod
         os._exit(code)
 
 
-def fork_program(sock: socket.socket, needs: dict[str, Any], descriptors: Sequence[int]) -> None:
+def learn(sock: socket.socket, settled: Settled) -> None:
+    """Tell the zygote at the other end of `sock` what programs of a task may import and open, unless it knows.
+
+    It does not get to know the paths that are hidden: its memory is what every program starts from.
+    """
+    if settled.key in _told:
+        return
+    sock.send(pickle.dumps(replace(settled, steps=())))
+    if sock.recv(1) != READY:
+        raise ConnectionError("the process that forks programs is gone")
+    _told.add(settled.key)
+
+
+_told: set[str] = set()
+
+
+def fork_program(sock: socket.socket, settled: Settled, descriptors: Sequence[int]) -> None:
     """Have the zygote at the other end of `sock` fork a program.
 
     Args:
-        needs (`dict`): names of `packages`, paths that are `hidden`.
+        settled (`Settled`): what the program may import and open; learned before.
         descriptors (`Sequence[int]`): for stdout, stderr, reports, the program's text and, where there are namespaces,
             a descriptor of the process whose namespaces they are.
     """
-    socket.send_fds(sock, [json.dumps(needs).encode("ascii")], descriptors)
+    socket.send_fds(sock, [settled.key.encode("ascii")], descriptors)
 
 
-def _serve(sock: socket.socket, folder: str, layers: Layers) -> None:
+def _serve(sock: socket.socket, layers: Layers) -> None:
+    known: dict[str, Settled] = {}
+    signal.signal(signal.SIGCHLD, _reap)
     while True:
+        # A child that outlives its program would keep the program's namespaces from ending.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
         message, descriptors, flags, _ = socket.recv_fds(sock, _MOST_BYTES, _MOST_DESCRIPTORS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         if not message:
             return
         if flags & socket.MSG_CTRUNC:
             raise RuntimeError("descriptors of a program were lost: too many open files")
+        if not descriptors:
+            settled = pickle.loads(message)
+            known[settled.key] = settled
+            foreign_modules(settled.packages)  # for its cache
+            sock.send(READY)
+            continue
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         reports = descriptors[2]
         try:
-            needs = json.loads(message)
-            settled = settle(tuple(needs["packages"]), tuple(needs["hidden"]), folder, layers)
-            _run(descriptors, settled, layers)
+            _run(descriptors, known[message.decode("ascii")], layers)
         except OSError as error:
             with suppress(OSError):
                 report(reports, fault=f"a program could not be forked: {error}")
         finally:
             os.close(reports)
+
+
+def _reap(*_: object) -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _run(descriptors: list[int], settled: Settled, layers: Layers) -> None:
