@@ -9,13 +9,14 @@ import os
 import signal
 import socket
 import traceback
+from contextlib import ExitStack
 from typing import Any, NoReturn
 
 from . import kernel, namespaces, wire
 from .plan import Worker
 from .public import unusable
 from .settled import Settled
-from .supervise import FaultError, NobodyWaitsError, Reply, ZygoteGoneError, run_program
+from .supervise import FaultError, NobodyWaitsError, Reply, Running, ZygoteGoneError
 from .workdir import Work
 
 HOST_GONE = 3
@@ -43,33 +44,43 @@ def _serve(host: socket.socket, settled: Settled, worker: Worker) -> int:
         request = wire.receive(host)
         if request is None:
             return HOST_GONE
-        reply: dict[str, Any]
-        blobs: tuple[bytes, ...] = ()
-        code = 0
-        try:
-            reply, blobs = _run(request, host, settled, worker)
-        except FaultError as fault:
-            reply = {"fault": str(fault), "lasting": fault.lasting}
-        except OSError as error:  # no more processes, no more space: the machine's fault
-            reply = {"fault": f"a program could not be run: {error}", "lasting": False}
-        except ZygoteGoneError as error:
-            reply, code = {"fault": str(error), "lasting": False}, _FAILED
-        wire.send(host, reply, *blobs)
+        reason = settled.fault or unusable(request["public"])
+        if reason is not None:
+            wire.send(host, {"fault": reason, "lasting": True})
+            return 0
+        with ExitStack() as left:
+            code, fault = 0, None
+            reply: dict[str, Any] = {}
+            blobs: tuple[bytes, ...] = ()
+            try:
+                reply, blobs = _run(request, host, settled, worker, left)
+            except FaultError as error:
+                fault = str(error)
+            except OSError as error:  # no more processes, no more space: the machine's fault
+                fault = f"a program could not be run: {error}"
+            except ZygoteGoneError as error:
+                code, fault = _FAILED, str(error)
+            if fault is not None:
+                left.close()
+                reply = {"fault": fault, "lasting": False}
+            wire.send(host, reply, *blobs)
+            return code
     except (NobodyWaitsError, ConnectionError):
         return HOST_GONE
-    return code
 
 
-def _run(request: dict[str, Any], host: socket.socket, settled: Settled, worker: Worker) -> Reply:
-    if settled.fault is not None:
-        raise FaultError(settled.fault, lasting=True)
-    if (reason := unusable(request["public"])) is not None:
-        raise FaultError(reason, lasting=True)
+def _run(request: dict[str, Any], host: socket.socket, settled: Settled, worker: Worker, left: ExitStack) -> Reply:
+    """Run the program of `request`; what need not be done before the host has its answer goes to `left`."""
     layers = worker.layers
     if layers.namespaces:
         namespaces.unshare(with_mounts=layers.private_root)
     work = Work(worker.folder, request["limits"], layers.private_root, worker.in_memory)
-    try:
-        return run_program(request, host, settled, worker, work)
-    finally:
-        work.remove()
+    left.callback(work.remove)
+    program = Running(request, settled, worker, work)
+    left.callback(program.end)
+    program.start(request)
+    program.supervise(host)
+    reply = program.reply()
+    if work.path is not None:  # on disk, where it would be found
+        left.close()
+    return reply

@@ -31,11 +31,7 @@ Reply = tuple[dict[str, Any], tuple[bytes, ...]]
 
 
 class FaultError(Exception):
-    """The sandbox, not the program, failed. `lasting`: it would fail again."""
-
-    def __init__(self, reason: str, lasting: bool = False):
-        super().__init__(reason)
-        self.lasting = lasting
+    """The sandbox, not the program, failed."""
 
 
 class NobodyWaitsError(Exception):
@@ -46,27 +42,18 @@ class ZygoteGoneError(Exception):
     """The process that forks programs has died."""
 
 
-def run_program(request: dict[str, Any], host: socket.socket, settled: Settled, worker: Worker, work: Work) -> Reply:
-    """Run the program of `request` in the fresh folder `work` and describe what happened.
+class Running:
+    """One program between its fork and its reply: `start` it, `supervise` it, ask for its `reply`, and `end` it.
 
-    Returns the reply and its blobs: stdout, stderr and, where there is one, the submission.
+    Args:
+        request (`dict`): the program, its public files and its limits, as the host has sent them.
+        settled (`Settled`): what it may import and open.
+        worker (`Worker`): whose keeper this process is.
+        work (`Work`): its fresh folder.
 
     Raises:
-        FaultError: the sandbox failed.
-        NobodyWaitsError: the other end of `host` was closed meanwhile.
         ZygoteGoneError: the worker cannot go on.
     """
-    program = _Running(request, settled, worker, work)
-    try:
-        program.start(request)
-        program.supervise(host)
-    finally:
-        program.end()
-    return program.reply()
-
-
-class _Running:
-    """One program between its fork and its reply."""
 
     def __init__(self, request: dict[str, Any], settled: Settled, worker: Worker, work: Work):
         self._work = work
@@ -98,7 +85,12 @@ class _Running:
                 os.close(descriptor)
 
     def start(self, request: dict[str, Any]) -> None:
-        """Send the program to the process that has been forked for it, once its namespaces are ready."""
+        """Send the program to the process that has been forked for it, once its namespaces are ready.
+
+        Raises:
+            FaultError: they could not be made.
+            ZygoteGoneError: the worker cannot go on.
+        """
         poller = self._poller(self._reports_fd)
         while self._init is not None and "ready" not in self._reports:
             for descriptor, _ in poller.poll(1000):
@@ -112,7 +104,13 @@ class _Running:
         self._text.close()
 
     def supervise(self, host: socket.socket) -> None:
-        """Return when the program and all its processes have ended; raise `NobodyWaitsError` where nobody waits."""
+        """Return when the program and all its processes have ended.
+
+        Raises:
+            FaultError: it could not be started.
+            NobodyWaitsError: the other end of `host` was closed meanwhile.
+            ZygoteGoneError: the worker cannot go on.
+        """
         poller = self._poller(*self._streams, self._reports_fd, host.fileno())
         kill_at = 0.0
         ending = False
@@ -122,7 +120,7 @@ class _Running:
                 if descriptor == host.fileno():
                     raise NobodyWaitsError
                 if descriptor == self._reports_fd:
-                    if not self._read_reports():
+                    if not self._read_reports() or {"ended", "orphans_cpu_s"} <= self._reports.keys():
                         return
                 elif self._streams[descriptor].read(descriptor):
                     poller.unregister(descriptor)
@@ -166,21 +164,21 @@ class _Running:
             os.kill(self._worker.zygote_pid if self._init is None else self._init, signal.SIGKILL)
 
     def end(self) -> None:
-        """Leave no process of the program, whatever state it is in, and read what it wrote last."""
+        """Leave no process of the program, whatever state it is in."""
         if self._init is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._init, signal.SIGKILL)
             os.waitpid(self._init, 0)
         elif not self._has_ended():
             self._stop()
-        self._text.close()
-        for descriptor, stream in self._streams.items():
-            stream.read(descriptor)
-            os.close(descriptor)
-        os.close(self._reports_fd)
 
     def reply(self) -> Reply:
-        """The execution as a message, with its blobs."""
+        """The execution as a message, with its blobs: stdout, stderr and, where there is one, the submission.
+
+        Raises:
+            FaultError: the sandbox failed.
+            ZygoteGoneError: the worker cannot go on.
+        """
         reports = self._reports
         if "fault" in reports:
             raise FaultError(reports["fault"])
@@ -188,6 +186,8 @@ class _Running:
             raise FaultError("a program's process ended before the program started")
         if "ended" not in reports:
             raise ZygoteGoneError("the process that forks programs has died")
+        for descriptor, stream in self._streams.items():
+            stream.read(descriptor)  # what was written last
         out, err = self._streams.values()
         status, code = self._status()
         if self._stopped is not None and status == self._stopped[0]:
