@@ -63,6 +63,8 @@ MOST_OVERHEAD_S = 0.020
 """So much time may the sandbox add to the program's own CPU time, in the median, in seconds."""
 MOST_SLOPE_BYTES = 1024.0
 """Growth of all workers together for each program that is as good as none, in bytes."""
+IDLE_S = 0.2
+"""How long the process that replied for a program may take to end, in seconds."""
 MEMORY_STEP = 50
 """Programs between two looks at the memory."""
 SETTLED = 0.1
@@ -310,7 +312,8 @@ async def measure_memory(args: argparse.Namespace, task: TaskSpec, scratch: Path
 
 
 def sample(programs: int, others: set[int], scratch: Path) -> dict[str, int]:
-    """What the sandbox's processes have, all together, after so many programs."""
+    """What the sandbox's processes have, all together, after so many programs and when these have gone."""
+    time.sleep(IDLE_S)
     processes = [process for process in psutil.Process().children(recursive=True) if process.pid not in others]
     return {
         "programs": programs,

@@ -331,4 +331,5 @@ async def test_a_new_worker_confines_as_the_first_one_whatever_is_killed_at_its_
                 execution = await run
                 if execution.status != "killed":
                     found.add(execution.stdout)
+        found.add((await sandbox.run(LAYERS + shared_namespaces(), task)).stdout)
     assert found == {confined}
