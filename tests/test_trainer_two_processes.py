@@ -11,6 +11,9 @@ from pathlib import Path
 
 import torch
 
+from trl_mle import duration_weights
+from trl_mle.training.inclusion import InclusionModel
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -73,3 +76,19 @@ def test_an_error_of_one_process_reaches_both(tmp_path):
     results = launch(tmp_path, "short_on_one_rank")
     for result in results:
         assert "got 3 durations for 4 completions (process 1)" in result.get("error", "")
+
+
+def test_what_one_process_loses_both_learn_of(tmp_path):
+    first, second = (result["seen"] for result in launch(tmp_path, "lost"))
+    assert first["memory"] == second["memory"]
+    assert first["memory"]["lost"] == [False] * 4 + [True] + [False] * 7 + [True] + [False] * 3
+    model = InclusionModel()
+    model.memory.load_state_dict(first["memory"])
+    weights = duration_weights(
+        torch.tensor(first["durations"], dtype=torch.float64),
+        "inverse_inclusion",
+        inclusion=model.probability(torch.tensor(first["durations"], dtype=torch.float64)),
+        mask=torch.tensor([True] * 4 + [False] + [True] * 3),
+    )
+    effective = torch.tensor(first["effective"] + second["effective"], dtype=torch.float64)
+    assert torch.allclose(effective, torch.tensor(first["plain"], dtype=torch.float64) * weights, atol=1e-6)

@@ -24,12 +24,17 @@ def reward(completions, log_extra=None, **kwargs):
     seconds = {
         "unequal": [10.0**rank + sum(map(ord, text)) % 5 for text in completions],
         "equal": [0.3] * rows,
+        "lost": [1.0 + rank + sum(map(ord, text)) % 5 for text in completions],
         "plain": [],
         "short_on_one_rank": [1.0] * (rows - rank),
     }[scenario]
     if scenario != "plain":
         log_extra("action_duration", seconds)
-    return [float(sum(map(ord, text)) % 17) for text in completions]
+    rewards: list[float | None] = [float(sum(map(ord, text)) % 17) for text in completions]
+    if scenario == "lost":
+        log_extra("action_censored", [rank == 1 and row == 0 for row in range(rows)])
+        rewards[0] = None if rank == 1 else rewards[0]
+    return rewards
 
 
 class Recording(DurationAwareTrainer):
@@ -39,6 +44,7 @@ class Recording(DurationAwareTrainer):
             "effective": output["advantages"].tolist(),
             "plain": list(self._logs["advantages"]),
             "durations": self._durations.tolist(),
+            "memory": self.inclusion.memory.state_dict(),
         }
         return output
 
@@ -49,6 +55,7 @@ args = tiny_args(
     GRPOConfig if plain else DurationAwareConfig,
     per_device_train_batch_size=4,
     max_steps=2,
+    **({"duration_weighting": "inverse_inclusion"} if scenario == "lost" else {}),
 )
 trainer = (GRPOTrainer if plain else Recording)(
     model=tiny_model(), reward_funcs=reward, args=args, train_dataset=tiny_dataset(), processing_class=tiny_tokenizer()

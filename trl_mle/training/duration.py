@@ -5,6 +5,11 @@ rescales by the mean of the batch so that the size of the gradient does not depe
 
     grad J = E[ sum_k  w_k * grad log pi(a_k | s_k) * A(s_k, a_k) ],    w_k = dt_k / mean(dt)
 
+Where slow samples are lost on their way to the learner, the unbiased weight is one over the probability that a sample of
+that duration is included (`training/inclusion.py` has the probabilities, `docs/duration.md` the derivation):
+
+    w_k = (1 / P(dt_k)) / mean(1 / P(dt))
+
 All functions take and return tensors of shape `(B,)`, where `B` is the size of the global generation batch (all
 processes), and durations in seconds.
 """
@@ -17,14 +22,18 @@ import torch
 
 from trl_mle.errors import ConfigError, DurationError
 
-DURATION_WEIGHTINGS = ("proportional", "none")
+MAX_EXPONENT = 4.0
+"""Largest `duration_exponent`: beyond it one sample is the batch."""
+DURATION_WEIGHTINGS = ("inverse_inclusion", "proportional", "none")
 
 
-def check_weighting(mode: str, clip: float | None, floor_s: float) -> None:
+def check_weighting(
+    mode: str, clip: float | None, floor_s: float, exponent: float = 1.0, min_inclusion: float = 0.02
+) -> None:
     """Raise `ConfigError` for settings that cannot work."""
     if mode not in DURATION_WEIGHTINGS:
-        choices = " or ".join(repr(choice) for choice in DURATION_WEIGHTINGS)
-        raise ConfigError(f"`duration_weighting` is {mode!r}; choose {choices}.")
+        *others, last = map(repr, DURATION_WEIGHTINGS)
+        raise ConfigError(f"`duration_weighting` is {mode!r}; choose {', '.join(others)} or {last}.")
     if clip is not None and not (math.isfinite(clip) and clip >= 1.0):
         raise ConfigError(
             f"`duration_clip` is {clip}; it is the largest weight where the mean is 1, so it must be a finite number of "
@@ -32,6 +41,16 @@ def check_weighting(mode: str, clip: float | None, floor_s: float) -> None:
         )
     if not (math.isfinite(floor_s) and floor_s > 0.0):
         raise ConfigError(f"`duration_floor_s` is {floor_s}; it must be a positive number of seconds.")
+    if not (math.isfinite(exponent) and 0.0 <= exponent <= MAX_EXPONENT):
+        raise ConfigError(
+            f"`duration_exponent` is {exponent}; it must lie between 0 (no weighting) and {MAX_EXPONENT:g}, where 1 is the rule "
+            "itself."
+        )
+    if not 0.0 < min_inclusion <= 1.0:
+        raise ConfigError(
+            f"`duration_min_inclusion` is {min_inclusion}; it is the smallest probability that is believed, so it must lie in "
+            "(0, 1]. 0.02 bounds the ratio of two weights by 50."
+        )
 
 
 def duration_weights(
@@ -41,6 +60,9 @@ def duration_weights(
     clip: float | None = None,
     floor_s: float = 0.01,
     mask: torch.Tensor | None = None,
+    exponent: float = 1.0,
+    inclusion: torch.Tensor | None = None,
+    min_inclusion: float = 0.02,
 ) -> torch.Tensor:
     """Weights with mean 1 over the batch.
 
@@ -49,7 +71,9 @@ def duration_weights(
             Seconds of execution of every completion of the global batch. NaN stands for a completion that never ran
             and counts as `floor_s`.
         mode (`str`, *optional*, defaults to `"proportional"`):
-            `"proportional"` is the paper's rule, duration over mean duration. `"none"` weighs every completion alike.
+            `"proportional"` is the paper's rule, duration over mean duration. `"inverse_inclusion"` is one over the
+            probability that a sample of that duration is included (Horvitz and Thompson 1952), over its mean. `"none"`
+            weighs every completion alike.
         clip (`float`, *optional*):
             Largest weight. What is cut off is given to the other completions in proportion to their weights, so that
             the mean stays 1.
@@ -58,15 +82,22 @@ def duration_weights(
         mask (`torch.Tensor` of shape `(B,)`, *optional*):
             True for completions that count. Others (unscorable ones: their advantage is 0) have weight 1 and no part in
             the mean.
+        exponent (`float`, *optional*, defaults to `1.0`):
+            Power of the weight before its mean is made 1: below 1 softer than the rule, 0 as `"none"`.
+        inclusion (`torch.Tensor` of shape `(B,)`, *optional*):
+            Probability that each completion is included; needed for `"inverse_inclusion"` only.
+        min_inclusion (`float`, *optional*, defaults to `0.02`):
+            Smaller probabilities count as this one: it bounds the weights, and the bias that it brings is that such samples
+            count too little.
 
     Returns:
         `torch.Tensor` of shape `(B,)` and dtype float64: positive weights whose mean over the counted completions is 1.
 
     Raises:
-        ConfigError: an impossible mode, clip or floor.
-        DurationError: a negative or infinite duration, or the wrong shape.
+        ConfigError: an impossible mode, clip, floor or exponent, or no probabilities where they are needed.
+        DurationError: a negative or infinite duration, something that is no probability, or the wrong shape.
     """
-    check_weighting(mode, clip, floor_s)
+    check_weighting(mode, clip, floor_s, exponent, min_inclusion)
     if durations.dim() != 1:
         raise DurationError(f"durations must have shape (B,), not {tuple(durations.shape)}.")
     seconds = durations.detach().to(torch.float64)
@@ -82,12 +113,37 @@ def duration_weights(
     counted = torch.ones_like(seconds, dtype=torch.bool) if mask is None else mask.to(torch.bool)
     if mode == "none" or not counted.any():
         return weights
-    seconds = torch.nan_to_num(seconds, nan=floor_s).clamp(min=floor_s)[counted]
-    # Dividing by the largest first keeps the mean of equal durations exact, and sums of huge ones finite.
-    relative = seconds / seconds.max()
+    if mode == "inverse_inclusion":
+        raw = 1.0 / _checked_probabilities(inclusion, seconds, counted).clamp(min=min_inclusion)
+    else:
+        raw = torch.nan_to_num(seconds, nan=floor_s).clamp(min=floor_s)[counted]
+    # Dividing by the largest first keeps the mean of equal weights exact, and sums of huge ones finite.
+    relative = raw / raw.max()
+    if exponent != 1.0:
+        relative = relative**exponent
     relative = relative / relative.mean()
     weights[counted] = relative if clip is None else _clip_keeping_mean(relative, clip)
     return weights
+
+
+def _checked_probabilities(
+    inclusion: torch.Tensor | None, seconds: torch.Tensor, counted: torch.Tensor
+) -> torch.Tensor:
+    if inclusion is None:
+        raise ConfigError(
+            "`inverse_inclusion` needs the probability that each completion is included: pass `inclusion`, for instance "
+            "from `trl_mle.training.inclusion.InclusionModel`."
+        )
+    if inclusion.shape != seconds.shape:
+        raise DurationError(
+            f"inclusion has shape {tuple(inclusion.shape)}, but durations have {tuple(seconds.shape)}."
+        )
+    found = inclusion.detach().to(seconds.device, torch.float64)
+    bad = counted & ~((found >= 0.0) & (found <= 1.0))
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise DurationError(f"inclusion {found[row].item()} of row {row} is not a probability.")
+    return found[counted]
 
 
 def _clip_keeping_mean(weights: torch.Tensor, clip: float) -> torch.Tensor:

@@ -6,6 +6,7 @@ import logging
 import math
 import textwrap
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from trl import GRPOTrainer
 
 from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.config import DurationAwareConfig
-from trl_mle.training.duration import advantage_mass, duration_weights, effective_sample_size, quartile_means
+from trl_mle.training.diagnostics import DurationWatch, WeightedBatch, duration_metrics
+from trl_mle.training.duration import duration_weights
+from trl_mle.training.inclusion import InclusionModel, KeepInclusion
 from trl_mle.training.model_card import add_sections
 from trl_mle.training.rollouts import RolloutWriter
 
@@ -32,7 +35,8 @@ class DurationAwareTrainer(GRPOTrainer):
 
     Durations come from the reward functions: any of them, and exactly one, calls
     `log_extra("action_duration", seconds)` with one number a completion (`None` for a completion that never ran). It may
-    also report `log_extra("action_censored", flags)` for completions that were stopped by a time limit.
+    also report `log_extra("action_censored", flags)` for completions that were stopped by a time limit. A stopped completion
+    without a reward (`None`) was lost by duration; so are samples that never join a batch, see [`report_lost`].
 
     Example:
 
@@ -93,7 +97,12 @@ class DurationAwareTrainer(GRPOTrainer):
         self._rewards = torch.empty(0)
         self._durations: torch.Tensor | None = None
         self._fresh_columns: frozenset[str] = frozenset()
+        self._lost_elsewhere: list[float] = []
+        self.inclusion = InclusionModel(args.duration_rule, args.duration_memory)
+        self._watch = DurationWatch(args.duration_weighting, args.duration_exponent, args.duration_min_inclusion)
         super().__init__(model, reward_funcs, args, *rest, **kwargs)
+        if args.duration_weighting == "inverse_inclusion":
+            self.add_callback(KeepInclusion(self.inclusion))
         self._warn_of_inexact_resume()
         self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts") if args.save_rollouts else None
 
@@ -161,14 +170,18 @@ class DurationAwareTrainer(GRPOTrainer):
         output = super()._generate_and_score_completions(inputs)
         weights = None
         if self._durations is not None:
+            inclusion = self._inclusion(mode)
             weights = duration_weights(
                 self._durations,
                 self.args.duration_weighting,
                 clip=self.args.duration_clip,
                 floor_s=self.args.duration_floor_s,
                 mask=self._scorable,
+                exponent=self.args.duration_exponent,
+                inclusion=inclusion,
+                min_inclusion=self.args.duration_min_inclusion,
             )
-            self._log_duration_metrics(weights, mode)
+            self._log_duration_metrics(weights, inclusion, mode)
             if self.args.duration_weighting != "none":
                 output["advantages"] = self._weighted(output["advantages"], weights)
         self._keep_rollouts(weights, mode)
@@ -193,28 +206,49 @@ class DurationAwareTrainer(GRPOTrainer):
         local = weights[first : first + rows].to(device=advantages.device, dtype=advantages.dtype)
         return advantages * (local if advantages.dim() == 1 else local.unsqueeze(1))
 
-    def _log_duration_metrics(self, weights: torch.Tensor, mode: str) -> None:
-        """What shows a fast bias: durations, and reward and advantage mass by quarter of duration, shortest first."""
+    def report_lost(self, seconds: Sequence[float]) -> None:
+        """Tell of samples that will never join a batch because they took too long (discarded, too stale), each with the
+        seconds after which it was lost. To be called with the same seconds on all processes; the next batch counts them."""
+        self._lost_elsewhere.extend(seconds)
+
+    def _inclusion(self, mode: str) -> torch.Tensor | None:
+        """Probability that each completion of the global batch was included, `(B,)`, if the weights need it; the model of
+        inclusion learns of the batch, and of what was lost on the way to it, first."""
+        if self.args.duration_weighting != "inverse_inclusion":
+            return None
+        if mode == "train":
+            self.inclusion.observe(*self._weighted_batch(mode).candidates())
         assert self._durations is not None
-        metrics = self._metrics[mode]
-        kept = self._scorable
-        metrics["duration/unscorable_share"].append(1.0 - kept.float().mean().item())
-        if not kept.any():
-            return
-        seconds = torch.nan_to_num(self._durations, nan=0.0)[kept]
-        rewards = self._rewards[kept]
-        advantages = torch.tensor(list(self._logs["advantages"])[-len(kept) :], dtype=torch.float64)[kept]
-        metrics["duration/mean"].append(seconds.mean().item())
-        metrics["duration/max"].append(seconds.max().item())
-        metrics["duration/weight_max"].append(weights[kept].max().item())
-        metrics["duration/weight_ess"].append(effective_sample_size(weights[kept]))
-        for quarter, value in enumerate(quartile_means(seconds, rewards), start=1):
-            metrics[f"duration/reward_q{quarter}"].append(value)
-        for quarter, value in enumerate(advantage_mass(seconds, advantages * weights[kept]), start=1):
-            metrics[f"duration/advantage_mass_q{quarter}"].append(value)
+        return self.inclusion.probability(self._durations)
+
+    def _weighted_batch(
+        self, mode: str, weights: torch.Tensor | None = None, inclusion: torch.Tensor | None = None
+    ) -> WeightedBatch:
+        assert self._durations is not None
+        rows = len(self._durations)
+        censored = None
         if "action_censored" in self._fresh_columns:
-            censored = list(self._logs["extra"]["action_censored"])[-len(kept) :]
-            metrics["duration/timeout_share"].append(sum(map(bool, censored)) / len(censored))
+            censored = torch.tensor([bool(flag) for flag in list(self._logs["extra"]["action_censored"])[-rows:]])
+        return WeightedBatch(
+            durations=self._durations,
+            rewards=self._rewards,
+            advantages=torch.tensor(list(self._logs["advantages"])[-rows:], dtype=torch.float64),
+            weights=torch.ones(rows, dtype=torch.float64) if weights is None else weights,
+            scorable=self._scorable,
+            censored=censored,
+            lost_elsewhere=torch.tensor(self._lost_elsewhere, dtype=torch.float64) if mode == "train" else None,
+            inclusion=inclusion,
+        )
+
+    def _log_duration_metrics(self, weights: torch.Tensor, inclusion: torch.Tensor | None, mode: str) -> None:
+        """What shows a fast bias, and a warning where the weighting does not fit what is lost."""
+        batch = self._weighted_batch(mode, weights, inclusion)
+        for name, value in duration_metrics(batch, self.args.duration_min_inclusion).items():
+            self._metrics[mode][name].append(value)
+        if mode == "train":
+            self._lost_elsewhere.clear()
+            if self.accelerator.is_main_process:
+                self._watch.look_at(batch)
 
     def _keep_rollouts(self, weights: torch.Tensor | None, mode: str) -> None:
         """Add the weight to TRL's table of completions and write this generation batch to disk (main process)."""
@@ -254,5 +288,6 @@ class DurationAwareTrainer(GRPOTrainer):
         clip = "none" if args.duration_clip is None else f"{args.duration_clip:g}"
         return (
             f"- weighting: `{args.duration_weighting}`\n- clock: {args.duration_clock}\n- largest weight: {clip}\n"
-            f"- floor: {args.duration_floor_s:g} s\n"
+            f"- floor: {args.duration_floor_s:g} s\n- exponent: {args.duration_exponent:g}\n"
+            + (f"- collection: `{args.duration_rule}`\n" if args.duration_weighting == "inverse_inclusion" else "")
         )
