@@ -6,16 +6,10 @@ Units are part of every field: seconds, bytes, or a plain count.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-
-from trl_mle.errors import ConfigError
-
-_LONGEST_S = 366 * 24 * 3600.0
-_LARGEST = 2**50
 
 Direction = Literal["maximize", "minimize"]
 Split = Literal["public", "private", "all"]
@@ -143,22 +137,6 @@ class Limits:
     """Largest `submission.csv` that is read, in bytes."""
     threads: int = 1
     """Threads that numerical libraries may use."""
-
-    def __post_init__(self):
-        if not (math.isfinite(self.wall_s) and 0 < self.wall_s <= _LONGEST_S):
-            raise ConfigError(f"`wall_s` is {self.wall_s}; it must be a positive number of seconds, at most a year.")
-        for name in (
-            "memory_bytes",
-            "processes",
-            "file_bytes",
-            "work_bytes",
-            "output_bytes",
-            "submission_bytes",
-            "threads",
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= _LARGEST:
-                raise ConfigError(f"`{name}` is {value!r}; it must be a whole number of at least 1, at most 2**50.")
 
     @classmethod
     def for_task(cls, task: TaskSpec, wall_s: float | None = None) -> Limits:

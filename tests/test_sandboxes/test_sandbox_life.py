@@ -19,7 +19,7 @@ from trl_mle.config import SandboxConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes import LocalSandbox
 from trl_mle.sandboxes._local.namespaces import own_process_bound
-from trl_mle.types import TaskSpec
+from trl_mle.types import Limits, TaskSpec
 
 UNSAFE = ("namespaces", "landlock")
 COLD = SandboxConfig(workers=1, preload=())
@@ -275,3 +275,14 @@ def test_a_container_that_forbids_namespaces_keeps_the_other_layers(tmp_path):
     assert read == "id,a,b,y"
     for layer in ("private_root", "namespaces", "private_proc"):
         assert f"the sandbox lacks the layer {layer}:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("wall_s", 0), ("wall_s", float("nan")), ("wall_s", 1e300), ("wall_s", "5"), ("work_bytes", 0), ("work_bytes", 2**70),
+     ("file_bytes", -1), ("processes", -5), ("threads", 1.5)],
+)  # fmt: skip
+async def test_limits_that_would_be_none_are_refused(task, name, value):
+    async with cold() as sandbox:
+        with pytest.raises(ConfigError, match=f"`limits.{name}` is"):
+            await sandbox.run("print(1)", task, Limits(**{name: value}))

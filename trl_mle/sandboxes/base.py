@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from typing import Protocol
 
+from trl_mle.errors import ConfigError
 from trl_mle.types import Execution, Limits, TaskSpec
 
 
@@ -34,3 +37,18 @@ class Sandbox(Protocol):
             SandboxError: the sandbox failed; nothing is known about the program.
         """
         ...
+
+
+_LONGEST_S = 366 * 24 * 3600.0
+_LARGEST = 2**50
+
+
+def check_limits(limits: Limits) -> None:
+    """Raise `ConfigError` for limits that no kernel can keep, or that would be none."""
+    counts = asdict(limits)
+    wall_s = counts.pop("wall_s")
+    if not (isinstance(wall_s, (int, float)) and math.isfinite(wall_s) and 0 < wall_s <= _LONGEST_S):
+        raise ConfigError(f"`limits.wall_s` is {wall_s!r}; it must be a positive number of seconds, at most a year.")
+    for name, value in counts.items():
+        if not isinstance(value, int) or not 1 <= value <= _LARGEST:
+            raise ConfigError(f"`limits.{name}` is {value!r}; it must be a whole number of at least 1, at most 2**50.")

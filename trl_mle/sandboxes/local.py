@@ -14,6 +14,7 @@ from typing import Any, Literal
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes._local import workdir
+from trl_mle.sandboxes.base import check_limits
 from trl_mle.sandboxes.layers import Layer, describe, from_worker
 from trl_mle.sandboxes.worker_process import NotTakenError, WorkerProcess
 from trl_mle.types import Execution, Limits, TaskSpec
@@ -159,6 +160,7 @@ class LocalSandbox:
         """
         self._check_running()
         limits = limits or Limits.for_task(task, self.config.wall_s)
+        check_limits(limits)
         slot = await self._idle.get()
         try:
             needs = {
