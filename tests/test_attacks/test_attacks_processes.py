@@ -208,3 +208,49 @@ def test_an_end_by_every_signal_has_the_right_status(box, well):
                             f"os.kill(os.getpid(), {int(number)})")  # fmt: skip
         assert execution.status in ("killed", "error")
         assert execution.exit_code == -number
+
+
+def test_a_child_of_the_zygote_cannot_be_made(box, well):
+    """A sibling, which nobody below the zygote can reap, would keep the namespaces from ending."""
+    flags = 0x8000 | signal.SIGCHLD  # CLONE_PARENT
+    code = (
+        f"{CALL}import time\nif os.uname().machine == 'x86_64':\n    made = libc.syscall(56, {flags}, 0, 0, 0, 0)\n"
+        + ("    if made == 0: time.sleep(60)\n    print('MADE' if made > 0 else 'REFUSED')")
+    )
+    before, began = processes(), time.monotonic()
+    execution = box.run(code)
+    assert execution.status == "ok"
+    assert "MADE" not in execution.stdout
+    assert time.monotonic() - began < 5
+    assert settles_at(before)
+
+
+@pytest.mark.parametrize("file", ["input/train.csv", "os.__file__"])
+def test_nobody_waits_for_a_lease(box, file):
+    """Who opens a file on which a program has a lease waits until it lets go, up to 45 seconds."""
+    path = file if file.startswith("os.") else repr(file)
+    code = (
+        f"import fcntl, os, signal\nsignal.signal(signal.SIGIO, signal.SIG_IGN)\nfile = os.open({path}, os.O_RDONLY)\n"
+        + (
+            "try: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK); print('GOT')\nexcept OSError as error: print(error)"
+        )
+    )
+    execution = box.run(code)
+    assert execution.status == "ok"
+    assert "GOT" not in execution.stdout
+
+
+def test_a_signal_of_its_own_is_no_time_out(box):
+    """A time-out is censored, so a program must not get one for nothing."""
+    execution = box.run("import os, signal\nos.kill(os.getpid(), signal.SIGXCPU)")
+    assert (execution.status, execution.exit_code) == ("error", -signal.SIGXCPU)
+
+
+def test_cpu_time_of_all_processes_together_is_bounded(box, well):
+    code = (
+        "import os, time\nend = time.time() + 20\nfor _ in range(3):\n    if os.fork() == 0: os.setsid(); break\n"
+        + ("while time.time() < end: pass")
+    )
+    execution = box.run(code, wall_s=1.5)
+    assert execution.status == "timeout"
+    assert execution.cpu_s < 1.5 * (os.cpu_count() or 1) + 6
