@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ def cold(code: str, task: TaskSpec, folder: Path) -> Result:
         capture_output=True,
         text=True,
         check=False,
+        # A shell starts jobs in the background with this signal ignored, and programs inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     submission = folder / "submission.csv"
     return Result(
