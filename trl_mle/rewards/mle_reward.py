@@ -267,6 +267,6 @@ class MLEReward:
 
 def _is_credible(milestone: str, instrumented: InstrumentedProgram, execution: Execution) -> bool:
     """Whether a mark may count: one that a program finds by inspecting itself pays no more than its code could earn."""
-    if milestone == "wrote_predictions" and execution.submission is None and execution.submission_reason is None:
+    if milestone == "wrote_predictions" and execution.submission is None:
         return False
     return milestone in instrumented.inserted
