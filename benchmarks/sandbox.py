@@ -53,6 +53,7 @@ from scipy import stats
 
 from trl_mle.config import SandboxConfig
 from trl_mle.sandboxes import LocalSandbox
+from trl_mle.sandboxes.worker_process import environment
 from trl_mle.types import Limits, TaskSpec
 
 ROOT = Path(__file__).parent.parent
@@ -70,11 +71,6 @@ MEMORY_STEP = 50
 SETTLED = 0.1
 """Share of the programs after which the workers have seen everything once; the slope is of what follows."""
 
-_THREADS = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
-    *("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "LOKY_MAX_CPU_COUNT", "ARROW_NUM_THREADS"),
-)
-_PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH")
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
 
 PROGRAMS = {
@@ -159,19 +155,6 @@ def make_task(folder: Path) -> TaskSpec:
         prediction_columns=("y",),
         target_column="y",
     )
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """What a program of `cold` and `bubblewrap` has for an environment: the sandbox's own one."""
-    return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "PYTHONHASHSEED": "0",
-        **dict.fromkeys(_THREADS, "1"),
-        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-    }
 
 
 def bubblewrap(folder: Path, public: Path) -> list[str]:

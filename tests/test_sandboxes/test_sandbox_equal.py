@@ -14,15 +14,10 @@ import pytest
 
 from trl_mle import list_tasks, load_task
 from trl_mle.sandboxes import LocalSandbox
+from trl_mle.sandboxes.worker_process import environment
 from trl_mle.types import Limits, TaskSpec
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-_THREADS = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
-    *("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "LOKY_MAX_CPU_COUNT", "ARROW_NUM_THREADS"),
-)
-_PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
@@ -41,19 +36,10 @@ def cold(code: str, task: TaskSpec, folder: Path) -> Result:
     (folder / "input").symlink_to(task.public_dir)
     (folder / "main.py").write_text(code)
     (folder / "tmp").mkdir()
-    environment = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": str(folder / "tmp"),
-        "TMPDIR": str(folder / "tmp"),
-        "PYTHONHASHSEED": "0",
-        **dict.fromkeys(_THREADS, "1"),
-        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-    }
     done = subprocess.run(
         [sys.executable, "main.py"],
         cwd=folder,
-        env=environment,
+        env=environment(folder / "tmp"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -163,14 +163,16 @@ class LocalSandbox:
         check_limits(limits)
         slot = await self._idle.get()
         try:
+            public = os.path.realpath(task.public_dir)
             needs = {
                 "packages": list(task.packages),
                 "hidden": [str(task.folder), str(Path(__file__).parents[1]), os.path.expanduser("~")],
+                "public": public,
             }
             request = {
                 "code": code,
                 "source": code if source is None else source,
-                "public": os.path.realpath(task.public_dir),
+                "public": public,
                 "limits": asdict(limits),
             }
             reply, blobs = await self._ask(slot, [needs, request], limits.wall_s + _ANSWER_S)

@@ -61,7 +61,7 @@ class WorkerProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,
-                    env=_environment(folder),
+                    env=environment(folder),
                     cwd="/",
                     pass_fds=(worker_end.fileno(),),
                     start_new_session=True,
@@ -159,7 +159,7 @@ class WorkerProcess:
         return self._errors.read().decode("utf-8", "replace").strip() or "(nothing)"
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """An environment from scratch: what the host's holds (keys, tokens, paths) is no program's business."""
     from trl_mle.sandboxes._local.interpreter import THREAD_VARIABLES
 

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 
 from . import kernel, namespaces, wire
 from .plan import Worker
-from .public import unusable
 from .settled import Settled
-from .supervise import FaultError, NobodyWaitsError, Reply, Running, ZygoteGoneError
+from .supervise import FaultError, NobodyWaitsError, Reply, Running
 from .workdir import Work
+from .zygote import ZygoteGoneError
 
 HOST_GONE = 3
 """Exit code that tells the worker to end."""
@@ -44,9 +44,8 @@ def _serve(host: socket.socket, settled: Settled, worker: Worker) -> int:
         request = wire.receive(host)
         if request is None:
             return HOST_GONE
-        reason = settled.fault or unusable(request["public"])
-        if reason is not None:
-            wire.send(host, {"fault": reason, "lasting": True})
+        if settled.fault is not None:
+            wire.send(host, {"fault": settled.fault, "lasting": True})
             return 0
         with ExitStack() as left:
             code, fault = 0, None

@@ -16,6 +16,7 @@ from .plan import Plan, Worker
 from .settled import Settled
 from .watch import Watch
 from .workdir import Work
+from .zygote import ZygoteGoneError
 
 _SETUP_S = 60.0
 """Longest time from the fork to the first line of the program, in seconds."""
@@ -36,10 +37,6 @@ class FaultError(Exception):
 
 class NobodyWaitsError(Exception):
     """The host has died or does not want the result any more."""
-
-
-class ZygoteGoneError(Exception):
-    """The process that forks programs has died."""
 
 
 class Running:
@@ -112,8 +109,7 @@ class Running:
             ZygoteGoneError: the worker cannot go on.
         """
         poller = self._poller(*self._streams, self._reports_fd, host.fileno())
-        kill_at = 0.0
-        ending = False
+        kill_at: float | None = None
         while True:
             for descriptor, _ in poller.poll(1000 * self._watch.pause_s() + 1):
                 self._check_zygote(descriptor)
@@ -125,17 +121,14 @@ class Running:
                 elif self._streams[descriptor].read(descriptor):
                     poller.unregister(descriptor)
             now = time.monotonic()
-            if not ending and self._has_ended():
-                ending, kill_at = True, now + _GRACE_S
-                self._stop()
-            elif ending and now > kill_at:
-                self._kill()
-            elif not ending and self._stopped is None:
-                self._stopped = self._passed(now)
-                ending = self._stopped is not None
-                if ending:
+            if kill_at is None:
+                if not self._has_ended():
+                    self._stopped = self._passed(now)
+                if self._has_ended() or self._stopped is not None:
                     kill_at = now + _GRACE_S
                     self._stop()
+            elif now > kill_at:
+                self._kill()
 
     def _poller(self, *descriptors: int) -> select.poll:
         poller = select.poll()

@@ -13,14 +13,15 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from . import keeper, kernel, namespaces, wire, workdir, zygote
+from . import keeper, kernel, namespaces, public, wire, workdir, zygote
 from .layers import probe
 from .plan import Worker
 from .processes import kill_descendants
 from .settled import settle
+from .zygote import ZygoteGoneError
 
 _GRACE_S = 10
 _REPARENTED_S = 0.5
@@ -29,10 +30,6 @@ _REPARENTED_S = 0.5
 
 class HostGoneError(Exception):
     """The host has died or wants the worker to end."""
-
-
-class ZygoteGoneError(Exception):
-    """The process that has the libraries has died while there was no program."""
 
 
 def main(descriptor: int) -> int:
@@ -50,7 +47,7 @@ def main(descriptor: int) -> int:
             wire.send(host, {"layers": asdict(worker.layers)})
             while (needs := _next(host, worker.zygote)) is not None and "stop" not in needs:
                 _keep(host, needs, worker)
-    except ZygoteGoneError:
+    except ZygoteGoneError:  # while there was no program
         return wire.NOT_TAKEN
     except (HostGoneError, ConnectionError):
         pass
@@ -128,6 +125,11 @@ def _next(host: socket.socket, zygote: socket.socket) -> dict[str, Any] | None:
 def _keep(host: socket.socket, needs: dict[str, Any], worker: Worker) -> None:
     """Fork the keeper of the program that the host sends next, and wait until it has replied."""
     settled = settle(tuple(needs["packages"]), tuple(needs["hidden"]), worker.folder, worker.layers)
+    if settled.fault is None:
+        try:
+            public.check(needs["public"])
+        except public.UnusableError as error:
+            settled = replace(settled, fault=str(error))
     if settled.fault is None:
         zygote.learn(worker.zygote, settled)
     pid = os.fork()

@@ -32,6 +32,10 @@ READY = b"+"
 """What the zygote says when it has imported everything, and when it has learned something."""
 
 
+class ZygoteGoneError(Exception):
+    """The process that forks programs has died."""
+
+
 def start(sock: socket.socket, worker_pid: int, folder: str, layers: Layers, modules: Sequence[str]) -> NoReturn:
     """Become the zygote in a process that the worker has just forked; ends it. Sends `READY`, or why it is not."""
     code = 1
@@ -122,7 +126,7 @@ def _reap(*_: object) -> None:
 
 
 def _run(descriptors: list[int], settled: Settled, layers: Layers) -> None:
-    """Fork one program and report its process number, then its end."""
+    """Fork one program and report its end."""
     stdout, stderr, reports, text, *owner = descriptors
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     pid = -1
@@ -136,15 +140,13 @@ def _run(descriptors: list[int], settled: Settled, layers: Layers) -> None:
     finally:
         for descriptor in (stdout, stderr, text, *owner):
             os.close(descriptor)
-    with suppress(BrokenPipeError):  # a keeper that is gone has taken the program with it
-        report(reports, program=pid)
     code, max_rss_bytes = _wait(pid, own_namespace=bool(owner))
     ended = time.monotonic()
     if not owner:
         kill_descendants() if kernel.LINUX else _kill_group(pid)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    with suppress(BrokenPipeError):
+    with suppress(BrokenPipeError):  # a keeper that is gone has taken the program with it
         report(reports, ended=ended, code=code, cpu_s=cpu_s, max_rss_bytes=max_rss_bytes)
 
 
