@@ -49,7 +49,19 @@ class InfrastructureError(TrlMleError):
 
 
 class SandboxError(InfrastructureError):
-    """The sandbox, not the program, failed."""
+    """The sandbox, not the program, failed.
+
+    Args:
+        may_have_started (`bool`, *optional*, defaults to `True`):
+            Whether the program may have begun to run. Only where it certainly has not may it be run again.
+        retry_after_s (`float`, *optional*):
+            Seconds that the backend asked to wait for before the next try.
+    """
+
+    def __init__(self, message: str = "", *, may_have_started: bool = True, retry_after_s: float | None = None):
+        super().__init__(message)
+        self.may_have_started = may_have_started
+        self.retry_after_s = retry_after_s
 
 
 class SandboxUnavailableError(SandboxError, UserError):
