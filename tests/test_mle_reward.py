@@ -232,3 +232,36 @@ def test_the_reward_rises_with_the_stage_at_which_a_program_fails(tmp_path):
     assert log.columns["kind"] == ["failure"] * len(stages) + ["valid"]
     assert rewards == sorted(set(rewards))  # strictly
     assert rewards[: len(stages)] == pytest.approx([-10 + 0.1 * number for number in range(len(stages))])
+
+
+def test_it_travels_to_another_process_before_its_first_use(tmp_path):
+    """Asynchronous rollouts score in a child process."""
+    import pickle
+
+    task = toy_task(tmp_path)
+    copy = pickle.loads(pickle.dumps(MLEReward(tasks={"toy": task}, wall_s=3.0)))
+    assert copy.task("toy").id == task.id
+    assert copy.wall_s == 3.0
+
+
+async def test_a_run_of_single_faults_is_not_an_outage_until_it_is_long(tmp_path):
+    """With `overlap_execution` a batch is one completion."""
+
+    class Broken:
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *args):
+            pass
+
+        async def run(self, code, task, limits):
+            raise SandboxError("gone")
+
+    reward = MLEReward(
+        sandbox=Broken(), tasks={"toy": toy_task(tmp_path)}, reward=RewardConfig(infrastructure_retries=0)
+    )
+    completion = "```python\nprint(1)\n```"
+    for _ in range(15):
+        assert await reward(["p"], [completion], task=["toy"]) == [None]
+    with pytest.raises(SandboxError, match="last 16 batches"):
+        await reward(["p"], [completion], task=["toy"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
 GRPO_RECIPES = sorted(ROOT.glob("recipes/**/grpo*.yaml"))
+ASYNC_RECIPES = sorted(ROOT.glob("recipes/**/async_grpo*.yaml"))
 SFT_RECIPES = sorted(ROOT.glob("recipes/**/sft*.yaml"))
 
 
@@ -56,6 +58,36 @@ def test_every_grpo_recipe_parses(path):
     assert model.model_name_or_path
     assert training.duration_weighting == "proportional"
     assert path.read_text().startswith("#"), "a recipe opens with its purpose and command"
+
+
+@pytest.mark.parametrize("path", ASYNC_RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_async_recipe_parses(path, grpo):  # it shares functions with the other recipe, which `grpo` has loaded
+    mle, training, policy, tasks = recipe("async_grpo_mle").parse(["--config", str(path), "--use_cpu", "true"])
+    assert list(tasks) == mle.tasks
+    assert policy.model_name_or_path
+    assert training.duration_weighting == "proportional"
+    assert path.read_text().startswith("#"), "a recipe opens with its purpose and command"
+
+
+@pytest.mark.parametrize("path", [*GRPO_RECIPES, *ASYNC_RECIPES], ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_recipes_command_names_files_that_exist(path):
+    command = path.read_text().split("\nmodel_name_or_path")[0]
+    for name in re.findall(r"(?:accelerate_configs|recipes)/[\w./-]+", command):
+        assert (ROOT / name).exists(), name
+    assert str(path.relative_to(ROOT)) in command
+
+
+def test_lora_recipes_make_adapters_and_4_bits():
+    from trl import ModelConfig, TrlParser, get_peft_config
+
+    from trl_mle import DurationAwareConfig
+    from trl_mle.cli.arguments import MLEArguments
+
+    for name in ("grpo-lora", "grpo-qlora"):
+        flags = ["--config", str(ROOT / f"recipes/qwen2.5-3b-instruct/{name}.yaml"), "--use_cpu", "true"]
+        _, _, model = TrlParser((MLEArguments, DurationAwareConfig, ModelConfig)).parse_args_and_config(flags)
+        assert get_peft_config(model).r == 32
+        assert model.load_in_4bit == (name == "grpo-qlora")  # the quantization itself needs a GPU
 
 
 def test_the_papers_recipe_has_the_papers_settings():
@@ -175,7 +207,7 @@ def test_a_run_leaves_everything_on_disk_and_the_next_one_overwrites_nothing(grp
         ),
         *("--bf16", "false", "--max_steps", "2", "--per_device_train_batch_size", "4", "--num_generations", "4"),
         *("--max_completion_length", "8", "--report_to", "none", "--save_strategy", "no", "--logging_steps", "1"),
-        *("--activation_checkpointing", "false", "--sandbox_workers", "1"),
+        *("--gradient_checkpointing", "false", "--sandbox_workers", "1"),
     ]
     assert grpo.main([*map(str, flags)]) == 0
     run = tmp_path / "run"
@@ -208,7 +240,7 @@ def test_a_real_process_ends_with_2_and_no_traceback(tmp_path):
 
 
 def test_every_yaml_file_is_a_recipe_that_a_test_parses():
-    assert sorted(ROOT.glob("recipes/**/*.yaml")) == sorted(GRPO_RECIPES + SFT_RECIPES)
+    assert sorted(ROOT.glob("recipes/**/*.yaml")) == sorted(GRPO_RECIPES + ASYNC_RECIPES + SFT_RECIPES)
 
 
 @pytest.mark.parametrize("path", SFT_RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -67,7 +67,7 @@ def flags(out, *more):
     return [
         *("--output_dir", str(out), "--max_steps", "2", "--per_device_train_batch_size", "2", "--use_cpu", "true"),
         *("--bf16", "false", "--report_to", "none", "--save_strategy", "no", "--logging_steps", "1"),
-        *("--activation_checkpointing", "false", "--hidden_size", "32", "--num_layers", "1", "--vocab_size", "600"),
+        *("--gradient_checkpointing", "false", "--hidden_size", "32", "--num_layers", "1", "--vocab_size", "600"),
         *map(str, more),
     ]
 

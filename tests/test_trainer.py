@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -304,3 +305,14 @@ def test_the_readmes_own_reward_function_trains(tmp_path):
 def _keywords(call):
     """`model, reward, Config(...), ...` as keywords, so that a tokenizer can be added for a model without a hub."""
     return call.replace("model, reward, ", "model=model, reward_funcs=reward, args=", 1)
+
+
+def test_seconds_of_generation_and_of_programs_are_metrics(tmp_path):
+    def slow(completions, log_extra, **kwargs):
+        time.sleep(0.3)
+        return with_durations(unequal)(completions, log_extra)
+
+    trainer, *_ = train(DurationAwareTrainer, tiny_args(tmp_path), slow)
+    for entry in (entry for entry in trainer.state.log_history if "step_time" in entry):
+        assert entry["time/programs_s"] >= 0.3
+        assert 0 < entry["time/generation_s"] < entry["step_time"] - 0.3

@@ -55,7 +55,7 @@ def tiny_args(output_dir, config_class=DurationAwareConfig, **changes):
         "report_to": "none",
         "use_cpu": True,
         "bf16": False,
-        "activation_checkpointing": False,
+        "gradient_checkpointing": False,
         "disable_tqdm": True,
         "seed": 7,
     }

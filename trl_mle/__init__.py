@@ -16,13 +16,21 @@ if TYPE_CHECKING:
     from trl_mle.rewards import MLEReward
     from trl_mle.sandboxes import LocalSandbox
     from trl_mle.tasks import Task, list_tasks, load_task
-    from trl_mle.training import DurationAwareConfig, DurationAwareTrainer, duration_weights
+    from trl_mle.training import (
+        AsyncDurationAwareConfig,
+        AsyncDurationAwareTrainer,
+        DurationAwareConfig,
+        DurationAwareTrainer,
+        duration_weights,
+    )
     from trl_mle.types import Execution, Grade, Limits, Outcome, Program
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "ASTInstrumenter": "trl_mle.instrumentation",
+    "AsyncDurationAwareConfig": "trl_mle.training",
+    "AsyncDurationAwareTrainer": "trl_mle.training",
     "DurationAwareConfig": "trl_mle.training",
     "DurationAwareTrainer": "trl_mle.training",
     "Execution": "trl_mle.types",
@@ -46,6 +54,8 @@ _HOMES = {
 
 __all__ = [
     "ASTInstrumenter",
+    "AsyncDurationAwareConfig",
+    "AsyncDurationAwareTrainer",
     "DurationAwareConfig",
     "DurationAwareTrainer",
     "Execution",

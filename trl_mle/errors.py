@@ -72,6 +72,10 @@ class InstrumentationError(InfrastructureError):
     """The instrumenter failed in a way that has no fallback."""
 
 
+class ProcessError(InfrastructureError):
+    """Another process of this run has stopped: the message names it and its error."""
+
+
 class GradingError(InfrastructureError):
     """The grader failed although the submission has the right form: a bug of the grader or of the task."""
 

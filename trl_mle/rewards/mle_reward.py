@@ -34,7 +34,9 @@ from trl_mle.types import Execution, Grade, InstrumentedProgram, Limits, Outcome
 logger = logging.getLogger(__name__)
 
 FAULTY_BATCHES = 3
-"""Batches in a row without a single scorable completion after which training stops: the infrastructure is down."""
+FAULTY_SINGLES = 16
+"""Batches in a row without a single scorable completion after which training stops: the infrastructure is down. The second
+number counts where a batch is one completion, as with `overlap_execution`."""
 
 
 class MLEReward:
@@ -223,7 +225,7 @@ class MLEReward:
     def _check_faults(self, outcomes: list[Outcome]) -> None:
         faults = [outcome.fault for outcome in outcomes if outcome.fault is not None]
         self._faulty_batches = self._faulty_batches + 1 if outcomes and len(faults) == len(outcomes) else 0
-        if self._faulty_batches >= FAULTY_BATCHES:
+        if self._faulty_batches >= (FAULTY_BATCHES if len(outcomes) > 1 else FAULTY_SINGLES):
             (words, _), *_ = Counter(faults).most_common(1)
             raise SandboxError(
                 f"No completion of the last {self._faulty_batches} batches could be scored. Last: {words}"

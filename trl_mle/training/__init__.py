@@ -6,17 +6,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trl_mle.training.async_config import AsyncDurationAwareConfig
+    from trl_mle.training.async_trainer import AsyncDurationAwareTrainer
     from trl_mle.training.config import DurationAwareConfig
     from trl_mle.training.duration import duration_weights
     from trl_mle.training.trainer import DurationAwareTrainer
 
 _HOMES = {
+    "AsyncDurationAwareConfig": "trl_mle.training.async_config",
+    "AsyncDurationAwareTrainer": "trl_mle.training.async_trainer",
     "DurationAwareConfig": "trl_mle.training.config",
     "DurationAwareTrainer": "trl_mle.training.trainer",
     "duration_weights": "trl_mle.training.duration",
 }
 
-__all__ = ["DurationAwareConfig", "DurationAwareTrainer", "duration_weights"]
+__all__ = [
+    "AsyncDurationAwareConfig",
+    "AsyncDurationAwareTrainer",
+    "DurationAwareConfig",
+    "DurationAwareTrainer",
+    "duration_weights",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from trl import GRPOConfig
@@ -45,6 +46,18 @@ class DurationAwareConfig(GRPOConfig):
         duration_memory (`int`, *optional*, defaults to `4096`):
             Number of durations, the newest ones, that the probabilities are estimated from.
 
+    > Parameters that control overlapping execution
+
+    Args:
+        overlap_execution (`bool`, *optional*, defaults to `False`):
+            Let programs run while the policy generates and learns, instead of waiting for each batch. Completions then
+            come to training late, with the log-probabilities of the policy that wrote them.
+        overlap_batches (`int`, *optional*, defaults to `2`):
+            Generation batches whose programs are in flight beside the one that is trained on. 0 waits for each batch.
+        max_staleness (`int`, *optional*, defaults to `8`):
+            Optimizer steps that a completion may be old when it is trained on. Programs that take longer are stopped and
+            lost; the log says which. At least the steps that pass in `overlap_batches` batches.
+
     > Parameters that control what is kept
 
     Args:
@@ -72,6 +85,15 @@ class DurationAwareConfig(GRPOConfig):
     )
     duration_clock: str = field(
         default="wall", metadata={"help": "'wall' (column action_duration) or 'cpu' (column action_cpu_duration)."}
+    )
+    overlap_execution: bool = field(
+        default=False, metadata={"help": "Let programs run while the policy generates and learns."}
+    )
+    overlap_batches: int = field(
+        default=2, metadata={"help": "Generation batches in flight beside the one that is trained on."}
+    )
+    max_staleness: int = field(
+        default=8, metadata={"help": "Optimizer steps that a completion may be old when it is trained on."}
     )
     duration_rule: str = field(
         default="measured",
@@ -106,6 +128,28 @@ class DurationAwareConfig(GRPOConfig):
             )
         if self.duration_clock not in DURATION_COLUMNS:
             raise ConfigError(f"`duration_clock` is {self.duration_clock!r}; choose 'wall' or 'cpu'.")
+        if self.overlap_execution:
+            self._check_overlap()
+
+    def _check_overlap(self) -> None:
+        if self.overlap_batches < 0:
+            raise ConfigError(f"`overlap_batches` is {self.overlap_batches}; it must be 0 or more.")
+        if self.max_staleness < self.overlap_batches * self.steps_per_batch:
+            raise ConfigError(
+                f"`max_staleness`={self.max_staleness}, but a completion waits about `overlap_batches`={self.overlap_batches} "
+                f"batches of {self.steps_per_batch} optimizer steps. Set `max_staleness` to "
+                f"{self.overlap_batches * self.steps_per_batch} or more."
+            )
+        if self.multi_objective_aggregation != "sum_then_normalize":
+            raise ConfigError(
+                f"`multi_objective_aggregation`={self.multi_objective_aggregation!r} does not work with `overlap_execution`, "
+                "where lost programs have no reward. Set it to 'sum_then_normalize'."
+            )
+
+    @property
+    def steps_per_batch(self) -> int:
+        """Optimizer steps that are made on one generation batch, rounded up."""
+        return math.ceil((self.steps_per_generation or 1) * self.num_iterations / self.gradient_accumulation_steps)
 
     @property
     def duration_column(self) -> str:

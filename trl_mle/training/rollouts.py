@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+import pyarrow
+from pyarrow import parquet
 
 
 class RolloutWriter:
@@ -21,6 +21,7 @@ class RolloutWriter:
     def __init__(self, folder: Path):
         self.folder = folder
         self._last: tuple[str, int, int] | None = None
+        self._cleaned: set[str] = set()
 
     def write(
         self, logs: Mapping[str, Any], *, rows: int, step: int, mode: str, extra_columns: Collection[str]
@@ -29,8 +30,7 @@ class RolloutWriter:
 
         Of the columns that reward functions log, only `extra_columns` are written: those that belong to these rows.
         """
-        if self._last is None:
-            self._drop_abandoned(mode, step)
+        self._drop_abandoned(mode, step)
         index = self._last[2] + 1 if self._last is not None and self._last[:2] == (mode, step) else 0
         self._last = (mode, step, index)
         table: dict[str, list] = {
@@ -41,30 +41,32 @@ class RolloutWriter:
         }
         table.update({name: _newest(column, rows) for name, column in logs["rewards"].items()})
         table.update({name: _newest(logs["extra"][name], rows) for name in sorted(extra_columns)})
+        return self._to_parquet(table, self.folder / f"{mode}_{step:06d}_{index:02d}.parquet")
+
+    def write_records(self, records: Sequence[Mapping[str, Any]], *, step: int, kind: str = "lost") -> Path:
+        """Write records to `<kind>_<step>_<k>.parquet`; `lost` are completions that were given up before training."""
+        self._drop_abandoned(kind, step)
+        names = dict.fromkeys(name for record in records for name in record)
+        table = {name: [record.get(name) for record in records] for name in names}
+        index = len(list(self.folder.glob(f"{kind}_{step:06d}_*.parquet")))
+        return self._to_parquet(table, self.folder / f"{kind}_{step:06d}_{index:02d}.parquet")
+
+    def _to_parquet(self, table: dict[str, list], path: Path) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{mode}_{step:06d}_{index:02d}.parquet"
         partial = path.with_suffix(".partial")
-        with _no_progress_bars():  # a bar a batch would bury the trainer's own
-            Dataset.from_dict(table).to_parquet(str(partial))
+        # `datasets.Dataset.to_parquet` writes the same and takes 12 ms instead of 0.5, in every step of training.
+        parquet.write_table(pyarrow.Table.from_pydict(table), partial)
         os.replace(partial, path)  # a killed run leaves whole files only
         return path
 
-    def _drop_abandoned(self, mode: str, step: int) -> None:
-        """A resumed run removes the rollouts that lie past the step that it resumes from."""
-        for path in self.folder.glob(f"{mode}_*.parquet") if step > 0 else ():
-            if int(path.stem.split("_")[1]) >= step:
-                path.unlink()
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    shown = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bars()
+    def _drop_abandoned(self, kind: str, step: int) -> None:
+        """Before it writes the first of a kind, a resumed run removes those past the step that it resumes from."""
+        kinds = {kind, "lost"} if kind == "train" else {kind}
+        for kind in kinds - self._cleaned:
+            for path in self.folder.glob(f"{kind}_*.parquet") if step > 0 else ():
+                if int(path.stem.split("_")[1]) >= step:
+                    path.unlink()
+        self._cleaned |= kinds
 
 
 def _newest(column: Any, rows: int) -> list:

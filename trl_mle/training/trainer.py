@@ -12,20 +12,22 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from trl import GRPOTrainer
 
 from trl_mle.errors import ConfigError, DurationError
+from trl_mle.training.actions import SECONDS_COLUMN, TOKENS_COLUMN, Actions, gathered_actions, token_weights
 from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.diagnostics import DurationWatch, WeightedBatch, duration_metrics
 from trl_mle.training.duration import duration_weights
 from trl_mle.training.inclusion import InclusionModel, KeepInclusion
 from trl_mle.training.model_card import add_sections
+from trl_mle.training.overlap import OverlappingTrainer
+from trl_mle.training.processes import errors_reach_all, raise_together
 from trl_mle.training.rollouts import RolloutWriter
 
 logger = logging.getLogger(__name__)
 
 
-class DurationAwareTrainer(GRPOTrainer):
+class DurationAwareTrainer(OverlappingTrainer):
     """`trl.GRPOTrainer` whose only change to training is that each completion's advantage is multiplied by a weight that
     depends on how long its action ran (arXiv 2509.01684).
 
@@ -37,6 +39,12 @@ class DurationAwareTrainer(GRPOTrainer):
     `log_extra("action_duration", seconds)` with one number a completion (`None` for a completion that never ran). It may
     also report `log_extra("action_censored", flags)` for completions that were stopped by a time limit. A stopped completion
     without a reward (`None`) was lost by duration; so are samples that never join a batch, see [`report_lost`].
+
+    Where a completion holds several actions, `log_extra("action_durations", lists)` gives each action's tokens the weight of
+    its own seconds, see `trl_mle.training.actions`. The mean of the weights is over the actions that are trained on: those of
+    unscorable and of masked truncated completions have no part in it.
+
+    With `overlap_execution` programs run while the policy generates and learns, see [`OverlappingTrainer`].
 
     Example:
 
@@ -96,6 +104,7 @@ class DurationAwareTrainer(GRPOTrainer):
         self._scorable = torch.empty(0, dtype=torch.bool)
         self._rewards = torch.empty(0)
         self._durations: torch.Tensor | None = None
+        self._actions: Actions | None = None
         self._fresh_columns: frozenset[str] = frozenset()
         self._lost_elsewhere: list[float] = []
         self.inclusion = InclusionModel(args.duration_rule, args.duration_memory)
@@ -108,28 +117,38 @@ class DurationAwareTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         # After super(), the columns of `log_extra` hold this batch and are not yet flushed to TRL's log of completions.
-        rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        with errors_reach_all(self):
+            rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._scorable = ~torch.isnan(rewards_per_func).all(dim=1).cpu()  # (B,), global
         weights = self.reward_weights.to(rewards_per_func.device).unsqueeze(0)
         self._rewards = (rewards_per_func * weights).nansum(dim=1).cpu()  # (B,), global
-        self._durations = self._gather_durations(len(prompts))
+        self._durations = self._gather_durations([len(ids) for ids in completion_ids_list])
         return rewards_per_func
 
-    def _gather_durations(self, local_rows: int) -> torch.Tensor | None:
+    def _gather_durations(self, lengths: list[int]) -> torch.Tensor | None:
         """Seconds of the global batch, shape `(B,)` with NaN for completions that never ran; `None` if none are needed.
+
+        `lengths` are the tokens of this process's completions. Several actions in a completion go into `self._actions`.
 
         The check is made on every rank from the gathered values, so that all ranks raise or none does.
         """
         column = self.args.duration_column
         values = self._pending_extra_logs.get(column)
-        lengths = {name: len(items) for name, items in self._pending_extra_logs.items()}
-        report = {"rows": local_rows, "values": None if values is None else list(values), "columns": lengths}
+        columns = {name: len(items) for name, items in self._pending_extra_logs.items()}
+        report = {"rows": len(lengths), "values": None if values is None else list(values), "columns": columns}
+        report |= {
+            "lengths": lengths,
+            **{name: self._pending_extra_logs.get(name) for name in (SECONDS_COLUMN, TOKENS_COLUMN)},
+        }
         reports = gather_object([report])
         # Columns that have one value for every row of this batch; TRL's log may still hold others of earlier batches.
         names = {name for report in reports for name in report["columns"]}
         self._fresh_columns = frozenset(
             name for name in names if all(r["columns"].get(name, r["rows"]) == r["rows"] for r in reports)
         )
+        self._actions = gathered_actions(reports)
+        if self._actions is not None:
+            return self._actions.row_seconds()
         if all(report["values"] is None for report in reports):
             if self.args.duration_weighting == "none":
                 return None
@@ -170,20 +189,26 @@ class DurationAwareTrainer(GRPOTrainer):
         output = super()._generate_and_score_completions(inputs)
         weights = None
         if self._durations is not None:
+            counted = self._counted(output["completion_mask"])
+            actions = self._actions
             inclusion = self._inclusion(mode)
-            weights = duration_weights(
-                self._durations,
+            weights = per_action = duration_weights(
+                self._durations if actions is None else actions.seconds,
                 self.args.duration_weighting,
                 clip=self.args.duration_clip,
                 floor_s=self.args.duration_floor_s,
-                mask=self._scorable,
+                mask=counted if actions is None else counted[actions.rows],
                 exponent=self.args.duration_exponent,
-                inclusion=inclusion,
+                # A completion is lost as a whole, by the sum of its actions' seconds.
+                inclusion=inclusion if actions is None or inclusion is None else inclusion[actions.rows],
                 min_inclusion=self.args.duration_min_inclusion,
             )
+            if actions is not None:
+                weights = actions.row_means(per_action)
             self._log_duration_metrics(weights, inclusion, mode)
             if self.args.duration_weighting != "none":
-                output["advantages"] = self._weighted(output["advantages"], weights)
+                of_tokens = None if actions is None else self._token_weights(output, actions, per_action)
+                output["advantages"] = self._weighted(output["advantages"], weights, of_tokens)
         self._keep_rollouts(weights, mode)
         return output
 
@@ -199,9 +224,32 @@ class DurationAwareTrainer(GRPOTrainer):
             kept = {column: deque(values, maxlen=rows) for column, values in logs[name].items()}
             logs[name] = defaultdict(lambda: deque(maxlen=rows), kept)
 
-    def _weighted(self, advantages: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """This process's advantages, `(b,)` or `(b, T)`, times its part of the global weights `(B,)`."""
+    def _counted(self, completion_mask: torch.Tensor) -> torch.Tensor:
+        """Which completions of the global batch are trained on, shape `(B,)`; the mean of the weights is over them."""
+        if not self.args.mask_truncated_completions:
+            return self._scorable
+        return self._scorable & self.accelerator.gather(completion_mask.any(dim=1).long()).bool().cpu()
+
+    def _token_weights(self, output: dict[str, Any], actions: Actions, per_action: torch.Tensor) -> torch.Tensor:
+        """Weights of this process's tokens, shape `(b, T)`, from those of all actions, `(A,)`."""
+        policy_tokens = output["completion_mask"] * output.get("tool_mask", 1)
+        error, weights = None, torch.empty(0)
+        try:
+            first = self.accelerator.process_index * len(policy_tokens)
+            weights = token_weights(actions, per_action, policy_tokens.bool(), first)
+        except DurationError as raised:
+            error = raised
+        raise_together(error)
+        return weights
+
+    def _weighted(
+        self, advantages: torch.Tensor, weights: torch.Tensor, of_tokens: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """This process's advantages, `(b,)` or `(b, T)`, times its part of the global weights `(B,)`, or `of_tokens` `(b, T)`."""
         rows = advantages.size(0)
+        if of_tokens is not None:
+            per_token = advantages if advantages.dim() == 2 else advantages.unsqueeze(1)
+            return per_token * of_tokens.to(device=advantages.device, dtype=advantages.dtype)
         first = self.accelerator.process_index * rows
         local = weights[first : first + rows].to(device=advantages.device, dtype=advantages.dtype)
         return advantages * (local if advantages.dim() == 1 else local.unsqueeze(1))
@@ -250,13 +298,19 @@ class DurationAwareTrainer(GRPOTrainer):
             if self.accelerator.is_main_process:
                 self._watch.look_at(batch)
 
+    def _keep_lost(self, records: list[dict[str, Any]]) -> None:
+        stale = [record for record in records if record["lost_because"] == "too stale"]
+        self.report_lost([record["waited_s"] for record in stale if not record["finished"]])
+        if self._rollout_writer is not None and self.accelerator.is_main_process:
+            self._rollout_writer.write_records(records, step=self.state.global_step)
+
     def _keep_rollouts(self, weights: torch.Tensor | None, mode: str) -> None:
         """Add the weight to TRL's table of completions and write this generation batch to disk (main process)."""
         rows = len(self._scorable)
         columns = set(self._fresh_columns)
         if weights is not None:
             self._logs["extra"]["duration_weight"].extend(weights.tolist())
-            columns.add("duration_weight")
+            columns.add("duration_weight")  # of several actions: their mean
         if self._rollout_writer is not None and self.accelerator.is_main_process:
             self._rollout_writer.write(
                 self._logs, rows=rows, step=self.state.global_step, mode=mode, extra_columns=columns

@@ -1,0 +1,118 @@
+"""Train a policy with duration-aware GRPO while rollouts go on: a vLLM server writes, programs run, the learner never waits.
+
+    VLLM_SERVER_DEV_MODE=1 vllm serve MODEL ... &
+    accelerate launch --config_file accelerate_configs/fsdp2.yaml recipes/async_grpo_mle.py \
+        --config recipes/qwen2.5-3b-instruct/async_grpo.yaml --tasks builtin:diamonds
+
+The YAML file says how to start the server. Every key of it is also a flag; flags win.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from grpo_mle import make_room, validate
+
+from trl_mle.cli.errors import user_errors
+
+USAGE = "async_grpo_mle.py --config FILE.yaml [--key value ...]    (--help lists every key)"
+
+
+@dataclass
+class PolicyArguments:
+    """What the recipe takes from `trl.ModelConfig`, whose `dtype` the training's own settings have too.
+
+    Args:
+        model_name_or_path (`str`):
+            Hub id or path of the policy; the vLLM server serves the same one.
+        model_revision (`str`, *optional*, defaults to `"main"`):
+            Its branch, tag or commit.
+        use_peft, lora_r, lora_alpha, lora_dropout, lora_target_modules:
+            As in `trl.ModelConfig`.
+    """
+
+    model_name_or_path: str | None = field(default=None, metadata={"help": "Hub id or path of the policy."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit."})
+    use_peft: bool = field(default=False, metadata={"help": "Train an adapter."})
+    lora_r: int = field(default=16, metadata={"help": "Rank of the adapter."})
+    lora_alpha: int = field(default=32, metadata={"help": "Scale of the adapter."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout of the adapter."})
+    lora_target_modules: list[str] | None = field(default=None, metadata={"help": "Modules with an adapter."})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with user_errors():
+        mle_args, training_args, model_args, tasks = parse(arguments)
+        return train(mle_args, training_args, model_args, tasks)
+
+
+def parse(arguments: list[str] | None):
+    """Settings from YAML and flags, and the tasks that they name."""
+    from trl import TrlParser
+
+    from trl_mle import AsyncDurationAwareConfig, load_task
+    from trl_mle.cli.arguments import MLEArguments
+    from trl_mle.errors import ConfigError
+    from trl_mle.training.launch import check_model_path, resume_from
+
+    with user_errors(parsing=True):
+        parser = TrlParser((MLEArguments, AsyncDurationAwareConfig, PolicyArguments), usage=USAGE)
+        mle_args, training_args, model_args = parser.parse_args_and_config(arguments)
+        if not model_args.model_name_or_path:
+            raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
+        checkpoint = resume_from(training_args)
+        check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
+    with training_args.main_process_first(local=False, desc="preparing the tasks"):
+        tasks = {name: load_task(name) for name in mle_args.tasks}
+    return mle_args, training_args, model_args, tasks
+
+
+def train(mle_args, training_args, model_args, tasks) -> int:
+    from trl import ModelConfig, get_peft_config
+
+    from trl_mle import AsyncDurationAwareTrainer, LocalSandbox, MLEReward
+    from trl_mle.training.launch import load_tokenizer, make_instrumenter, resume_from
+    from trl_mle.training.prompts_dataset import prompts_dataset
+    from trl_mle.training.recorder import RunRecorder
+
+    run_dir = Path(training_args.output_dir)
+    checkpoint = resume_from(training_args)
+    with training_args.main_process_first(local=False, desc="making room for the run"):
+        if checkpoint is None and training_args.process_index == 0:
+            make_room(run_dir)
+    if mle_args.validate_tasks and training_args.process_index == 0:
+        validate(mle_args, tasks)
+    if mle_args.program_time_limit_s is not None:  # the prompt tells the policy its limit
+        tasks = {name: replace(task, time_limit_s=mle_args.program_time_limit_s) for name, task in tasks.items()}
+    # The reward function moves into the child process of the rollouts: its sandbox opens there, on first use.
+    reward = MLEReward(
+        sandbox=LocalSandbox(mle_args.sandbox_config()),
+        instrumenter=make_instrumenter(mle_args.instrumentation_config()),
+        reward=mle_args.reward_config(),
+        tasks=tasks,
+    )
+    settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
+    trainer = AsyncDurationAwareTrainer(
+        model=model_args.model_name_or_path,
+        reward_funcs=reward,
+        args=training_args,
+        train_dataset=prompts_dataset(tasks, prompts=1),
+        processing_class=load_tokenizer(model_args, training_args),
+        peft_config=get_peft_config(ModelConfig(**asdict(model_args))),
+        callbacks=[RunRecorder(run_dir, settings)],
+    )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(training_args.output_dir)
+    if training_args.process_index == 0:
+        trainer.create_model_card(model_name=run_dir.name)
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(main())
