@@ -1,6 +1,6 @@
 """Does a real code model learn on one GPU? Runs `recipes/qwen2.5-coder-1.5b-instruct/grpo.yaml` and states how it went.
 
-    python benchmarks/gpu_run.py --model Qwen/Qwen2.5-Coder-1.5B-Instruct
+    python benchmarks/gpu_run.py --model Qwen/Qwen2.5-Coder-1.5B-Instruct --updates 56 --flags --learning_rate 1e-5
 
 Writes `docs/results/gpu_run.json`: reward, valid share and seconds per phase, update by update, with machine and versions;
 and the picture of the run beside it. One run, one seed: it shows that the whole works on a GPU, not how much it gains.
@@ -31,6 +31,7 @@ KEPT = {
     "timeout_share": "duration/timeout_share",
     "fault_share": "programs/fault_share",
     "duration_mean_s": "duration/mean",
+    "entropy": "entropy",
     "completion_tokens": "completions/mean_length",
     "truncated_share": "completions/clipped_ratio",
     "generation_s": "time/generation_s",
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def summary(metrics: Path) -> dict[str, object]:
-    """Update by update, and the first and last quarter of the generation batches."""
+    """Update by update; the first and last quarter of the generation batches, and the one with the highest mean reward."""
     lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     updates = [
         {
@@ -91,9 +92,11 @@ def summary(metrics: Path) -> dict[str, object]:
     rest = [update["step_s"] for update in updates if "generation_s" not in update and "step_s" in update]
     part = max(1, len(batches) // 4)
     names = ("reward", "valid_share", "milestones", "duration_mean_s", "completion_tokens", "truncated_share")
+    best = max(batches, key=lambda batch: batch["reward"])
     return {
         "updates_made": updates[-1]["step"] if updates else 0,
         "generation_batches": len(batches),
+        "best_batch": {name: best[name] for name in ("step", *names)},
         "first_quarter": {name: round(mean(batch[name] for batch in batches[:part]), 4) for name in names},
         "last_quarter": {name: round(mean(batch[name] for batch in batches[-part:]), 4) for name in names},
         "seconds_median": {
