@@ -58,7 +58,7 @@ def parse(arguments: list[str] | None):
     from trl_mle import AsyncDurationAwareConfig, load_task
     from trl_mle.cli.arguments import MLEArguments
     from trl_mle.errors import ConfigError
-    from trl_mle.training.launch import check_model_path, resume_from
+    from trl_mle.training.launch import check_model_path, check_task_ids, resume_from
 
     with user_errors(parsing=True):
         parser = TrlParser((MLEArguments, AsyncDurationAwareConfig, PolicyArguments), usage=USAGE)
@@ -69,6 +69,7 @@ def parse(arguments: list[str] | None):
         check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
     with training_args.main_process_first(local=False, desc="preparing the tasks"):
         tasks = {name: load_task(name) for name in mle_args.tasks}
+    check_task_ids(tasks)
     return mle_args, training_args, model_args, tasks
 
 
@@ -76,12 +77,22 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     from trl import ModelConfig, get_peft_config
 
     from trl_mle import AsyncDurationAwareTrainer, LocalSandbox, MLEReward
-    from trl_mle.training.launch import load_tokenizer, make_instrumenter, resume_from
+    from trl_mle.errors import InfrastructureError
+    from trl_mle.training.launch import (
+        check_async,
+        check_chat_template,
+        load_tokenizer,
+        make_instrumenter,
+        resume_from,
+    )
     from trl_mle.training.prompts_dataset import prompts_dataset
     from trl_mle.training.recorder import RunRecorder
 
+    check_async(model_args.use_peft)
     run_dir = Path(training_args.output_dir)
     checkpoint = resume_from(training_args)
+    tokenizer = load_tokenizer(model_args, training_args)
+    check_chat_template(tokenizer, model_args.model_name_or_path)
     with training_args.main_process_first(local=False, desc="making room for the run"):
         if checkpoint is None and training_args.process_index == 0:
             make_room(run_dir)
@@ -97,16 +108,20 @@ def train(mle_args, training_args, model_args, tasks) -> int:
         tasks=tasks,
     )
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
-    trainer = AsyncDurationAwareTrainer(
-        model=model_args.model_name_or_path,
-        reward_funcs=reward,
-        args=training_args,
-        train_dataset=prompts_dataset(tasks, prompts=1),
-        processing_class=load_tokenizer(model_args, training_args),
-        peft_config=get_peft_config(ModelConfig(**asdict(model_args))),
-        callbacks=[RunRecorder(run_dir, settings)],
-    )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer = AsyncDurationAwareTrainer(
+            model=model_args.model_name_or_path,
+            reward_funcs=reward,
+            args=training_args,
+            train_dataset=prompts_dataset(tasks, prompts=1),
+            processing_class=tokenizer,
+            peft_config=get_peft_config(ModelConfig(**asdict(model_args))),
+            callbacks=[RunRecorder(run_dir, settings)],
+        )
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except (InfrastructureError, TimeoutError) as error:  # a server that does not answer is a TimeoutError of TRL
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
     trainer.save_model(training_args.output_dir)
     if training_args.process_index == 0:
         trainer.create_model_card(model_name=run_dir.name)

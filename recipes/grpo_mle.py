@@ -43,7 +43,7 @@ def parse(arguments: list[str] | None):
     from trl_mle import DurationAwareConfig, load_task
     from trl_mle.cli.arguments import MLEArguments
     from trl_mle.errors import ConfigError
-    from trl_mle.training.launch import check_model_path, check_vllm, resume_from
+    from trl_mle.training.launch import check_model_path, check_task_ids, check_vllm, resume_from
 
     with user_errors(parsing=True):
         parser = TrlParser((MLEArguments, DurationAwareConfig, ModelConfig), usage=USAGE)
@@ -55,11 +55,7 @@ def parse(arguments: list[str] | None):
         check_vllm(training_args)
     with training_args.main_process_first(local=False, desc="preparing the tasks"):
         tasks = {name: load_task(name) for name in mle_args.tasks}
-    ids = [task.id for task in tasks.values()]
-    if len(set(ids)) < len(ids):
-        raise ConfigError(
-            f"`tasks` {mle_args.tasks} have the ids {ids}, which must differ: change `id` in a task.yaml."
-        )
+    check_task_ids(tasks)
     return mle_args, training_args, model_args, tasks
 
 
@@ -68,9 +64,15 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     from trl import get_peft_config, get_quantization_config
 
     from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward
-    from trl_mle.errors import ConfigError, InfrastructureError
+    from trl_mle.errors import InfrastructureError
     from trl_mle.evaluation import report_run, scores_section
-    from trl_mle.training.launch import load_tokenizer, make_instrumenter, model_init_kwargs, resume_from
+    from trl_mle.training.launch import (
+        check_chat_template,
+        load_tokenizer,
+        make_instrumenter,
+        model_init_kwargs,
+        resume_from,
+    )
     from trl_mle.training.progress import GRPO_METRICS, MLEProgress
     from trl_mle.training.prompts_dataset import prompts_dataset
     from trl_mle.training.recorder import RunRecorder
@@ -78,11 +80,7 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     run_dir = Path(training_args.output_dir)
     checkpoint = resume_from(training_args)
     tokenizer = load_tokenizer(model_args, training_args)
-    if tokenizer.chat_template is None:
-        raise ConfigError(
-            f"The tokenizer of {model_args.model_name_or_path!r} has no chat template, and prompts are chat messages. Use an "
-            "instruction-tuned model, or fine-tune this one with recipes/sft_mle.py."
-        )
+    check_chat_template(tokenizer, model_args.model_name_or_path)
     with training_args.main_process_first(local=False, desc="making room for the run"):
         if checkpoint is None and training_args.process_index == 0:
             make_room(run_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import queue
 from types import SimpleNamespace
 
 import numpy as np
@@ -100,6 +101,15 @@ def test_what_is_too_stale_is_recorded(tmp_path):
     assert dropped >= len(lost)
 
 
+def test_without_rollouts_on_disk_nothing_is_kept_in_memory(tmp_path):
+    given = samples(40)
+    for row in range(0, 40, 5):
+        given[row].model_version = -9
+    trainer = async_trainer(tmp_path, given, save_rollouts=False)
+    trainer.train()
+    assert not trainer._lost
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
@@ -163,6 +173,31 @@ class TestLoop:
         assert "program" not in found[0].metrics
         assert pushed == [{"programs/valid_share": 0.5}]
         assert isinstance(found[0].input_ids, np.ndarray)
+
+    def test_a_group_does_not_wait_for_the_programs_of_another(self):
+        async def scores():
+            loop = DurationRolloutLoop.__new__(DurationRolloutLoop)
+            vars(loop).update(
+                _heartbeat_value=SimpleNamespace(value=0.0), _groups_to_score=asyncio.Queue(), log_completions=False,
+                _inflight=0, _total_completion_tokens=0, _pushed_completion_tokens=0, _pushed_at=0.0, _total_groups_scored=0,
+                _push_metrics=lambda metrics: None, rollout_buffer=queue.Queue(),
+            )  # fmt: skip
+            stop, done = asyncio.Event(), []
+
+            async def score_group(group):
+                await asyncio.sleep(group.seconds)
+                done.append(group.seconds)
+                if len(done) == 3:
+                    stop.set()
+                return []
+
+            loop._score_group = score_group
+            for seconds in (0.4, 0.0, 0.2):
+                loop._groups_to_score.put_nowait(SimpleNamespace(seconds=seconds, queued_at=0.0))
+            await asyncio.wait_for(loop._score_loop(stop), 5)
+            return done
+
+        assert asyncio.run(scores()) == [0.0, 0.2, 0.4]
 
     def test_the_wrong_number_of_durations(self):
         def reward(completions, log_extra, **kwargs):

@@ -74,6 +74,23 @@ def test_first_fifth_against_last_fifth(run_dir, tmp_path):
     assert summary.first.duration_s == 1.0
 
 
+def test_lost_completions_are_no_outcomes(run_dir, tmp_path):
+    lost = {**row(None, None, seconds=4.0, program=None, task_id=None), "milestones": None}
+    pd.DataFrame([row("valid", 0.9, 2.0, 3.0), lost]).assign(step=9).to_parquet(
+        run_dir / "rollouts/train_000009_00.parquet"
+    )
+    summary = report_run(run_dir, {"toy": toy_task(tmp_path)}, console=Console(quiet=True))
+    assert (summary.rollouts, summary.faults, summary.lost) == (20, 1, 1)
+    assert (summary.last.rollouts, summary.last.valid_share) == (2, 1.0)
+
+
+def test_rollouts_of_another_reward_function_are_named(run_dir, tmp_path):
+    for path in (run_dir / "rollouts").iterdir():
+        pd.read_parquet(path).drop(columns=["kind", "task_id"]).to_parquet(path)
+    with pytest.raises(ConfigError, match=r"no `kind`, `task_id`.*MLEReward"):
+        report_run(run_dir, {"toy": toy_task(tmp_path)})
+
+
 def test_the_best_is_chosen_by_public_score_in_the_tasks_direction(run_dir, tmp_path):
     task = toy_task(tmp_path)  # rmse: lower is better
     best = summarise(read_rollouts(run_dir), {"toy": task}).best["toy"]

@@ -58,7 +58,7 @@ def score(reward, completions, task):
         finally:
             if reward._loop is not None:
                 await reward.sandbox.__aexit__(None, None, None)
-                reward._loop = None
+                reward._loop = reward._opening = None
 
     return asyncio.run(call()), log
 
@@ -265,3 +265,35 @@ async def test_a_run_of_single_faults_is_not_an_outage_until_it_is_long(tmp_path
         assert await reward(["p"], [completion], task=["toy"]) == [None]
     with pytest.raises(SandboxError, match="last 16 batches"):
         await reward(["p"], [completion], task=["toy"])
+
+
+def test_calls_that_come_while_the_sandbox_opens_wait_for_it(tmp_path):
+    """With `overlap_execution` every completion is a call of its own."""
+    task = toy_task(tmp_path)
+
+    class Slow(Scripted):
+        opened = closed = 0
+
+        async def __aenter__(self):
+            self.opened += 1
+            await asyncio.sleep(0.05)
+            return self
+
+        async def __aexit__(self, *args):
+            self.closed += 1
+
+    sandbox = Slow(execution())
+    reward = MLEReward(sandbox=sandbox, tasks={"toy": task})
+
+    async def calls():
+        tasks = [asyncio.create_task(reward([""], ["```python\nprint(1)\n```"], task=["toy"])) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        tasks[0].cancel()  # given up before its sandbox was open
+        await asyncio.wait(tasks)
+        assert [task.cancelled() for task in tasks] == [True, False, False]
+        closing = asyncio.to_thread(reward.close)
+        await asyncio.wait_for(closing, 5)
+        return [task.result() for task in tasks[1:]]
+
+    assert all(len(rewards) == 1 for rewards in asyncio.run(calls()))
+    assert (sandbox.opened, sandbox.closed) == (1, 1)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.tasks import toy_task
@@ -237,6 +238,16 @@ def test_a_real_process_ends_with_2_and_no_traceback(tmp_path):
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "none.yaml: No such file or directory" in result.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says so where there is no CUDA device")
+def test_the_async_recipe_names_what_it_needs(grpo, capsys, tmp_path, policy):
+    config = ROOT / "recipes/qwen2.5-3b-instruct/async_grpo.yaml"
+    flags = ["--config", config, "--model_name_or_path", policy, "--tasks", toy_task(tmp_path).folder, *CPU]
+    shown = fails(recipe("async_grpo_mle"), capsys, *flags, "--output_dir", tmp_path / "run")
+    assert "needs a CUDA device" in shown
+    assert "overlap_execution" in shown
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_yaml_file_is_a_recipe_that_a_test_parses():

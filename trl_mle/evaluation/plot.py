@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import missing_extra
+from trl_mle.evaluation.run import scored_rollouts
 from trl_mle.types import MILESTONES
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
     # One point a generation batch, at the training step that it was generated for.
     steps = rollouts.groupby("batch")["step"].first()
 
-    scored = rollouts[rollouts["kind"] != "fault"]
+    scored = scored_rollouts(rollouts)
     of_batch = scored.groupby("batch")["mle_reward"]
     _mean_line(reward, steps, of_batch.mean(), "#1d3557", "all programs")
     reward.set(title="Mean reward", ylabel="reward")

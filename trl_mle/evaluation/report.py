@@ -51,7 +51,9 @@ def report_run(
     (run_dir / "summary.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
     stretches = Table(
-        title=f"{summary.rollouts} rollouts, {summary.faults} infrastructure faults", title_justify="left"
+        title=f"{summary.rollouts} rollouts, {summary.faults} infrastructure faults"
+        + (f", {summary.lost} lost to overlap" if summary.lost else ""),
+        title_justify="left",
     )
     for heading in ("", "batches", "valid share", "mean reward", "mean duration"):
         stretches.add_column(heading, justify="right" if heading else "left")

@@ -23,7 +23,7 @@ class Stretch:
     batches: int
     """Generation batches in this stretch."""
     rollouts: int
-    """Scored completions in it; infrastructure faults are left out."""
+    """Scored completions in it; infrastructure faults, and those that were lost to `overlap_execution`, are left out."""
     valid_share: float | None
     """Share of the scored completions with a valid submission; `None` where none was scored."""
     reward: float | None
@@ -52,6 +52,8 @@ class RunSummary:
 
     rollouts: int
     faults: int
+    lost: int
+    """Completions that training went on without: `overlap_execution` stopped their programs."""
     first: Stretch
     last: Stretch
     best: Mapping[str, Best]
@@ -83,12 +85,23 @@ def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSumma
             From `read_rollouts`.
         tasks (mapping from task id to [`TaskSpec`]):
             The run's tasks, which know whether a higher or a lower score is better.
+
+    Raises:
+        ConfigError: rollouts of another reward function, or of `AsyncDurationAwareTrainer`.
     """
+    missing = [name for name in ("kind", "task_id", "mle_reward", "action_duration") if name not in rollouts]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise ConfigError(
+            f"The rollouts have no {names}: a report needs what `MLEReward` logs, and runs of `AsyncDurationAwareTrainer` keep "
+            "only durations and rewards of it."
+        )
     batches = int(rollouts["batch"].max()) + 1
     fifth = max(1, batches // 5)
     return RunSummary(
         rollouts=len(rollouts),
         faults=int((rollouts["kind"] == "fault").sum()),
+        lost=int(rollouts["kind"].isna().sum()),
         first=_stretch(rollouts[rollouts["batch"] < fifth], fifth),
         last=_stretch(rollouts[rollouts["batch"] >= batches - fifth], fifth),
         best={task_id: best for task_id, task in tasks.items() if (best := _best(rollouts, task)) is not None},
@@ -96,7 +109,7 @@ def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSumma
 
 
 def _stretch(rollouts: pd.DataFrame, batches: int) -> Stretch:
-    scored = rollouts[rollouts["kind"] != "fault"]
+    scored = scored_rollouts(rollouts)
     return Stretch(
         batches=batches,
         rollouts=len(scored),
@@ -104,6 +117,11 @@ def _stretch(rollouts: pd.DataFrame, batches: int) -> Stretch:
         reward=_mean(scored["mle_reward"]),
         duration_s=_mean(scored["action_duration"]),
     )
+
+
+def scored_rollouts(rollouts: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have an outcome: no infrastructure faults, and none whose program was lost to `overlap_execution`."""
+    return rollouts[rollouts["kind"].notna() & (rollouts["kind"] != "fault")]
 
 
 def _mean(values: pd.Series) -> float | None:

@@ -79,6 +79,7 @@ class MLEReward:
         self._shows_source = "source" in inspect.signature(self.sandbox.run).parameters
         self._tasks = dict(tasks or {})
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening: asyncio.Task[Any] | None = None
         self._faulty_batches = 0
 
     async def __call__(
@@ -232,10 +233,15 @@ class MLEReward:
             )
 
     async def _open(self) -> None:
-        """Open the sandbox once, in the event loop that the trainer runs reward functions in."""
-        if self._loop is None:
-            await self.sandbox.__aenter__()
+        """Open the sandbox once, in the event loop that the trainer runs reward functions in.
+
+        Calls may come while it opens, each with a completion of its own (`overlap_execution`): all wait for the first one's,
+        which goes on if that call is cancelled.
+        """
+        if self._opening is None:
             self._loop = asyncio.get_running_loop()
+            self._opening = self._loop.create_task(self.sandbox.__aenter__())
+        await asyncio.shield(self._opening)
 
     def close(self) -> None:
         """Close the sandbox and the instrumenter. Safe to call twice, and from any thread but the event loop's."""
@@ -248,8 +254,10 @@ class MLEReward:
             loop.run_until_complete(self._shut())
 
     async def _shut(self) -> None:
+        opening, self._opening = self._opening, None
         try:
-            await self.sandbox.__aexit__(None, None, None)
+            if opening is not None and await _went_well(opening):
+                await self.sandbox.__aexit__(None, None, None)
         finally:
             if (aclose := getattr(self.instrumenter, "aclose", None)) is not None:
                 await aclose()
@@ -265,6 +273,11 @@ class MLEReward:
             f"- a valid submission: its score on the {self.config.reward_split} part of the answers, in [-1, 1]\n"
         )
         return {"Tasks": tasks, "Reward": reward}
+
+
+async def _went_well(task: asyncio.Task[Any]) -> bool:
+    await asyncio.wait([task])
+    return not task.cancelled() and task.exception() is None
 
 
 def _is_credible(milestone: str, instrumented: InstrumentedProgram, execution: Execution) -> bool:

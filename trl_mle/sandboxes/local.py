@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,8 @@ class _Slot:
     number: int
     worker: WorkerProcess | None = None
     starts: int = 0
+    in_use: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the call whose program has the slot, until its worker is idle or gone."""
 
 
 class LocalSandbox:
@@ -141,6 +143,10 @@ class LocalSandbox:
         self._loop = None
         try:
             await _all_or_error(_stop(slot) for slot in slots)
+            for slot in slots:
+                # A call that was cancelled just before may still be stopping a worker, or starting one.
+                async with slot.in_use:
+                    pass
         finally:
             folder, self._folder = self._folder, None
             if folder is not None and folder.exists():
@@ -162,6 +168,7 @@ class LocalSandbox:
         limits = limits or Limits.for_task(task, self.config.wall_s)
         check_limits(limits)
         slot = await self._idle.get()
+        await slot.in_use.acquire()
         try:
             public = os.path.realpath(task.public_dir)
             needs = {
@@ -182,6 +189,7 @@ class LocalSandbox:
             await asyncio.shield(_stop(slot))
             raise
         finally:
+            slot.in_use.release()
             self._idle.put_nowait(slot)
         if "fault" in reply:
             self._raise(reply, task)

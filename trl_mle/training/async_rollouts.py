@@ -6,6 +6,7 @@ own writes them there; the one of TRL does so with [`DurationRolloutLoop`].
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -21,11 +22,19 @@ SAMPLE_COLUMNS = ("action_duration", "action_cpu_duration", "action_censored")
 VERSION = "sample/model_version"
 """Key of `sample.metrics`: version of the policy that wrote the sample."""
 NOT_REPORTED = -math.inf
+GROUPS_AT_ONCE = 16
+"""Groups that are scored at the same time; the sandbox bounds how many programs run."""
 
 
 class DurationRolloutLoop(_AsyncRolloutLoop):
-    """TRL's rollout loop whose only change is that reward functions may call `log_extra` and `log_metric`, as with
-    `GRPOTrainer`; durations go into the samples."""
+    """TRL's rollout loop with two changes. Reward functions may call `log_extra` and `log_metric`, as with `GRPOTrainer`, and
+    durations go into the samples. Several groups are scored at the same time: one after another, as in TRL, each would wait for
+    the slowest program of the one before it."""
+
+    async def _score_loop(self, stop_event: asyncio.Event) -> None:
+        await asyncio.gather(
+            *(super(DurationRolloutLoop, self)._score_loop(stop_event) for _ in range(GROUPS_AT_ONCE))
+        )
 
     async def _score_group(self, group: RolloutGroup) -> list[RolloutSample]:
         columns: dict[str, list] = defaultdict(list)

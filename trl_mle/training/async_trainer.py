@@ -77,8 +77,9 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
         sample.metrics[VERSION] = float(sample.model_version)
         staleness = self.model_version - sample.model_version
         if staleness > self.args.max_staleness:
-            record = self._record(sample.input_ids, sample.completion_mask, sample.old_log_probs, sample.metrics)
-            self._lost.append({**record, "advantage": sample.advantage, "staleness": staleness, "lost": True})
+            if self._rollout_writer is not None:
+                record = self._record(sample.input_ids, sample.completion_mask, sample.old_log_probs, sample.metrics)
+                self._lost.append({**record, "advantage": sample.advantage, "staleness": staleness, "lost": True})
             seconds = sample.metrics.get(self.args.duration_column, math.nan)
             self._metrics["train"]["sample/dropped_duration_mean"].append(seconds)
             if math.isfinite(seconds):

@@ -55,8 +55,8 @@ class DurationAwareConfig(GRPOConfig):
         overlap_batches (`int`, *optional*, defaults to `2`):
             Generation batches whose programs are in flight beside the one that is trained on. 0 waits for each batch.
         max_staleness (`int`, *optional*, defaults to `8`):
-            Optimizer steps that a completion may be old when it is trained on. Programs that take longer are stopped and
-            lost; the log says which. At least the steps that pass in `overlap_batches` batches.
+            Optimizer steps that a completion may be old when its batch is first trained on. Programs that take longer are
+            stopped and lost; the log says which. At least the steps that pass in `overlap_batches` batches.
 
     > Parameters that control what is kept
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
 from trl.trainer.utils import is_async_callable, start_event_loop_in_daemon
 
 from trl_mle.errors import DurationError
@@ -59,8 +61,9 @@ class Row:
     future: Future | None = field(default=None, repr=False)
 
     def plain(self) -> dict[str, Any]:
-        """Everything but the running program, for a checkpoint."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("began", "future")}
+        """Everything but the running program, for a checkpoint that is loaded with `weights_only=True`."""
+        kept = (item.name for item in fields(self) if item.name not in ("began", "future"))
+        return {name: _without_numpy(getattr(self, name)) for name in kept}
 
     def stop(self) -> None:
         """Stop the program, if it still runs, and go on without its result."""
@@ -101,9 +104,9 @@ def choose_groups(
     """Which groups fill the next batch.
 
     A group is trained on when all its programs are through, because a baseline over those that came first would favour
-    fast programs. At its last chance (at `next_step` it would be too old) it is trained on without the programs that still
-    run, which are lost, if at least two are through; they have nothing to be compared with otherwise. Past `max_staleness`
-    it is dropped.
+    fast programs. At its last chance (an earlier step's, which would be too old at `next_step`) it is trained on without the
+    programs that still run, which are lost, if at least two are through; they have nothing to be compared with otherwise. Past
+    `max_staleness` it is dropped.
 
     Args:
         groups (mapping from key to [`Group`]): all that are alive.
@@ -114,7 +117,8 @@ def choose_groups(
     drop, ready = [], defaultdict(list)
     for key, group in sorted(groups.items()):
         through = len(group.finished)
-        last_chance = next_step - group.generated_at > max_staleness
+        # A group of this very step does not age while it is waited for.
+        last_chance = group.generated_at < step and next_step - group.generated_at > max_staleness
         if step - group.generated_at > max_staleness or (last_chance and through < 2):
             drop.append(key)
         elif through == len(group.layout) or last_chance:
@@ -142,7 +146,7 @@ class RowRunner:
             _, loop, ready = start_event_loop_in_daemon(name="trl-mle-overlap")
             ready.wait()
         self._loop = loop
-        self._threads = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="trl-mle-reward")
+        self._places = asyncio.Semaphore(SYNC_THREADS)
 
     def start(self, row: Row, trainer_state: Any) -> None:
         """Set `row.future`, whose result is `(rewards, columns, metrics)`."""
@@ -177,7 +181,35 @@ class RowRunner:
     async def _call(self, reward_func: Callable, kwargs: dict[str, Any]) -> Any:
         if is_async_callable(reward_func):
             return await reward_func(**kwargs)
-        return await self._loop.run_in_executor(self._threads, lambda: reward_func(**kwargs))
+        async with self._places:
+            return await asyncio.wrap_future(_in_thread(lambda: reward_func(**kwargs)))
+
+
+def _in_thread(call: Callable[[], Any]) -> Future:
+    """The result of `call`, from a thread of its own. A thread cannot be stopped: one whose row was given up neither keeps
+    other rows from running nor the process from ending, as those of a `ThreadPoolExecutor` would."""
+    future: Future = Future()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="trl-mle-reward", daemon=True).start()
+    return future
+
+
+def _without_numpy(value: Any) -> Any:
+    """`value` with plain numbers and lists in place of NumPy's, in dicts, lists and tuples, too."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _without_numpy(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_without_numpy, value))
+    return value
 
 
 def collect(row: Row) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError, missing_extra
 from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
 from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS
+from trl_mle.types import TaskSpec
 
 DEMO = "`accelerate launch recipes/sft_mle.py --config recipes/quickstart/sft.yaml` (or `make quickstart`)"
 
@@ -58,6 +60,35 @@ def check_vllm(training_args: Any) -> None:
     """Raise `UserError` where vLLM is asked for and not installed."""
     if training_args.use_vllm and importlib.util.find_spec("vllm") is None:
         raise missing_extra("vllm", "vllm")
+
+
+def check_async(use_peft: bool) -> None:
+    """Raise `UserError` where TRL's `AsyncGRPOTrainer` cannot work: it needs a CUDA device, and vLLM to send weights."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "AsyncGRPOTrainer of TRL needs a CUDA device, and there is none. On other hardware use recipes/grpo_mle.py with "
+            "`overlap_execution: true`."
+        )
+    if not use_peft and importlib.util.find_spec("vllm") is None:
+        raise missing_extra("vllm", "vllm")
+
+
+def check_task_ids(tasks: Mapping[str, TaskSpec]) -> None:
+    """Raise `ConfigError` where two tasks have the same id, by which rollouts are told apart."""
+    ids = [task.id for task in tasks.values()]
+    if len(set(ids)) < len(ids):
+        raise ConfigError(f"`tasks` {list(tasks)} have the ids {ids}, which must differ: change `id` in a task.yaml.")
+
+
+def check_chat_template(tokenizer: Any, name: str) -> None:
+    """Raise `ConfigError` where the model `name` has no chat template."""
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            f"The tokenizer of {name!r} has no chat template, and prompts are chat messages. Use an instruction-tuned model, or "
+            "fine-tune this one with recipes/sft_mle.py."
+        )
 
 
 def model_init_kwargs(model_args: Any, training_args: Any) -> dict[str, Any]:

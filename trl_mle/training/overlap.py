@@ -18,6 +18,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import pad
 
 from trl_mle.errors import ConfigError
+from trl_mle.training.actions import SECONDS_COLUMN
 from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.in_flight import Choice, Group, GroupKey, Row, RowRunner, choose_groups, collect
 from trl_mle.training.phases import TimedTrainer
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.02
 """Seconds between two looks at the running programs."""
+WAIT_WARNING_S = 120.0
+"""Seconds without a batch that can be trained on after which a run says what it waits for; then after twice as many."""
 
 
 class OverlappingTrainer(TimedTrainer):
@@ -106,11 +109,11 @@ class OverlappingTrainer(TimedTrainer):
         if self._released is None:
             return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         rows, step = self._released, self.state.global_step
-        seconds = self.args.duration_column
         for row in rows:
             row.columns.setdefault("action_censored", row.lost)
-            if row.lost and seconds in self._extra_names:  # it ran for at least nearly as long: queues are part of it
-                row.columns[seconds] = row.waited_s
+            if row.lost:  # it ran for at least nearly as long: queues are part of it
+                ran = {self.args.duration_column: row.waited_s, SECONDS_COLUMN: [row.waited_s]}
+                row.columns |= {name: seconds for name, seconds in ran.items() if name in self._extra_names}
         columns: dict[str, list] = {}
         columns |= {name: [row.columns.get(name) for row in rows] for name in sorted(self._extra_names)}
         columns["action_censored"] = [row.columns["action_censored"] for row in rows]
@@ -139,7 +142,7 @@ class OverlappingTrainer(TimedTrainer):
 
     def _next_rows(self, inputs) -> list[Row]:
         """This process's rows of the next batch: launch what is missing, then wait until enough groups are through."""
-        began = time.monotonic()
+        began, warn_after_s = time.monotonic(), WAIT_WARNING_S
         need = Counter(self._layouts(len(inputs)))
         step, next_step = self.state.global_step, self.state.global_step + self.args.steps_per_batch
         while True:
@@ -153,6 +156,9 @@ class OverlappingTrainer(TimedTrainer):
                 break
             else:
                 time.sleep(POLL_S)
+                if time.monotonic() - began > warn_after_s:
+                    warn_after_s *= 2
+                    self._warn_of_waiting(time.monotonic() - began)
         rows = self._take(choice, len(inputs))
         self._log_overlap(choice, time.monotonic() - began)
         for key in choice.train:
@@ -283,6 +289,23 @@ class OverlappingTrainer(TimedTrainer):
     def _keep_lost(self, records: list[dict[str, Any]]) -> None:
         """What becomes of completions that are never trained on; here nothing. Called on every process with the same."""
 
+    def _warn_of_waiting(self, wait_s: float) -> None:
+        """Age is counted in optimizer steps, so a run waits where every group has a program that still runs."""
+        running = self._running()
+        if self.accelerator.is_main_process:
+            logger.warning(
+                "Training has waited %.0f s: too few of the %d groups in flight are through, %d programs still run. Give "
+                "programs a time limit, or raise `overlap_batches` (%d) and `max_staleness` (%d).",
+                wait_s,
+                len(self._groups),
+                running,
+                self.args.overlap_batches,
+                self.args.max_staleness,
+            )
+
+    def _running(self) -> int:
+        return sum(len(group.layout) - len(group.finished) for group in self._groups.values())
+
     def _log_overlap(self, choice: Choice, wait_s: float) -> None:
         groups = [self._groups[key] for key in choice.train]
         metrics = self._metrics["train"]
@@ -292,8 +315,7 @@ class OverlappingTrainer(TimedTrainer):
         metrics["overlap/staleness_mean"].append(sum(ages) / len(ages))
         metrics["overlap/staleness_max"].append(float(max(ages)))
         metrics["overlap/lost_share"].append(1 - sum(len(group.finished) for group in groups) / size)
-        running = (len(group.layout) - len(group.finished) for group in self._groups.values())
-        metrics["overlap/in_flight"].append(float(sum(running)))
+        metrics["overlap/in_flight"].append(float(self._running()))
 
     def train(self, *args, **kwargs):
         try:

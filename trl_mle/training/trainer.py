@@ -6,7 +6,7 @@ import logging
 import math
 import textwrap
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -311,10 +311,20 @@ class DurationAwareTrainer(OverlappingTrainer):
         if weights is not None:
             self._logs["extra"]["duration_weight"].extend(weights.tolist())
             columns.add("duration_weight")  # of several actions: their mean
+        self._align_extra_columns(rows, columns)
         if self._rollout_writer is not None and self.accelerator.is_main_process:
             self._rollout_writer.write(
                 self._logs, rows=rows, step=self.state.global_step, mode=mode, extra_columns=columns
             )
+
+    def _align_extra_columns(self, rows: int, fresh: Collection[str]) -> None:
+        """Give the columns of TRL's log of completions that these `rows` do not have, and those that earlier ones did not have,
+        a `None` a row: TRL shows columns side by side, and evaluation has others than training."""
+        length = len(self._logs["prompt"])
+        for name, column in self._logs["extra"].items():
+            if name not in fresh:
+                column.extend([None] * rows)
+            column.extendleft([None] * (length - len(column)))
 
     def _warn_of_inexact_resume(self) -> None:
         args = self.args
