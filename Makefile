@@ -42,6 +42,7 @@ types: setup  ## mypy
 benchmark: setup  ## the figures of the docs: three seeds of the quickstart, the sandbox against others
 	$(BIN)/python benchmarks/quickstart.py --seeds 3
 	$(BIN)/python benchmarks/sandbox.py
+	$(BIN)/python benchmarks/ray_sandbox.py
 
 clean:  ## remove the environment and caches, not runs/
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

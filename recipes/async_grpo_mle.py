@@ -76,8 +76,9 @@ def parse(arguments: list[str] | None):
 def train(mle_args, training_args, model_args, tasks) -> int:
     from trl import ModelConfig, get_peft_config
 
-    from trl_mle import AsyncDurationAwareTrainer, LocalSandbox, MLEReward
+    from trl_mle import AsyncDurationAwareTrainer, MLEReward
     from trl_mle.errors import InfrastructureError
+    from trl_mle.sandboxes.backends import make_sandbox
     from trl_mle.training.launch import (
         check_async,
         check_chat_template,
@@ -102,7 +103,9 @@ def train(mle_args, training_args, model_args, tasks) -> int:
         tasks = {name: replace(task, time_limit_s=mle_args.program_time_limit_s) for name, task in tasks.items()}
     # The reward function moves into the child process of the rollouts: its sandbox opens there, on first use.
     reward = MLEReward(
-        sandbox=LocalSandbox(mle_args.sandbox_config()),
+        sandbox=make_sandbox(
+            mle_args.sandbox_backend, mle_args.backend_config(list(tasks.values())), mle_args.pool_config()
+        ),
         instrumenter=make_instrumenter(mle_args.instrumentation_config()),
         reward=mle_args.reward_config(),
         tasks=tasks,

@@ -63,9 +63,10 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     from transformers import ProgressCallback
     from trl import get_peft_config, get_quantization_config
 
-    from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward
+    from trl_mle import DurationAwareTrainer, MLEReward
     from trl_mle.errors import InfrastructureError
     from trl_mle.evaluation import report_run, scores_section
+    from trl_mle.sandboxes.backends import make_sandbox
     from trl_mle.training.launch import (
         check_chat_template,
         load_tokenizer,
@@ -91,7 +92,9 @@ def train(mle_args, training_args, model_args, tasks) -> int:
 
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
     reward = MLEReward(
-        sandbox=LocalSandbox(mle_args.sandbox_config()),
+        sandbox=make_sandbox(
+            mle_args.sandbox_backend, mle_args.backend_config(list(tasks.values())), mle_args.pool_config()
+        ),
         instrumenter=make_instrumenter(mle_args.instrumentation_config()),
         reward=mle_args.reward_config(),
         tasks=tasks,
@@ -145,12 +148,14 @@ def validate(mle_args, tasks):
     """Scores of the tasks' own programs: shows that the sandbox and the tasks work before hours are spent on them."""
     import asyncio
 
-    from trl_mle import LocalSandbox
     from trl_mle.evaluation import validate_task_once
+    from trl_mle.sandboxes.backends import make_sandbox
 
     async def all_tasks():
-        config = replace(mle_args.sandbox_config(), workers=1, wall_s=None)  # the tasks' own limits
-        async with LocalSandbox(config) as sandbox:
+        backend = mle_args.sandbox_backend
+        one = {"max_sandboxes": 1} if backend == "e2b" else {"workers": 1}
+        config = replace(mle_args.backend_config(list(tasks.values())), wall_s=None, **one)  # the tasks' own limits
+        async with make_sandbox(backend, config, mle_args.pool_config()) as sandbox:
             return {task.id: await validate_task_once(task, sandbox) for task in tasks.values()}
 
     return asyncio.run(all_tasks())

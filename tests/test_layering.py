@@ -1,5 +1,5 @@
-"""The import rule: types, errors <- config <- stages (which do not import each other) <- rewards <- training, evaluation
-<- cli, recipes. And importing the package or a stage needs neither torch nor trl."""
+"""The import rule: types, errors, parsing, circuit <- config <- stages (which do not import each other) <- rewards <-
+training, evaluation <- cli, recipes. And importing the package or a stage needs neither torch nor trl."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ LAYERS = {
     "types": 0,
     "errors": 0,
     "parsing": 0,
+    "circuit": 0,
     "config": 1,
     **dict.fromkeys(STAGES, 2),
     "rewards": 3,

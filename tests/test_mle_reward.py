@@ -121,22 +121,26 @@ def test_the_whole_way_in_a_real_sandbox(tmp_path):
     assert log.metrics["programs/timeout_share"] == pytest.approx(1 / 6)
 
 
-def test_an_infrastructure_fault_is_none_after_its_retries(tmp_path):
+@pytest.mark.parametrize(("may_have_started", "calls"), [(False, 3), (True, 1)])
+def test_an_infrastructure_fault_is_none_after_its_retries(tmp_path, may_have_started, calls):
     task = toy_task(tmp_path)
-    sandbox = Scripted(SandboxError("worker lost"))
+    sandbox = Scripted(SandboxError("worker lost", may_have_started=may_have_started))
     reward = MLEReward(sandbox=sandbox, tasks={task.id: task}, reward=RewardConfig(infrastructure_retries=2))
     rewards, log = score(reward, [answer(GOOD)], task)
     assert rewards == [None]
-    assert sandbox.calls == 3
+    assert sandbox.calls == calls, "a program that may have started is not run again"
     assert log.columns["kind"] == ["fault"]
     assert "worker lost" in log.columns["fault"][0]
     assert log.columns["action_duration"] == [None]
     assert log.metrics["programs/fault_share"] == 1.0
+    assert log.metrics["sandbox/retried"] == calls - 1
+    assert log.metrics["sandbox/fault/may_have_started"] == float(may_have_started)
+    assert log.metrics["sandbox/fault/not_started"] == float(not may_have_started)
 
 
 def test_a_fault_that_passes_is_not_seen(tmp_path):
     task = toy_task(tmp_path)
-    sandbox = Scripted(SandboxError("worker lost"), execution(exit_code=1, status="error"))
+    sandbox = Scripted(SandboxError("no worker", may_have_started=False), execution(exit_code=1, status="error"))
     rewards, log = score(MLEReward(sandbox=sandbox, tasks={task.id: task}), [answer(GOOD)], task)
     assert log.columns["kind"] == ["failure"]
     assert rewards == [-10.0]

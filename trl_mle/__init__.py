@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trl_mle.config import InstrumentationConfig, RewardConfig, SandboxConfig
+    from trl_mle.config import InstrumentationConfig, PoolConfig, RayConfig, RewardConfig, SandboxConfig
     from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
     from trl_mle.programs import extract_program
     from trl_mle.prompts import build_prompt
     from trl_mle.rewards import MLEReward
-    from trl_mle.sandboxes import LocalSandbox
+    from trl_mle.sandboxes import LocalSandbox, RaySandbox, SandboxPool
     from trl_mle.tasks import Task, list_tasks, load_task
     from trl_mle.training import (
         AsyncDurationAwareConfig,
@@ -42,8 +42,12 @@ _HOMES = {
     "MLEReward": "trl_mle.rewards",
     "Outcome": "trl_mle.types",
     "Program": "trl_mle.types",
+    "PoolConfig": "trl_mle.config",
+    "RayConfig": "trl_mle.config",
+    "RaySandbox": "trl_mle.sandboxes",
     "RewardConfig": "trl_mle.config",
     "SandboxConfig": "trl_mle.config",
+    "SandboxPool": "trl_mle.sandboxes",
     "Task": "trl_mle.tasks",
     "build_prompt": "trl_mle.prompts",
     "duration_weights": "trl_mle.training",
@@ -66,9 +70,13 @@ __all__ = [
     "LocalSandbox",
     "MLEReward",
     "Outcome",
+    "PoolConfig",
     "Program",
+    "RayConfig",
+    "RaySandbox",
     "RewardConfig",
     "SandboxConfig",
+    "SandboxPool",
     "Task",
     "build_prompt",
     "duration_weights",

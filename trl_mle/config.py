@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from trl_mle.errors import ConfigError
 from trl_mle.types import MILESTONES, Split
@@ -24,7 +24,8 @@ class RewardConfig:
             Part of the answers whose score is the reward. `"all"` is the paper's setting; with it, the private score
             is no longer an honest one.
         infrastructure_retries (`int`, *optional*, defaults to `2`):
-            How often a program is given to the sandbox again after an infrastructure fault before its row is `None`.
+            How often a program is given to the sandbox again after an infrastructure fault before its row is `None`. Only
+            a program that certainly had not started is: none runs twice.
     """
 
     failure_reward: float = -10.0
@@ -85,6 +86,133 @@ class SandboxConfig:
             raise ConfigError(f"`isolation` is {self.isolation!r}; choose 'required' or 'none'.")
         if self.wall_s is not None and not (math.isfinite(self.wall_s) and self.wall_s > 0):
             raise ConfigError(f"`wall_s` is {self.wall_s}; it must be a positive number of seconds.")
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """Parameters that control how programs wait for the sandbox, whichever it is.
+
+    Args:
+        concurrency (`int`, *optional*):
+            Programs that are with the sandbox at the same time. Defaults to the number of its workers.
+        retries (`int`, *optional*, defaults to `2`):
+            How often a program is given to the sandbox again after a fault before which it certainly had not started.
+        open_s (`float`, *optional*, defaults to `900.0`):
+            Seconds that the sandbox may take to start.
+        queue_s (`float`, *optional*):
+            Seconds that a program may wait for its place. Defaults to as long as it takes.
+        slack_s (`float`, *optional*, defaults to `300.0`):
+            Seconds beyond the program's wall-clock limit within which the sandbox has to answer.
+        cancel_s (`float`, *optional*, defaults to `30.0`):
+            Seconds that a cancelled call waits for the sandbox to stop its program.
+        failures (`int`, *optional*, defaults to `8`):
+            Faults in a row after which the sandbox counts as down.
+        cool_down_s (`float`, *optional*, defaults to `15.0`):
+            Seconds after which a sandbox that is down is tried with one program; doubled after each try, up to ten times
+            this.
+        outage_s (`float`, *optional*, defaults to `600.0`):
+            Seconds that programs wait for a sandbox that is down before they are given up.
+        progress (`str`, *optional*, defaults to `"auto"`):
+            The live line on stderr, on a terminal only: `"auto"` in the first process of a machine, `"on"`, `"off"`.
+    """
+
+    concurrency: int | None = None
+    retries: int = 2
+    open_s: float = 900.0
+    queue_s: float | None = None
+    slack_s: float = 300.0
+    cancel_s: float = 30.0
+    failures: int = 8
+    cool_down_s: float = 15.0
+    outage_s: float = 600.0
+    progress: Literal["auto", "on", "off"] = "auto"
+
+    def __post_init__(self):
+        for name, least in (("concurrency", 1), ("retries", 0), ("failures", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"`{name}` is {value}; it must be {least} or more.")
+        for name in ("open_s", "queue_s", "slack_s", "cancel_s", "cool_down_s", "outage_s"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"`{name}` is {value}; it must be a positive number of seconds.")
+        if self.progress not in ("auto", "on", "off"):
+            raise ConfigError(f"`progress` is {self.progress!r}; choose 'auto', 'on' or 'off'.")
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """Parameters that control how programs run on the nodes of a Ray cluster.
+
+    Args:
+        address (`str`, *optional*):
+            `"host:port"` or `"auto"` of a cluster that this machine belongs to, `"ray://host:port"` from outside, or `"local"`
+            for one of this machine alone. Defaults to the variable `RAY_ADDRESS`, to a cluster that this machine belongs to,
+            or to a new one of this machine alone, in this order.
+        workers (`int`, *optional*):
+            Programs that run at the same time, on all nodes together. Defaults to what fits by CPU and memory.
+        workers_per_node (`int`, *optional*):
+            Most programs at the same time on one node.
+        cpus_per_worker (`float`, *optional*, defaults to `1.0`):
+            CPUs that are reserved for one program.
+        memory_per_worker (`int`, *optional*, defaults to 2 GiB):
+            Memory that is reserved for one program, in bytes. It is no limit: that is the task's.
+        share (`float`, *optional*, defaults to `1.0`):
+            Part of each node's CPUs and memory that this sandbox may take; for several that share a cluster.
+        isolation (`str`, *optional*, defaults to `"required"`):
+            As `SandboxConfig.isolation`, on every node: one that cannot hide its files takes no programs.
+        wall_s (`float`, *optional*):
+            Wall-clock limit of a program in seconds. Defaults to the task's own.
+        preload (`tuple[str, ...]`):
+            Modules that a worker imports once, so that programs start at once.
+        scratch_dir (`str`, *optional*):
+            Folder on every node for the tasks' files and for what programs write. Defaults to the system's temporary
+            folder, and to memory for what programs write.
+        runtime_env (`dict`, *optional*):
+            Ray's runtime environment of the processes on the nodes, where this package is not installed there.
+        connect_s (`float`, *optional*, defaults to `30.0`):
+            Seconds after which an address that does not answer is given up.
+        start_s (`float`, *optional*, defaults to `300.0`):
+            Seconds that nodes may take to be ready; the sandbox starts with those that are, and others join later.
+        node_wait_s (`float`, *optional*, defaults to `300.0`):
+            Seconds that a program waits for a node when there is none left.
+        restarts (`int`, *optional*, defaults to `5`):
+            How often in a row a node's process is started again before the node is left out.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    workers_per_node: int | None = None
+    cpus_per_worker: float = 1.0
+    memory_per_worker: int = 2 * 1024**3
+    share: float = 1.0
+    isolation: Literal["required", "none"] = "required"
+    wall_s: float | None = None
+    preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
+    scratch_dir: str | None = None
+    runtime_env: dict[str, Any] | None = None
+    connect_s: float = 30.0
+    start_s: float = 300.0
+    node_wait_s: float = 300.0
+    restarts: int = 5
+
+    def __post_init__(self):
+        if self.address is not None and not re.fullmatch(r"auto|local|(ray://)?[^\s:/]+:\d{1,5}", self.address):
+            raise ConfigError(
+                f"`address` of the Ray cluster is {self.address!r}; write 'host:6379', 'ray://host:10001' or 'auto'."
+            )
+        for name, least in (("workers", 1), ("workers_per_node", 1), ("memory_per_worker", 0), ("restarts", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"`{name}` is {value}; it must be {least} or more.")
+        if not 0 < self.cpus_per_worker < math.inf:
+            raise ConfigError(f"`cpus_per_worker` is {self.cpus_per_worker}; it must be a positive number.")
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"`share` is {self.share}; it must be above 0 and at most 1.")
+        SandboxConfig(isolation=self.isolation, wall_s=self.wall_s)
+        for name in ("connect_s", "start_s", "node_wait_s"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ConfigError(f"`{name}` is {getattr(self, name)}; it must be a positive number of seconds.")
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,17 @@ def zygote_of(sandbox: LocalSandbox) -> psutil.Process:
     return min(worker_of(sandbox).children(), key=lambda process: process.create_time())
 
 
-async def fault_and_recovery(sandbox: LocalSandbox, task, process: psutil.Process, kind: int, short: int) -> str:
+async def fault_and_recovery(
+    sandbox: LocalSandbox, task, process: psutil.Process, kind: int, short: int, may_have_started: bool | None = None
+) -> str:
     """The fault while `process` has a limit, after which everything works again."""
     before = process.rlimit(kind)
     process.rlimit(kind, (short, before[1]))
     with pytest.raises(SandboxError) as caught:
         await sandbox.run("print(1)", task)
     assert not isinstance(caught.value, SandboxUnavailableError)  # worth another try
+    if may_have_started is not None:
+        assert caught.value.may_have_started is may_have_started
     with suppress(psutil.NoSuchProcess):
         process.rlimit(kind, before)
     assert (await sandbox.run("print(1)", task)).stdout == "1\n"
@@ -49,7 +53,7 @@ async def fault_and_recovery(sandbox: LocalSandbox, task, process: psutil.Proces
 async def test_no_more_descriptors(task, without, which):
     async with asyncio.timeout(60), cold(without) as sandbox:
         process = worker_of(sandbox) if which == "worker" else zygote_of(sandbox)
-        words = await fault_and_recovery(sandbox, task, process, resource.RLIMIT_NOFILE, 6)
+        words = await fault_and_recovery(sandbox, task, process, resource.RLIMIT_NOFILE, 6, may_have_started=False)
     assert "Too many open files" in words or "has died" in words or "ended before the program started" in words
 
 
@@ -66,8 +70,14 @@ async def test_no_more_processes(task, without, which):
     if os.getuid() == 0:
         pytest.skip("the kernel does not bound the number of root's processes")
     async with asyncio.timeout(60), cold(without) as sandbox:
-        process = worker_of(sandbox) if which == "worker" else zygote_of(sandbox)
-        words = await fault_and_recovery(sandbox, task, process, resource.RLIMIT_NPROC, 0)
+        if which == "worker":  # the program goes to a new one, for it certainly has not started
+            worker = worker_of(sandbox)
+            worker.rlimit(resource.RLIMIT_NPROC, (0, worker.rlimit(resource.RLIMIT_NPROC)[1]))
+            assert (await sandbox.run("print(1)", task)).stdout == "1\n"
+            assert not worker.is_running()
+            return
+        process = zygote_of(sandbox)
+        words = await fault_and_recovery(sandbox, task, process, resource.RLIMIT_NPROC, 0, may_have_started=False)
     assert "Resource temporarily unavailable" in words
 
 
@@ -93,8 +103,9 @@ async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without, monke
         processes = [worker, *worker.children(recursive=True)]
         for process in processes:
             process.suspend()
-        with pytest.raises(SandboxError, match="did not answer"):
+        with pytest.raises(SandboxError, match="did not answer") as caught:
             await run
+        assert caught.value.may_have_started
         assert (await asyncio.to_thread(psutil.wait_procs, processes, 20))[1] == []
         assert (await sandbox.run("print(1)", task)).stdout == "1\n"
 
@@ -113,3 +124,25 @@ async def test_a_late_request_to_stop_does_not_stop_the_next_program(task, witho
         await asyncio.sleep(0.05)
         execution = await sandbox.run("print(2)", task)
     assert (execution.status, execution.stdout) == ("ok", "2\n")
+
+
+@both
+async def test_a_zygote_that_dies_with_a_program_may_have_started_it(task, without):
+    async with asyncio.timeout(60), cold(without) as sandbox:
+        run = asyncio.create_task(sandbox.run(PAUSE, task))
+        await until_file(sandbox, "started")
+        zygote_of(sandbox).kill()
+        with pytest.raises(SandboxError) as caught:
+            await run
+        assert caught.value.may_have_started
+
+
+async def test_what_waits_for_a_worker_when_the_sandbox_is_closed_has_not_started(task):
+    sandbox = cold(())
+    async with asyncio.timeout(60):
+        await sandbox.__aenter__()
+        runs = [asyncio.create_task(sandbox.run(PAUSE, task)) for _ in range(3)]
+        await until_file(sandbox, "started")
+        await sandbox.__aexit__()
+        errors = await asyncio.gather(*runs, return_exceptions=True)
+    assert [error.may_have_started for error in errors] == [True, False, False]

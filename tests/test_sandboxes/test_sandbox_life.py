@@ -42,8 +42,9 @@ async def test_killed_worker_is_a_fault_and_is_replaced(task, without):
         program = worker.children(recursive=True)
         assert program
         worker.kill()
-        with pytest.raises(SandboxError, match="exit code -9"):
+        with pytest.raises(SandboxError, match="exit code -9") as caught:
             await run
+        assert caught.value.may_have_started
         assert psutil.wait_procs(program, timeout=20)[1] == []
         assert (await sandbox.run("print(1)", task)).stdout == "1\n"
         assert left_over(sandbox) == []
@@ -189,8 +190,9 @@ def _script(path, text: str) -> str:
 
 async def test_worker_that_cannot_start_says_why(tmp_path):
     python = _script(tmp_path / "python", "echo 'no such library' >&2; exit 3")
-    with pytest.raises(SandboxError, match=r"exit code 3\. It wrote: no such library"):
+    with pytest.raises(SandboxError, match=r"exit code 3\. It wrote: no such library") as caught:
         await LocalSandbox(COLD, python=python).__aenter__()
+    assert not caught.value.may_have_started
     with pytest.raises(SandboxError, match="does-not-exist"):
         await LocalSandbox(COLD, python=str(tmp_path / "does-not-exist")).__aenter__()
 

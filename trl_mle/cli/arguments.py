@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from trl_mle.config import InstrumentationConfig, RewardConfig, SandboxConfig
+from trl_mle.config import InstrumentationConfig, PoolConfig, RayConfig, RewardConfig, SandboxConfig
 from trl_mle.errors import ConfigError
+from trl_mle.sandboxes.backends import check_backend
+from trl_mle.types import TaskSpec
 
 
 @dataclass
@@ -22,16 +26,49 @@ class MLEArguments:
     > Parameters that control how programs run
 
     Args:
-        sandbox (`str`, *optional*, defaults to `"local"`):
-            Where programs run. This version has `"local"`.
+        sandbox_backend (`str`, *optional*, defaults to `"local"`):
+            Where programs run (`docs/sandboxes.md`): `"local"` on this machine, `"ray"` on the nodes of a cluster, `"e2b"` in
+            the virtual machines of E2B.
         sandbox_workers (`int`, *optional*):
-            Programs that run at the same time, per process. Defaults to this machine's cores over its processes.
+            Programs that run at the same time, per process (`"local"` and `"ray"`). Defaults to this machine's cores over its
+            processes, and to what fits on the cluster.
         sandbox_scratch_dir (`str`, *optional*):
-            Folder on disk for what programs write. Defaults to memory, where the machine allows it.
+            Folder on disk for what programs write (`"local"` and `"ray"`). Defaults to memory, where the machine allows it.
         sandbox_isolation (`str`, *optional*, defaults to `"required"`):
             `"required"` refuses to run where programs could read the answers; `"none"` runs them all the same.
+        sandbox_queue_s (`float`, *optional*):
+            Seconds that a program may wait for its place. Defaults to as long as it takes.
+        sandbox_outage_s (`float`, *optional*, defaults to `600.0`):
+            Seconds that programs wait for a sandbox that is down before they are given up.
+        sandbox_progress (`str`, *optional*, defaults to `"auto"`):
+            The live line of programs on a terminal: `"auto"`, `"on"` or `"off"`.
         program_time_limit_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
+
+    > Parameters that control the cluster (`"ray"` only)
+
+    Args:
+        ray_address (`str`, *optional*):
+            `host:port`, `auto`, `ray://host:port` or `local`. Defaults to the variable `RAY_ADDRESS`, to a cluster that this
+            machine belongs to, or to a new one of this machine alone.
+        ray_cpus_per_worker (`float`, *optional*):
+            CPUs reserved for a program. Defaults to the most threads of the tasks.
+        ray_memory_gib_per_worker (`float`, *optional*):
+            Memory reserved for a program in GiB. Defaults to the largest limit of the tasks.
+        ray_share (`float`, *optional*):
+            Part of each node that one process of the training takes. Defaults to one over their number.
+
+    > Parameters that control E2B (`"e2b"` only; `docs/e2b.md`). The key comes from `E2B_API_KEY`.
+
+    Args:
+        e2b_template (`str`, *optional*):
+            Name or id of the template. Defaults to E2B's code interpreter.
+        e2b_max_sandboxes (`int`, *optional*, defaults to `20`):
+            E2B sandboxes at the same time, per process.
+        e2b_reuse (`bool`, *optional*, defaults to `True`):
+            Whether an E2B sandbox runs one program after the other.
+        e2b_session_s (`float`, *optional*, defaults to `3600.0`):
+            Seconds after which an E2B sandbox ends by itself.
 
     > Parameters that control what inserts the milestone prints (`docs/instrumentation.md`)
 
@@ -65,7 +102,7 @@ class MLEArguments:
         reward_split (`str`, *optional*, defaults to `"public"`):
             Part of the answers that is rewarded: `"public"`, or `"all"` as in the paper.
         infrastructure_retries (`int`, *optional*, defaults to `2`):
-            How often a program is given to the sandbox again after an infrastructure fault.
+            How often a program is given to the sandbox again after an infrastructure fault before which it had not started.
 
     > Parameters that control checks and reports
 
@@ -77,7 +114,12 @@ class MLEArguments:
     tasks: list[str] = field(
         default_factory=list, metadata={"help": "Task names: builtin:digits, a folder, or several for a mixture."}
     )
-    sandbox: str = field(default="local", metadata={"help": "Where programs run: 'local'."})
+    sandbox_backend: str = field(
+        default="local",
+        metadata={
+            "help": "Where programs run: 'local' (this machine), 'ray' (a cluster) or 'e2b' (virtual machines)."
+        },
+    )
     sandbox_workers: int | None = field(
         default=None,
         metadata={"help": "Programs at the same time, per process. Default: the machine's cores over its processes."},
@@ -90,6 +132,35 @@ class MLEArguments:
         metadata={
             "help": "'required' refuses to run where programs could read the answers; 'none' runs all the same."
         },
+    )
+    sandbox_queue_s: float | None = field(
+        default=None, metadata={"help": "Seconds that a program may wait for its place. Default: as long as it takes."}
+    )
+    sandbox_outage_s: float = field(
+        default=600.0, metadata={"help": "Seconds that programs wait for a sandbox that is down."}
+    )
+    sandbox_progress: str = field(
+        default="auto", metadata={"help": "Live line of programs on a terminal: 'auto', 'on' or 'off'."}
+    )
+    ray_address: str | None = field(
+        default=None, metadata={"help": "host:port, auto or ray://host:port. Default: RAY_ADDRESS, or this machine."}
+    )
+    ray_cpus_per_worker: float | None = field(
+        default=None, metadata={"help": "CPUs reserved for a program. Default: the most threads of the tasks."}
+    )
+    ray_memory_gib_per_worker: float | None = field(
+        default=None, metadata={"help": "GiB reserved for a program. Default: the largest limit of the tasks."}
+    )
+    ray_share: float | None = field(
+        default=None, metadata={"help": "Part of each node for this process. Default: one over the processes."}
+    )
+    e2b_template: str | None = field(
+        default=None, metadata={"help": "Template of the E2B sandboxes. Default: E2B's code interpreter."}
+    )
+    e2b_max_sandboxes: int = field(default=20, metadata={"help": "E2B sandboxes at the same time, per process."})
+    e2b_reuse: bool = field(default=True, metadata={"help": "Whether an E2B sandbox runs one program after another."})
+    e2b_session_s: float = field(
+        default=3600.0, metadata={"help": "Seconds after which an E2B sandbox ends by itself."}
     )
     program_time_limit_s: float | None = field(
         default=None, metadata={"help": "Wall-clock limit of a program in seconds. Default: the task's own."}
@@ -129,7 +200,7 @@ class MLEArguments:
         default="public", metadata={"help": "Part of the answers that is rewarded: 'public' or 'all' (the paper)."}
     )
     infrastructure_retries: int = field(
-        default=2, metadata={"help": "How often a program is run again after an infrastructure fault."}
+        default=2, metadata={"help": "How often a program that had not started is given to the sandbox again."}
     )
     validate_tasks: bool = field(
         default=True, metadata={"help": "Run each task's baseline and reference solution before training."}
@@ -142,9 +213,10 @@ class MLEArguments:
             )
         if len(set(self.tasks)) != len(self.tasks):
             raise ConfigError(f"`tasks` names a task twice: {self.tasks}.")
-        if self.sandbox != "local":
-            raise ConfigError(f"`sandbox` is {self.sandbox!r}; this version has 'local'.")
+        check_backend(self.sandbox_backend)
         self.sandbox_config()
+        self.ray_config()
+        self.pool_config()
         self.instrumentation_config()
         self.reward_config()
 
@@ -158,6 +230,53 @@ class MLEArguments:
             scratch_dir=self.sandbox_scratch_dir,
             isolation=self.sandbox_isolation,  # type: ignore[arg-type]  # checked by SandboxConfig
             wall_s=self.program_time_limit_s,
+        )
+
+    def ray_config(self, tasks: Sequence[TaskSpec] = ()) -> RayConfig:
+        """The cluster's part of the settings; what is reserved for a program depends on the `tasks`."""
+        cpus, gib, share = self.ray_cpus_per_worker, self.ray_memory_gib_per_worker, self.ray_share
+        if cpus is None:
+            cpus = float(max((task.threads for task in tasks), default=1))
+        memory = max((task.memory_bytes for task in tasks), default=RayConfig.memory_per_worker)
+        if share is None and self.sandbox_workers is None:
+            share = 1 / int(os.environ.get("WORLD_SIZE", "1"))  # every process of the training has workers of its own
+        return RayConfig(
+            address=self.ray_address,
+            workers=self.sandbox_workers,
+            cpus_per_worker=cpus,
+            memory_per_worker=memory if gib is None else int(gib * 1024**3),
+            share=1.0 if share is None else share,
+            isolation=self.sandbox_isolation,  # type: ignore[arg-type]  # checked by RayConfig
+            wall_s=self.program_time_limit_s,
+            scratch_dir=self.sandbox_scratch_dir,
+        )
+
+    def e2b_config(self) -> Any:
+        """E2B's part of the settings."""
+        from trl_mle.config import E2BConfig  # type: ignore[attr-defined, unused-ignore]
+
+        return E2BConfig(
+            template=self.e2b_template,
+            max_sandboxes=self.e2b_max_sandboxes,
+            reuse=self.e2b_reuse,
+            session_s=self.e2b_session_s,
+            isolation=self.sandbox_isolation,  # type: ignore[arg-type, unused-ignore]  # checked by E2BConfig
+            wall_s=self.program_time_limit_s,
+        )
+
+    def backend_config(self, tasks: Sequence[TaskSpec]) -> Any:
+        """The settings of the backend that is asked for."""
+        if self.sandbox_backend == "ray":
+            return self.ray_config(tasks)
+        return self.e2b_config() if self.sandbox_backend == "e2b" else self.sandbox_config()
+
+    def pool_config(self) -> PoolConfig:
+        """The part of the settings that holds on every backend."""
+        return PoolConfig(
+            retries=self.infrastructure_retries,
+            queue_s=self.sandbox_queue_s,
+            outage_s=self.sandbox_outage_s,
+            progress=self.sandbox_progress,  # type: ignore[arg-type]  # checked by PoolConfig
         )
 
     def instrumentation_config(self) -> InstrumentationConfig:

@@ -6,13 +6,11 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-from trl_mle.config import RewardConfig
+from trl_mle.config import PoolConfig, RewardConfig
 from trl_mle.errors import (
     ExtractionError,
     GradingError,
@@ -26,7 +24,7 @@ from trl_mle.instrumentation.base import Instrumenter
 from trl_mle.programs import extract_program
 from trl_mle.rewards.records import log_metrics, rollout_columns
 from trl_mle.rewards.shaping import classify, reward_parts
-from trl_mle.sandboxes import LocalSandbox
+from trl_mle.sandboxes import LocalSandbox, SandboxPool
 from trl_mle.sandboxes.base import Sandbox
 from trl_mle.tasks import Task, load_task
 from trl_mle.types import Execution, Grade, InstrumentedProgram, Limits, Outcome, Program
@@ -44,15 +42,16 @@ class MLEReward:
 
     Each completion is taken apart, instrumented, run in a sandbox and graded; completions of a batch go their ways
     concurrently, and one that is hostile, slow or broken costs its own row only. Three kinds of failure never mix: the
-    policy's fault is penalised, a time-out keeps its milestones and is counted, and an infrastructure fault is retried and
-    then `None`, which TRL leaves out of the baseline.
+    policy's fault is penalised, a time-out keeps its milestones and is counted, and an infrastructure fault is `None`, which
+    TRL leaves out of the baseline; it is retried where the program certainly had not started.
 
     The dataset needs a column `task` with task names (`builtin:digits`, a folder ...). Durations are reported as
     `log_extra("action_duration", seconds)`, together with every part of the outcome.
 
     Args:
         sandbox ([`Sandbox`], *optional*):
-            Where programs run. Defaults to `LocalSandbox()`. It is opened on first use and closed by `close()`.
+            Where programs run. Defaults to `LocalSandbox()`. It is opened on first use and closed by `close()`. One that is
+            no [`SandboxPool`] gets a pool around it, with the retries of `reward`; completions of a prompt are a group.
         instrumenter ([`Instrumenter`], *optional*):
             What inserts the milestone prints. Defaults to `ASTInstrumenter()`.
         reward ([`RewardConfig`], *optional*):
@@ -72,11 +71,14 @@ class MLEReward:
         wall_s: float | None = None,
     ):
         self.__name__ = "mle_reward"  # TRL names metrics and columns after it
-        self.sandbox: Sandbox = LocalSandbox() if sandbox is None else sandbox
         self.instrumenter: Instrumenter = ASTInstrumenter() if instrumenter is None else instrumenter
         self.config = RewardConfig() if reward is None else reward
+        if not isinstance(sandbox, SandboxPool):
+            settings = PoolConfig(retries=self.config.infrastructure_retries)
+            sandbox = SandboxPool(LocalSandbox() if sandbox is None else sandbox, settings)
+        self.sandbox = sandbox
+        """The pool in front of the sandbox that programs run in."""
         self.wall_s = wall_s
-        self._shows_source = "source" in inspect.signature(self.sandbox.run).parameters
         self._tasks = dict(tasks or {})
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[Any] | None = None
@@ -105,14 +107,18 @@ class MLEReward:
         tasks = [self.task(name) for name in task]
         await self._open()
         outcomes = await asyncio.gather(
-            *(self.score(completion, of_task) for completion, of_task in zip(completions, tasks, strict=True))
+            *(
+                self.score(completion, of_task, group=hash((of_task.id, str(prompt))))
+                for prompt, completion, of_task in zip(prompts, completions, tasks, strict=True)
+            )
         )
         if log_extra is not None:
             for column, values in rollout_columns(outcomes).items():
                 log_extra(column, values)
         if log_metric is not None:
             log_metrics(outcomes, log_metric)
-            for name, value in getattr(self.instrumenter, "take_metrics", dict)().items():
+            measured = getattr(self.instrumenter, "take_metrics", dict)() | self.sandbox.take_metrics()
+            for name, value in measured.items():
                 log_metric(name, value)
         self._check_faults(outcomes)
         return [outcome.reward for outcome in outcomes]
@@ -123,8 +129,8 @@ class MLEReward:
             self._tasks[name] = load_task(name)
         return self._tasks[name]
 
-    async def score(self, completion: str | list[dict], task: Task) -> Outcome:
-        """The outcome of one completion; a fault is part of it, not an exception.
+    async def score(self, completion: str | list[dict], task: Task, group: Hashable = None) -> Outcome:
+        """The outcome of one completion; a fault is part of it, not an exception. Groups take turns in the sandbox.
 
         Raises:
             SandboxUnavailableError: the sandbox cannot work on this machine; retrying does not help.
@@ -143,7 +149,7 @@ class MLEReward:
             )
         try:
             instrumented = await self._instrument(program)
-            execution = await self._execute(instrumented, task)
+            execution = await self._execute(instrumented, task, group)
             public, private = await self._grade(execution, task)
         except SandboxUnavailableError:
             raise
@@ -174,21 +180,12 @@ class MLEReward:
         result = await asyncio.to_thread(instrument, program, new_nonce())  # a long program takes a while to parse
         return await result if inspect.isawaitable(result) else result
 
-    async def _execute(self, instrumented: InstrumentedProgram, task: Task) -> Execution:
-        """Run the program; an infrastructure fault is retried, a program that fails is not."""
+    async def _execute(self, instrumented: InstrumentedProgram, task: Task, group: Hashable) -> Execution:
+        """Run the program, and believe of its marks what can be believed."""
         limits = Limits.for_task(task, self.wall_s)
-        # A sandbox of the user's own may not know `source`; programs then find their marks in their own file.
-        shown = {"source": instrumented.program.code} if self._shows_source else {}
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(
-                lambda error: isinstance(error, SandboxError) and not isinstance(error, SandboxUnavailableError)
-            ),
-            stop=stop_after_attempt(1 + self.config.infrastructure_retries),
-            wait=wait_random_exponential(multiplier=0.1, max=5.0),
-            reraise=True,
-        ):
-            with attempt:
-                execution = await self.sandbox.run(instrumented.code, task, limits, **shown)
+        execution = await self.sandbox.run(
+            instrumented.code, task, limits, source=instrumented.program.code, group=group
+        )
         return replace(
             execution,
             milestones=tuple(

@@ -1,7 +1,23 @@
 """Program -> Execution: where programs of the policy run."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from trl_mle.sandboxes.base import Sandbox
 from trl_mle.sandboxes.layers import Layer
 from trl_mle.sandboxes.local import LocalSandbox
+from trl_mle.sandboxes.pool import SandboxPool
 
-__all__ = ["Layer", "LocalSandbox", "Sandbox"]
+if TYPE_CHECKING:
+    from trl_mle.sandboxes.ray import RaySandbox
+
+__all__ = ["Layer", "LocalSandbox", "RaySandbox", "Sandbox", "SandboxPool"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RaySandbox":  # ray is an extra, and takes a moment to import
+        from trl_mle.sandboxes.ray import RaySandbox
+
+        return RaySandbox
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

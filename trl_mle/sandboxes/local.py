@@ -162,7 +162,7 @@ class LocalSandbox:
 
         Raises:
             SandboxUnavailableError: the sandbox is not started, or lacks a package or folder that the task needs.
-            SandboxError: the sandbox failed; nothing is known about the program.
+            SandboxError: the sandbox failed; nothing is known about the program, but whether it `may_have_started`.
         """
         self._check_running()
         limits = limits or Limits.for_task(task, self.config.wall_s)
@@ -210,7 +210,7 @@ class LocalSandbox:
             _logger.warning("worker %d ended by itself and is replaced", slot.number)
             await _stop(slot)
         if self._closing or self._folder is None:
-            raise SandboxError("the sandbox was closed while the program waited for a worker")
+            raise _not_started("the sandbox was closed while the program waited for a worker")
         if slot.worker is None:
             slot.starts += 1
             folder = self._folder / f"worker-{slot.number}-{slot.starts}"
@@ -219,14 +219,18 @@ class LocalSandbox:
                 "without": list(self._without),
                 "in_memory": self.scratch_dir is None,
             }
-            worker = slot.worker = await WorkerProcess.start(self.python, folder, settings, self._startup_s)
+            try:
+                worker = slot.worker = await WorkerProcess.start(self.python, folder, settings, self._startup_s)
+            except SandboxError as error:
+                error.may_have_started = False
+                raise
             found = from_worker(worker.layers)
             if self._closing:
                 await _stop(slot)
-                raise SandboxError("the sandbox was closed while a worker started")
+                raise _not_started("the sandbox was closed while a worker started")
             if self.layers and found != self.layers:
                 await _stop(slot)
-                raise SandboxError(
+                raise _not_started(
                     f"a new worker has found other layers of isolation than the first:\n{describe(found)}"
                 )
         return slot.worker
@@ -256,7 +260,11 @@ class LocalSandbox:
             raise SandboxUnavailableError(
                 f"Task {task.id!r} cannot run with `python`={self.python!r}: {reply['fault']}."
             )
-        raise SandboxError(reply["fault"])
+        raise SandboxError(reply["fault"], may_have_started=reply["may_have_started"])
+
+
+def _not_started(message: str) -> SandboxError:
+    return SandboxError(message, may_have_started=False)
 
 
 async def _stop(slot: _Slot) -> None:

@@ -26,6 +26,9 @@ _STDERR_BYTES = 4000
 class NotTakenError(SandboxError):
     """The worker ended before it took the program."""
 
+    def __init__(self, message: str):
+        super().__init__(message, may_have_started=False)
+
 
 class WorkerProcess:
     """One warm interpreter, started by exec: the host's threads and memory never reach it.

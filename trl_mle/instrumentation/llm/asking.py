@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from trl_mle.circuit import Circuit
 from trl_mle.instrumentation import fallbacks
 from trl_mle.instrumentation.llm.answer import MAX_ANSWER_CHARS, Rejected
 from trl_mle.instrumentation.llm.backends import Answer, Backend, BackendError
 from trl_mle.instrumentation.llm.cache import AnswerCache
-from trl_mle.instrumentation.llm.circuit import Circuit
 from trl_mle.instrumentation.llm.prompt import Message
 
 _MOST_RETRY_AFTER_S = 30.0

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trl_mle.circuit import Circuit
 from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError
 from trl_mle.instrumentation import fallbacks
@@ -17,7 +18,6 @@ from trl_mle.instrumentation.llm.answer import Rejected
 from trl_mle.instrumentation.llm.asking import Asker
 from trl_mle.instrumentation.llm.backends import Backend, OpenAIBackend
 from trl_mle.instrumentation.llm.cache import AnswerCache, DiskCache, NoCache, cache_key, default_cache_dir
-from trl_mle.instrumentation.llm.circuit import Circuit
 from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS, build_messages, prompt_version
 from trl_mle.instrumentation.llm.propose import apply_answer
 from trl_mle.instrumentation.milestones import mark
@@ -79,7 +79,13 @@ class LLMInstrumenter:
         self._cache_errors_seen = 0
         name = f"The instrumentation model {self.backend.model!r}"
         name += f" at {self.config.endpoint}" if backend is None else ""
-        self._circuit = Circuit(name, self.config.probe_after_s)
+        self._circuit = Circuit(
+            name,
+            self.config.probe_after_s,
+            when_open="Programs are instrumented from their syntax tree instead, and it is tried again every now and then "
+            "(metric instrumentation/fallback_share).",
+            when_closed="Programs are instrumented by the model again.",
+        )
         self._fallback = ASTInstrumenter()
         self._asker: Asker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

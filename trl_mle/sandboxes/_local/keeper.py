@@ -45,14 +45,15 @@ def _serve(host: socket.socket, settled: Settled, worker: Worker) -> int:
         if request is None:
             return HOST_GONE
         if settled.fault is not None:
-            wire.send(host, {"fault": settled.fault, "lasting": True})
+            wire.send(host, {"fault": settled.fault, "lasting": True, "may_have_started": False})
             return 0
         with ExitStack() as left:
             code, fault = 0, None
+            begun: list[Running] = []
             reply: dict[str, Any] = {}
             blobs: tuple[bytes, ...] = ()
             try:
-                reply, blobs = _run(request, host, settled, worker, left)
+                reply, blobs = _run(request, host, settled, worker, left, begun)
             except FaultError as error:
                 fault = str(error)
             except OSError as error:  # no more processes, no more space: the machine's fault
@@ -60,22 +61,32 @@ def _serve(host: socket.socket, settled: Settled, worker: Worker) -> int:
             except ZygoteGoneError as error:
                 code, fault = _FAILED, str(error)
             if fault is not None:
+                may_have_started = any(program.may_have_started for program in begun)
                 left.close()
-                reply = {"fault": fault, "lasting": False}
+                reply = {"fault": fault, "lasting": False, "may_have_started": may_have_started}
             wire.send(host, reply, *blobs)
             return code
     except (NobodyWaitsError, ConnectionError):
         return HOST_GONE
 
 
-def _run(request: dict[str, Any], host: socket.socket, settled: Settled, worker: Worker, left: ExitStack) -> Reply:
-    """Run the program of `request`; what need not be done before the host has its answer goes to `left`."""
+def _run(
+    request: dict[str, Any],
+    host: socket.socket,
+    settled: Settled,
+    worker: Worker,
+    left: ExitStack,
+    begun: list[Running],
+) -> Reply:
+    """Run the program of `request`, which is in `begun` from its fork on; what need not be done before the host has its
+    answer goes to `left`."""
     layers = worker.layers
     if layers.namespaces:
         namespaces.unshare(with_mounts=layers.private_root)
     work = Work(worker.folder, request["limits"], layers.private_root, worker.in_memory)
     left.callback(work.remove)
     program = Running(request, settled, worker, work)
+    begun.append(program)
     left.callback(program.end)
     program.start(request)
     program.supervise(host)

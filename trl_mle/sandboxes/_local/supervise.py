@@ -59,6 +59,10 @@ class Running:
         self._init: int | None = None
         """Process 1 of the program's PID namespace, where it has one."""
         self._reports: dict[str, Any] = {}
+        self._handed_over = False
+        """Whether the program's text has been sent to its process."""
+        self._all_gone = False
+        """Whether every process that could report has ended."""
         self._stopped: tuple[str, str] | None = None
         self._began = time.monotonic()
         reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
@@ -96,6 +100,7 @@ class Running:
                     raise FaultError(self._reports.get("fault", "the first process of a program has ended"))
             self._check_start(time.monotonic())
         message = {name: request[name] for name in ("code", "source", "public", "limits")}
+        self._handed_over = True
         with suppress(ConnectionError):  # a process that is gone already has reported why, or will be missed
             wire.send(self._text, {**message, "work": self._work.inside})
         self._text.close()
@@ -140,6 +145,13 @@ class Running:
         """The zygote says nothing while it works: its end of the socket closes when it dies."""
         if descriptor == self._worker.zygote.fileno() and "ended" not in self._reports:
             raise ZygoteGoneError("the process that forks programs has died")
+
+    @property
+    def may_have_started(self) -> bool:
+        """Whether the first line of the program may have run: it has its text, and nothing says that it did not start."""
+        if "started" in self._reports:
+            return True
+        return self._handed_over and not (self._all_gone or "ended" in self._reports)
 
     def _has_ended(self) -> bool:
         return "ended" in self._reports or "fault" in self._reports
@@ -239,6 +251,7 @@ class Running:
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             self._reports.update(json.loads(line))
+        self._all_gone = not data
         return bool(data)
 
 

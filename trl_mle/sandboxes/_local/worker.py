@@ -32,6 +32,10 @@ class HostGoneError(Exception):
     """The host has died or wants the worker to end."""
 
 
+class NoKeeperError(Exception):
+    """The machine has no room for one more process: nobody has read the program."""
+
+
 def main(descriptor: int) -> int:
     """Serve the host at the other end of the socket `descriptor` until it closes."""
     host = socket.socket(fileno=descriptor)
@@ -47,7 +51,7 @@ def main(descriptor: int) -> int:
             wire.send(host, {"layers": asdict(worker.layers)})
             while (needs := _next(host, worker.zygote)) is not None and "stop" not in needs:
                 _keep(host, needs, worker)
-    except ZygoteGoneError:  # while there was no program
+    except (ZygoteGoneError, NoKeeperError):  # while there was no program
         return wire.NOT_TAKEN
     except (HostGoneError, ConnectionError):
         pass
@@ -132,7 +136,10 @@ def _keep(host: socket.socket, needs: dict[str, Any], worker: Worker) -> None:
             settled = replace(settled, fault=str(error))
     if settled.fault is None:
         zygote.learn(worker.zygote, settled)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        raise NoKeeperError from error
     if pid == 0:
         keeper.start(host, settled, worker)
     while (found := os.waitpid(-1, 0))[0] != pid:

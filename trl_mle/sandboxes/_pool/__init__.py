@@ -1,0 +1,1 @@
+"""The parts of `SandboxPool`: who is next, what is counted, what is shown."""

@@ -1,0 +1,26 @@
+"""When and after which pause a program may be given to the backend again, for tenacity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tenacity import RetryCallState, wait_random_exponential
+
+from trl_mle.errors import SandboxError, SandboxUnavailableError
+from trl_mle.sandboxes._pool.counts import PoolFaultError
+
+PAUSE = wait_random_exponential(multiplier=0.1, max=5.0)
+
+
+def has_not_started(error: BaseException) -> bool:
+    """Whether the program may be given to the sandbox again."""
+    if isinstance(error, (SandboxUnavailableError, PoolFaultError)):
+        return False
+    return isinstance(error, SandboxError) and not error.may_have_started
+
+
+def pause(state: RetryCallState) -> float:
+    """Seconds until the next try: what the backend asked for, or a random time that grows."""
+    error: Any = state.outcome.exception() if state.outcome else None
+    asked_s = getattr(error, "retry_after_s", None)
+    return PAUSE(state) if asked_s is None else max(0.0, asked_s)
