@@ -9,7 +9,9 @@ import pytest
 
 from tests.tasks import toy_task
 from trl_mle import Execution, LocalSandbox, MLEReward, RewardConfig
+from trl_mle.config import PoolConfig
 from trl_mle.errors import GradingError, SandboxError, SandboxUnavailableError, TaskError
+from trl_mle.sandboxes import SandboxPool
 from trl_mle.types import MILESTONES
 
 GOOD = """
@@ -261,9 +263,8 @@ async def test_a_run_of_single_faults_is_not_an_outage_until_it_is_long(tmp_path
         async def run(self, code, task, limits):
             raise SandboxError("gone")
 
-    reward = MLEReward(
-        sandbox=Broken(), tasks={"toy": toy_task(tmp_path)}, reward=RewardConfig(infrastructure_retries=0)
-    )
+    patient = PoolConfig(retries=0, failures=100)  # the pool's own patience is longer than that of the reward
+    reward = MLEReward(sandbox=SandboxPool(Broken(), patient), tasks={"toy": toy_task(tmp_path)})
     completion = "```python\nprint(1)\n```"
     for _ in range(15):
         assert await reward(["p"], [completion], task=["toy"]) == [None]

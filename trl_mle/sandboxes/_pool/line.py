@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import Literal
 
 from rich.console import Console
@@ -26,10 +27,19 @@ class LiveLine:
 
     def __init__(self, counts: Counts, when: Literal["auto", "on", "off"], console: Console | None = None):
         self._counts = counts
-        self._console = Console(stderr=True) if console is None else console
-        first = os.environ.get("LOCAL_RANK", "0") == "0"
-        self.shown = self._console.is_terminal and (when == "on" or (when == "auto" and first))
+        self._when = when
+        self._given = console
         self._live: Live | None = None
+
+    @cached_property
+    def _console(self) -> Console:  # made on first use: a pool that has not run anything can be pickled
+        return Console(stderr=True) if self._given is None else self._given
+
+    @cached_property
+    def shown(self) -> bool:
+        """Whether there is a line at all."""
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        return self._console.is_terminal and (self._when == "on" or (self._when == "auto" and first))
 
     def start(self) -> None:
         """Show it, if it is not there."""
