@@ -1,11 +1,15 @@
 """Does instrumentation leave programs alone, and do its marks tell the truth? Runs the corpus of `tests/data/corpus/`.
 
     python benchmarks/instrumentation.py
+    python benchmarks/instrumentation.py --instrumenter llm --endpoint http://127.0.0.1:8001/v1 --model NAME --run lines
 
 Every program runs in the local sandbox as it is and instrumented; where the two runs differ, once more as it is, so that
 a program that differs from run to run is not held against the instrumenter. Writes
 `docs/results/instrumentation_ast.json`: what changed, precision and recall per milestone against the labels made by
 hand, for the half of the labelled programs on which the instrumenter may be improved and for the other half.
+
+With a language model it first asks about each program (stopped, it goes on where it was), and adds to
+`instrumentation_llm.json` a run with the share of accepted answers, reasons for rejections, claims, seconds and metrics.
 """
 
 from __future__ import annotations
@@ -15,34 +19,83 @@ import asyncio
 import json
 import os
 import platform
+import random
+import shlex
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import instrumentation_llm as llm  # noqa: E402
+
 from tests.corpus import Comparison, Entry, compare, disagreements, load_corpus, scores  # noqa: E402
 from trl_mle.instrumentation import ASTInstrumenter, Instrumenter  # noqa: E402
 from trl_mle.sandboxes import LocalSandbox  # noqa: E402
 
-INSTRUMENTERS: dict[str, Callable[[], Instrumenter]] = {"ast": ASTInstrumenter}
-
 
 def main() -> None:
+    args = arguments()
+    started = time.perf_counter()
+    result = asyncio.run(run(args))
+    result = {
+        "command": f"python benchmarks/instrumentation.py {words(args)}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}",
+        "versions": {name: version(name) for name in ("trl_mle", "numpy", "pandas", "scikit-learn", "torch")},
+        "python": platform.python_version(),
+        "seconds": round(time.perf_counter() - started),
+        **result,
+    }
+    show(result)
+    out = args.out or ROOT / f"docs/results/instrumentation_{args.instrumenter}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if args.run is not None:
+        llm.write(result, args.run, out)
+    elif args.instrumenter == "ast" and not (args.only or args.part or args.labelled or args.sample):
+        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    else:
+        return
+    print(f"written to {out}")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--instrumenter", choices=sorted(INSTRUMENTERS), default="ast")
-    parser.add_argument("--only", default="", help="only programs whose id begins with this; writes nothing")
-    parser.add_argument("--part", choices=("development", "held-out"), help="only this half; writes nothing")
-    parser.add_argument("--labelled", action="store_true", help="only programs with a label; writes nothing")
+    parser.add_argument("--instrumenter", choices=("ast", "llm"), default="ast")
+    parser.add_argument("--only", default="", help="only programs whose id begins with this; `ast` writes nothing")
+    parser.add_argument("--part", choices=("development", "held-out"), help="only this half; `ast` writes nothing")
+    parser.add_argument("--labelled", action="store_true", help="only programs with a label; `ast` writes nothing")
+    parser.add_argument("--sample", type=int, help="only so many of them, drawn with seed 0; `ast` writes nothing")
     parser.add_argument("--workers", type=int, default=1, help="programs that run at a time")
     parser.add_argument("--out", type=Path, help="default: docs/results/instrumentation_NAME.json")
+    model = parser.add_argument_group("llm")
+    model.add_argument("--endpoint", help="URL; without it, only programs whose answers are kept")
+    model.add_argument("--model", help="name at the endpoint")
+    model.add_argument("--answer-format", choices=("lines", "rewrite"), default="lines")
+    model.add_argument("--server", default="", help="what serves the model, in words that are written down")
+    model.add_argument("--cache", type=Path, help="folder of the answers; default: the user's cache folder")
+    model.add_argument("--run", help="name of this run in the file; without it nothing is written")
     args = parser.parse_args()
+    if (args.instrumenter == "llm") != (args.model is not None):
+        parser.error("--instrumenter llm and --model go together")
+    return args
 
+
+def words(args: argparse.Namespace) -> str:
+    """The command line without what is of this machine."""
+    given = {name: value for name, value in vars(args).items() if value and name not in ("out", "cache")}
+    return " ".join(
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
+        for name, value in given.items()
+    )
+
+
+def chosen(args: argparse.Namespace) -> list[Entry]:
+    """The programs to run, those with a label first."""
     entries = [
         entry
         for entry in load_corpus()
@@ -50,22 +103,27 @@ def main() -> None:
         and args.part in (None, entry.part)
         and (entry.reached is not None or not args.labelled)
     ]
-    started = time.perf_counter()
-    comparisons = asyncio.run(measure(entries, INSTRUMENTERS[args.instrumenter](), args.workers))
-    result = {
-        "command": f"python benchmarks/instrumentation.py --instrumenter {args.instrumenter}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}",
-        "versions": {name: version(name) for name in ("trl_mle", "numpy", "pandas", "scikit-learn", "torch")},
-        "python": platform.python_version(),
-        "seconds": round(time.perf_counter() - started),
+    if args.sample:
+        entries = random.Random(0).sample(entries, len(entries))[: args.sample]
+    return sorted(entries, key=lambda entry: entry.reached is None)
+
+
+async def run(args: argparse.Namespace) -> dict[str, object]:
+    """The figures of the instrumenter that `args` ask for."""
+    entries = chosen(args)
+    if args.instrumenter == "ast":
+        return report(await measure(entries, ASTInstrumenter(), args.workers))
+    instrumenter, folder = llm.make_instrumenter(args.endpoint, args.model, args.answer_format, args.cache)
+    asked = await llm.ask(entries, instrumenter, folder)
+    comparisons = await measure([entry for entry in entries if entry.id in asked], instrumenter, args.workers)
+    await instrumenter.aclose()
+    return {
+        "server": args.server,
+        "not_asked": len(entries) - len(asked),
+        **llm.report(comparisons, asked, instrumenter),
         **report(comparisons),
+        "scores_where_accepted": report(llm.accepted(comparisons))["scores"],
     }
-    show(result)
-    if not (args.only or args.part or args.labelled):
-        out = args.out or ROOT / f"docs/results/instrumentation_{args.instrumenter}.json"
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {out}")
 
 
 async def measure(entries: list[Entry], instrumenter: Instrumenter, workers: int) -> list[Comparison]:
@@ -114,7 +172,7 @@ def report(comparisons: list[Comparison]) -> dict[str, object]:
         },
         "submissions": sum(item.plain.submission is not None for item in comparisons),
         "changed": {item.entry.id: item.changed for item in comparisons if item.changed},
-        "most_marks_printed": max(item.marks for item in comparisons),
+        "most_marks_printed": max((item.marks for item in comparisons), default=0),
         "scores": {
             part: {
                 name: {
@@ -139,6 +197,19 @@ def report(comparisons: list[Comparison]) -> dict[str, object]:
 
 def show(result: dict) -> None:
     """The figures as text."""
+    for key in (
+        "model",
+        "prompt_version",
+        "not_asked",
+        "never_sent",
+        "accepted",
+        "rejected",
+        "claims",
+        "seconds_a_program",
+        "metrics",
+    ):
+        if key in result:
+            print(f"{key}: {result[key]}")
     print(f"{result['programs']} programs {result['programs_by_source']}, {result['labelled']} labelled")
     for what, counts in result["behaviour"].items():
         print(f"  {what:<11} {counts}")

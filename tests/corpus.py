@@ -18,7 +18,7 @@ from typing import Literal
 import yaml
 
 from trl_mle import load_task
-from trl_mle.instrumentation import Instrumenter, new_nonce, parse_milestones, strip_marks
+from trl_mle.instrumentation import Instrumenter, new_nonce, parse_metrics, parse_milestones, strip_marks
 from trl_mle.sandboxes.base import Sandbox
 from trl_mle.types import MILESTONES, Execution, Limits, Program, TaskSpec
 
@@ -64,6 +64,11 @@ class Comparison:
     """Its stdout is without marks."""
     steady: dict[str, bool]
     """Whether two plain runs agree, by what is compared."""
+    fallback_kind: str | None = None
+    metrics: tuple[str, ...] = ()
+    """Named metrics that the instrumented program reports."""
+    values: tuple[tuple[str, float], ...] = ()
+    """What it reported."""
 
     @property
     def same(self) -> dict[str, bool]:
@@ -175,6 +180,11 @@ async def compare(entry: Entry, instrumenter: Instrumenter, sandbox: Sandbox, fo
         plain=plain,
         instrumented=bare,
         steady=steady,
+        fallback_kind=instrumented.fallback_kind,
+        metrics=instrumented.metrics,
+        values=tuple(
+            pair for pair in parse_metrics(execution.stdout, instrumented.nonce) if pair[0] in instrumented.metrics
+        ),
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 
 import pytest
 
 from trl_mle.instrumentation import ASTInstrumenter
-from trl_mle.instrumentation.llm.answer import Rejected
-from trl_mle.instrumentation.llm.prompt import build_messages, example, numbered, prompt_version
+from trl_mle.instrumentation.llm.answer import Rejected, read_answer
+from trl_mle.instrumentation.llm.prompt import build_messages, example, prompt_version
 from trl_mle.instrumentation.llm.propose import apply_answer
 from trl_mle.types import METRICS, MILESTONES, Program
 
@@ -65,14 +66,16 @@ def rewritten(*changes, code=CODE):
 
 
 @pytest.mark.parametrize("answer_format", ["lines", "rewrite"])
-@pytest.mark.parametrize("name", ["example_1.txt", "example_2.txt"])
-def test_the_worked_examples_are_right(answer_format, name):
+@pytest.mark.parametrize(
+    ("name", "metrics"), [("example_1.txt", ()), ("example_2.txt", ("training_loss", "validation_score"))]
+)
+def test_the_worked_examples_are_right(answer_format, name, metrics):
     code, answer = example(name, answer_format)
     applied = apply_answer(Program("", code), answer, answer_format, NONCE)
     assert applied.dropped == ()
     own = ASTInstrumenter().instrument(Program("", code), NONCE)
     assert set(own.inserted) <= set(applied.program.inserted)
-    assert applied.program.metrics
+    assert applied.program.metrics == metrics
 
 
 @pytest.mark.parametrize("answer_format", ["lines", "rewrite"])
@@ -84,9 +87,75 @@ def test_the_prompt_names_everything_and_holds_the_program(answer_format):
     assert prompt_version("lines") != prompt_version("rewrite")
 
 
-def test_lines_are_numbered_as_the_parser_counts_them():
-    assert numbered("a\r\nb\x0cc\rd\u2028e\n") == "1| a\n2| b\x0cc\n3| d\u2028e"
-    assert numbered("\ufeffa\n" * 10).splitlines()[0] == " 1| a"
+# Answers that copy lines
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "model = Ridge()",
+        "`model = Ridge()`",
+        "model=Ridge()  # the model".replace("=", " = "),
+        "model  =  Ridge()",
+        "model = Ridge(",
+        "model = Ridge(...)",
+        "model = Ridge(…",
+        "model",
+        "model = Ridge(); model.fit(X, y)",
+        "= Ridge()",
+    ],
+)
+def test_forms_of_a_copied_line(quote):
+    applied = apply(f"defined_model: {quote}")
+    assert (applied.kept, applied.moved) == (1, 0)
+    assert shown(f"defined_model: {quote}") == CODE.replace("Ridge()\n", "Ridge()\n<defined_model>\n")
+
+
+def test_quotes_of_the_other_kind_and_a_remark_in_the_program_do_not_matter():
+    assert apply("loaded_data: train = pd.read_csv('input/train.csv')").kept == 1
+    assert apply("imported_libraries: import pandas as pd").kept == 1
+
+
+@pytest.mark.parametrize(
+    ("quote", "line"), [("model.fit(", 10), ("X, train['y'],", 10), (")", None), ("if fast:", 7), ("else:", None)]
+)
+def test_any_line_of_a_longer_statement_means_the_statement(quote, line):
+    assert claimed(f"trained_model: {quote}") == line
+
+
+@pytest.mark.parametrize("quote", ["mod", "odel = Ridge()", "Ridg", "four", ")", "4.5", "-4"])
+def test_what_is_no_line_says_that_and_not_where(quote):
+    """Where the rules can tell, the mark goes to its place; where they cannot, there is none."""
+    applied = apply(f"loaded_data: {quote}")
+    assert (applied.kept, applied.moved) == (0, 1)
+    assert shown(f"loaded_data: {quote}") == shown("loaded_data: 4")
+    code = "rows = parse_table('input/train.csv')\n"
+    assert apply("loaded_data: rows = parse_table('input/train.csv')", code).kept == 1
+    assert refused(f"loaded_data: {quote}", code)[0] == "llm_nothing_proved"
+
+
+def test_the_same_line_twice_means_the_first():
+    code = "import torch\nw = f(1)\nmodel = nets.Net(3)\nprint(w)\nmodel = nets.Net(3)\n"
+    assert shown("defined_model: model = nets.Net(3)", code) == code.replace(
+        "Net(3)\nprint", "Net(3)\n<defined_model>\nprint"
+    )
+
+
+def test_several_lines_that_were_copied_are_several_claims():
+    answer = 'loaded_data: 4\ntrained_model: model.fit(\n        X, train["y"],\n    )\nwrote_predictions: none'
+    assert apply(answer).program.inserted == ("loaded_data", "trained_model")
+    assert refused(answer.replace('"y"', '"z"'))[0] == "llm_not_an_answer"
+    code = "import pandas as pd\ntrain = pd.read_csv('train.csv')\nm = Ridge(\n    alpha=3,\n)\n"
+    assert apply("loaded_data: 2\ndefined_model: m = Ridge(\n    alpha=3,\n)", code).program.inserted == (
+        "loaded_data",
+        "defined_model",
+    )
+    code = "rows = parse_table('input/train.csv')\nn = len(rows)\n# weights\nw = np.zeros(n)\nprint(w)\n"
+    applied = apply("defined_model: n = len(rows)\n# weights\nw = np.zeros(n)", code)
+    assert applied.kept == 1 and "zeros(n)\n<defined_model>" in shown(
+        "defined_model: n = len(rows)\nw = np.zeros(n)", code
+    )
+    assert refused("n = len(rows)\ndefined_model: w = np.zeros(n)", code)[0] == "llm_unknown_mark"
 
 
 # Answers with line numbers
@@ -121,15 +190,12 @@ def test_forms_of_a_line(answer):
     [
         ("Here are\nthe milestones:\nloaded_data: 4", "llm_not_an_answer"),
         ("I think that data is loaded in line 4.", "llm_not_an_answer"),
-        ("loaded_data: four", "llm_not_an_answer"),
-        ("loaded_data: 4.5", "llm_not_an_answer"),
-        ("loaded_data: -4", "llm_not_an_answer"),
         ("loaded_data: 4\nlöwe: 4", "llm_unknown_mark"),
         ("won_the_competition: 4", "llm_unknown_mark"),
         ("loaded_data: 4\nimport os; os.system('x')", "llm_not_an_answer"),
         ("loaded_data: 900", "llm_unknown_mark"),
-        ("loaded_data: 99999999", "llm_not_an_answer"),
         ("loaded_data: " + ", ".join(["4"] * 100), "llm_not_an_answer"),
+        ("loaded_data: x\n" * 201, "llm_not_an_answer"),
         ("", "llm_nothing_proved"),
         ("loaded_data: none", "llm_nothing_proved"),
         ("wrote_predictions: 4", "llm_nothing_proved"),
@@ -148,16 +214,26 @@ def test_a_claim_ahead_is_moved_to_what_it_claims():
     assert MARK.sub(r"<\1>", own).count("<trained_model>") == shown("trained_model: 5").count("<trained_model>") == 2
 
 
-def test_a_claim_after_what_it_claims_stays():
-    assert shown("loaded_data: 6") == CODE.replace("Ridge()\n", "Ridge()\n<loaded_data>\n")
-    assert shown("trained_model: 13").endswith("<trained_model>\nprint(val_score)\n")
+def test_a_late_claim_is_kept_beside_the_marks_of_the_rules():
+    """The program may stop between what achieves the milestone and the claim."""
+    assert apply("loaded_data: 6").kept == 1
+    assert shown("loaded_data: 6") == shown("loaded_data: 4")  # of two marks in one suite the first is enough
+    assert apply("trained_model: 13").kept == 1
+    text = shown("trained_model: 13")
+    assert text.endswith("<trained_model>\nprint(val_score)\n")
+    assert text.count("    <trained_model>\n") == 2
 
 
-@pytest.mark.parametrize(("line", "expected"), [(7, 2), (8, 1), (10, 1), (12, 1), (9, 1)])
+def claimed(answer):
+    """The first line of the statement that the only claim of `answer` is about."""
+    (claim,) = read_answer(answer, ast.parse(CODE), CODE.splitlines(keepends=True), "lines")
+    return claim.statement and claim.statement.lineno
+
+
+@pytest.mark.parametrize(("line", "expected"), [(7, 7), (8, 8), (10, 10), (12, 10), (9, 8), (3, 2)])
 def test_after_a_line_means_after_its_statement(line, expected):
     """A header means the whole statement; a line of a longer statement means its end; `else:` the line above."""
-    text = shown(f"trained_model: {line}")
-    assert text.count("<trained_model>") == 1 if line != 7 else text.index("<trained_model>") > text.index("    )\n")
+    assert claimed(f"trained_model: {line}") == expected
 
 
 def test_the_text_of_the_program_is_kept():
@@ -209,7 +285,14 @@ def test_a_function_that_runs_often_or_never_gets_no_mark():
 
 def test_an_elif_is_marked_behind_the_whole_if():
     code = "if a:\n    m = Ridge()\nelif b:\n    m = Lasso()\nelse:\n    m = SVC()\n"
-    assert shown("defined_model: 3", code) == code + "<defined_model>\n"
+    assert (
+        shown("defined_model: 3", code)
+        == "".join(
+            f"{line}{'    <defined_model>' if ' = ' in line else ''}".replace(")    <", ")\n    <") + "\n"
+            for line in code.splitlines()
+        )
+        + "<defined_model>\n"
+    )
 
 
 def test_the_body_of_a_class_gets_no_mark():
@@ -257,6 +340,14 @@ def test_a_claim_without_evidence_is_dropped(milestone, code):
     assert refused(f"{milestone}: 1", code)[0] == "llm_nothing_proved"
 
 
+def test_predictions_are_no_features():
+    code = (
+        "train = pd.read_csv('train.csv')\nout = pd.read_csv('sample_submission.csv')\nout['y'] = train['y'].mean()\n"
+    )
+    assert refused("built_features: 3", code)[0] == "llm_nothing_proved"
+    assert apply("built_features: 3", code.replace("out['y']", "Z")).program.inserted == ("built_features",)
+
+
 def test_what_a_branch_does_is_believed_in_the_branch_only():
     code = "if a:\n    w = np.linalg.solve(A, b)\n"
     assert shown("trained_model: 2", code) == f"{code}    <trained_model>\n"
@@ -266,11 +357,30 @@ def test_what_a_branch_does_is_believed_in_the_branch_only():
 # Metrics
 
 
-@pytest.mark.parametrize("value", ["log_loss(y_val, p)", "hold-out score", "rmse", "-scores.mean()"])
-def test_a_metric_without_a_line_is_left_out_and_the_milestones_stay(value):
+@pytest.mark.parametrize(
+    "value", ["log_loss(y_val, p)", "hold-out score", "rmse", "-scores.mean()", "print(val_score)"]
+)
+def test_a_metric_that_names_no_variable_is_dropped_and_the_milestones_stay(value):
     applied = apply(f"loaded_data: 4\nvalidation_score: {value}")
     assert applied.program.inserted == ("loaded_data",)
     assert applied.program.metrics == ()
+    assert len(applied.dropped) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["val_score", "`val_score`", "val_score = accuracy_score(", "accuracy_score(y_val, model.predict(X_val))"],
+)
+def test_a_metric_is_the_variable_or_that_of_the_copied_line(value):
+    assert "<validation_score val_score>\nprint(val_score)" in shown(f"validation_score: {value}")
+
+
+def test_a_variable_that_is_set_twice_is_reported_where_it_is_set_last():
+    code = "loss = f(1)\nloss = g(2)\na, b = f(3)\nc: float = f(4)\nloss += h(5)\n"
+    for name, line in {"loss": 5, "b": 3, "c": 4}.items():
+        expected = code.splitlines(keepends=True)
+        expected.insert(line, f"<training_loss {name}>\n")
+        assert shown(f"training_loss: {name}", code) == "".join(expected)
 
 
 def test_a_metric_is_reported_after_its_variable():
@@ -295,6 +405,26 @@ def test_a_metric_that_cannot_be_reported_is_dropped(claim, why):
     applied = apply(f"loaded_data: 4\n{claim}")
     assert applied.program.metrics == ()
     assert why in applied.dropped[0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "line", "is_kept"),
+    [
+        ("training_loss", "val_loss = f(model)", False),
+        ("training_loss", "test_loss, test_acc = model.evaluate(X_test, y_test)", False),
+        ("training_score", "score = accuracy_score(y_val, p)", False),
+        ("validation_score", "train_acc = f(model)", False),
+        ("training_loss", "loss = f(model)", True),
+        ("training_score", "train_acc = f(model)", True),
+        ("validation_score", "score = accuracy_score(y_val, p)", True),
+        ("validation_score", "score = f(model)", True),
+    ],
+)
+def test_a_metric_of_other_data_is_dropped(metric, line, is_kept):
+    variable = re.match(r"\w+", line)[0]
+    applied = apply(f"loaded_data: 1\n{metric}: {variable}", f"train = pd.read_csv('train.csv')\n{line}\n")
+    assert applied.program.metrics == ((metric,) if is_kept else ())
+    assert [text.endswith("is of other data") for text in applied.dropped] == ([] if is_kept else [True])
 
 
 def test_a_constant_is_no_metric():

@@ -80,10 +80,10 @@ def test_an_accepted_answer():
     assert verify_print_only(CODE, result.code, result.nonce).ok
     (request,) = server.requests
     assert request["temperature"] == 0
-    assert request["max_tokens"] == 200
+    assert request["max_tokens"] == 500
     assert request["model"] == "m"
     assert result.nonce not in json.dumps(request)
-    assert "4| train = pd.read_csv" in request["messages"][-1]["content"]
+    assert "train = pd.read_csv" in request["messages"][-1]["content"]
 
 
 def test_a_program_that_cannot_be_instrumented_is_not_asked_about():

@@ -235,9 +235,9 @@ class InstrumentationConfig:
         api_key_variable (`str`, *optional*, defaults to `"OPENAI_API_KEY"`):
             Environment variable that holds the key of the endpoint. The key itself is no setting.
         answer_format (`str`, *optional*, defaults to `"lines"`):
-            `"lines"` asks for line numbers, `"rewrite"` for the whole program with prints, as in the paper.
+            `"lines"` asks for the lines that reach milestones, `"rewrite"` for the whole program with prints, as in the paper.
         max_tokens (`int`, *optional*):
-            Longest answer in tokens. Defaults to 200 for `"lines"` and 2,048 for `"rewrite"`.
+            Longest answer in tokens. Defaults to 500 for `"lines"` and 2,048 for `"rewrite"`.
 
     > Parameters that control how long an answer is waited for (`"llm"` only)
 

@@ -1,4 +1,4 @@
-"""From a model's answer to what it claims: line numbers, or the program with plain marks."""
+"""From a model's answer to what it claims: lines of the program, or the program with plain marks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from trl_mle.instrumentation import fallbacks
 from trl_mle.instrumentation.llm.difference import describe_difference
 from trl_mle.instrumentation.llm.plain_marks import PlainMark, as_plain_mark
 from trl_mle.instrumentation.llm.prompt import AnswerFormat
+from trl_mle.instrumentation.llm.quotes import Quotes, only_target, statements_by_line
 from trl_mle.instrumentation.verify import parse
 from trl_mle.types import METRICS, MILESTONES
 
 MAX_ANSWER_CHARS = 64 * 1024
 """Longer answers are not looked at."""
 _MAX_CLAIMS = 60
+_MAX_LINES = 200
+_BEGINNINGS = tuple(f"{name}:" for name in (*MILESTONES, *METRICS))
 _FENCE = re.compile(r"^[ \t]*```[\w+-]*[ \t]*$", re.MULTILINE)
 _NAME_FIRST = re.compile(r"[-*\s`]*(\w+)`?\s*[:=]\s*(.*)")
 _LINE_FIRST = re.compile(r"[-*\s]*(?:after\s+)?(?:line\s+)?(\d+)\s*[:|]\s*`?(\w+)`?\s*(.*)", re.IGNORECASE)
@@ -52,46 +55,64 @@ class Claim(NamedTuple):
     """For a metric: the variable that holds it; `None` where the answer names something else."""
 
 
-def read_answer(text: str, tree: ast.Module, answer_format: AnswerFormat) -> list[Claim]:
-    """What the answer `text` claims about the program `tree`.
+def read_answer(text: str, tree: ast.Module, lines: list[str], answer_format: AnswerFormat) -> list[Claim]:
+    """What the answer `text` claims about the program `tree`, whose text is `lines`.
 
     Raises:
         Rejected: the answer does not have the form that was asked for, or the program in it is another one.
     """
     if len(text) > MAX_ANSWER_CHARS:
         raise Rejected(fallbacks.TRUNCATED, f"the answer has {len(text)} characters")
-    claims = read_lines(text, tree) if answer_format == "lines" else read_rewrite(text, tree)
+    claims = read_lines(text, tree, lines) if answer_format == "lines" else read_rewrite(text, tree)
     if len(claims) > _MAX_CLAIMS:
         raise Rejected(fallbacks.NOT_AN_ANSWER, f"the answer makes {len(claims)} claims")
     return claims
 
 
-def read_lines(text: str, tree: ast.Module) -> list[Claim]:
-    """Claims from lines such as `loaded_data: 12`, `evaluated_model: none`, `validation_score: 20 score`.
+def read_lines(text: str, tree: ast.Module, lines: list[str]) -> list[Claim]:
+    """Claims from lines such as `loaded_data: train = pd.read_csv(path)`, `evaluated_model: none`, `validation_score: acc`.
 
-    Repaired: a heading, code fences, bullets, backticks, `12: loaded_data`, several line numbers, remarks after a line number; a
-    metric without a line number is left out. With any other line the whole answer is refused.
+    Repaired: a heading, code fences, bullets, backticks, spaces, the kind of quotes, a line that is copied in part; line
+    numbers (`loaded_data: 12`, `12: loaded_data`, `validation_score: 20 acc`). A line that the program does not have says
+    that the milestone is reached, and not where; of several lines each is a claim. With a line of any other form the whole
+    answer is refused.
     """
     statements = statements_by_line(tree)
     last = max(statements, default=0)
+    quotes = Quotes(lines, statements)
     claims: list[Claim] = []
-    lines = [line.strip() for line in _FENCE.sub("", text).splitlines() if line.strip()]
-    if lines and lines[0].endswith(":") and " " in lines[0]:
-        del lines[0]  # "Here are the milestones:"
-    for line in lines:
-        name, numbers, variable = _read_line(line)
+    name = ""
+    answers = [line.strip() for line in _FENCE.sub("", text).splitlines() if line.strip()]
+    if len(answers) > _MAX_LINES:
+        raise Rejected(fallbacks.NOT_AN_ANSWER, f"the answer has {len(answers)} lines")
+    if answers and answers[0].endswith(":") and " " in answers[0] and not answers[0].startswith(_BEGINNINGS):
+        del answers[0]  # "Here are the milestones:"
+    for line in answers:
+        try:
+            name, numbers, rest = _read_line(line)
+        except Rejected:
+            if not name or not quotes.is_line(line):
+                raise
+            claim = Claim(name, quotes.find(line))
+            if name in MILESTONES and claim not in claims:
+                claims.append(claim)  # several lines were copied
+            continue
         for number in numbers:
             if number > last + _LINES_AFTER_CODE:
                 raise Rejected(fallbacks.UNKNOWN_MARK, f"the answer names line {number} of {last}")
-            claims.append(Claim(name, _statement_at(statements, number), variable))
+            claims.append(Claim(name, _statement_at(statements, number), _variable(rest.strip(_AROUND))))
+        if not numbers and rest:
+            claims.append(_quoted(name, rest, quotes))
     return claims
 
 
 _LINES_AFTER_CODE = 20
 """Comments and empty lines at the end of a program that an answer may still name."""
+_AROUND = " \t,:=`().;"
 
 
-def _read_line(line: str) -> tuple[str, list[int], str | None]:
+def _read_line(line: str) -> tuple[str, list[int], str]:
+    """Name, line numbers, and what else the line says: a line of the program, a variable, a remark; nothing for `none`."""
     if found := _LINE_FIRST.fullmatch(line):
         number, name, rest = found[1], found[2], f"{found[1]} {found[3]}"
     elif found := _NAME_FIRST.fullmatch(line):
@@ -101,32 +122,25 @@ def _read_line(line: str) -> tuple[str, list[int], str | None]:
     if name not in MILESTONES and name not in METRICS:
         raise Rejected(fallbacks.UNKNOWN_MARK, f"the answer names {name[:40]!r}")
     if not number and _NONE.fullmatch(rest):
-        return name, [], None
+        return name, [], ""
     places = _PLACES.fullmatch(rest.strip())
     if places is None:
-        if name in METRICS:  # an expression in place of a variable: no metric, and no reason to lose the milestones
-            return name, [], None
-        raise Rejected(fallbacks.NOT_AN_ANSWER, f"the answer has the line {line[:60]!r}")
-    return name, [int(part) for part in places[1].split(",")], _variable(places[2].strip(" \t,:=`().;"))
+        return name, [], rest
+    return name, [int(part) for part in places[1].split(",")], places[2]
+
+
+def _quoted(name: str, quote: str, quotes: Quotes) -> Claim:
+    if name in METRICS:
+        if (variable := _variable(quote.strip(_AROUND))) is not None:
+            return Claim(name, quotes.setting(variable), variable)
+        statement = quotes.find(quote)
+        return Claim(name, statement, only_target(statement))
+    return Claim(name, quotes.find(quote))
 
 
 def _variable(text: str | None) -> str | None:
     usable = text is not None and text.isascii() and text.isidentifier() and not keyword.iskeyword(text)
     return text if usable else None
-
-
-def statements_by_line(tree: ast.Module) -> dict[int, ast.stmt]:
-    """Line -> the statement that "after this line" means: the last one on it, a compound one by its header."""
-    found: dict[int, ast.stmt] = {}
-    statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
-    for node in sorted(statements, key=lambda node: (node.lineno, node.col_offset)):
-        body = getattr(node, "body", None) or getattr(node, "cases", None)
-        end = node.end_lineno or node.lineno
-        if body:
-            first = getattr(body[0], "lineno", None) or body[0].pattern.lineno  # a case has no position of its own
-            end = max(node.lineno, first - 1)
-        found.update(dict.fromkeys(range(node.lineno, end + 1), node))
-    return found
 
 
 def _statement_at(statements: dict[int, ast.stmt], number: int) -> ast.stmt | None:

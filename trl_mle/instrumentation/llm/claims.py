@@ -2,7 +2,8 @@
 
 For a milestone that `Flow` can tell (some statement of the program certainly achieves it):
 
-- a claim right after a statement by which the milestone is achieved on every path, outside loops, stands where it is;
+- a claim after a statement by which the milestone is achieved on every path, outside loops, is **kept**; where it is late,
+  `ASTInstrumenter`'s marks stand as well, since the program may stop in between;
 - any other claim is **moved**: the milestone's marks go where `ASTInstrumenter` puts them. Where that is nowhere (the
   code runs in a loop or function without a bound), it is dropped.
 
@@ -10,7 +11,8 @@ For a milestone that `Flow` cannot tell, a claim stands after the statement it n
 it, if that holds what the milestone cannot do without (`evidence`); otherwise it is **dropped**.
 
 A metric stands where it is claimed, if its variable certainly holds a computed value there (`metric_prints`) and, where
-`Flow` can tell, training or evaluation has been achieved; otherwise it is dropped.
+`Flow` can tell, training or evaluation has been achieved; otherwise it is dropped, and also where name or value say that
+it is of the other data (`val_loss` as training loss).
 """
 
 from __future__ import annotations
@@ -81,6 +83,7 @@ class _Placing:
                 why = self._unknown(claim)
             elif self._stands(claim):
                 why = None
+                self._move(claim.name)  # beside it: the program may stop between what achieves it and the claim
             else:
                 why = self._move(claim.name)
                 if why is None:
@@ -144,6 +147,8 @@ class _Placing:
         needed = _METRIC_NEEDS[claim.name]
         if needed in self.known and needed not in point.state:
             return f"{needed} is not reached there"
+        if self.evidence.held_out(claim.variable, value) is (claim.name != "validation_score"):
+            return f"`{claim.variable}` is of other data"
         self.statements[id(claim.statement)] = (point.suite, claim.statement)
         self.metrics.setdefault(id(claim.statement), {})[claim.name] = claim.variable
         return None

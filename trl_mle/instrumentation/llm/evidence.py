@@ -41,6 +41,12 @@ class Evidence:
         rule = getattr(self, f"_{milestone}")
         return any(rule(node) for node in self._certain_parts(statement, 3))
 
+    def held_out(self, variable: str, value: ast.expr) -> bool | None:
+        """Whether `variable`, set to `value`, is of held-out data, by its name or its value; `None`: nothing says so."""
+        if words.HELD_OUT.search(variable) or any(self._evaluated_model(node) for node in ast.walk(value)):
+            return True
+        return False if words.TRAINING_PART.search(variable) else None
+
     def _certain_parts(self, statement: ast.stmt, depth: int) -> Iterator[ast.AST]:
         """What runs whenever `statement` does: no branches, no bodies of functions but of those that it calls."""
         stack: list[ast.AST] = [statement]
@@ -88,6 +94,8 @@ class Evidence:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if all(isinstance(part, ast.Name) and words.TARGET_NAME.fullmatch(part.id) for part in targets):
             return False
+        if any("submission" in self.kinds.of(target) for target in targets):
+            return False  # predictions
         if any(_READS.search(name) or name.startswith("predict") for name in self._calls(node.value)):
             return False
         return any(isinstance(part, ast.Name) and self.kinds.is_data(part) for part in ast.walk(node.value))

@@ -47,7 +47,7 @@ def apply_answer(program: Program, answer: str, answer_format: AnswerFormat, non
     """
     tree = parse(program.code)
     lines = split_lines(program.code.removeprefix(BYTE_ORDER_MARK))
-    claims = read_answer(answer, tree, answer_format)
+    claims = read_answer(answer, tree, lines, answer_format)
     placed = place(claims, tree, find_elifs(tree, lines))
     if not placed.insertions:
         words = placed.dropped[0] if placed.dropped else "it claims nothing"
