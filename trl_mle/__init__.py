@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trl_mle.config import InstrumentationConfig, PoolConfig, RayConfig, RewardConfig, SandboxConfig
+    from trl_mle.config import E2BConfig, InstrumentationConfig, PoolConfig, RayConfig, RewardConfig, SandboxConfig
     from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
     from trl_mle.programs import extract_program
     from trl_mle.prompts import build_prompt
     from trl_mle.rewards import MLEReward
-    from trl_mle.sandboxes import LocalSandbox, RaySandbox, SandboxPool
+    from trl_mle.sandboxes import E2BSandbox, LocalSandbox, RaySandbox, SandboxPool
     from trl_mle.tasks import Task, list_tasks, load_task
     from trl_mle.training import (
         AsyncDurationAwareConfig,
@@ -33,6 +33,8 @@ _HOMES = {
     "AsyncDurationAwareTrainer": "trl_mle.training",
     "DurationAwareConfig": "trl_mle.training",
     "DurationAwareTrainer": "trl_mle.training",
+    "E2BConfig": "trl_mle.config",
+    "E2BSandbox": "trl_mle.sandboxes",
     "Execution": "trl_mle.types",
     "Grade": "trl_mle.types",
     "InstrumentationConfig": "trl_mle.config",
@@ -62,6 +64,8 @@ __all__ = [
     "AsyncDurationAwareTrainer",
     "DurationAwareConfig",
     "DurationAwareTrainer",
+    "E2BConfig",
+    "E2BSandbox",
     "Execution",
     "Grade",
     "InstrumentationConfig",

@@ -297,3 +297,92 @@ class InstrumentationConfig:
                 raise ConfigError(f"`{name}` is {getattr(self, name)}; it must be {least} or more.")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ConfigError(f"`max_tokens` is {self.max_tokens}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class E2BConfig:
+    """Parameters that control how programs are run in E2B sandboxes. The key is no setting: it comes from the environment
+    variable `E2B_API_KEY`.
+
+    > Parameters that control which sandboxes there are
+
+    Args:
+        template (`str`, *optional*):
+            Name or id of the template. Defaults to E2B's code interpreter. It needs Python 3.11 or newer and the packages
+            that tasks allow; its memory and cores are fixed when it is built.
+        max_sandboxes (`int`, *optional*, defaults to `20`):
+            Sandboxes at the same time, per process; with several processes, divide your account's limit by them.
+        reuse (`bool`, *optional*, defaults to `True`):
+            Whether a sandbox runs one program after the other. `False` gives each program a sandbox of its own.
+        session_s (`float`, *optional*, defaults to `3600.0`):
+            Seconds after which a sandbox ends by itself, at most what your account allows. It must hold the longest program
+            and three minutes more.
+
+    > Parameters that control how a program runs
+
+    Args:
+        wall_s (`float`, *optional*):
+            Wall-clock limit of a program in seconds. Defaults to the task's own.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory of a program in bytes. Defaults to the task's own.
+        isolation (`str`, *optional*, defaults to `"required"`):
+            `"required"` refuses to run where programs could forge what is reported about them. `"none"` runs them all the
+            same, with a warning.
+        user (`str`, *optional*, defaults to `"root"`):
+            User that runs the programs' supervisor. Programs themselves have no privileges.
+        python (`str`, *optional*, defaults to `"python3"`):
+            Interpreter for the programs, inside the sandbox.
+        preload (`tuple[str, ...]`):
+            Modules that each sandbox imports once, so that programs start at once.
+
+    > Parameters that control the connection
+
+    Args:
+        domain (`str`, *optional*):
+            Domain of a self-hosted E2B. Defaults to the SDK's own, `E2B_DOMAIN` or the cloud.
+        api_url (`str`, *optional*):
+            URL of the API, where it does not follow from the domain.
+        sandbox_url (`str`, *optional*):
+            URL of the proxy to all sandboxes, where it does not follow from the domain.
+        request_timeout_s (`float`, *optional*, defaults to `60.0`):
+            Seconds after which one request is given up, its retries included.
+    """
+
+    template: str | None = None
+    max_sandboxes: int = 20
+    reuse: bool = True
+    session_s: float = 3600.0
+    wall_s: float | None = None
+    memory_bytes: int | None = None
+    isolation: Literal["required", "none"] = "required"
+    user: str = "root"
+    python: str = "python3"
+    preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
+    domain: str | None = None
+    api_url: str | None = None
+    sandbox_url: str | None = None
+    request_timeout_s: float = 60.0
+
+    def __post_init__(self):
+        if self.max_sandboxes < 1:
+            raise ConfigError(f"`max_sandboxes` is {self.max_sandboxes}; it must be at least 1.")
+        if self.isolation not in ("required", "none"):
+            raise ConfigError(f"`isolation` is {self.isolation!r}; choose 'required' or 'none'.")
+        for name in ("session_s", "request_timeout_s", "wall_s"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"`{name}` is {value}; it must be a positive number of seconds.")
+        if self.memory_bytes is not None and self.memory_bytes < 1:
+            raise ConfigError(f"`memory_bytes` is {self.memory_bytes}; it must be a positive number of bytes.")
+        for name in ("api_url", "sandbox_url"):
+            value = getattr(self, name)
+            if value is not None and not re.match(
+                r"https?://[^/@\s]+(?:/[^@\s]*)?$", value
+            ):  # may hold a password: not shown
+                raise ConfigError(
+                    f"`{name}` must be a URL such as 'https://api.e2b.example', without user or password (the key belongs "
+                    "into the environment variable `E2B_API_KEY`)."
+                )
+        for name in ("user", "python"):
+            if not getattr(self, name):
+                raise ConfigError(f"`{name}` is empty; leave it out for its default.")

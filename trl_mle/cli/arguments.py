@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl_mle.config import InstrumentationConfig, PoolConfig, RayConfig, RewardConfig, SandboxConfig
+from trl_mle.config import E2BConfig, InstrumentationConfig, PoolConfig, RayConfig, RewardConfig, SandboxConfig
 from trl_mle.errors import ConfigError
 from trl_mle.sandboxes.backends import check_backend
 from trl_mle.types import TaskSpec
@@ -216,6 +216,8 @@ class MLEArguments:
         check_backend(self.sandbox_backend)
         self.sandbox_config()
         self.ray_config()
+        if self.sandbox_backend == "e2b":  # its session must hold the longest program
+            self.e2b_config()
         self.pool_config()
         self.instrumentation_config()
         self.reward_config()
@@ -253,14 +255,12 @@ class MLEArguments:
 
     def e2b_config(self) -> Any:
         """E2B's part of the settings."""
-        from trl_mle.config import E2BConfig  # type: ignore[attr-defined, unused-ignore]
-
         return E2BConfig(
             template=self.e2b_template,
             max_sandboxes=self.e2b_max_sandboxes,
             reuse=self.e2b_reuse,
             session_s=self.e2b_session_s,
-            isolation=self.sandbox_isolation,  # type: ignore[arg-type, unused-ignore]  # checked by E2BConfig
+            isolation=self.sandbox_isolation,  # type: ignore[arg-type]  # checked by E2BConfig
             wall_s=self.program_time_limit_s,
         )
 

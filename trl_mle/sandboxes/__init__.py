@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.sandboxes.base import Sandbox
+from trl_mle.sandboxes.e2b import E2BSandbox
 from trl_mle.sandboxes.layers import Layer
 from trl_mle.sandboxes.local import LocalSandbox
 from trl_mle.sandboxes.pool import SandboxPool
@@ -12,7 +13,7 @@ from trl_mle.sandboxes.pool import SandboxPool
 if TYPE_CHECKING:
     from trl_mle.sandboxes.ray import RaySandbox
 
-__all__ = ["Layer", "LocalSandbox", "RaySandbox", "Sandbox", "SandboxPool"]
+__all__ = ["E2BSandbox", "Layer", "LocalSandbox", "RaySandbox", "Sandbox", "SandboxPool"]
 
 
 def __getattr__(name: str) -> Any:

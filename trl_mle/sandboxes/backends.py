@@ -7,6 +7,7 @@ from typing import Any
 from trl_mle.config import PoolConfig
 from trl_mle.errors import ConfigError
 from trl_mle.sandboxes.base import Sandbox
+from trl_mle.sandboxes.e2b import E2BSandbox
 from trl_mle.sandboxes.local import LocalSandbox
 from trl_mle.sandboxes.pool import SandboxPool
 
@@ -40,8 +41,6 @@ def make_sandbox(backend: str, settings: Any, pool: PoolConfig | None = None) ->
 
         sandbox = RaySandbox(settings)
     elif backend == "e2b":
-        from trl_mle.sandboxes.e2b import E2BSandbox  # type: ignore[import-not-found, unused-ignore]
-
         sandbox = E2BSandbox(settings)
     else:
         sandbox = LocalSandbox(settings)

@@ -16,7 +16,7 @@ from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes._local import workdir
 from trl_mle.sandboxes.base import check_limits
 from trl_mle.sandboxes.layers import Layer, describe, from_worker
-from trl_mle.sandboxes.worker_process import NotTakenError, WorkerProcess
+from trl_mle.sandboxes.worker_process import NotTakenError, WorkerProcess, to_execution
 from trl_mle.types import Execution, Limits, TaskSpec
 
 _logger = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ class LocalSandbox:
             self._idle.put_nowait(slot)
         if "fault" in reply:
             self._raise(reply, task)
-        return _execution(reply, blobs)
+        return to_execution(reply, blobs)
 
     async def _ask(
         self, slot: _Slot, messages: list[dict[str, Any]], timeout_s: float
@@ -282,13 +282,3 @@ async def _all_or_error(actions: Any) -> None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _execution(reply: dict[str, Any], blobs: list[bytes]) -> Execution:
-    stdout, stderr, *submission = blobs
-    return Execution(
-        stdout=stdout.decode("utf-8", "replace"),
-        stderr=stderr.decode("utf-8", "replace"),
-        submission=submission[0] if submission else None,
-        **reply,
-    )

@@ -9,15 +9,16 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes._local import wire, workdir
+from trl_mle.sandboxes._local.launch import command, environment
 from trl_mle.sandboxes._local.processes import kill_tree
+from trl_mle.types import Execution
 
-_ENTRY = Path(__file__).with_name("_local") / "__main__.py"
-_PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH")
 _STOP_S = 15.0
 _RETRY_S = 0.01
 _STDERR_BYTES = 4000
@@ -59,8 +60,7 @@ class WorkerProcess:
             folder.mkdir(mode=0o700)
             with worker_end:
                 process = subprocess.Popen(
-                    # Not -I: it would ignore PYTHONHASHSEED, and the order of sets would differ between workers.
-                    [python, "-s", "-P", "-B", str(_ENTRY), str(worker_end.fileno())],
+                    command(python, worker_end.fileno()),
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,
@@ -162,16 +162,12 @@ class WorkerProcess:
         return self._errors.read().decode("utf-8", "replace").strip() or "(nothing)"
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """An environment from scratch: what the host's holds (keys, tokens, paths) is no program's business."""
-    from trl_mle.sandboxes._local.interpreter import THREAD_VARIABLES
-
-    return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "PYTHONHASHSEED": "0",
-        **dict.fromkeys(THREAD_VARIABLES, "1"),
-        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-    }
+def to_execution(reply: dict[str, Any], blobs: Sequence[bytes]) -> Execution:
+    """What happened, from the reply of a worker that tells of no fault."""
+    stdout, stderr, *submission = blobs
+    return Execution(
+        stdout=stdout.decode("utf-8", "replace"),
+        stderr=stderr.decode("utf-8", "replace"),
+        submission=submission[0] if submission else None,
+        **reply,
+    )

@@ -32,6 +32,13 @@ def receive(sock: socket.socket) -> dict[str, Any] | None:
     return json.loads(body) if body else None
 
 
+def receive_with_blobs(sock: socket.socket) -> tuple[dict[str, Any], tuple[bytes, ...]] | None:
+    """One message and its blobs from a blocking socket, or `None` where the other side has closed it."""
+    message = receive(sock)
+    blobs = tuple(_exactly(sock, size) for size in message.pop("blobs")) if message else ()
+    return None if message is None or None in blobs else (message, blobs)  # type: ignore[return-value]
+
+
 def _exactly(sock: socket.socket, size: int) -> bytes | None:
     parts = bytearray()
     while len(parts) < size:

@@ -1,0 +1,74 @@
+"""What is uploaded to a machine: the modules that run there, and a task's public files. Never the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+from trl_mle.errors import SandboxUnavailableError
+from trl_mle.sandboxes._local import public
+
+_SANDBOXES = Path(__file__).parents[1]
+_FOLDERS = {"_local": _SANDBOXES / "_local", "guest": Path(__file__).with_name("guest")}
+
+
+@lru_cache(maxsize=1)
+def modules() -> bytes:
+    """A zip archive of `_local` and `guest`."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, folder in _FOLDERS.items():
+            for path in sorted(folder.glob("*.py")):
+                archive.write(path, f"{name}/{path.name}")
+    return content.getvalue()
+
+
+def key(folder: Path) -> str:
+    """Tells a folder of public files from others, and from itself after a change.
+
+    Raises:
+        SandboxUnavailableError: programs could not read all that is in it.
+    """
+    try:
+        public.check(str(folder))
+    except public.UnusableError as error:
+        raise SandboxUnavailableError(f"A task cannot run: {error}.") from error
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(folder)))
+    for path in _entries(folder):
+        status = path.stat()
+        digest.update(repr((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest()[:20]
+
+
+def pack(folder: Path, archive: Path) -> Path:
+    """Write the public files in `folder` to `archive`, a compressed tar file; links inside of the folder stay links."""
+    inside = os.path.realpath(folder)
+    part = archive.with_suffix(".part")
+    with tarfile.open(part, "w:gz", compresslevel=1) as tar:
+        for path in _entries(folder):
+            tar.inodes.clear()  # type: ignore[attr-defined] # two names of one file become two files
+            info = tar.gettarinfo(path, str(path.relative_to(folder)))
+            if info.issym():
+                here = os.path.join(inside, os.path.dirname(info.name))
+                info.linkname = os.path.relpath(os.path.realpath(path), here)
+            info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            if info.isreg():
+                with path.open("rb") as file:
+                    tar.addfile(info, file)
+            else:
+                tar.addfile(info)
+    part.rename(archive)
+    return archive
+
+
+def _entries(folder: Path) -> list[Path]:
+    found = []
+    for here, folders, files in os.walk(folder):
+        found += [Path(here, name) for name in (*folders, *files)]
+    return sorted(found)

@@ -1,0 +1,144 @@
+"""What went wrong with the SDK, as one of this package's errors. A program's own failure never comes this way."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from trl_mle.errors import SandboxError, SandboxUnavailableError
+
+KEY = "E2B_API_KEY"
+"""Environment variable that holds the key. The SDK reads it; nothing here does but to keep it out of messages."""
+
+
+class MachineGoneError(SandboxError):
+    """The machine does not exist any more."""
+
+
+class BusyError(SandboxError):
+    """E2B has answered that it will not, for now (429, 503); nothing has changed by that."""
+
+
+class RunnerError(SandboxError):
+    """What runs programs inside a machine has failed; there will be no reply."""
+
+
+@contextmanager
+def explained(step: str, *, may_have_started: bool | None = False, of_account: bool = False) -> Iterator[None]:
+    """Turn every error of the SDK that is raised inside into a `SandboxError`.
+
+    Args:
+        step (`str`):
+            What is done, in words that stand before "failed".
+        may_have_started (`bool`, *optional*, defaults to `False`):
+            Whether the program may have begun by then. `None`: it is begun by this step, so it depends on the error.
+        of_account (`bool`, *optional*, defaults to `False`):
+            Whether the API is asked, with the key, and not a machine.
+
+    Raises:
+        SandboxUnavailableError: the key, the template or a setting is refused; retrying does not help.
+        SandboxError: anything else.
+    """
+    try:
+        yield
+    except SandboxError:
+        raise
+    except Exception as error:  # the SDK's have no common base, and transports raise their own
+        # Without its cause: what a server or the SDK has put into it may hold the key.
+        raise _explain(error, step, may_have_started, of_account) from None
+
+
+def missing_key() -> SandboxUnavailableError:
+    """The error for an environment without the key."""
+    return SandboxUnavailableError(
+        f"The environment variable `{KEY}` is not set. Put the key of your E2B account into it; it is taken from nowhere "
+        "else."
+    )
+
+
+def without_key(words: str) -> str:
+    """`words` with the key taken out, should a server have repeated it."""
+    key = os.environ.get(KEY)
+    return words.replace(key, f"${KEY}") if key else words
+
+
+def _explain(error: Exception, step: str, may_have_started: bool | None, of_account: bool) -> SandboxError:
+    from e2b.exceptions import AuthenticationException, RateLimitException
+
+    response = _response(error)
+    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
+    words = without_key(f"{step} failed: {type(error).__name__}: {error}")
+    if of_account and (isinstance(error, AuthenticationException) or status in (401, 403)):
+        return SandboxUnavailableError(
+            f"E2B refuses the key in the environment variable `{KEY}`; check it, and what it may do. {words}",
+            may_have_started=False,
+        )
+    if of_account and status in (400, 404):
+        return SandboxUnavailableError(
+            f"E2B refuses what it was asked for; check `template` and `session_s`. {words}", may_have_started=False
+        )
+    kind = SandboxError
+    if status in (429, 503) or isinstance(error, RateLimitException):
+        kind = BusyError
+    elif is_gone(error) and not of_account:
+        kind = MachineGoneError
+    return kind(
+        words,
+        may_have_started=not _is_refusal(error) if may_have_started is None else may_have_started,
+        retry_after_s=_retry_after_s(response) if kind is BusyError else None,
+    )
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether the machine does not exist any more, as far as the SDK can tell."""
+    from e2b.exceptions import SandboxNotFoundException, SandboxNotRunningException
+
+    return isinstance(error, (SandboxNotFoundException, SandboxNotRunningException))
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether a command certainly was not started: a definite answer said no, or there never was a connection."""
+    from e2b import exceptions
+
+    if isinstance(error, exceptions.SandboxNotRunningException):
+        return error.__cause__ is None  # else the connection was lost, and the machine found gone later
+    refusals = (
+        exceptions.AuthenticationException,
+        exceptions.InvalidArgumentException,
+        exceptions.NotFoundException,
+        exceptions.RateLimitException,
+    )
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause) is ConnectionError:  # the transport's name for a connection that could not be made
+            return True
+        cause = cause.__cause__
+    return isinstance(error, refusals)
+
+
+def _response(error: Exception) -> Any:
+    """The HTTP response that an error was made from, or `None`.
+
+    The SDK's exceptions do not carry it, so `Retry-After` would be lost; the frame that raised still has it.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for name in ("res", "r"):
+            found = frame.f_locals.get(name)
+            if hasattr(found, "status_code") and hasattr(found, "headers"):
+                return found
+    return None
+
+
+def _retry_after_s(response: Any) -> float | None:
+    """Seconds of the header `Retry-After`, which holds a number or a date."""
+    text = str(response.headers.get("Retry-After", "")).strip() if response is not None else ""
+    if text.isascii() and text.isdecimal():
+        return float(text)
+    with suppress(ValueError):
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    return None
