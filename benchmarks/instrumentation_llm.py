@@ -19,7 +19,7 @@ from trl_mle.instrumentation.llm.cache import default_cache_dir
 from trl_mle.instrumentation.llm.prompt import Message, prompt_version
 from trl_mle.types import METRICS, Program
 
-_CLAIMS = ("claims_kept", "claims_moved", "claims_dropped")
+_CLAIMS = ("claims_kept", "claims_moved", "claims_dropped", "marks_added")
 _NO_ANSWER = (fallbacks.UNAVAILABLE, fallbacks.TIMEOUT)
 
 
@@ -123,7 +123,7 @@ def report(comparisons: list[Comparison], asked: dict[str, Asked], instrumenter:
             for part, items in sorted(parts.items())
         },
         "rejected": dict(Counter(item.fallback_kind for item in answers if item.fallback_kind is not None)),
-        "claims": {name.removeprefix("claims_"): claims[name] for name in _CLAIMS},
+        "claims": {name.split("_")[1]: claims[name] for name in _CLAIMS},
         "seconds_a_program": _seconds([found for found in asked.values() if found.seconds is not None]),
         "metrics": {
             "programs_with_a_report": sum(bool(item.metrics) for item in comparisons),

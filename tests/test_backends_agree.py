@@ -12,7 +12,8 @@ import pytest
 
 from tests import e2b_server
 from tests.corpus import Entry, load_corpus, task_of
-from trl_mle import E2BConfig, E2BSandbox, LocalSandbox
+from tests.ray_cluster import local_cluster
+from trl_mle import E2BConfig, E2BSandbox, LocalSandbox, RayConfig, RaySandbox
 from trl_mle.instrumentation import ASTInstrumenter, new_nonce, parse_milestones
 from trl_mle.types import Limits, Program
 
@@ -34,7 +35,14 @@ async def e2b():
         del os.environ["E2B_API_KEY"]
 
 
-OTHERS = {"e2b": e2b}
+@asynccontextmanager
+async def ray():
+    with local_cluster(WORKERS) as (cluster, _):
+        async with RaySandbox(RayConfig(address=cluster.address, workers=WORKERS)) as sandbox:
+            yield sandbox
+
+
+OTHERS = {"e2b": e2b, "ray": ray}
 """Name -> a context that gives a running sandbox. Each is compared with `LocalSandbox`."""
 
 

@@ -76,7 +76,8 @@ def test_an_accepted_answer():
     with serve(completion(ANSWER)) as (url, server):
         (result,) = run(instrumenter(url), CODE)
     assert result.fallback_reason is None
-    assert result.inserted == ("imported_libraries", "loaded_data", "defined_model", "trained_model")
+    # The rules add `built_features`, which the model denies.
+    assert result.inserted == ("imported_libraries", "loaded_data", "built_features", "defined_model", "trained_model")
     assert verify_print_only(CODE, result.code, result.nonce).ok
     (request,) = server.requests
     assert request["temperature"] == 0

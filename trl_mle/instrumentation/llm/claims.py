@@ -10,6 +10,9 @@ For a milestone that `Flow` can tell (some statement of the program certainly ac
 For a milestone that `Flow` cannot tell, a claim stands after the statement it names, or after the outermost loop around
 it, if that holds what the milestone cannot do without (`evidence`); otherwise it is **dropped**.
 
+Milestones that `Flow` can tell and the model does not claim are marked as `ASTInstrumenter` marks them: a model can add marks,
+and never take one away.
+
 A metric stands where it is claimed, if its variable certainly holds a computed value there (`metric_prints`) and, where
 `Flow` can tell, training or evaluation has been achieved; otherwise it is dropped, and also where name or value say that
 it is of the other data (`val_loss` as training loss).
@@ -42,6 +45,8 @@ class Placed(NamedTuple):
     """Inner suites before outer ones."""
     kept: int
     moved: int
+    added: tuple[str, ...]
+    """Milestones that are marked without a claim."""
     dropped: tuple[str, ...]
     """Why, in words, for each claim that was dropped."""
 
@@ -94,7 +99,8 @@ class _Placing:
             else:
                 line = claim.statement.lineno if claim.statement is not None else 0
                 dropped.append(f"{claim.name} near line {line}: {why}")
-        return Placed(self._insertions(), kept, moved, tuple(dropped))
+        added = [name for name in sorted(self.known - {claim.name for claim in claims}) if self._move(name) is None]
+        return Placed(self._insertions(), kept, moved, tuple(added), tuple(dropped))
 
     # Claims
 

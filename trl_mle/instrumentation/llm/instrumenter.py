@@ -27,7 +27,16 @@ logger = logging.getLogger(__name__)
 
 MAX_PROGRAM_CHARS = 40_000
 """Longer programs are not sent."""
-_COUNTED = ("requests", "request_errors", "cache_hits", "joined", "claims_kept", "claims_moved", "claims_dropped")
+_COUNTED = (
+    "requests",
+    "request_errors",
+    "cache_hits",
+    "joined",
+    "claims_kept",
+    "claims_moved",
+    "claims_dropped",
+    "marks_added",
+)
 
 
 class LLMInstrumenter:
@@ -122,6 +131,7 @@ class LLMInstrumenter:
         self.counts["claims_kept"] += applied.kept
         self.counts["claims_moved"] += applied.moved
         self.counts["claims_dropped"] += len(applied.dropped)
+        self.counts["marks_added"] += len(applied.added)
         for words in applied.dropped:
             logger.debug("A claim of the model was dropped: %s", words)
         return applied.program

@@ -22,6 +22,8 @@ class Applied(NamedTuple):
     """Claims whose marks stand where the model put them."""
     moved: int
     """Claims ahead of what they claim, or in a loop: their marks stand where `ASTInstrumenter` puts them."""
+    added: tuple[str, ...]
+    """Milestones that the program proves and the model did not claim."""
     dropped: tuple[str, ...]
     """Why, in words, for each claim that was left out."""
 
@@ -49,7 +51,7 @@ def apply_answer(program: Program, answer: str, answer_format: AnswerFormat, non
     lines = split_lines(program.code.removeprefix(BYTE_ORDER_MARK))
     claims = read_answer(answer, tree, lines, answer_format)
     placed = place(claims, tree, find_elifs(tree, lines))
-    if not placed.insertions:
+    if not (placed.kept or placed.moved):
         words = placed.dropped[0] if placed.dropped else "it claims nothing"
         raise Rejected(fallbacks.NOTHING_PROVED, f"nothing of the answer could be verified ({words})")
     code, verdict = render(program.code, tree, lines, placed.insertions, nonce)
@@ -58,4 +60,4 @@ def apply_answer(program: Program, answer: str, answer_format: AnswerFormat, non
     instrumented = InstrumentedProgram(
         code, program, nonce, verdict.inserted, metrics=verdict.metrics, instrumenter="llm"
     )
-    return Applied(instrumented, placed.kept, placed.moved, placed.dropped)
+    return Applied(instrumented, placed.kept, placed.moved, placed.added, placed.dropped)
