@@ -38,6 +38,7 @@ async def test_a_wrong_address_is_named_soon():
 
 _DRIVER = """
 import asyncio, sys
+import signal
 from pathlib import Path
 from tests.tasks import toy_task
 from trl_mle import LocalSandbox, PoolConfig, RaySandbox, SandboxPool
@@ -53,6 +54,7 @@ async def main():
         assert [result.stdout for result in results] == [f"{n}\\n" for n in range(20)]
         print("done", flush=True)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run with SIGINT ignored
 asyncio.run(main())
 """
 
