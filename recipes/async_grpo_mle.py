@@ -101,10 +101,11 @@ def train(mle_args, training_args, model_args, tasks) -> int:
         validate(mle_args, tasks)
     if mle_args.program_time_limit_s is not None:  # the prompt tells the policy its limit
         tasks = {name: replace(task, time_limit_s=mle_args.program_time_limit_s) for name, task in tasks.items()}
-    # The reward function moves into the child process of the rollouts: its sandbox opens there, on first use.
+    # The reward function moves into the child process of the rollouts, of which there is one: its sandbox opens there, on first
+    # use.
     reward = MLEReward(
         sandbox=make_sandbox(
-            mle_args.sandbox_backend, mle_args.backend_config(list(tasks.values())), mle_args.pool_config()
+            mle_args.sandbox_backend, mle_args.backend_config(list(tasks.values()), alone=True), mle_args.pool_config()
         ),
         instrumenter=make_instrumenter(mle_args.instrumentation_config()),
         reward=mle_args.reward_config(),

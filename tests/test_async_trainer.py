@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import torch
 from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer
-from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, TrainingSequence
+from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, TrainingSequence, _AsyncRolloutLoop
 
 from tests.async_worker import async_trainer, sample
 from trl_mle import AsyncDurationAwareTrainer
-from trl_mle.errors import ConfigError, DurationError
+from trl_mle.errors import ConfigError, DurationError, SandboxError
 from trl_mle.training.async_rollouts import DurationRolloutLoop
 
 
@@ -173,6 +173,40 @@ class TestLoop:
         assert "program" not in found[0].metrics
         assert pushed == [{"programs/valid_share": 0.5}]
         assert isinstance(found[0].input_ids, np.ndarray)
+
+    @pytest.mark.parametrize("end", ["stopped", "failed"])
+    def test_at_the_end_programs_are_stopped_and_reward_functions_closed(self, monkeypatch, end):
+        monkeypatch.setattr("trl_mle.training.async_rollouts.STOP_S", 0.05)
+        events = []
+
+        async def loops(self, stop_event):
+            try:
+                await asyncio.sleep(60 if end == "stopped" else 0)
+                raise RuntimeError("vLLM is gone")
+            except asyncio.CancelledError:
+                events.append("stopped")
+                raise
+
+        class Reward:
+            async def aclose(self):
+                events.append("closed")
+                raise SandboxError("E2B cannot be reached")
+
+        async def go():
+            loop = DurationRolloutLoop.__new__(DurationRolloutLoop)
+            loop.reward_funcs = [print, Reward(), Reward()]
+            stop = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.05, stop.set)
+            await asyncio.wait_for(loop._run_loops(stop), 5)
+
+        monkeypatch.setattr(_AsyncRolloutLoop, "_run_loops", loops)
+        if end == "failed":
+            with pytest.raises(RuntimeError, match="gone"):
+                asyncio.run(go())
+            assert events == ["closed"] * 2
+        else:
+            asyncio.run(go())
+            assert events == ["stopped", "closed", "closed"]
 
     def test_a_group_does_not_wait_for_the_programs_of_another(self):
         async def scores():

@@ -44,6 +44,17 @@ def test_ray_reserves_what_the_tasks_need_and_shares_the_nodes(tmp_path, monkeyp
     assert type(make_sandbox("ray", config).sandbox).__name__ == "RaySandbox"
 
 
+def test_one_process_that_runs_all_programs_shares_with_nobody(tmp_path, monkeypatch):
+    """Asynchronous rollouts, of which there is one process however many train."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    settings = arguments()
+    assert settings.backend_config([]).workers is not None
+    assert settings.backend_config([], alone=True).workers is None, "all cores"
+    on_ray = replace(settings, sandbox_backend="ray")
+    assert (on_ray.backend_config([]).share, on_ray.backend_config([], alone=True).share) == (0.25, 1.0)
+
+
 def test_an_unknown_backend_is_named():
     with pytest.raises(ConfigError, match="'moon'; choose 'local', 'ray' or 'e2b'"):
         make_sandbox("moon", SandboxConfig())

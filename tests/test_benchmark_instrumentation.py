@@ -94,9 +94,10 @@ async def test_the_figures_of_a_run(bench, tmp_path):
     assert found["metrics"]["training_score"] == {"reported": 1, "with_a_value": 1}
     whole = bench.report(comparisons)
     assert whole["changed"] == {}
-    # The model names no imports; the rules know them.
+    # The model names no imports; the rules know them, in accepted answers too.
     assert whole["scores"]["all"]["imported_libraries"]["recall"] == 1.0
     alone = bench.report(bench.llm.accepted(comparisons))["scores"]["all"]
+    assert alone["imported_libraries"]["recall"] == 1.0
     assert alone["loaded_data"] == {"reached": 1, "marked": 1, "both": 1, "precision": 1.0, "recall": 1.0}
 
 

@@ -18,7 +18,7 @@ import trl_mle
 from tests import e2b_server
 from tests.e2b_server import KEY, processes, serve, slow, status
 from tests.tasks import toy_task
-from trl_mle import E2BConfig, E2BSandbox
+from trl_mle import E2BConfig, E2BSandbox, PoolConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
 from trl_mle.sandboxes import e2b
 from trl_mle.sandboxes._e2b import machines
@@ -183,6 +183,30 @@ async def test_an_account_with_room_for_fewer(server, task):
         with pytest.raises(SandboxError, match="2 sandboxes at most") as caught:
             await sandbox.run("print(1)", task, LIMITS)
     assert not caught.value.may_have_started
+
+
+async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(server, task, monkeypatch):
+    """It must not wait inside until the pool takes it for one that was never answered."""
+    monkeypatch.setattr("trl_mle.sandboxes._e2b.machines._ROOM_S", 0.3)
+
+    def full(handler):
+        return len(server.machines) >= 1 and status(429, "1 sandbox at most")(handler)
+
+    server.order("create", *[full] * 1000)
+    config = PoolConfig(progress="off", slack_s=15)
+    async with SandboxPool(E2BSandbox(settings(server, max_sandboxes=3)), config) as pool:
+        assert pool.places == 3
+        codes = [f"import time\ntime.sleep(0.5)\nprint({n})" for n in range(5)]
+        executions = await asyncio.gather(*(pool.run(code, task, LIMITS) for code in codes))
+        assert [execution.stdout for execution in executions] == [f"{n}\n" for n in range(5)]
+        assert pool.places == 1
+        taken = pool.take_metrics()
+        assert (taken["sandbox/nodes"], taken["sandbox/workers"]) == (1, 1)
+        assert 0 < taken["sandbox/speed_min"] == taken["sandbox/speed_max"]
+        assert pool.counts.faults == {}
+        assert 1 <= pool.counts.retried <= 3, "those that had come before the first refusal"
+        monkeypatch.setattr("trl_mle.sandboxes._e2b.machines._GROW_S", 1e-3)
+        assert pool.places == 3, "the account may have room again"
 
 
 async def test_an_older_sandbox(server, task, monkeypatch):

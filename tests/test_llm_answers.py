@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
+import time
 
 import pytest
 
@@ -119,6 +120,13 @@ def test_forms_of_a_copied_line(quote):
     applied = apply(f"defined_model: {quote}")
     assert (applied.kept, applied.moved) == (1, 0)
     assert shown(f"defined_model: {quote}") == CODE.replace("Ridge()\n", "Ridge()\n<defined_model>\n")
+
+
+def test_a_line_of_spaces_takes_no_time():
+    code = CODE.replace("X = train", "X =" + " " * 38_000 + "train")
+    began = time.process_time()
+    assert apply("built_features: X" + " " * 60_000 + "= train", code).kept == 1
+    assert time.process_time() - began < 1.5
 
 
 def test_quotes_of_the_other_kind_and_a_remark_in_the_program_do_not_matter():
@@ -262,6 +270,20 @@ def test_what_the_rules_prove_is_marked_whatever_the_model_says(line):
     assert set(alone.inserted) <= set(applied.program.inserted)
     assert "evaluated_model" in applied.added
     assert set(MARK.findall(alone.code)) <= set(MARK.findall(applied.program.code))
+
+
+def test_a_flood_of_reports_takes_no_mark_of_the_rules_away():
+    """What a run may print is left to the marks of the rules first."""
+    before = len(MARK.findall(ASTInstrumenter().instrument(Program("", CODE), NONCE).code))
+    runs = [100, 100, 100, 100 - before]  # with the marks before them exactly as many prints as there may be
+    loops = "".join(f"for i{n} in range({most}):\n    v{n} = f()\n" for n, most in enumerate(runs))
+    code = CODE + loops + 'submission.to_csv("submission.csv")\n'
+    first = CODE.count("\n") + 2
+    applied = apply("loaded_data: none\n" + "\n".join(f"training_score: {first + 2 * n} v{n}" for n in range(4)), code)
+    alone = ASTInstrumenter().instrument(Program("", code), NONCE)
+    assert set(MARK.findall(alone.code)) == set(MARK.findall(applied.program.code))
+    assert "wrote_predictions" in alone.inserted
+    assert len(REPORT.findall(applied.program.code)) == 3
 
 
 def test_an_answer_that_claims_nothing_is_refused_though_the_rules_prove_much():

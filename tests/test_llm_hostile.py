@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_instrumentation_verify import mutated, parses, programs
-from trl_mle.instrumentation import verify_print_only
+from trl_mle.instrumentation import ASTInstrumenter, verify_print_only
 from trl_mle.instrumentation.flow import Flow
 from trl_mle.instrumentation.hazards import find_hazard
 from trl_mle.instrumentation.llm.answer import Rejected
@@ -57,6 +57,8 @@ def test_any_claims_about_any_program_are_harmless(code, answer):
     result = try_apply(code, answer, "lines")
     if result is not None:
         stands_after_what_it_claims(code, result.code)
+        alone = ASTInstrumenter().instrument(Program("", code), NONCE)
+        assert set(alone.inserted) <= set(result.inserted), "no answer takes a mark away"
 
 
 def stands_after_what_it_claims(code, instrumented):

@@ -272,6 +272,30 @@ async def test_a_run_of_single_faults_is_not_an_outage_until_it_is_long(tmp_path
         await reward(["p"], [completion], task=["toy"])
 
 
+@pytest.mark.parametrize("fault", [SandboxError("the folder could not be removed"), None])
+def test_a_sandbox_that_cannot_be_closed_is_logged(tmp_path, monkeypatch, caplog, fault):
+    """Whoever closes it has a trained model to save."""
+    monkeypatch.setattr("trl_mle.rewards.mle_reward._CLOSE_S", 0.1)
+
+    class Sticky(Scripted):
+        async def __aexit__(self, *args):
+            if fault is not None:
+                raise fault
+            await asyncio.sleep(60)
+
+    task = toy_task(tmp_path)
+    reward = MLEReward(sandbox=Sticky(execution()), tasks={"toy": task})
+
+    async def go():
+        await reward(["p"], ["```python\nprint(1)\n```"], task=["toy"])
+        await asyncio.to_thread(reward.close)
+        await reward.aclose()  # twice is no error
+
+    asyncio.run(go())
+    assert "closed" in caplog.text
+    reward.close()
+
+
 def test_calls_that_come_while_the_sandbox_opens_wait_for_it(tmp_path):
     """With `overlap_execution` every completion is a call of its own."""
     task = toy_task(tmp_path)

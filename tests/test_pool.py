@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from tenacity import RetryCallState
 
 from tests.tasks import toy_task
 from trl_mle import Execution, Limits, LocalSandbox, PoolConfig, SandboxConfig, SandboxPool
@@ -22,6 +23,7 @@ from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes._pool.counts import FAULTS, Counts
 from trl_mle.sandboxes._pool.line import LiveLine
 from trl_mle.sandboxes._pool.queue import FairQueue
+from trl_mle.sandboxes._pool.retries import MOST_ASKED_S, pause
 from trl_mle.types import TaskSpec
 
 TASK = TaskSpec("t", "T", "", None, "rmse", "minimize", "id", ("y",), "y")  # type: ignore[arg-type]
@@ -232,6 +234,12 @@ async def test_the_time_that_the_backend_asks_for_is_waited():
         assert time.monotonic() - began >= 0.29
 
 
+def test_a_backend_cannot_ask_for_a_pause_without_end():
+    state = RetryCallState(None, None, (), {})
+    state.set_exception((SandboxError, SandboxError("429", may_have_started=False, retry_after_s=86_400.0), None))
+    assert pause(state) == MOST_ASKED_S
+
+
 async def test_an_answer_that_does_not_come_is_a_fault_and_is_not_asked_for_again():
     sandbox = Fake(workers=1)
     async with pool_of(sandbox, slack_s=0.05) as pool:
@@ -241,6 +249,24 @@ async def test_an_answer_that_does_not_come_is_a_fault_and_is_not_asked_for_agai
         assert sandbox.started == {"60": 1}
         assert (await pool.run("0", TASK, LIMITS)).status == "ok", "its place is free again"
         assert pool.counts.faults == {"no_answer": 1}
+
+
+async def test_a_sandbox_that_takes_other_arguments_keeps_no_place():
+    class Other(Fake):
+        async def run(self, code):
+            return execution(code)
+
+    async with pool_of(Other(workers=1)) as pool, asyncio.timeout(5):
+        results = await results_of(pool, ["a", "b", "c"])
+        assert [type(result) for result in results] == [TypeError] * 3
+        assert (pool.counts.running, pool.counts.faults) == (0, {"bug": 3})
+
+
+async def test_a_sandbox_that_cancels_by_itself_costs_the_program_alone():
+    async with pool_of(Fake(script={"p": [asyncio.CancelledError()]})) as pool:
+        with pytest.raises(SandboxError, match="by itself"):
+            await pool.run("p", TASK, LIMITS)
+        assert (pool.counts.running, pool.counts.cancelled, pool.counts.faults) == (0, 0, {"bug": 1})
 
 
 async def test_a_program_waits_no_longer_than_it_may():
@@ -273,6 +299,22 @@ async def test_a_sandbox_that_is_down_is_probed_and_comes_back(caplog):
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert ["cannot be used: worker lost" in words for words in warnings] == [True, False]
     assert "answers again" in warnings[1]
+
+
+async def test_a_success_ends_the_wait_for_a_probe():
+    """A program that ran before the circuit opened shows that the sandbox works, however long the probe takes."""
+    sandbox = Fake(workers=3, script={"a": [LOST], "b": [LOST]})
+    async with pool_of(sandbox, failures=2, cool_down_s=0.05) as pool:
+        before = asyncio.create_task(pool.run("0.3", TASK, LIMITS))
+        await results_of(pool, ["a", "b"])
+        assert pool.circuit.is_open
+        probe = asyncio.create_task(pool.run("60", TASK, Limits(wall_s=90)))
+        await asyncio.sleep(0.15)
+        assert sandbox.order[-1] == "60"
+        await before
+        async with asyncio.timeout(2):
+            assert [result.status for result in await results_of(pool, ["0 c", "0 d"])] == ["ok", "ok"]
+        probe.cancel()
 
 
 async def test_a_sandbox_that_stays_down_is_given_up_fast():

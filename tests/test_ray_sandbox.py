@@ -32,6 +32,7 @@ from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, U
 from trl_mle.sandboxes._ray import cluster as ray_cluster
 from trl_mle.sandboxes._ray import public_files
 from trl_mle.sandboxes._ray.member import Member
+from trl_mle.sandboxes.ray import _pack
 
 COLD: dict = {"preload": ()}
 WAIT = "import time\nprint('waiting', flush=True)\ntime.sleep(60)"
@@ -351,6 +352,22 @@ def test_importing_the_package_does_not_import_ray():
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
     )
+
+
+def test_a_lost_connection_starts_no_cluster_of_this_machine(monkeypatch, tmp_path):
+    """Ray's own functions do, silently, and programs would run on the machine that trains."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("a new cluster"))
+    with pytest.raises(SandboxError, match="not connected") as caught:
+        ray_cluster.look(RayConfig())
+    assert not caught.value.may_have_started
+    with pytest.raises(SandboxError, match="not connected"):
+        _pack(str(tmp_path))
+    member = Member(ray_cluster.Machine("0" * 56, "host", 1, GIB, 1, GIB), 1, RayConfig(), lambda _: None)
+    fault = asyncio.run(member._start_once())
+    assert "not connected" in fault.words and not fault.lasting
+    member._actor = object()
+    member._kill()
 
 
 # --- placement

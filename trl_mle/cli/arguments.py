@@ -56,7 +56,8 @@ class MLEArguments:
         ray_memory_gib_per_worker (`float`, *optional*):
             Memory reserved for a program in GiB. Defaults to the largest limit of the tasks.
         ray_share (`float`, *optional*):
-            Part of each node that one process of the training takes. Defaults to one over their number.
+            Part of each node that one process of the training takes. Defaults to one over their number, and to all of it
+            where one process runs all programs (`async_grpo_mle.py`).
 
     > Parameters that control E2B (`"e2b"` only; `docs/e2b.md`). The key comes from `E2B_API_KEY`.
 
@@ -82,7 +83,7 @@ class MLEArguments:
         instrumenter_key_variable (`str`, *optional*, defaults to `"OPENAI_API_KEY"`):
             Name of the environment variable that holds the endpoint's key.
         instrumenter_answer_format (`str`, *optional*, defaults to `"lines"`):
-            `"lines"`: the model names line numbers. `"rewrite"`: it writes the program anew, with prints.
+            `"lines"`: the model copies the lines that reach milestones. `"rewrite"`: it writes the program anew, with prints.
         instrumenter_concurrency (`int`, *optional*, defaults to `16`):
             Requests at the same time, per process.
         instrumenter_request_timeout_s (`float`, *optional*, defaults to `60.0`):
@@ -179,7 +180,7 @@ class MLEArguments:
         default="OPENAI_API_KEY", metadata={"help": "Environment variable that holds the endpoint's key."}
     )
     instrumenter_answer_format: str = field(
-        default="lines", metadata={"help": "'lines' (line numbers) or 'rewrite' (the program with prints)."}
+        default="lines", metadata={"help": "'lines' (copied lines) or 'rewrite' (the program with prints)."}
     )
     instrumenter_concurrency: int = field(
         default=16, metadata={"help": "Requests to the instrumentation model at the same time, per process."}
@@ -222,10 +223,10 @@ class MLEArguments:
         self.instrumentation_config()
         self.reward_config()
 
-    def sandbox_config(self) -> SandboxConfig:
-        """The sandbox's part of the settings."""
+    def sandbox_config(self, alone: bool = False) -> SandboxConfig:
+        """The sandbox's part of the settings; `alone`: one process of the training runs all programs."""
         workers = self.sandbox_workers
-        if workers is None and (processes := int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) > 1:
+        if workers is None and not alone and (processes := int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) > 1:
             workers = max(1, usable_cores() // processes)  # every process of this machine has workers of its own
         return SandboxConfig(
             workers=workers,
@@ -234,13 +235,13 @@ class MLEArguments:
             wall_s=self.program_time_limit_s,
         )
 
-    def ray_config(self, tasks: Sequence[TaskSpec] = ()) -> RayConfig:
+    def ray_config(self, tasks: Sequence[TaskSpec] = (), alone: bool = False) -> RayConfig:
         """The cluster's part of the settings; what is reserved for a program depends on the `tasks`."""
         cpus, gib, share = self.ray_cpus_per_worker, self.ray_memory_gib_per_worker, self.ray_share
         if cpus is None:
             cpus = float(max((task.threads for task in tasks), default=1))
         memory = max((task.memory_bytes for task in tasks), default=RayConfig.memory_per_worker)
-        if share is None and self.sandbox_workers is None:
+        if share is None and self.sandbox_workers is None and not alone:
             share = 1 / int(os.environ.get("WORLD_SIZE", "1"))  # every process of the training has workers of its own
         return RayConfig(
             address=self.ray_address,
@@ -264,11 +265,11 @@ class MLEArguments:
             wall_s=self.program_time_limit_s,
         )
 
-    def backend_config(self, tasks: Sequence[TaskSpec]) -> Any:
-        """The settings of the backend that is asked for."""
+    def backend_config(self, tasks: Sequence[TaskSpec], alone: bool = False) -> Any:
+        """The settings of the backend that is asked for; `alone`: one process of the training runs all programs."""
         if self.sandbox_backend == "ray":
-            return self.ray_config(tasks)
-        return self.e2b_config() if self.sandbox_backend == "e2b" else self.sandbox_config()
+            return self.ray_config(tasks, alone)
+        return self.e2b_config() if self.sandbox_backend == "e2b" else self.sandbox_config(alone)
 
     def pool_config(self) -> PoolConfig:
         """The part of the settings that holds on every backend."""

@@ -35,6 +35,8 @@ FAULTY_BATCHES = 3
 FAULTY_SINGLES = 16
 """Batches in a row without a single scorable completion after which training stops: the infrastructure is down. The second
 number counts where a batch is one completion, as with `overlap_execution`."""
+_CLOSE_S = 120.0
+"""How long `close` waits, in seconds."""
 
 
 class MLEReward:
@@ -241,14 +243,27 @@ class MLEReward:
         await asyncio.shield(self._opening)
 
     def close(self) -> None:
-        """Close the sandbox and the instrumenter. Safe to call twice, and from any thread but the event loop's."""
+        """Close the sandbox and the instrumenter. Safe to call twice, and from any thread but the event loop's.
+
+        What fails then is logged: a sandbox that cannot be closed must not cost the model that was trained.
+        """
         loop, self._loop = self._loop, None
         if loop is None:
             return
-        if loop.is_running():
-            asyncio.run_coroutine_threadsafe(self._shut(), loop).result(timeout=60)
-        elif not loop.is_closed():
-            loop.run_until_complete(self._shut())
+        try:
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(self._shut(), loop).result(timeout=_CLOSE_S)
+            elif not loop.is_closed():
+                loop.run_until_complete(asyncio.wait_for(self._shut(), _CLOSE_S))
+        except TimeoutError:
+            logger.error("The sandbox was not closed within %g s; what it runs may be left", _CLOSE_S)
+        except Exception:
+            logger.exception("The sandbox could not be closed; what it runs may be left")
+
+    async def aclose(self) -> None:
+        """`close` for the event loop's own thread; raises what fails."""
+        self._loop = None
+        await self._shut()
 
     async def _shut(self) -> None:
         opening, self._opening = self._opening, None

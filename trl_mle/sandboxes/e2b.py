@@ -104,6 +104,11 @@ class E2BSandbox:
         """Where archives of public files are kept for the next E2B sandbox."""
         self._warned: set[str] = set()
 
+    @property
+    def workers(self) -> int:
+        """Programs that can run at the same time now: fewer than `max_sandboxes` where the account has no room for these."""
+        return self.config.max_sandboxes if self._loop is None else self._machines.room
+
     def describe(self) -> str:
         """The layers of isolation inside the E2B sandboxes as a table in text, or that they are not known yet."""
         return describe(self.layers)
@@ -176,6 +181,16 @@ class E2BSandbox:
         if "fault" in answer.reply:
             self._raise(answer.reply, task)
         return to_execution(answer.reply, answer.blobs)
+
+    def take_metrics(self) -> dict[str, float]:
+        """Metric -> value: E2B sandboxes now, programs that can run at a time, speed factors of the slowest and the fastest."""
+        speeds = [] if self._loop is None else self._machines.speeds
+        return {
+            "sandbox/nodes": float(len(speeds)),
+            "sandbox/workers": float(self.workers),
+            "sandbox/speed_min": min(speeds, default=0.0),
+            "sandbox/speed_max": max(speeds, default=0.0),
+        }
 
     def _limits(self, task: TaskSpec) -> Limits:
         limits = Limits.for_task(task, self.config.wall_s)

@@ -107,8 +107,7 @@ class SandboxPool:
         """Programs that may be with the sandbox at the same time; where it does not say, as many as it has workers."""
         if self.config.concurrency is not None:
             return self.config.concurrency
-        settings = getattr(self.sandbox, "config", None)
-        workers = getattr(self.sandbox, "workers", getattr(settings, "max_sandboxes", None))
+        workers = getattr(self.sandbox, "workers", None)
         return max(1, workers) if isinstance(workers, int) else _UNKNOWN_PLACES
 
     async def __aenter__(self) -> SandboxPool:
@@ -197,7 +196,11 @@ class SandboxPool:
         """Wait for a place and give the program to the sandbox once."""
         turn = await self._place(group, deadline)
         shown = {"source": source} if self._shows_source and source is not None else {}
-        call = asyncio.ensure_future(self.sandbox.run(code, task, limits, **shown))
+        try:
+            call = asyncio.ensure_future(self.sandbox.run(code, task, limits, **shown))
+        except BaseException as error:  # no coroutine: a sandbox with other arguments
+            self._leave(turn, error)
+            raise
         # The place is free when the sandbox has let go, which may be later than this method ends.
         call.add_done_callback(partial(self._ended, turn))
         longest_s = self._longest_s(task, limits)
@@ -206,6 +209,8 @@ class SandboxPool:
         except asyncio.CancelledError:
             await self._let_go(call)
             raise
+        if call.cancelled():  # which this method did not ask for; as a cancellation it would end the caller
+            raise PoolFaultError("the sandbox has cancelled the call by itself", "bug", may_have_started=True)
         if call.done():
             return call.result()
         late = PoolFaultError(
@@ -307,7 +312,7 @@ class SandboxPool:
             self._probe = None
         if error is None:
             self.circuit.succeeded()
-            self._down_since = None
+            self._down_since = self._probe = None  # nobody waits for a probe any more
         elif isinstance(error, (asyncio.CancelledError, UserError)):  # which say nothing about the sandbox
             if turn.probes:
                 self.circuit.release()

@@ -254,6 +254,7 @@ class RaySandbox:
     async def _watch(self) -> None:
         """Look at the cluster again and again: nodes come, nodes go, and lost actors are started again."""
         assert self._loop is not None
+        blind = False
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
@@ -262,8 +263,11 @@ class RaySandbox:
             try:
                 machines = await asyncio.to_thread(cluster.look, self.config)
             except Exception as error:
-                _logger.warning("the Ray cluster cannot be looked at: %s", error)
+                if not blind:
+                    _logger.warning("the Ray cluster cannot be looked at: %s", error)
+                blind = True
             else:
+                blind = False
                 alive = {machine.node_id for machine in machines}
                 for node_id, member in list(self._members.items()):
                     if node_id not in alive:
@@ -322,7 +326,7 @@ def _travelling(task: TaskSpec) -> TaskSpec:
 
 def _pack(folder: str) -> tuple[str, list[Any]]:
     """Put the files of `folder` into the object store, in pieces."""
-    ray = cluster.import_ray()
+    ray = cluster.connected_ray()
     pieces: list[Any] = []
     public_files.pack(folder, lambda piece: pieces.append(ray.put(piece)))
     return sha256(os.fsencode(folder)).hexdigest(), pieces

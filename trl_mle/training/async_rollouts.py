@@ -7,6 +7,7 @@ own writes them there; the one of TRL does so with [`DurationRolloutLoop`].
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -17,19 +18,45 @@ from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, Rollo
 
 from trl_mle.errors import DurationError
 
+logger = logging.getLogger(__name__)
+
 SAMPLE_COLUMNS = ("action_duration", "action_cpu_duration", "action_censored")
 """Columns of `log_extra` that travel in `sample.metrics`; others stay in the child process."""
 VERSION = "sample/model_version"
 """Key of `sample.metrics`: version of the policy that wrote the sample."""
 NOT_REPORTED = -math.inf
+STOP_S = 2.0
+"""How long groups may go on being scored when the trainer has stopped, in seconds."""
 GROUPS_AT_ONCE = 16
 """Groups that are scored at the same time; the sandbox bounds how many programs run."""
 
 
 class DurationRolloutLoop(_AsyncRolloutLoop):
-    """TRL's rollout loop with two changes. Reward functions may call `log_extra` and `log_metric`, as with `GRPOTrainer`, and
+    """TRL's rollout loop with three changes. Reward functions may call `log_extra` and `log_metric`, as with `GRPOTrainer`, and
     durations go into the samples. Several groups are scored at the same time: one after another, as in TRL, each would wait for
-    the slowest program of the one before it."""
+    the slowest program of the one before it. At the end, programs that still run are stopped, and reward functions that have a
+    method `aclose` are closed, so that nothing is left where they ran."""
+
+    async def _run_loops(self, stop_event: asyncio.Event) -> None:
+        loops = asyncio.ensure_future(super()._run_loops(stop_event))
+        stopping = asyncio.ensure_future(stop_event.wait())
+        try:
+            await asyncio.wait({loops, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({loops}, timeout=STOP_S)  # the trainer waits for a quarter of a minute
+            if not loops.done():
+                loops.cancel()
+                await asyncio.wait({loops})
+            if not loops.cancelled():
+                loops.result()
+        finally:
+            loops.cancel()
+            stopping.cancel()
+            for func in self.reward_funcs:
+                if hasattr(func, "aclose"):
+                    try:
+                        await func.aclose()
+                    except Exception:
+                        logger.exception("A reward function could not be closed")
 
     async def _score_loop(self, stop_event: asyncio.Event) -> None:
         await asyncio.gather(

@@ -10,8 +10,8 @@ For a milestone that `Flow` can tell (some statement of the program certainly ac
 For a milestone that `Flow` cannot tell, a claim stands after the statement it names, or after the outermost loop around
 it, if that holds what the milestone cannot do without (`evidence`); otherwise it is **dropped**.
 
-Milestones that `Flow` can tell and the model does not claim are marked as `ASTInstrumenter` marks them: a model can add marks,
-and never take one away.
+Whatever the model claims or leaves out, each mark of `ASTInstrumenter` stands, or one before it in the same suite: a model
+can add marks, and never take one away.
 
 A metric stands where it is claimed, if its variable certainly holds a computed value there (`metric_prints`) and, where
 `Flow` can tell, training or evaluation has been achieved; otherwise it is dropped, and also where name or value say that
@@ -35,7 +35,8 @@ _METRIC_NEEDS = {
     "validation_score": "evaluated_model",
 }
 MOST_PRINTS = 400
-"""A program prints at most this many marks and reports in one run, so that they cannot flood its output (1 MiB)."""
+"""Marks and reports that a model adds are left out where a run could print more than this, those of the rules included, so
+that they cannot flood the output (1 MiB)."""
 
 
 class Placed(NamedTuple):
@@ -177,21 +178,29 @@ class _Placing:
 
     # The result
 
+    def _runs(self, statement: ast.stmt) -> float:
+        point = self.points.get(id(statement))
+        return 1.0 if point is None else point.runs
+
     def _insertions(self) -> list[Insertion]:
-        """Inner suites first; of several marks of a milestone in one suite, the first; at most `MOST_PRINTS` prints."""
+        """Inner suites first; of several marks of a milestone in one suite, the first. Marks of the rules all stand; with
+        those and the reports that the model has added, there are at most `MOST_PRINTS` prints."""
+        proved = {(id(item.statement), name) for item in self.known_places for name in item.milestones}
+        left = MOST_PRINTS - sum(self._runs(item.statement) * len(item.milestones) for item in self.known_places)
         wanted = sorted(self.statements.values(), key=lambda pair: (pair[1].lineno, pair[1].col_offset))
         seen: set[tuple[int, str]] = set()
-        prints = 0.0
         result = []
         for suite, statement in wanted:
             names = self.milestones.get(id(statement), set())
             milestones = tuple(name for name in MILESTONES if name in names and (id(suite), name) not in seen)
             metrics = tuple(self.metrics.get(id(statement), {}).items())
-            runs = self.points[id(statement)].runs if id(statement) in self.points else 1.0
-            cost = runs * (len(milestones) + len(metrics))
-            if not cost or prints + cost > MOST_PRINTS:
+            sure = tuple(name for name in milestones if (id(statement), name) in proved)
+            cost = self._runs(statement) * (len(milestones) - len(sure) + len(metrics))
+            if cost > left:
+                milestones, metrics, cost = sure, (), 0.0
+            left -= cost
+            if not milestones and not metrics:
                 continue
-            prints += cost
             seen.update((id(suite), name) for name in milestones)
             result.append(Insertion(suite, statement, milestones, metrics))
         ends = {

@@ -43,10 +43,11 @@ class LLMInstrumenter:
     """Inserts the marks that a frozen language model proposes, as far as they are verified (paper, environment
     instrumentation).
 
-    The model answers with line numbers, or with the program rewritten with plain prints; it never sees the nonce. Its
-    answer is used only if it holds no other change of the program, and a mark never stands before what it claims (see
-    `claims`). The marks are then put into the policy's own text, and the result is verified as that of
-    `ASTInstrumenter`, which does the work where the answer, or the endpoint, fails: `fallback_reason` says why.
+    The model answers with copied lines, or with the program rewritten with plain prints; it never sees the nonce. Its
+    answer is used only if it holds no other change of the program, a mark never stands before what it claims, and the
+    marks of `ASTInstrumenter` stand whatever it says (see `claims`). The marks are then put into the policy's own text, and
+    the result is verified as that of `ASTInstrumenter`, which does the work where the answer, or the endpoint, fails:
+    `fallback_reason` says why.
 
     Args:
         config ([`InstrumentationConfig`], *optional*):

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-_REMARK = re.compile(r"\s+#.*")
+_REMARK = re.compile(r"(?<!\s)\s+#.*")  # looks at each space once, however many there are
 _LONG = 8
 _LEFT_OUT = re.compile(r"\.\.\.|…")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -21,6 +22,10 @@ MARGIN_S = 3 * ANSWER_S
 CLOSED = "the sandbox was closed while the program waited"
 _SWEEPS, _SWEEP_S = 3, 1.0
 _CREATED_S = 20.0
+_ROOM_S = 120.0
+"""How long a program waits for a machine where the account has no room, in seconds."""
+_GROW_S = 30.0
+"""After how many seconds without another refusal one more machine is tried for."""
 _RUN, _START = "trl_mle_run", "trl_mle_start"
 """Keys of the metadata of each machine: the same for all of one run, and one for each start."""
 
@@ -52,6 +57,22 @@ class Machines:
         """Of programs for which the account had no room."""
         self._changed = asyncio.Event()
         """A machine has become idle, or is gone."""
+        self._room: int | None = None
+        """Machines that there were when the account last refused one; `None`: it has refused none."""
+        self._refused_at = 0.0
+
+    @property
+    def room(self) -> int:
+        """Programs that may come at the same time: after a refusal as many as there are machines, later ever more again."""
+        if self._room is None:
+            return self._config.max_sandboxes
+        hoped = self._room + int((time.monotonic() - self._refused_at) / _GROW_S)
+        return min(self._config.max_sandboxes, max(len(self._all), hoped))
+
+    @property
+    def speeds(self) -> list[float]:
+        """Speed factors of the machines that are there and prepared."""
+        return [machine.speed_factor for machine in self._all if machine.layers]
 
     async def take(self, key: str, wall_s: float) -> Machine:
         """A machine for one program: an idle one, or a new one, or where the account has no room, the next that is free.
@@ -59,22 +80,40 @@ class Machines:
         Args:
             key (`str`): of the public files that it needs.
             wall_s (`float`): longest time that the program may take, in seconds.
+
+        Raises:
+            BusyError: the account has no room, and no machine of this run was free within two minutes.
         """
         try:
             return await self._idle_one(key, wall_s) or await self._new_one()
         except BusyError as error:
-            busy = error
-        async with self._queue:
+            busy = self._refused(error)
+        deadline = asyncio.get_running_loop().time() + _ROOM_S
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._queue.acquire()
+        except TimeoutError:
+            raise busy from None
+        try:
             while self._all:  # of this run: one of them will be free or gone
                 self._changed.clear()
-                try:
-                    if machine := await self._idle_one(key, wall_s):
-                        return machine
+                if machine := await self._idle_one(key, wall_s):
+                    return machine
+                async with asyncio.timeout_at(deadline):
                     await self._changed.wait()
+                try:
                     return await self._idle_one(key, wall_s) or await self._new_one()
                 except BusyError as error:
-                    busy = error
+                    busy = self._refused(error)
+        except TimeoutError:
+            raise busy from None
+        finally:
+            self._queue.release()
         raise busy
+
+    def _refused(self, error: BusyError) -> BusyError:
+        self._room, self._refused_at = max(1, len(self._all)), time.monotonic()
+        return error
 
     async def give_back(self, machine: Machine, keep: bool) -> None:
         """Have `machine` ready for the next program, or killed where it cannot be or shall not be used again."""

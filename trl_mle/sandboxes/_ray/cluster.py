@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trl_mle.config import RayConfig
-from trl_mle.errors import SandboxUnavailableError, missing_extra
+from trl_mle.errors import SandboxError, SandboxUnavailableError, missing_extra
 
 _users = 0
 _lock = threading.Lock()
@@ -42,6 +42,19 @@ def import_ray() -> Any:
     return ray
 
 
+def connected_ray() -> Any:
+    """The module `ray` while this process is in a cluster. Where it is in none, Ray's functions silently start one of this
+    machine, which would then run the programs.
+
+    Raises:
+        SandboxError: the connection is lost.
+    """
+    ray = import_ray()
+    if not ray.is_initialized():
+        raise SandboxError("this process is not connected to the Ray cluster any more", may_have_started=False)
+    return ray
+
+
 def connect(config: RayConfig) -> bool:
     """Get into the cluster, where this process is in none. Returns whether to `disconnect` again.
 
@@ -64,10 +77,11 @@ def connect(config: RayConfig) -> bool:
             settings["include_dashboard"] = False
         try:
             ray.init(address=address, **settings)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise SandboxUnavailableError(
                 f"The Ray cluster {_words(address)} cannot be used: {error}. Give the address that `ray start` prints, or "
-                "leave it out to use this machine alone."
+                "leave it out to use this machine alone. A cluster that asks for a token wants it in `RAY_AUTH_TOKEN` or "
+                "`~/.ray/auth_token` here, too."
             ) from error
         _users = 1
         return True
@@ -99,8 +113,12 @@ def _check_reachable(address: str, timeout_s: float) -> None:
 
 
 def look(config: RayConfig) -> list[Machine]:
-    """The nodes that are alive, those with the most CPUs first."""
-    ray = import_ray()
+    """The nodes that are alive, those with the most CPUs first.
+
+    Raises:
+        SandboxError: the connection is lost. Ray raises others.
+    """
+    ray = connected_ray()
     if ray.util.client.ray.is_connected():  # what is free can only be asked from inside
         options = {"num_cpus": 0, "runtime_env": config.runtime_env}
         found = ray.get(ray.remote(_look).options(**options).remote(), timeout=60)

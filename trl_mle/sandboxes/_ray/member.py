@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 import trl_mle
 from trl_mle.config import RayConfig, SandboxConfig
 from trl_mle.errors import SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes._ray.cluster import Machine, import_ray
+from trl_mle.sandboxes._ray.cluster import Machine, connected_ray, import_ray
 from trl_mle.sandboxes._ray.node import Fault, Node, Report
 from trl_mle.sandboxes.layers import Layer
 from trl_mle.types import Execution, Limits, TaskSpec
@@ -148,7 +148,7 @@ class Member:
         }
         self._prepared, self._faults = {}, 0
         try:
-            self._actor = ray.remote(Node).options(**options).remote(config, trl_mle.__version__)
+            self._actor = connected_ray().remote(Node).options(**options).remote(config, trl_mle.__version__)
             return await self._actor.start.remote()
         except ray.exceptions.RayError as error:
             words = _in_short(error)
@@ -173,7 +173,7 @@ class Member:
         actor, self._actor = self._actor, None
         if actor is not None:
             with suppress(Exception):  # it is gone already, or Ray is
-                import_ray().kill(actor)
+                connected_ray().kill(actor)
 
     async def stop(self) -> None:
         """End its actor with all programs, and remove what it has on the disk."""
