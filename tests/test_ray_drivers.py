@@ -92,32 +92,6 @@ def test_two_drivers_share_a_cluster_and_one_is_interrupted(tmp_path):
         assert left == [], "the interrupted one has left the cluster"
 
 
-@pytest.mark.parametrize("end", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
-def test_a_cluster_of_this_machine_ends_with_the_driver(tmp_path, end):
-    folders = set(Path(tempfile.gettempdir()).glob("trl-mle-node-*"))
-    process = driver("local", tmp_path / "a", 1.0, "wait")
-    try:
-        assert process.stdout.readline().startswith("open ")
-        time.sleep(1.0)
-        below = psutil.Process(process.pid).children(recursive=True)
-        below = [one for one in below if "Agent" not in one.name()]  # Ray's own take their time to notice
-        assert any("raylet" in one.name() for one in below)
-        if end == "interrupted":
-            os.killpg(process.pid, signal.SIGINT)
-        else:
-            process.kill()
-        assert process.wait(60) != 0
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    assert psutil.wait_procs(below, timeout=60)[1] == []
-    deadline = time.monotonic() + 30
-    while set(Path(tempfile.gettempdir()).glob("trl-mle-node-*")) - folders and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert set(Path(tempfile.gettempdir()).glob("trl-mle-node-*")) <= folders, "what was on the disk is removed"
-
-
 @pytest.mark.slow
 async def test_through_the_client_port(tmp_path):
     task = toy_task(tmp_path)
@@ -157,3 +131,30 @@ async def test_a_thousand_programs_on_three_nodes_while_one_is_killed_and_one_jo
     assert words["may_have_started"] <= 1
     assert words["ok"] + words["may_have_started"] == 1000
     assert (len(sent), max(sent.values())) == (1000, 1), "none was run twice"
+
+
+# Last: after a killed driver Ray's agents run on for a while, and a client server does not start beside them.
+@pytest.mark.parametrize("end", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
+def test_a_cluster_of_this_machine_ends_with_the_driver(tmp_path, end):
+    folders = set(Path(tempfile.gettempdir()).glob("trl-mle-node-*"))
+    process = driver("local", tmp_path / "a", 1.0, "wait")
+    try:
+        assert process.stdout.readline().startswith("open ")
+        time.sleep(1.0)
+        below = psutil.Process(process.pid).children(recursive=True)
+        below = [one for one in below if "Agent" not in one.name()]  # Ray's own take their time to notice
+        assert any("raylet" in one.name() for one in below)
+        if end == "interrupted":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.kill()
+        assert process.wait(60) != 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert psutil.wait_procs(below, timeout=60)[1] == []
+    deadline = time.monotonic() + 30
+    while set(Path(tempfile.gettempdir()).glob("trl-mle-node-*")) - folders and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert set(Path(tempfile.gettempdir()).glob("trl-mle-node-*")) <= folders, "what was on the disk is removed"
