@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from grpo_mle import make_room, validate
+from grpo_mle import make_reward, make_room, parse_settings, validate
 
 from trl_mle.cli.errors import user_errors
 
@@ -53,37 +53,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None):
     """Settings from YAML and flags, and the tasks that they name."""
-    from trl import TrlParser
+    from trl_mle import AsyncDurationAwareConfig
 
-    from trl_mle import AsyncDurationAwareConfig, load_task
-    from trl_mle.cli.arguments import MLEArguments
-    from trl_mle.errors import ConfigError
-    from trl_mle.training.launch import check_model_path, check_task_ids, resume_from
-
-    with user_errors(parsing=True):
-        parser = TrlParser((MLEArguments, AsyncDurationAwareConfig, PolicyArguments), usage=USAGE)
-        mle_args, training_args, model_args = parser.parse_args_and_config(arguments)
-        if not model_args.model_name_or_path:
-            raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
-        checkpoint = resume_from(training_args)
-        check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
-    with training_args.main_process_first(local=False, desc="preparing the tasks"):
-        tasks = {name: load_task(name) for name in mle_args.tasks}
-    check_task_ids(tasks)
-    return mle_args, training_args, model_args, tasks
+    return parse_settings(arguments, AsyncDurationAwareConfig, PolicyArguments, USAGE)
 
 
 def train(mle_args, training_args, model_args, tasks) -> int:
     from trl import ModelConfig, get_peft_config
 
-    from trl_mle import AsyncDurationAwareTrainer, MLEReward
+    from trl_mle import AsyncDurationAwareTrainer
     from trl_mle.errors import InfrastructureError
-    from trl_mle.sandboxes.backends import make_sandbox
     from trl_mle.training.launch import (
         check_async,
         check_chat_template,
         load_tokenizer,
-        make_instrumenter,
         resume_from,
     )
     from trl_mle.training.prompts_dataset import prompts_dataset
@@ -103,14 +86,7 @@ def train(mle_args, training_args, model_args, tasks) -> int:
         tasks = {name: replace(task, time_limit_s=mle_args.program_time_limit_s) for name, task in tasks.items()}
     # The reward function moves into the child process of the rollouts, of which there is one: its sandbox opens there, on first
     # use.
-    reward = MLEReward(
-        sandbox=make_sandbox(
-            mle_args.sandbox_backend, mle_args.backend_config(list(tasks.values()), alone=True), mle_args.pool_config()
-        ),
-        instrumenter=make_instrumenter(mle_args.instrumentation_config()),
-        reward=mle_args.reward_config(),
-        tasks=tasks,
-    )
+    reward = make_reward(mle_args, tasks, alone=True)
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
     try:
         trainer = AsyncDurationAwareTrainer(

@@ -38,21 +38,32 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None):
     """Settings from YAML and flags, and the tasks that they name."""
-    from trl import ModelConfig, TrlParser
+    from trl import ModelConfig
 
-    from trl_mle import DurationAwareConfig, load_task
+    from trl_mle import DurationAwareConfig
+    from trl_mle.training.launch import check_vllm
+
+    return parse_settings(arguments, DurationAwareConfig, ModelConfig, USAGE, check_vllm)
+
+
+def parse_settings(arguments, training_class, model_class, usage, *checks):
+    """`parse` for any trainer; `checks` are called with the training's settings before tasks are prepared."""
+    from trl import TrlParser
+
+    from trl_mle import load_task
     from trl_mle.cli.arguments import MLEArguments
     from trl_mle.errors import ConfigError
-    from trl_mle.training.launch import check_model_path, check_task_ids, check_vllm, resume_from
+    from trl_mle.training.launch import check_model_path, check_task_ids, resume_from
 
     with user_errors(parsing=True):
-        parser = TrlParser((MLEArguments, DurationAwareConfig, ModelConfig), usage=USAGE)
+        parser = TrlParser((MLEArguments, training_class, model_class), usage=usage)
         mle_args, training_args, model_args = parser.parse_args_and_config(arguments)
         if not model_args.model_name_or_path:
             raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
         checkpoint = resume_from(training_args)
         check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
-        check_vllm(training_args)
+        for check in checks:
+            check(training_args)
     with training_args.main_process_first(local=False, desc="preparing the tasks"):
         tasks = {name: load_task(name) for name in mle_args.tasks}
     check_task_ids(tasks)
@@ -63,14 +74,12 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     from transformers import ProgressCallback
     from trl import get_peft_config, get_quantization_config
 
-    from trl_mle import DurationAwareTrainer, MLEReward
+    from trl_mle import DurationAwareTrainer
     from trl_mle.errors import InfrastructureError
     from trl_mle.evaluation import report_run, scores_section
-    from trl_mle.sandboxes.backends import make_sandbox
     from trl_mle.training.launch import (
         check_chat_template,
         load_tokenizer,
-        make_instrumenter,
         model_init_kwargs,
         resume_from,
     )
@@ -91,14 +100,7 @@ def train(mle_args, training_args, model_args, tasks) -> int:
         tasks = {name: replace(task, time_limit_s=mle_args.program_time_limit_s) for name, task in tasks.items()}
 
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
-    reward = MLEReward(
-        sandbox=make_sandbox(
-            mle_args.sandbox_backend, mle_args.backend_config(list(tasks.values())), mle_args.pool_config()
-        ),
-        instrumenter=make_instrumenter(mle_args.instrumentation_config()),
-        reward=mle_args.reward_config(),
-        tasks=tasks,
-    )
+    reward = make_reward(mle_args, tasks)
     settings = {
         "mle": asdict(mle_args),
         "training": training_args.to_dict(),
@@ -142,6 +144,21 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     if training_args.push_to_hub:
         trainer.push_to_hub()
     return 0
+
+
+def make_reward(mle_args, tasks, alone: bool = False):
+    """The reward function that the settings ask for; `alone`: one process of the training runs all programs."""
+    from trl_mle import MLEReward
+    from trl_mle.sandboxes.backends import make_sandbox
+    from trl_mle.training.launch import make_instrumenter
+
+    backend = mle_args.backend_config(list(tasks.values()), alone)
+    return MLEReward(
+        sandbox=make_sandbox(mle_args.sandbox_backend, backend, mle_args.pool_config()),
+        instrumenter=make_instrumenter(mle_args.instrumentation_config()),
+        reward=mle_args.reward_config(),
+        tasks=tasks,
+    )
 
 
 def validate(mle_args, tasks):
