@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trl_mle.errors import SandboxUnavailableError
 from trl_mle.sandboxes._local import public
+from trl_mle.sandboxes.public_archive import add_public
 
 _SANDBOXES = Path(__file__).parents[1]
 _FOLDERS = {"_local": _SANDBOXES / "_local", "guest": Path(__file__).with_name("guest")}
@@ -47,22 +48,9 @@ def key(folder: Path) -> str:
 
 def pack(folder: Path, archive: Path) -> Path:
     """Write the public files in `folder` to `archive`, a compressed tar file; links inside of the folder stay links."""
-    inside = os.path.realpath(folder)
     part = archive.with_suffix(".part")
     with tarfile.open(part, "w:gz", compresslevel=1) as tar:
-        for path in _entries(folder):
-            tar.inodes.clear()  # type: ignore[attr-defined] # two names of one file become two files
-            info = tar.gettarinfo(path, str(path.relative_to(folder)))
-            if info.issym():
-                here = os.path.join(inside, os.path.dirname(info.name))
-                info.linkname = os.path.relpath(os.path.realpath(path), here)
-            info.uid = info.gid = 0
-            info.uname = info.gname = ""
-            if info.isreg():
-                with path.open("rb") as file:
-                    tar.addfile(info, file)
-            else:
-                tar.addfile(info)
+        add_public(tar, folder)
     part.rename(archive)
     return archive
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 import tarfile
 from collections.abc import Callable, Iterable
 from typing import IO, Any, cast
 
 from trl_mle.errors import SandboxUnavailableError
 from trl_mle.sandboxes._local import public
+from trl_mle.sandboxes.public_archive import add_public
 
 PIECE_BYTES = 32 * 1024**2
 """Size of one piece: neither side ever has the whole archive in its own memory."""
@@ -28,29 +28,8 @@ def pack(folder: str, emit: Callable[[bytes], object]) -> None:
         raise SandboxUnavailableError(f"{error}.") from None
     pieces = _Pieces(emit)
     with tarfile.open(fileobj=cast(IO[bytes], pieces), mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        for here, folders, files in os.walk(folder):
-            for name in sorted([*folders, *files]):
-                _add(archive, os.path.join(here, name), folder)
+        add_public(archive, folder)
     pieces.finish()
-
-
-def _add(archive: tarfile.TarFile, path: str, folder: str) -> None:
-    member = archive.gettarinfo(path, os.path.relpath(path, folder))
-    if member is None:
-        raise SandboxUnavailableError(f"The public file {path!r} is a socket; remove it.")
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    if member.issym():  # wherever the folder will be
-        member.linkname = os.path.relpath(os.path.realpath(path), os.path.realpath(os.path.dirname(path)))
-        archive.addfile(member)
-    elif member.isdir():
-        archive.addfile(member)
-    elif stat.S_ISREG(os.stat(path).st_mode):
-        member.type, member.linkname, member.size = tarfile.REGTYPE, "", os.stat(path).st_size  # no hard links
-        with open(path, "rb") as file:
-            archive.addfile(member, file)
-    else:
-        raise SandboxUnavailableError(f"The public file {path!r} is a pipe or a device; write a regular file.")
 
 
 def unpack(pieces: Iterable[bytes], folder: str) -> None:
