@@ -10,19 +10,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from tests.async_worker import async_trainer, sample
-from trl_mle import AsyncDurationAwareTrainer
-
-
-class Recording(AsyncDurationAwareTrainer):
-    def __init__(self, *args, **kwargs):
-        self.seen = []
-        super().__init__(*args, **kwargs)
-
-    def compute_loss(self, model, inputs, *args, **kwargs):
-        kept = inputs["token_index"][0] >= 0
-        self.seen.append((self.state.global_step, inputs["advantages"][0][kept].tolist()))
-        return super().compute_loss(model, inputs, *args, **kwargs)
+from tests.async_worker import Recording, async_trainer, sample
 
 
 def samples(known: bool):
@@ -34,7 +22,10 @@ def main(out: Path) -> None:
     rank = PartialState(cpu=True).process_index
     trainer = async_trainer(out / "known", samples(True), Recording)
     trainer.train()
-    result = {"seen": trainer.seen, "sum": float(sum(p.double().sum() for p in trainer.model.parameters()))}
+    result = {
+        "seen": [(step, values.tolist()) for step, values in trainer.seen],
+        "sum": float(sum(p.double().sum() for p in trainer.model.parameters())),
+    }
     try:
         async_trainer(out / "unknown", samples(False)).train()
     except ValueError as error:

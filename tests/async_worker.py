@@ -132,3 +132,16 @@ def _prompts():
     from datasets import Dataset
 
     return Dataset.from_list([{"prompt": [{"role": "user", "content": "p"}]}] * 4)
+
+
+class Recording(AsyncDurationAwareTrainer):
+    """Keeps step and advantages of every micro-batch that a loss is computed on."""
+
+    def __init__(self, *args, **kwargs):
+        self.seen = []
+        super().__init__(*args, **kwargs)
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        kept = inputs["token_index"][0] >= 0
+        self.seen.append((self.state.global_step, inputs["advantages"][0][kept].clone()))
+        return super().compute_loss(model, inputs, *args, **kwargs)

@@ -14,25 +14,13 @@ import torch
 from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer
 from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, TrainingSequence, _AsyncRolloutLoop
 
-from tests.async_worker import async_trainer, sample
-from trl_mle import AsyncDurationAwareTrainer
+from tests.async_worker import Recording, async_trainer, sample
 from trl_mle.errors import ConfigError, DurationError, SandboxError
 from trl_mle.training.async_rollouts import DurationRolloutLoop
 
 
 def samples(count=48, seconds=lambda row: 1.0 + row % 5 * 3.0, **changes):
     return [sample(row, advantage=math.sin(row + 1.0), seconds=seconds(row), **changes) for row in range(count)]
-
-
-class Recording(AsyncDurationAwareTrainer):
-    def __init__(self, *args, **kwargs):
-        self.seen = []
-        super().__init__(*args, **kwargs)
-
-    def compute_loss(self, model, inputs, *args, **kwargs):
-        kept = inputs["token_index"][0] >= 0
-        self.seen.append((self.state.global_step, inputs["advantages"][0][kept].clone()))
-        return super().compute_loss(model, inputs, *args, **kwargs)
 
 
 def test_weights_have_mean_1_over_the_micro_batches_of_a_step(tmp_path):

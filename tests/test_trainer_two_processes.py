@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
+from tests.launching import launch_well
 from trl_mle import duration_weights
 from trl_mle.training.inclusion import InclusionModel
-
-ROOT = Path(__file__).parent.parent
 
 
 def launch(out: Path, scenario: str) -> list[dict]:
     """Run `tests/two_processes.py` twice, as `torchrun` would, and return what each process saw."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    processes = []
-    for rank in range(2):
-        environment = {
-            **os.environ,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-            "OMP_NUM_THREADS": "1",
-            "ACCELERATE_USE_CPU": "true",
-            "PYTHONPATH": str(ROOT),
-        }
-        command = [sys.executable, "-m", "tests.two_processes", str(out), scenario]
-        processes.append(
-            subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-        )
-    try:
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    launch_well("tests.two_processes", str(out), scenario, ACCELERATE_USE_CPU="true")
     return [json.loads((out / f"{scenario}_{rank}.json").read_text()) for rank in range(2)]
 
 
