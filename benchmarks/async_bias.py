@@ -40,8 +40,8 @@ from simulator import (
     World,
 )
 
-from trl_mle.training.duration import duration_weights
-from trl_mle.training.inclusion import InclusionModel
+from trl_mle.training.weighting.duration import duration_weights
+from trl_mle.training.weighting.inclusion import InclusionModel
 
 ROOT = Path(__file__).parent.parent
 SECONDS = np.geomspace(0.5, 300.0, 6)

@@ -43,7 +43,7 @@ from sandbox import PROGRAMS, make_task, quartiles  # noqa: E402
 from tests.ray_cluster import account, add_node, local_cluster, program, until  # noqa: E402
 from trl_mle import Limits, LocalSandbox, PoolConfig, RayConfig, RaySandbox, SandboxConfig, SandboxPool  # noqa: E402
 from trl_mle.errors import SandboxError  # noqa: E402
-from trl_mle.sandboxes._ray.member import Member  # noqa: E402
+from trl_mle.sandboxes.ray_cluster.node_handle import Member  # noqa: E402
 from trl_mle.types import TaskSpec  # noqa: E402
 
 WORKERS = 2

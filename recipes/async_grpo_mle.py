@@ -63,14 +63,9 @@ def train(mle_args, training_args, model_args, tasks) -> int:
 
     from trl_mle import AsyncDurationAwareTrainer
     from trl_mle.errors import InfrastructureError
-    from trl_mle.training.launch import (
-        check_async,
-        check_chat_template,
-        load_tokenizer,
-        resume_from,
-    )
-    from trl_mle.training.prompts_dataset import prompts_dataset
-    from trl_mle.training.recorder import RunRecorder
+    from trl_mle.prompts.dataset import prompts_dataset
+    from trl_mle.scripts.checks import check_async, check_chat_template, load_tokenizer, resume_from
+    from trl_mle.scripts.run_dir import RunRecorder
 
     check_async(model_args.use_peft)
     run_dir = Path(training_args.output_dir)

@@ -41,7 +41,7 @@ def parse(arguments: list[str] | None):
     from trl import ModelConfig
 
     from trl_mle import DurationAwareConfig
-    from trl_mle.training.launch import check_vllm
+    from trl_mle.scripts.checks import check_vllm
 
     return parse_settings(arguments, DurationAwareConfig, ModelConfig, USAGE, check_vllm)
 
@@ -51,9 +51,9 @@ def parse_settings(arguments, training_class, model_class, usage, *checks):
     from trl import TrlParser
 
     from trl_mle import load_task
-    from trl_mle.cli.arguments import MLEArguments
     from trl_mle.errors import ConfigError
-    from trl_mle.training.launch import check_model_path, check_task_ids, resume_from
+    from trl_mle.scripts.arguments import MLEArguments
+    from trl_mle.scripts.checks import check_model_path, check_task_ids, resume_from
 
     with user_errors(parsing=True):
         parser = TrlParser((MLEArguments, training_class, model_class), usage=usage)
@@ -77,15 +77,10 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     from trl_mle import DurationAwareTrainer
     from trl_mle.errors import InfrastructureError
     from trl_mle.evaluation import report_run, scores_section
-    from trl_mle.training.launch import (
-        check_chat_template,
-        load_tokenizer,
-        model_init_kwargs,
-        resume_from,
-    )
-    from trl_mle.training.progress import GRPO_METRICS, MLEProgress
-    from trl_mle.training.prompts_dataset import prompts_dataset
-    from trl_mle.training.recorder import RunRecorder
+    from trl_mle.prompts.dataset import prompts_dataset
+    from trl_mle.scripts.checks import check_chat_template, load_tokenizer, model_init_kwargs, resume_from
+    from trl_mle.scripts.run_dir import RunRecorder
+    from trl_mle.training.callbacks import GRPO_METRICS, MLEProgress
 
     run_dir = Path(training_args.output_dir)
     checkpoint = resume_from(training_args)
@@ -150,7 +145,7 @@ def make_reward(mle_args, tasks, alone: bool = False):
     """The reward function that the settings ask for; `alone`: one process of the training runs all programs."""
     from trl_mle import MLEReward
     from trl_mle.sandboxes.backends import make_sandbox
-    from trl_mle.training.launch import make_instrumenter
+    from trl_mle.scripts.checks import make_instrumenter
 
     backend = mle_args.backend_config(list(tasks.values()), alone)
     return MLEReward(

@@ -102,7 +102,7 @@ def parse(arguments: list[str] | None):
     """Settings from YAML and flags."""
     from trl import ModelConfig, SFTConfig, TrlParser
 
-    from trl_mle.training.launch import check_model_path, resume_from
+    from trl_mle.scripts.checks import check_model_path, resume_from
 
     with user_errors(parsing=True):
         parser = TrlParser((DemonstrationArguments, SFTConfig, ModelConfig), usage=USAGE)
@@ -210,14 +210,14 @@ def wait_for_everyone() -> None:
 def policy(dataset: Dataset, demo_args, training_args, model_args):
     """Model (or its name) and tokenizer to start from."""
     if model_args.model_name_or_path in (None, "tiny"):
-        from trl_mle.training.tiny_policy import build_tiny_policy, build_tokenizer
+        from trl_mle.demo.tiny_policy import build_tiny_policy, build_tokenizer
 
         tokenizer = build_tokenizer(texts_of(dataset), demo_args.vocab_size)
         return build_tiny_policy(
             tokenizer, demo_args.hidden_size, demo_args.num_layers, seed=training_args.seed
         ), tokenizer
 
-    from trl_mle.training.launch import load_tokenizer, model_init_kwargs
+    from trl_mle.scripts.checks import load_tokenizer, model_init_kwargs
 
     tokenizer = load_tokenizer(model_args, training_args)
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
@@ -235,8 +235,8 @@ def train(dataset: Dataset, demo_args, training_args, model_args, marker: Path, 
     from transformers import ProgressCallback
     from trl import SFTTrainer, get_peft_config, get_quantization_config
 
-    from trl_mle.training.launch import resume_from
-    from trl_mle.training.progress import SFT_METRICS, MLEProgress
+    from trl_mle.scripts.checks import resume_from
+    from trl_mle.training.callbacks import SFT_METRICS, MLEProgress
 
     training_args.completion_only_loss = True
     model, tokenizer = policy(dataset, demo_args, training_args, model_args)

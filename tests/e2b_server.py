@@ -235,7 +235,7 @@ def processes(machine: Machine) -> list[int]:
 
 
 def kill(machine: Machine, module: str) -> None:
-    """Kill the machine's interpreters that run `module` (`_local`: the worker, `guest`: the process that serves)."""
+    """Kill the machine's interpreters that run `module` (`runner`: the worker, `guest`: the process that serves)."""
     for pid in processes(machine):
         with suppress(OSError):
             if f"/trl_mle/{module}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():

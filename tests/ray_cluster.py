@@ -13,8 +13,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from trl_mle.errors import SandboxError
-from trl_mle.sandboxes._pool.counts import fault_kind
-from trl_mle.sandboxes._ray.member import Member
+from trl_mle.sandboxes.pool.counts import fault_kind
+from trl_mle.sandboxes.ray_cluster.node_handle import Member
 from trl_mle.types import Execution, Limits
 
 # A lost node is noticed within seconds; Ray's own settings take up to half a minute.

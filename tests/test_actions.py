@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareTrainer, duration_weights
 from trl_mle.errors import DurationError
-from trl_mle.training.actions import action_of_token, read_actions, token_weights
+from trl_mle.training.weighting.actions import action_of_token, read_actions, token_weights
 
 
 def letters(completions):

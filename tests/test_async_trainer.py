@@ -16,7 +16,7 @@ from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, Train
 
 from tests.async_worker import Recording, async_trainer, sample
 from trl_mle.errors import ConfigError, DurationError, SandboxError
-from trl_mle.training.async_rollouts import DurationRolloutLoop
+from trl_mle.training.async_grpo.rollouts import DurationRolloutLoop
 
 
 def samples(count=48, seconds=lambda row: 1.0 + row % 5 * 3.0, **changes):
@@ -164,7 +164,7 @@ class TestLoop:
 
     @pytest.mark.parametrize("end", ["stopped", "failed"])
     def test_at_the_end_programs_are_stopped_and_reward_functions_closed(self, monkeypatch, end):
-        monkeypatch.setattr("trl_mle.training.async_rollouts.STOP_S", 0.05)
+        monkeypatch.setattr("trl_mle.training.async_grpo.rollouts.STOP_S", 0.05)
         events = []
 
         async def loops(self, stop_event):
@@ -240,7 +240,7 @@ def test_trls_own_worker_gets_the_loop(tmp_path, monkeypatch):
             self.rollout_buffer = SimpleNamespace()
 
     monkeypatch.setattr(async_grpo_trainer, "AsyncRolloutWorker", StandIn)
-    monkeypatch.setattr("trl_mle.training.async_trainer.AsyncRolloutWorker", StandIn)
+    monkeypatch.setattr("trl_mle.training.async_grpo.trainer.AsyncRolloutWorker", StandIn)
     trainer = async_trainer(tmp_path, None, worker=False)
     assert trainer.rollout_worker._loop_cls is DurationRolloutLoop
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.tasks import toy_task
 from trl_mle import LocalSandbox, PoolConfig, RayConfig, SandboxConfig, SandboxPool
-from trl_mle.cli.arguments import MLEArguments
 from trl_mle.errors import ConfigError
 from trl_mle.sandboxes.backends import make_sandbox
+from trl_mle.scripts.arguments import MLEArguments
 
 GIB = 1024**3
 
@@ -62,7 +62,9 @@ def test_an_unknown_backend_is_named():
         arguments(sandbox_backend="moon")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("trl_mle.sandboxes.e2b") is None, reason="this version has no E2BSandbox")
+@pytest.mark.skipif(
+    importlib.util.find_spec("trl_mle.sandboxes.e2b_cloud.sandbox") is None, reason="this version has no E2BSandbox"
+)
 def test_e2b_has_as_many_places_as_sandboxes(monkeypatch):
     monkeypatch.setenv("E2B_API_KEY", "e2b_" + "0" * 40)
     settings = arguments(

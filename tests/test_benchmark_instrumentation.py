@@ -11,7 +11,7 @@ import pytest
 
 from tests.corpus import Entry
 from trl_mle.instrumentation import LLMInstrumenter
-from trl_mle.instrumentation.llm.backends import Answer, BackendError
+from trl_mle.language_models.backends import Answer, BackendError
 
 _FOLDER = Path(__file__).parents[1] / "benchmarks"
 READ = "import pandas as pd\ntrain = pd.read_csv('input/train.csv')\n"

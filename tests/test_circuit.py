@@ -2,7 +2,7 @@
 
 import logging
 
-from trl_mle.circuit import FAILURES, Circuit
+from trl_mle.circuit_breaker import FAILURES, Circuit
 
 
 class Clock:

@@ -17,8 +17,8 @@ from tests.tasks import toy_task
 from trl_mle.cli import main as cli
 from trl_mle.cli.errors import user_errors
 from trl_mle.errors import UserError
-from trl_mle.sandboxes import trial
-from trl_mle.sandboxes.trial import Finding
+from trl_mle.sandboxes import self_test
+from trl_mle.sandboxes.self_test import Finding
 from trl_mle.types import Execution
 
 
@@ -97,7 +97,7 @@ def test_doctor_names_a_hole(monkeypatch, capsys):
     async def open_wide(sandbox, task):
         return Finding("answers", False, "read")
 
-    monkeypatch.setattr(trial, "_answers", open_wide)
+    monkeypatch.setattr(self_test, "_answers", open_wide)
     code, out, _ = run(monkeypatch, capsys, "doctor", "--workers", "1")
     assert code == 1
     assert "A program got further than it may: answers." in out
@@ -120,10 +120,10 @@ async def test_the_trial_finds_holes_where_there_are_some(tmp_path):
             return Execution("ok", 0, 0.0, 0.0, 0, done.stdout, done.stderr)
 
     with tempfile.TemporaryDirectory() as folder:
-        task = trial._task(Path(folder))
-        answers = await trial._answers(Unconfined(), task)
-        network = await trial._network(Unconfined(), task)
-        processes = await trial._processes(Unconfined(), task)
+        task = self_test._task(Path(folder))
+        answers = await self_test._answers(Unconfined(), task)
+        network = await self_test._network(Unconfined(), task)
+        processes = await self_test._processes(Unconfined(), task)
     for number in re.findall(r"\d+", processes.words):
         os.kill(int(number), signal.SIGKILL)
     assert [finding.passed for finding in (answers, network, processes)] == [False, False, False]

@@ -17,7 +17,7 @@ from trl_mle.demo.programs import Choice
 from trl_mle.demo.scoring import CHECKS
 from trl_mle.demo.table import KINDS, read_facts
 from trl_mle.errors import TaskError
-from trl_mle.instrumentation.milestones import new_nonce
+from trl_mle.instrumentation.marks import new_nonce
 from trl_mle.tasks import load_task
 from trl_mle.types import MILESTONES
 

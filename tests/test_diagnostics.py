@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trl_mle.training.diagnostics import DurationWatch, WeightedBatch, duration_metrics
-from trl_mle.training.duration import duration_weights
+from trl_mle.training.weighting.diagnostics import DurationWatch, WeightedBatch, duration_metrics
+from trl_mle.training.weighting.duration import duration_weights
 
 
 def batch_of(durations, scorable=None, censored=None, weights=None, lost_elsewhere=None, inclusion=None):

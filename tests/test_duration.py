@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trl_mle import duration_weights
 from trl_mle.errors import ConfigError, DurationError
-from trl_mle.training.duration import advantage_mass, effective_sample_size, quartile_means
+from trl_mle.training.weighting.duration import advantage_mass, effective_sample_size, quartile_means
 
 seconds = st.lists(st.floats(0, 1e5, allow_nan=False), min_size=1, max_size=40)
 

@@ -20,8 +20,8 @@ from tests.e2b_server import KEY, processes, serve, slow, status
 from tests.tasks import toy_task
 from trl_mle import E2BConfig, E2BSandbox, PoolConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
-from trl_mle.sandboxes import e2b
-from trl_mle.sandboxes._e2b import machines
+from trl_mle.sandboxes.e2b_cloud import guest, vm_pool
+from trl_mle.sandboxes.local import runner
 from trl_mle.types import Limits
 
 LIMITS = Limits(wall_s=20, memory_bytes=400 * 1024**2)
@@ -187,7 +187,7 @@ async def test_an_account_with_room_for_fewer(server, task):
 
 async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(server, task, monkeypatch):
     """It must not wait inside until the pool takes it for one that was never answered."""
-    monkeypatch.setattr("trl_mle.sandboxes._e2b.machines._ROOM_S", 0.3)
+    monkeypatch.setattr("trl_mle.sandboxes.e2b_cloud.vm_pool._ROOM_S", 0.3)
 
     def full(handler):
         return len(server.machines) >= 1 and status(429, "1 sandbox at most")(handler)
@@ -205,7 +205,7 @@ async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(ser
         assert 0 < taken["sandbox/speed_min"] == taken["sandbox/speed_max"]
         assert pool.counts.faults == {}
         assert 1 <= pool.counts.retried <= 3, "those that had come before the first refusal"
-        monkeypatch.setattr("trl_mle.sandboxes._e2b.machines._GROW_S", 1e-3)
+        monkeypatch.setattr("trl_mle.sandboxes.e2b_cloud.vm_pool._GROW_S", 1e-3)
         assert pool.places == 3, "the account may have room again"
 
 
@@ -216,15 +216,16 @@ async def test_an_older_sandbox(server, task, monkeypatch):
 
 
 def test_what_is_uploaded_uses_the_standard_library_alone():
-    folders = [Path(e2b.__file__).with_name("_local"), Path(e2b.__file__).with_name("_e2b") / "guest"]
-    for path in (path for folder in folders for path in folder.glob("*.py")):
+    folders = [Path(runner.__file__).parent, Path(guest.__file__).parent]
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names.append(node.module)
             roots = {name.partition(".")[0] for name in names}
             # What a worker warms up is there or it is not asked for.
-            allowed = {"_local", "guest", *({"pandas", "sklearn"} if path.name == "warm.py" else ())}
+            warmed = {"pandas", "sklearn"} if path.name == "preload.py" else set()
+            allowed = {"runner", "trl_mle_runner", "guest", *warmed}
             assert roots <= {*sys.stdlib_module_names, *allowed}, path
 
 
@@ -434,4 +435,4 @@ async def test_without_the_sdk(server, monkeypatch):
 
 
 def test_the_margin_holds_what_a_program_may_take():
-    assert machines.MARGIN_S > 1.5 * machines.ANSWER_S
+    assert vm_pool.MARGIN_S > 1.5 * vm_pool.ANSWER_S

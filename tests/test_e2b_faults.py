@@ -17,9 +17,9 @@ from tests.tasks import toy_task
 from tests.test_e2b import LIMITS, runs, settings, started
 from trl_mle import E2BSandbox, MLEReward, RewardConfig
 from trl_mle.errors import SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes._e2b import account, machine, machines
-from trl_mle.sandboxes._e2b.faults import explained
-from trl_mle.sandboxes._local import wire
+from trl_mle.sandboxes.e2b_cloud import account, vm, vm_pool
+from trl_mle.sandboxes.e2b_cloud.errors import explained
+from trl_mle.sandboxes.local.runner import protocol
 
 CODE = "import time\ntime.sleep(0.5)\nprint('done')\nopen('submission.csv', 'w').write('x' * 5000)"
 REQUEST_S = 1.2
@@ -32,12 +32,12 @@ def key(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(machine, "ANSWER_S", 4.0)
-    monkeypatch.setattr(machine, "_POLL_S", 0.1)
+    monkeypatch.setattr(vm, "ANSWER_S", 4.0)
+    monkeypatch.setattr(vm, "_POLL_S", 0.1)
     monkeypatch.setattr(account, "_AGAIN_S", 0.05)
     monkeypatch.setattr(account, "_KILL_S", 1.0)
-    monkeypatch.setattr(machine, "_SPARE_S", 1.0)
-    monkeypatch.setattr(machines, "_SWEEP_S", 0.05)
+    monkeypatch.setattr(vm, "_SPARE_S", 1.0)
+    monkeypatch.setattr(vm_pool, "_SWEEP_S", 0.05)
 
 
 @pytest.fixture
@@ -252,11 +252,11 @@ async def test_a_reply_without_end(server, task):
     assert error.may_have_started
 
 
-REPLY = wire.pack({"secret": "s", "reply": {"status": "ok"}}, (b"out", b"", b"file")) + b"outfile"
+REPLY = protocol.pack({"secret": "s", "reply": {"status": "ok"}}, (b"out", b"", b"file")) + b"outfile"
 
 
 def test_a_whole_reply():
-    assert machine._parse(REPLY, "s") == machine.Answer({"status": "ok"}, (b"out", b"", b"file"))
+    assert vm._parse(REPLY, "s") == vm.Answer({"status": "ok"}, (b"out", b"", b"file"))
 
 
 @given(st.data())
@@ -264,7 +264,7 @@ def test_a_reply_that_is_not_whole(data):
     cut = data.draw(st.integers(0, len(REPLY) - 1))
     for content, secret in ((REPLY[:cut], "s"), (REPLY + b"x", "s"), (REPLY, "t"), (data.draw(st.binary()), "s")):
         with pytest.raises(SandboxError):
-            machine._parse(content, secret)
+            vm._parse(content, secret)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ async def test_a_worker_that_died_is_replaced(server, task):
     async with E2BSandbox(settings(server)) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
         (home,) = server.machines.values()
-        fault.kill(home, "_local")
+        fault.kill(home, "runner")
         try:
             assert (await sandbox.run("print(2)", task, LIMITS)).stdout == "2\n"
         except SandboxError as error:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trl_mle import duration_weights
 from trl_mle.errors import ConfigError, DurationError
-from trl_mle.training.inclusion import (
+from trl_mle.training.weighting.inclusion import (
     FirstOf,
     InclusionModel,
     Measured,
@@ -20,7 +20,7 @@ from trl_mle.training.inclusion import (
     Window,
     parse_rule,
 )
-from trl_mle.training.survival import DurationMemory, Survival, kaplan_meier
+from trl_mle.training.weighting.survival import DurationMemory, Survival, kaplan_meier
 
 RULES = ("measured", "timeout:30", "timeout:30/0.5", "window:60", "window:60/even", "first:6/8", "staleness:2/20/4")
 seconds = st.lists(st.floats(0.01, 1e3), min_size=2, max_size=40)

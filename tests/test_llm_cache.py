@@ -11,8 +11,8 @@ import time
 import pytest
 
 from trl_mle.errors import UserError
-from trl_mle.instrumentation.llm.backends import Answer
-from trl_mle.instrumentation.llm.cache import DiskCache, cache_key, default_cache_dir
+from trl_mle.language_models.backends import Answer
+from trl_mle.language_models.cache import DiskCache, cache_key, default_cache_dir
 
 diskcache = pytest.importorskip("diskcache")
 KEY = cache_key("x = 1", "m", "v", "lines", 200)

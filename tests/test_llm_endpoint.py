@@ -14,7 +14,7 @@ from trl_mle import LLMInstrumenter
 from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError, UserError
 from trl_mle.instrumentation import ASTInstrumenter, new_nonce, verify_print_only
-from trl_mle.instrumentation.llm import asking
+from trl_mle.language_models import client
 from trl_mle.types import Program
 
 pytest.importorskip("openai")
@@ -42,7 +42,7 @@ validation_score: none
 
 @pytest.fixture(autouse=True)
 def fast_backoff(monkeypatch):
-    monkeypatch.setattr(asking, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(client, "_backoff", lambda state: 0.01)
 
 
 def instrumenter(url, **settings):

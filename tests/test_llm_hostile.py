@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.test_instrumentation_verify import mutated, parses, programs
 from trl_mle.instrumentation import ASTInstrumenter, verify_print_only
-from trl_mle.instrumentation.flow import Flow
+from trl_mle.instrumentation.analysis.placement import Flow
 from trl_mle.instrumentation.hazards import find_hazard
 from trl_mle.instrumentation.llm.answer import Rejected
 from trl_mle.instrumentation.llm.prompt import example

@@ -132,7 +132,7 @@ def test_without_a_model_only_its_own_reasons_are_logged(tmp_path):
 
 def test_a_program_can_claim_no_metric_that_was_not_inserted(tmp_path):
     """Whoever learns the nonce still reports nothing but what the instrumenter put in."""
-    from trl_mle.instrumentation.milestones import metric_prefix
+    from trl_mle.instrumentation.marks import metric_prefix
 
     task = toy_task(tmp_path)
 
@@ -168,7 +168,7 @@ def test_the_report_shows_what_the_best_program_said_of_itself(tmp_path, capsys)
 def parse(tmp_path, text):
     from trl import TrlParser
 
-    from trl_mle.cli.arguments import MLEArguments
+    from trl_mle.scripts.arguments import MLEArguments
 
     path = tmp_path / "config.yaml"
     path.write_text("tasks: [builtin:digits]\n" + text)
@@ -213,7 +213,7 @@ def test_wrong_settings_of_a_recipe_name_the_fix(tmp_path, text, words):
 
 def test_the_settings_make_the_instrumenter(tmp_path):
     pytest.importorskip("openai")
-    from trl_mle.training.launch import make_instrumenter
+    from trl_mle.scripts.checks import make_instrumenter
 
     assert isinstance(make_instrumenter(InstrumentationConfig()), ASTInstrumenter)
     config = InstrumentationConfig(instrumenter="llm", endpoint="http://127.0.0.1:1/v1", cache_dir="none")
@@ -239,7 +239,7 @@ def model(tmp_path_factory):
 
 def test_a_model_in_this_process_answers(model):
     from trl_mle.instrumentation import new_nonce
-    from trl_mle.training.launch import make_instrumenter
+    from trl_mle.scripts.checks import make_instrumenter
     from trl_mle.types import Program
 
     config = InstrumentationConfig(instrumenter="llm", model=model, cache_dir="none", max_tokens=12)
@@ -258,7 +258,7 @@ def test_a_model_in_this_process_answers(model):
 
 
 def test_answers_of_a_batch_are_those_of_single_conversations(model):
-    from trl_mle.training.frozen_model import TransformersBackend
+    from trl_mle.language_models.transformers_backend import TransformersBackend
 
     backend = TransformersBackend(model, 8, dtype="float32")
     conversations = [[{"role": "user", "content": text}] for text in ("a", "a longer one", "loaded")]
@@ -274,7 +274,7 @@ def test_answers_of_a_batch_are_those_of_single_conversations(model):
 
 def test_a_model_that_cannot_be_loaded_is_named():
     from trl_mle.errors import ConfigError
-    from trl_mle.training.frozen_model import TransformersBackend
+    from trl_mle.language_models.transformers_backend import TransformersBackend
 
     with pytest.raises(ConfigError, match="no/such"):
         TransformersBackend("no/such", 8)

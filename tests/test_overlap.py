@@ -17,8 +17,9 @@ from trl import GRPOConfig, GRPOTrainer
 from tests.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError, DurationError
-from trl_mle.training import in_flight, overlap
-from trl_mle.training.in_flight import Choice, Group, Row, choose_groups
+from trl_mle.training.overlap import in_flight
+from trl_mle.training.overlap import trainer as overlap
+from trl_mle.training.overlap.in_flight import Choice, Group, Row, choose_groups
 
 
 def letters(texts):

@@ -20,10 +20,10 @@ from tenacity import RetryCallState
 from tests.tasks import toy_task
 from trl_mle import Execution, Limits, LocalSandbox, PoolConfig, SandboxConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes._pool.counts import FAULTS, Counts
-from trl_mle.sandboxes._pool.line import LiveLine
-from trl_mle.sandboxes._pool.queue import FairQueue
-from trl_mle.sandboxes._pool.retries import MOST_ASKED_S, pause
+from trl_mle.sandboxes.pool.counts import FAULTS, Counts
+from trl_mle.sandboxes.pool.fair_queue import FairQueue
+from trl_mle.sandboxes.pool.progress_line import LiveLine
+from trl_mle.sandboxes.pool.retries import MOST_ASKED_S, pause
 from trl_mle.types import TaskSpec
 
 TASK = TaskSpec("t", "T", "", None, "rmse", "minimize", "id", ("y",), "y")  # type: ignore[arg-type]
@@ -167,7 +167,7 @@ async def test_never_more_than_the_places_and_results_as_they_come():
 
 
 async def test_a_sandbox_that_grows_is_used_in_full(monkeypatch):
-    monkeypatch.setattr("trl_mle.sandboxes.pool._LOOK_S", 0.05)
+    monkeypatch.setattr("trl_mle.sandboxes.pool.pool._LOOK_S", 0.05)
     sandbox = Fake(workers=1)
     async with pool_of(sandbox) as pool:
         runs = asyncio.gather(*(pool.run(f"0.5 {n}", TASK, LIMITS) for n in range(4)))
@@ -199,7 +199,7 @@ def test_every_program_has_one_result_and_starts_at_most_once(programs, workers,
             return await results_of(pool, list(script), [len(name) for name in script]), pool
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trl_mle.sandboxes._pool.retries.PAUSE", lambda state: 0.0)
+        patch.setattr("trl_mle.sandboxes.pool.retries.PAUSE", lambda state: 0.0)
         results, pool = asyncio.run(go())
     for (name, steps), result in zip(script.items(), results, strict=True):
         tries = [*steps, *[steps[-1]] * 5][: 1 + retries]
@@ -444,7 +444,7 @@ def test_the_line_says_what_runs_and_what_failed():
 
 
 async def test_the_line_is_shown_on_a_terminal_only_and_goes_away(monkeypatch):
-    monkeypatch.setattr("trl_mle.sandboxes.pool._LINE_AFTER_S", 0.01)
+    monkeypatch.setattr("trl_mle.sandboxes.pool.pool._LINE_AFTER_S", 0.01)
 
     async def shown(**console):
         out = io.StringIO()
@@ -521,6 +521,6 @@ async def test_a_local_worker_that_cannot_start_is_tried_again(tmp_path, monkeyp
             pool.sandbox.python = python
             return 0.0
 
-        monkeypatch.setattr("trl_mle.sandboxes._pool.retries.PAUSE", repair)
+        monkeypatch.setattr("trl_mle.sandboxes.pool.retries.PAUSE", repair)
         assert (await pool.run("print(1)", task)).stdout == "1\n"
         assert pool.counts.retried == 1

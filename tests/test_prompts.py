@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from trl_mle.errors import TaskError
 from trl_mle.grading import METRICS
 from trl_mle.prompts import build_prompt
-from trl_mle.prompts.build import METRIC_TEXTS
-from trl_mle.prompts.schema import MAX_LINES, MAX_NAME, clean, summarize
+from trl_mle.prompts.scratch import METRIC_TEXTS
+from trl_mle.prompts.table_summary import MAX_LINES, MAX_NAME, clean, summarize
 from trl_mle.tasks import list_tasks, load_task
 from trl_mle.types import TaskSpec
 

@@ -29,10 +29,10 @@ from tests.ray_cluster import GIB, account, add_node, ledger, local_cluster, run
 from tests.tasks import toy_task
 from trl_mle import Limits, PoolConfig, RayConfig, RaySandbox, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
-from trl_mle.sandboxes._ray import cluster as ray_cluster
-from trl_mle.sandboxes._ray import public_files
-from trl_mle.sandboxes._ray.member import Member
-from trl_mle.sandboxes.ray import _pack
+from trl_mle.sandboxes.ray_cluster import cluster as ray_cluster
+from trl_mle.sandboxes.ray_cluster import public_files
+from trl_mle.sandboxes.ray_cluster.node_handle import Member
+from trl_mle.sandboxes.ray_cluster.sandbox import _pack
 
 COLD: dict = {"preload": ()}
 WAIT = "import time\nprint('waiting', flush=True)\ntime.sleep(60)"
@@ -312,7 +312,7 @@ async def test_a_node_that_cannot_run_programs_is_named(sandbox, task, tmp_path,
         assert "no_such_module" in await words_of(RaySandbox(preload=("no_such_module",), start_s=60))
         with monkeypatch.context() as patch:
             patch.syspath_prepend(tmp_path)
-            patch.setattr("trl_mle.sandboxes._ray.member.Node", importlib.import_module("only_here").Node)
+            patch.setattr("trl_mle.sandboxes.ray_cluster.node_handle.Node", importlib.import_module("only_here").Node)
             words = await words_of(RaySandbox(start_s=60, **COLD))
         assert "trl_mle cannot be imported there; install it on every node" in words
         assert words.count("\n") < 6, words

@@ -51,7 +51,7 @@ def test_every_grpo_recipe_parses(path):
     from trl import ModelConfig, TrlParser
 
     from trl_mle import DurationAwareConfig
-    from trl_mle.cli.arguments import MLEArguments
+    from trl_mle.scripts.arguments import MLEArguments
 
     flags = ["--config", str(path), "--use_cpu", "true"]
     mle, training, model = TrlParser((MLEArguments, DurationAwareConfig, ModelConfig)).parse_args_and_config(flags)
@@ -82,7 +82,7 @@ def test_lora_recipes_make_adapters_and_4_bits():
     from trl import ModelConfig, TrlParser, get_peft_config
 
     from trl_mle import DurationAwareConfig
-    from trl_mle.cli.arguments import MLEArguments
+    from trl_mle.scripts.arguments import MLEArguments
 
     for name in ("grpo-lora", "grpo-qlora"):
         flags = ["--config", str(ROOT / f"recipes/qwen2.5-3b-instruct/{name}.yaml"), "--use_cpu", "true"]
@@ -293,7 +293,7 @@ def test_what_a_run_needs_is_checked_before_it_starts(grpo, capsys, tmp_path, po
 
 
 def test_secrets_stay_out_of_the_configuration():
-    from trl_mle.training.recorder import _plain
+    from trl_mle.scripts.run_dir import _plain
 
     hidden = _plain({"model_init_kwargs": {"token": "hf_x"}, "hub_token": "hf_y", "max_tokens": 3, "api_key": None})
     assert hidden == {

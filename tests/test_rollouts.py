@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from trl_mle.training.rollouts import RolloutWriter
+from trl_mle.training.rollout_writer import RolloutWriter
 
 
 def written(folder, values):

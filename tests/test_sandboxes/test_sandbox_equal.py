@@ -14,7 +14,7 @@ import pytest
 
 from trl_mle import list_tasks, load_task
 from trl_mle.sandboxes import LocalSandbox
-from trl_mle.sandboxes.worker_process import environment
+from trl_mle.sandboxes.local.worker_process import environment
 from trl_mle.types import Limits, TaskSpec
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

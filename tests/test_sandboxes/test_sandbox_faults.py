@@ -94,8 +94,8 @@ async def test_a_process_that_dies_while_idle_costs_nothing(task, without, pid):
 
 @both
 async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without, monkeypatch):
-    monkeypatch.setattr("trl_mle.sandboxes.local._ANSWER_S", 0.5)
-    monkeypatch.setattr("trl_mle.sandboxes.worker_process._STOP_S", 1.0)
+    monkeypatch.setattr("trl_mle.sandboxes.local.sandbox._ANSWER_S", 0.5)
+    monkeypatch.setattr("trl_mle.sandboxes.local.worker_process._STOP_S", 1.0)
     async with asyncio.timeout(60), cold(without) as sandbox:
         worker = worker_of(sandbox)
         run = asyncio.create_task(sandbox.run(PAUSE, task, limits=short_limits()))

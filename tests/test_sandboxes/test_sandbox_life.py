@@ -18,7 +18,7 @@ from conftest import FALL_BACK, files_of_programs, left_over, make_task, until, 
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes import LocalSandbox
-from trl_mle.sandboxes._local.namespaces import own_process_bound
+from trl_mle.sandboxes.local.runner.isolation.namespaces import own_process_bound
 from trl_mle.types import Limits, TaskSpec
 
 UNSAFE = ("namespaces", "landlock")
@@ -198,7 +198,7 @@ async def test_worker_that_cannot_start_says_why(tmp_path):
 
 
 async def test_worker_that_hangs_at_its_start_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("trl_mle.sandboxes.worker_process._STOP_S", 0.1)
+    monkeypatch.setattr("trl_mle.sandboxes.local.worker_process._STOP_S", 0.1)
     sandbox = LocalSandbox(COLD, python=_script(tmp_path / "python", "echo waiting >&2; exec sleep 1000"))
     sandbox._startup_s = 0.5
     with pytest.raises(SandboxError, match=r"not ready within 0\.5 s\. It wrote: waiting"):
@@ -251,7 +251,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from conftest import make_task
 from test_sandbox_life import cold
-from trl_mle.sandboxes._local import kernel, seccomp
+from trl_mle.sandboxes.local.runner.isolation import kernel, seccomp
 
 kernel.forbid_new_privileges()
 seccomp.restrict(own_root=True, own_processes=True)  # no unshare, clone of namespaces, mount: as Docker's own profile

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from trl_mle.sandboxes._local import seccomp
+from trl_mle.sandboxes.local.runner.isolation import seccomp
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_mle.instrumentation import ASTInstrumenter, new_nonce
-from trl_mle.sandboxes._local.relocate import compile_program
+from trl_mle.sandboxes.local.runner.interpreter.line_numbers import compile_program
 from trl_mle.types import Program
 
 SOURCE = """\

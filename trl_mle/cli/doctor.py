@@ -19,7 +19,7 @@ from trl_mle.errors import SandboxError
 
 if TYPE_CHECKING:
     from trl_mle.sandboxes import LocalSandbox
-    from trl_mle.sandboxes.trial import Finding
+    from trl_mle.sandboxes.self_test import Finding
 
 _DISTRIBUTIONS = ("trl_mle", "trl", "transformers", "torch", "accelerate", "peft", "deepspeed", "vllm", "openai",
                   "e2b-code-interpreter", "ray")  # fmt: skip
@@ -64,7 +64,7 @@ def doctor(
 
 
 async def _examine(sandbox: LocalSandbox) -> tuple[float, list[Finding]]:
-    from trl_mle.sandboxes.trial import try_out
+    from trl_mle.sandboxes.self_test import try_out
 
     began = time.perf_counter()
     async with sandbox:
@@ -96,7 +96,7 @@ def _machine(workers: int) -> Table:
 
 
 def _installed() -> Table:
-    from trl_mle.training.launch import accelerators
+    from trl_mle.scripts.checks import accelerators
 
     table = Table("package", "version")
     for name in _DISTRIBUTIONS:

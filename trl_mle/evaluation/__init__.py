@@ -1,7 +1,6 @@
 """Validation of tasks, the best of n, and reports on a run."""
 
-from trl_mle.evaluation.report import report_run, scores_section
-from trl_mle.evaluation.run import Best, RunSummary, Stretch, read_rollouts, summarise
+from trl_mle.evaluation.summary import Best, RunSummary, Stretch, read_rollouts, summarise
 from trl_mle.evaluation.validate import (
     ProgramScore,
     Validation,
@@ -9,6 +8,7 @@ from trl_mle.evaluation.validate import (
     validate_task,
     validate_task_once,
 )
+from trl_mle.reports.terminal import report_run, scores_section
 
 __all__ = [
     "Best",

@@ -1,9 +1,9 @@
 """`Program` -> a program that prints a mark at each milestone, and nothing else changed."""
 
-from trl_mle.instrumentation.ast import ASTInstrumenter
+from trl_mle.instrumentation.ast_instrumenter import ASTInstrumenter
 from trl_mle.instrumentation.base import Instrumenter
 from trl_mle.instrumentation.llm import LLMInstrumenter
-from trl_mle.instrumentation.milestones import mark, new_nonce, parse_metrics, parse_milestones, strip_marks
+from trl_mle.instrumentation.marks import mark, new_nonce, parse_metrics, parse_milestones, strip_marks
 from trl_mle.instrumentation.verify import Verdict, verify_print_only
 
 __all__ = [

@@ -16,7 +16,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
-from trl_mle.instrumentation.milestones import MARK_PREFIX, METRIC_SUFFIX, mark, metric_prefix
+from trl_mle.instrumentation.marks import MARK_PREFIX, METRIC_SUFFIX, mark, metric_prefix
 from trl_mle.parsing import parse_quietly
 from trl_mle.types import METRICS, MILESTONES
 

@@ -1,5 +1,5 @@
 """Task -> chat messages. The words are in `templates/`, the facts come from the task's public files."""
 
-from trl_mle.prompts.build import build_prompt
+from trl_mle.prompts.scratch import build_prompt
 
 __all__ = ["build_prompt"]

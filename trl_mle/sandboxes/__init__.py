@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.sandboxes.base import Sandbox
-from trl_mle.sandboxes.e2b import E2BSandbox
-from trl_mle.sandboxes.layers import Layer
-from trl_mle.sandboxes.local import LocalSandbox
-from trl_mle.sandboxes.pool import SandboxPool
+from trl_mle.sandboxes.e2b_cloud.sandbox import E2BSandbox
+from trl_mle.sandboxes.isolation import Layer
+from trl_mle.sandboxes.local.sandbox import LocalSandbox
+from trl_mle.sandboxes.pool.pool import SandboxPool
 
 if TYPE_CHECKING:
-    from trl_mle.sandboxes.ray import RaySandbox
+    from trl_mle.sandboxes.ray_cluster.sandbox import RaySandbox
 
 __all__ = ["E2BSandbox", "Layer", "LocalSandbox", "RaySandbox", "Sandbox", "SandboxPool"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "RaySandbox":  # ray is an extra, and takes a moment to import
-        from trl_mle.sandboxes.ray import RaySandbox
+        from trl_mle.sandboxes.ray_cluster.sandbox import RaySandbox
 
         return RaySandbox
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,9 +7,9 @@ from typing import Any
 from trl_mle.config import PoolConfig
 from trl_mle.errors import ConfigError
 from trl_mle.sandboxes.base import Sandbox
-from trl_mle.sandboxes.e2b import E2BSandbox
-from trl_mle.sandboxes.local import LocalSandbox
-from trl_mle.sandboxes.pool import SandboxPool
+from trl_mle.sandboxes.e2b_cloud.sandbox import E2BSandbox
+from trl_mle.sandboxes.local.sandbox import LocalSandbox
+from trl_mle.sandboxes.pool.pool import SandboxPool
 
 BACKENDS = ("local", "ray", "e2b")
 
@@ -37,7 +37,7 @@ def make_sandbox(backend: str, settings: Any, pool: PoolConfig | None = None) ->
     check_backend(backend)
     sandbox: Sandbox
     if backend == "ray":
-        from trl_mle.sandboxes.ray import RaySandbox
+        from trl_mle.sandboxes.ray_cluster.sandbox import RaySandbox
 
         sandbox = RaySandbox(settings)
     elif backend == "e2b":

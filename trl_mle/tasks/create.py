@@ -14,8 +14,8 @@ from trl_mle.grading import SPLIT_COLUMN, Metric, get_metric, grade_submission
 from trl_mle.tasks.assemble import ID_COLUMN, TaskTables, assemble
 from trl_mle.tasks.cache import prepare_once
 from trl_mle.tasks.folder import load_folder, write_folder
-from trl_mle.tasks.schema import task_yaml
 from trl_mle.tasks.task import Task
+from trl_mle.tasks.task_yaml import task_yaml
 from trl_mle.types import ScoreTransform, TaskSpec
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from trl_mle.errors import TaskError
 from trl_mle.grading import SPLIT_COLUMN, AnswerKey, get_metric
 from trl_mle.tasks.assemble import TaskTables
-from trl_mle.tasks.schema import read_task_yaml
 from trl_mle.tasks.task import Task
+from trl_mle.tasks.task_yaml import read_task_yaml
 
 PUBLIC_FILES = ("train.csv", "test.csv", "sample_submission.csv")
 PROGRAMS = ("reference", "baseline")

@@ -6,18 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trl_mle.training.async_config import AsyncDurationAwareConfig
-    from trl_mle.training.async_trainer import AsyncDurationAwareTrainer
+    from trl_mle.training.async_grpo.config import AsyncDurationAwareConfig
+    from trl_mle.training.async_grpo.trainer import AsyncDurationAwareTrainer
     from trl_mle.training.config import DurationAwareConfig
-    from trl_mle.training.duration import duration_weights
     from trl_mle.training.trainer import DurationAwareTrainer
+    from trl_mle.training.weighting.duration import duration_weights
 
 _HOMES = {
-    "AsyncDurationAwareConfig": "trl_mle.training.async_config",
-    "AsyncDurationAwareTrainer": "trl_mle.training.async_trainer",
+    "AsyncDurationAwareConfig": "trl_mle.training.async_grpo.config",
+    "AsyncDurationAwareTrainer": "trl_mle.training.async_grpo.trainer",
     "DurationAwareConfig": "trl_mle.training.config",
     "DurationAwareTrainer": "trl_mle.training.trainer",
-    "duration_weights": "trl_mle.training.duration",
+    "duration_weights": "trl_mle.training.weighting.duration",
 }
 
 __all__ = [

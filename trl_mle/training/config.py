@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from trl import GRPOConfig
 
 from trl_mle.errors import ConfigError
-from trl_mle.training.settings import DurationSettings
+from trl_mle.training.weighting.config import DurationSettings
 
 
 @dataclass

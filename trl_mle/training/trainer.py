@@ -14,15 +14,15 @@ import torch
 from accelerate.utils import gather_object
 
 from trl_mle.errors import ConfigError, DurationError
-from trl_mle.training.actions import SECONDS_COLUMN, TOKENS_COLUMN, Actions, gathered_actions, token_weights
 from trl_mle.training.config import DurationAwareConfig
-from trl_mle.training.diagnostics import DurationWatch, WeightedBatch, duration_metrics
-from trl_mle.training.duration import duration_weights
-from trl_mle.training.inclusion import InclusionModel, KeepInclusion
+from trl_mle.training.distributed import errors_reach_all, raise_together
 from trl_mle.training.model_card import add_sections
-from trl_mle.training.overlap import OverlappingTrainer
-from trl_mle.training.processes import errors_reach_all, raise_together
-from trl_mle.training.rollouts import RolloutWriter
+from trl_mle.training.overlap.trainer import OverlappingTrainer
+from trl_mle.training.rollout_writer import RolloutWriter
+from trl_mle.training.weighting.actions import SECONDS_COLUMN, TOKENS_COLUMN, Actions, gathered_actions, token_weights
+from trl_mle.training.weighting.diagnostics import DurationWatch, WeightedBatch, duration_metrics
+from trl_mle.training.weighting.duration import duration_weights
+from trl_mle.training.weighting.inclusion import InclusionModel, KeepInclusion
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ class DurationAwareTrainer(OverlappingTrainer):
     without a reward (`None`) was lost by duration; so are samples that never join a batch, see [`report_lost`].
 
     Where a completion holds several actions, `log_extra("action_durations", lists)` gives each action's tokens the weight of
-    its own seconds, see `trl_mle.training.actions`. The mean of the weights is over the actions that are trained on: those of
-    unscorable and of masked truncated completions have no part in it.
+    its own seconds, see `trl_mle.training.weighting.actions`. The mean of the weights is over the actions that are trained
+    on: those of unscorable and of masked truncated completions have no part in it.
 
     With `overlap_execution` programs run while the policy generates and learns, see [`OverlappingTrainer`].
 

@@ -12,9 +12,9 @@ import re
 import sys
 from collections.abc import Iterator
 
-from trl_mle.instrumentation import vocabulary as words
-from trl_mle.instrumentation.events import has_content
-from trl_mle.instrumentation.flow import Flow
+from trl_mle.instrumentation.analysis import vocabulary as words
+from trl_mle.instrumentation.analysis.milestone_rules import has_content
+from trl_mle.instrumentation.analysis.placement import Flow
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _DATA_FILE = re.compile(r"\.(?:csv|tsv|parquet|jsonl?|np[yz]|pkl|pickle|feather|txt|h5|arff)(?:\.gz)?$", re.IGNORECASE)

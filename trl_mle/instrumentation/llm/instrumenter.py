@@ -9,18 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trl_mle.circuit import Circuit
+from trl_mle.circuit_breaker import Circuit
 from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError
 from trl_mle.instrumentation import fallbacks
-from trl_mle.instrumentation.ast import ASTInstrumenter
+from trl_mle.instrumentation.ast_instrumenter import ASTInstrumenter
 from trl_mle.instrumentation.llm.answer import Rejected
-from trl_mle.instrumentation.llm.asking import Asker
-from trl_mle.instrumentation.llm.backends import Backend, OpenAIBackend
-from trl_mle.instrumentation.llm.cache import AnswerCache, DiskCache, NoCache, cache_key, default_cache_dir
 from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS, build_messages, prompt_version
 from trl_mle.instrumentation.llm.propose import apply_answer
-from trl_mle.instrumentation.milestones import mark
+from trl_mle.instrumentation.marks import mark
+from trl_mle.language_models.backends import Backend, OpenAIBackend
+from trl_mle.language_models.cache import AnswerCache, DiskCache, NoCache, cache_key, default_cache_dir
+from trl_mle.language_models.client import Asker
 from trl_mle.types import MILESTONES, InstrumentedProgram, Program
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class LLMInstrumenter:
         if config.endpoint is None:
             raise ConfigError(
                 "`endpoint` is not set. Give the URL of an OpenAI-compatible server, such as 'http://127.0.0.1:8001/v1', or "
-                "a `backend` (`trl_mle.training.frozen_model.TransformersBackend` runs the model in this process)."
+                "a `backend` (`trl_mle.language_models.transformers_backend.TransformersBackend` runs the model in this process)."
             )
         return OpenAIBackend(
             config.endpoint, config.model, config.api_key_variable, self.max_tokens, config.request_timeout_s

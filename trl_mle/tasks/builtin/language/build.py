@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trl_mle.tasks.sources import wordfreq_words
+from trl_mle.tasks.builtin.packaged_data import wordfreq_words
 
 if TYPE_CHECKING:
     import pandas as pd

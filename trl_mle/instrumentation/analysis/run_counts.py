@@ -1,0 +1,129 @@
+"""How often a loop or a function runs at most, as far as the text tells; so that marks cannot flood the output."""
+
+from __future__ import annotations
+
+import ast
+import math
+
+from trl_mle.instrumentation.analysis import vocabulary as words
+from trl_mle.instrumentation.analysis.milestone_rules import is_empty
+from trl_mle.instrumentation.analysis.symbols import Facts, FunctionNode
+from trl_mle.instrumentation.analysis.values import Kinds
+
+MOST_RUNS = 100
+"""A mark goes only where it is printed at most this often (60 to 100 bytes each)."""
+_DEFAULT_FOLDS = 10
+_GROWING = (".append", ".extend", ".insert", ".add", ".update", ".setdefault", ".appendleft")
+
+
+class Bounds:
+    """Upper bounds for one program; `math.inf` where none is known."""
+
+    def __init__(self, facts: Facts, kinds: Kinds):
+        self.facts = facts
+        self.kinds = kinds
+        self._runs: dict[int, float] = {}
+        self._names = {id(node): name for name, node in facts.functions.items()}
+        self._owners = {id(node): (owner, name) for name, found in facts.methods.items() for owner, node in found}
+
+    def of_function(self, function: FunctionNode | None) -> float:
+        """How often the body of `function` runs; `None` is the module, which runs once."""
+        if function is None:
+            return 1
+        if id(function) not in self._runs:
+            self._runs[id(function)] = math.inf  # recursion has no bound
+            self._runs[id(function)] = self._of_function(function)
+        return self._runs[id(function)]
+
+    def _of_function(self, function: FunctionNode) -> float:
+        decorators = (node.func if isinstance(node, ast.Call) else node for node in function.decorator_list)
+        if any(self.facts.dotted(node).rpartition(".")[2] not in words.SAFE_DECORATORS for node in decorators):
+            return math.inf
+        name = self._names.get(id(function))
+        if name is None:
+            if id(function) not in self._owners:
+                return math.inf  # shadowed by a later definition of the same name
+            owner, method = self._owners[id(function)]
+            if any(self.facts.dotted(base) != "object" for base in owner.bases):
+                return math.inf  # its framework may call it
+            name = f".{method}"
+            if method == "__init__":
+                name = owner.name
+            elif method.startswith("__"):
+                return math.inf
+        if name in self.facts.references:
+            return math.inf
+        total = 0.0
+        for site in self.facts.calls.get(name, []):
+            total += math.prod(map(self.of_loop, site.loops)) * self.of_function(site.function)
+            if total > MOST_RUNS:
+                return math.inf
+        return total
+
+    def of_loop(self, loop: ast.AST) -> float:
+        """How often the body of a loop or comprehension runs for one run of the loop."""
+        if isinstance(loop, ast.For):
+            return self._of_iterable(loop.iter, 5)
+        if isinstance(loop, (ast.ListComp, ast.SetComp, ast.DictComp)):
+            return math.prod(self._of_iterable(part.iter, 5) for part in loop.generators)
+        return math.inf
+
+    def _of_iterable(self, node: ast.expr, depth: int) -> float:
+        if depth == 0:
+            return math.inf
+        if is_empty(node):
+            return 1
+        match node:
+            case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts) | ast.Dict(keys=parts):
+                return math.inf if any(part is None or isinstance(part, ast.Starred) for part in parts) else len(parts)
+            case ast.Name(id=name):
+                values = self.facts.bindings.get(name, [])
+                if len(values) != 1 or is_empty(values[0]) or self._grows(name):
+                    return math.inf
+                return self._of_iterable(values[0], depth - 1)
+            case ast.Call(func=ast.Name(id="range"), args=[*numbers]):
+                found = [self._number(number) for number in numbers]
+                if None in found:
+                    return math.inf
+                try:
+                    return len(range(*found))  # type: ignore[arg-type]
+                except (TypeError, ValueError, OverflowError):
+                    return math.inf
+            case ast.Call(func=ast.Attribute(attr="items" | "values" | "keys", value=value)):
+                return self._of_iterable(value, depth - 1)
+            case ast.Call(func=ast.Attribute(attr="split", value=value)) if "splitter" in self.kinds.of(value):
+                return self._of_folds(value)
+            case ast.Call(args=[first, *_]):
+                name = self.facts.dotted(node.func).rpartition(".")[2]
+                if name in words.PASS_THROUGH_ITERATORS - {"trange"} | {"zip"}:
+                    return self._of_iterable(first, depth - 1)
+        return math.inf
+
+    def _grows(self, name: str) -> bool:
+        """Whether something may be added to the container `name`."""
+        sites = (site for method in _GROWING for site in self.facts.calls.get(method, []))
+        receivers = (site.call.func.value for site in sites if isinstance(site.call.func, ast.Attribute))
+        return f"[{name}]" in self.facts.bindings or any(
+            isinstance(receiver, ast.Name) and receiver.id == name for receiver in receivers
+        )
+
+    def _of_folds(self, splitter: ast.expr) -> float:
+        values = [splitter]
+        if isinstance(splitter, ast.Name):
+            values = self.facts.bindings.get(splitter.id, [])
+        if len(values) != 1 or not isinstance(values[0], ast.Call):
+            return math.inf
+        call = values[0]
+        if self.facts.dotted(call.func).rpartition(".")[2].startswith(("LeaveOne", "Predefined", "Repeated")):
+            return math.inf
+        given = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "n_splits")]
+        folds = self._number(given[0]) if given else _DEFAULT_FOLDS
+        return math.inf if folds is None else folds
+
+    def _number(self, node: ast.expr, depth: int = 3) -> int | None:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            return node.value
+        if isinstance(node, ast.Name) and depth:
+            values = self.facts.bindings.get(node.id, [])
+            return self._number(values[0], depth - 1) if len(values) == 1 else None
+        return None

@@ -1,0 +1,316 @@
+"""What a value is (a model, a transformer, loaded data ...), which file a path names, and whether a score is held out.
+
+All by names and bindings; every question has an answer for every expression, and recursion is bounded.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from trl_mle.instrumentation.analysis import vocabulary as words
+from trl_mle.instrumentation.analysis.symbols import Facts, item_key
+
+_DEPTH = 6
+"""How many bindings are followed from one expression."""
+_TEXTS = 40
+"""How many strings and names of a path are looked at."""
+_NOTHING: frozenset[str] = frozenset()
+_OF_FILE = {
+    "submission": frozenset({"submission"}),
+    "sample": frozenset({"submission"}),
+    "test": frozenset({"test"}),
+}
+_PIPELINES = frozenset({"Pipeline", "make_pipeline", "TransformedTargetRegressor", "ImbPipeline"})
+_PATH_METHODS = frozenset({"read_text", "read_bytes", "write_text", "open"})
+_COLUMN_WISE = frozenset({"ColumnTransformer", "make_column_transformer", "make_union"})
+_SAME_AS_ARGUMENT = frozenset({"concat", "clone", "deepcopy", "compile", "DataParallel", "DataFrame", "vstack"})
+
+
+class Kinds:
+    """Judges the expressions of one program.
+
+    Tags of a value: `model`, `transformer`, `pipeline` (a model that transforms first), `search`, `trainer`, `study`,
+    `data`, `test` (the data to predict), `submission` (a frame of predictions), `out_of_fold`, `splitter`.
+    """
+
+    def __init__(self, facts: Facts):
+        self.facts = facts
+        self._known: dict[int, frozenset[str]] = {}
+        self._held_out: dict[str, bool] = {}
+
+    # Values
+
+    def of(self, node: ast.expr | None, depth: int = _DEPTH) -> frozenset[str]:
+        """The tags of a value; empty where nothing is known."""
+        if node is None or depth == 0:
+            return _NOTHING
+        if id(node) not in self._known:
+            self._known[id(node)] = _NOTHING  # ends recursion through `model = model.fit(...)`
+            found = self._of(node, depth)
+            if depth < _DEPTH:  # a shallow answer may be incomplete
+                del self._known[id(node)]
+                return found
+            self._known[id(node)] = found
+        return self._known[id(node)]
+
+    def _of(self, node: ast.expr, depth: int) -> frozenset[str]:
+        match node:
+            case ast.Name(id=name):
+                return self._of_bound(name, depth) | self._of_bound(f"[{name}]", depth)
+            case ast.Attribute(value=value, attr=attr):
+                return self._of_bound(f".{attr}", depth) | (self.of(value, depth - 1) - {"search"})
+            case ast.Subscript(value=value) | ast.Starred(value=value) | ast.Await(value=value):
+                return self.of(value, depth - 1)
+            case ast.NamedExpr(value=value):
+                return self.of(value, depth - 1)
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
+                return self._union(parts, depth)
+            case ast.Dict(values=parts) | ast.BoolOp(values=parts):
+                return self._union(parts, depth)
+            case ast.IfExp(body=body, orelse=orelse):
+                return self._union([body, orelse], depth)
+            case ast.ListComp(elt=value) | ast.GeneratorExp(elt=value) | ast.DictComp(value=value):
+                return self.of(value, depth - 1)
+            case ast.Call():
+                return self._of_call(node, depth)
+        return _NOTHING
+
+    def _of_bound(self, name: str, depth: int) -> frozenset[str]:
+        return self._union(self.facts.bindings.get(name, []), depth)
+
+    def _union(self, nodes: list[ast.expr], depth: int) -> frozenset[str]:
+        return _NOTHING.union(*(self.of(node, depth - 1) for node in nodes[:_TEXTS]))
+
+    def _of_call(self, call: ast.Call, depth: int) -> frozenset[str]:
+        dotted = self.facts.dotted(call.func)
+        name = dotted.rpartition(".")[2]
+        receiver = call.func.value if isinstance(call.func, ast.Attribute) else None
+        if name in self.facts.classes:
+            return self.of_class(name)
+        function = self.facts.local_function(call)
+        if function is not None and not (receiver is not None and name in words.MODEL_KEEPING):
+            return self._union(self.facts.returns.get(id(function), []), depth)
+        if name in words.READERS or (receiver is None and name == "open"):
+            return _OF_FILE.get(self.file_of(call), frozenset({"data"}))
+        if name == "from_pretrained" and receiver is not None:
+            return _of_class_name(self.facts.dotted(receiver).rpartition(".")[2])
+        if name in _PIPELINES:
+            parts = _NOTHING.union(
+                *(self.of(part, depth - 1) for part in (*call.args, *(item.value for item in call.keywords)))
+            )
+            if "model" in parts or "transformer" not in parts:
+                return (parts & {"transformer"} and frozenset({"pipeline"})) | {"model"}
+            return frozenset({"transformer"})
+        if name in _COLUMN_WISE:
+            return frozenset({"transformer"})
+        if name == "cross_val_predict":
+            return frozenset({"out_of_fold"})
+        if name == "create_study":
+            return frozenset({"study"})
+        if name == "train" and dotted.split(".")[0] in words.BOOSTER_LIBRARIES:
+            return frozenset({"model"})
+        if name in _SAME_AS_ARGUMENT and call.args:
+            return self.of(call.args[0], depth - 1) - {"submission"}
+        if _is_class_like(name) or name in words.MODEL_FACTORIES:
+            tags = _of_class_name(name)
+            if tags & {"search", "model"} and any("pipeline" in self.of(part, depth - 1) for part in call.args):
+                tags |= {"pipeline"}
+            return tags
+        if dotted.startswith(("torchvision.models.", "models.")):
+            return frozenset({"model"})
+        if receiver is not None and name in words.MODEL_KEEPING | words.FRAME_KEEPING | words.PASS_THROUGH_ITERATORS:
+            return self.of(receiver, depth - 1)
+        if name in words.PASS_THROUGH_ITERATORS | {"zip"}:
+            return self._union(call.args, depth)
+        return _NOTHING
+
+    def of_class(self, name: str) -> frozenset[str]:
+        """The tags of an instance of the program's own class `name`."""
+        node = self.facts.classes[name]
+        bases = {self.facts.dotted(base).rpartition(".")[2] for base in node.bases}
+        methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+        if bases & words.MODEL_BASES or any("model" in _of_class_name(base) for base in bases):
+            return frozenset({"model"})
+        if any(base in self.facts.classes and base != name and self.of_class(base) for base in bases):
+            return _NOTHING.union(*(self.of_class(base) for base in bases if base in self.facts.classes))
+        if "fit" in methods and methods & {"predict", "predict_proba"}:
+            return frozenset({"model"})
+        return frozenset({"transformer"}) if "transform" in methods else _NOTHING
+
+    def is_model(self, node: ast.expr) -> bool:
+        """Whether `node` is a model by what it is bound to, or where that is unknown, by its name."""
+        tags = self.of(node)
+        if tags & {"model", "search", "trainer"}:
+            return True
+        return not tags and words.MODEL_NAME.fullmatch(_last_name(node)) is not None
+
+    def is_transformer(self, node: ast.expr) -> bool:
+        """Whether `node` transforms features, by what it is bound to or by its name."""
+        tags = self.of(node)
+        if tags & {"model", "search", "trainer"}:
+            return False
+        return "transformer" in tags or words.TRANSFORMER_NAME.fullmatch(_last_name(node)) is not None
+
+    def is_data(self, node: ast.expr) -> bool:
+        """Whether `node` is loaded data (not a frame of predictions)."""
+        name = _last_name(node)
+        if words.SUBMISSION_NAME.fullmatch(name):
+            return False
+        tags = self.of(node)
+        return "data" in tags or ("test" not in tags and words.DATA_NAME.fullmatch(name) is not None)
+
+    # Files
+
+    def file_of(self, call: ast.Call) -> str:
+        """Which file a call is about: `train`, `test`, `sample`, `submission`, `other` or `unknown`."""
+        candidates = [*call.args[:1], *(item.value for item in call.keywords if item.arg and "path" in item.arg)]
+        candidates += [item.value for item in call.keywords if item.arg in ("file", "fname")]
+        if isinstance(call.func, ast.Attribute) and self.is_path_method(call):
+            candidates = [call.func.value]
+        return self.file(candidates[0]) if candidates else "unknown"
+
+    def is_path_method(self, call: ast.Call) -> bool:
+        """Whether `call` is a method of a path (`Path("train.csv").open()`), not a function of a module."""
+        if not isinstance(call.func, ast.Attribute) or call.func.attr not in _PATH_METHODS:
+            return False
+        value = call.func.value
+        return not (isinstance(value, ast.Name) and value.id in self.facts.imports)
+
+    def file(self, path: ast.expr) -> str:
+        """Which file `path` names, by its strings first and the names in it second."""
+        texts = list(self._texts(path, 4))
+        strings = [text for text, literal in texts if literal]
+        names = [text for text, literal in texts if not literal]
+        for group in ([re.split(r"[\\/]", text)[-1] for text in strings], strings, names):
+            kinds = {_file_kind(text) for text in group} - {""}
+            for kind in ("train", "submission", "sample", "test"):
+                if kind in kinds:
+                    return kind
+        return "other" if any("." in text for text in strings) else "unknown"
+
+    def _texts(self, node: ast.expr | None, depth: int) -> Iterator[tuple[str, bool]]:
+        if node is None or depth == 0:
+            return
+        for inner in _first(ast.walk(node), _TEXTS):
+            if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                yield inner.value.lower(), True
+            elif isinstance(inner, (ast.Name, ast.Attribute)):
+                name = inner.id if isinstance(inner, ast.Name) else inner.attr
+                yield name.lower(), False
+                key = name if isinstance(inner, ast.Name) else f".{name}"
+                for value in self.facts.bindings.get(key, self.facts.bindings.get(name, [])):
+                    yield from self._texts(value, depth - 1)
+
+    # Scores
+
+    def is_held_out(self, nodes: list[ast.expr]) -> bool:
+        """Whether a score of `nodes` is a score on data that was held out of training.
+
+        Names decide (`y_val`, `oof`, `y[test_idx]`), then what they are bound to; the rows from some row on (`y[800:]`)
+        are held out too. A name that says neither counts where the program holds data out somewhere and does not fit
+        on that very name.
+        """
+        names = [name for node in nodes for name in _names(node)]
+        if any(self._says_held_out(name, 3) for name in names) or any(map(_takes_last_rows, nodes)):
+            return True
+        if any(words.TRAINING_PART.search(name) for name in names):
+            return False
+        if any(tags & {"out_of_fold"} for tags in map(self.of, nodes)):
+            return True
+        items = [key for node in nodes for part in ast.walk(node) if (key := item_key(part)) is not None]
+        return bool(names) and self.facts.splits and not self.facts.fitted_on.intersection([*names, *items])
+
+    def is_held_out_target(self, node: ast.expr) -> bool:
+        """Whether `node` is made from true answers of held-out data (for hand-written metrics)."""
+        names = list(_names(node))
+        targets = [name for name in names if words.TARGET_NAME.fullmatch(name) and "pred" not in name.lower()]
+        if any(self._says_held_out(name, 3) for name in targets) or (targets and _takes_last_rows(node)):
+            return True
+        if isinstance(node, ast.Name) and node.id in self.facts.held_out:
+            return True
+        return bool(targets) and any(words.HELD_OUT.search(name) or name in self.facts.held_out for name in names)
+
+    def _says_held_out(self, name: str, depth: int) -> bool:
+        if words.HELD_OUT.search(name) or name in self.facts.held_out:
+            return True
+        if depth == 0 or words.TRAINING_PART.search(name):
+            return False
+        if name not in self._held_out:
+            self._held_out[name] = False
+            simple = (ast.Name, ast.Subscript, ast.Attribute)
+            values = [value for value in self.facts.bindings.get(name, []) if isinstance(value, simple)]
+            self._held_out[name] = any(
+                self._says_held_out(inner, depth - 1) for value in values for inner in _names(value)
+            ) or any(map(_takes_last_rows, values))
+        return self._held_out[name]
+
+
+def _takes_last_rows(node: ast.expr) -> bool:
+    """Whether `node` holds `y[800:]`, `X.iloc[n:]`, `X[-200:, 1]` or the like: the rows from some row on."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Subscript):
+            rows = part.slice.elts[0] if isinstance(part.slice, ast.Tuple) and part.slice.elts else part.slice
+            if isinstance(rows, ast.Slice) and rows.lower is not None and rows.upper is None:
+                return True
+    return False
+
+
+def _of_class_name(name: str) -> frozenset[str]:
+    if words.SPLITTER_CLASS.fullmatch(name):
+        return frozenset({"splitter"})
+    if words.TRAINER_CLASS.fullmatch(name):
+        return frozenset({"trainer"})
+    if words.TRANSFORMER_CLASS.fullmatch(name):
+        return frozenset({"transformer"})
+    if name.endswith("SearchCV"):
+        return frozenset({"search", "model"})
+    if words.MODEL_CLASS.fullmatch(name) or name in words.MODEL_FACTORIES:
+        return frozenset({"model"})
+    return _NOTHING
+
+
+def _is_class_like(name: str) -> bool:
+    return name[:1].isupper()
+
+
+def _file_kind(text: str) -> str:
+    if "train" in text:
+        return "train"
+    if "sample" in text:
+        return "sample"
+    if "submission" in text or text in ("sub", "submit"):
+        return "submission"
+    return "test" if "test" in text else ""
+
+
+def _last_name(node: ast.expr) -> str:
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _names(node: ast.expr) -> Iterator[str]:
+    """Names in an expression, called functions and receivers of `predict` left out."""
+    skipped: set[int] = set()
+    for inner in _first(ast.walk(node), 200):
+        if isinstance(inner, ast.Call):
+            skipped.update(id(part) for part in ast.walk(inner.func) if isinstance(inner.func, ast.Name))
+            if isinstance(inner.func, ast.Attribute) and isinstance(inner.func.value, ast.Name):
+                skipped.add(id(inner.func))
+                if inner.func.attr.startswith("predict"):
+                    skipped.add(id(inner.func.value))
+        if id(inner) in skipped:
+            continue
+        if isinstance(inner, ast.Name):
+            yield inner.id
+        elif isinstance(inner, ast.Attribute):
+            yield inner.attr
+
+
+def _first(nodes: Iterator[ast.AST], count: int) -> Iterator[ast.AST]:
+    for _, node in zip(range(count), nodes, strict=False):
+        yield node

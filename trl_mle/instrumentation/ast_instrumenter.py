@@ -1,0 +1,63 @@
+"""Instrumentation from the syntax tree: deterministic, without a model, verified before it is used."""
+
+from __future__ import annotations
+
+from trl_mle.instrumentation import fallbacks
+from trl_mle.instrumentation.analysis.placement import Flow
+from trl_mle.instrumentation.hazards import find_hazard
+from trl_mle.instrumentation.insertion import find_elifs, split_lines
+from trl_mle.instrumentation.marks import MARK_PREFIX, mark
+from trl_mle.instrumentation.rendering import BYTE_ORDER_MARK, render
+from trl_mle.instrumentation.verify import parse
+from trl_mle.types import MILESTONES, InstrumentedProgram, Program
+
+
+class ASTInstrumenter:
+    """Inserts marks right after the statements that reach a milestone, on success only.
+
+    The text of the program is kept and marks are put between its lines; where that is impossible the program is
+    written anew from its syntax tree. Either way the result is verified to be the program plus printed marks. A
+    program that cannot be parsed, already contains marks, reads its own source or cannot be verified runs as it is,
+    and `fallback_reason` says why. What each milestone means is in `vocabulary`, where marks go in `flow`.
+    """
+
+    def instrument(self, program: Program, nonce: str) -> InstrumentedProgram:
+        """Return `program` with marks that carry `nonce`.
+
+        Args:
+            program ([`Program`]):
+                The policy's program; any text.
+            nonce (`str`):
+                This run's secret, from `new_nonce()`.
+
+        Raises:
+            UserError: `nonce` has the wrong form.
+        """
+        mark(nonce, MILESTONES[0])  # a wrong nonce is the caller's error, not the program's
+        try:
+            return self._instrument(program, nonce)
+        except RecursionError:
+            return _unchanged(program, nonce, fallbacks.NOT_PARSED, "the program is nested too deeply")
+        except (SyntaxError, ValueError, MemoryError) as error:
+            reason = f"the program does not parse: {type(error).__name__}: {error}"
+            return _unchanged(program, nonce, fallbacks.NOT_PARSED, reason)
+
+    def _instrument(self, program: Program, nonce: str) -> InstrumentedProgram:
+        if MARK_PREFIX in program.code:
+            return _unchanged(program, nonce, fallbacks.HAS_MARKS, "the program already contains marks")
+        tree = parse(program.code)
+        hazard = find_hazard(tree)
+        if hazard is not None:
+            return _unchanged(program, nonce, fallbacks.HAZARD, hazard)
+        lines = split_lines(program.code.removeprefix(BYTE_ORDER_MARK))
+        insertions = Flow(tree, find_elifs(tree, lines)).run()
+        if not insertions:
+            return _unchanged(program, nonce, fallbacks.NO_MILESTONE, "no statement reaches a milestone")
+        code, verdict = render(program.code, tree, lines, insertions, nonce)
+        if not verdict.ok:
+            return _unchanged(program, nonce, fallbacks.NOT_VERIFIED, f"not verified: {verdict.reason}")
+        return InstrumentedProgram(code, program, nonce, verdict.inserted)
+
+
+def _unchanged(program: Program, nonce: str, kind: str, reason: str) -> InstrumentedProgram:
+    return InstrumentedProgram(program.code, program, nonce, (), reason, kind)

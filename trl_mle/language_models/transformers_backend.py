@@ -1,0 +1,130 @@
+"""A frozen language model in this process, for `LLMInstrumenter` without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+from trl_mle.errors import ConfigError
+from trl_mle.instrumentation.llm.prompt import Message
+from trl_mle.language_models.backends import Answer, BackendError
+
+BATCH = 8
+"""Conversations that are answered together."""
+
+
+class TransformersBackend:
+    """Answers greedily with a transformers model that is never trained. A [`Backend`] of `LLMInstrumenter`.
+
+    Conversations that wait at the same time are answered in one batch, in a thread. Every process of a run holds a model
+    of its own, and shares its GPU with training: a server beside training is faster (`docs/instrumentation.md`).
+
+    Args:
+        model (`str`):
+            Hub id or path: by default of the settings `Qwen/Qwen2.5-3B-Instruct`, or the policy that training starts from.
+        max_tokens (`int`):
+            Longest answer in tokens.
+        device (`str`, *optional*):
+            Where it runs. Defaults to this process's GPU, or the CPU.
+        dtype (`str`, *optional*, defaults to `"auto"`):
+            Type of the weights.
+
+    Raises:
+        ConfigError: there is no such model, it has no chat template, or the run uses ZeRO-3.
+    """
+
+    def __init__(self, model: str, max_tokens: int, device: str | None = None, dtype: str = "auto"):
+        self.model = model
+        self.max_tokens = max_tokens
+        if is_deepspeed_zero3_enabled():
+            raise ConfigError(
+                "ZeRO-3 would split the instrumentation model over the processes. Serve it and set `instrumenter_endpoint`."
+            )
+        local = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        self.device = device or (local if torch.cuda.is_available() else "cpu")
+        self._tokenizer: Any
+        self._model: Any
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
+            self._model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"The instrumentation model {model!r} cannot be loaded: {error}") from error
+        if self._tokenizer.chat_template is None:
+            raise ConfigError(
+                f"The instrumentation model {model!r} has no chat template; use an instruction-tuned one."
+            )
+        if self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._model.to(self.device).eval().requires_grad_(False)
+        self._queue: list[tuple[list[Message], asyncio.Future[Answer]]] = []
+        self._runner: asyncio.Task[None] | None = None
+
+    async def complete(self, messages: Sequence[Message]) -> Answer:
+        """As in [`Backend`].
+
+        Raises:
+            BackendError: the model failed (out of memory, too long a conversation).
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._queue.append((list(messages), future))
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run())
+        return await future
+
+    async def aclose(self) -> None:
+        """Stop answering."""
+        if self._runner is not None:
+            self._runner.cancel()
+
+    async def _run(self) -> None:
+        while self._queue:
+            batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+            batch = [item for item in batch if not item[1].done()]  # whoever gave up waiting
+            if not batch:
+                continue
+            try:
+                answers = await asyncio.to_thread(self._generate, [messages for messages, _ in batch])
+            except Exception as error:  # told to each of those who wait
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(BackendError(f"the model failed: {type(error).__name__}", down=True))
+                continue
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+    @torch.inference_mode()
+    def _generate(self, conversations: list[list[Message]]) -> list[Answer]:
+        inputs = self._tokenizer.apply_chat_template(
+            conversations, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        ).to(self.device)
+        longest = getattr(self._model.config, "max_position_embeddings", None)
+        length = inputs["input_ids"].shape[1]
+        if longest is not None and length + self.max_tokens > longest:
+            raise ValueError(f"{length} + {self.max_tokens} tokens are more than the model's {longest}")
+        output = self._model.generate(
+            **inputs,
+            max_new_tokens=self.max_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            repetition_penalty=1.0,
+            pad_token_id=self._tokenizer.pad_token_id,
+        )
+        answers = []
+        for row in output[:, length:]:
+            ended = any(int(token) in self._end_tokens() for token in row)
+            answers.append(Answer(self._tokenizer.decode(row, skip_special_tokens=True), truncated=not ended))
+        return answers
+
+    def _end_tokens(self) -> set[int]:
+        ends = self._model.generation_config.eos_token_id
+        listed = ends if isinstance(ends, list) else [ends]
+        return {token for token in (*listed, self._tokenizer.eos_token_id) if token is not None}

@@ -1,0 +1,123 @@
+"""Task -> chat messages."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import TaskError
+from trl_mle.prompts.table_summary import MAX_NAME, clean, count_rows, summarize
+from trl_mle.types import TaskSpec
+
+if TYPE_CHECKING:
+    import jinja2
+
+TEMPLATES = Path(__file__).parent / "templates"
+MAX_DESCRIPTION = 1200
+"""Characters of a task's description."""
+MAX_TITLE = 100
+"""Characters of a task's title."""
+SAMPLE_ROWS = 2
+"""Rows of the sample submission."""
+SAMPLE_COLUMNS = 12
+"""Columns of the sample submission; of a wider one the first and the last are shown."""
+
+LABELS = "One label in each row."
+NUMBERS = "One finite number in each row."
+METRIC_TEXTS: dict[str, tuple[str, str]] = {
+    "accuracy": ("accuracy", LABELS),
+    "balanced_accuracy": ("balanced accuracy (mean recall of the classes)", LABELS),
+    "f1_macro": ("F1, mean of the classes", LABELS),
+    "f1_weighted": ("F1, mean of the classes weighted by their rows", LABELS),
+    "matthews_corrcoef": ("Matthews correlation coefficient", LABELS),
+    "log_loss": ("logarithmic loss", "The probability of label 1 in each row, between 0 and 1."),
+    "roc_auc": ("area under the ROC curve", "The probability of label 1 in each row, between 0 and 1."),
+    "rmse": ("root mean squared error", NUMBERS),
+    "rmsle": ("root mean squared error of log(1 + y)", "One finite number of at least 0 in each row."),
+    "mae": ("mean absolute error", NUMBERS),
+    "median_absolute_error": ("median absolute error", NUMBERS),
+    "r2": ("R2, the coefficient of determination", NUMBERS),
+}
+"""Metric by name: its words, and what the only prediction column holds."""
+
+
+def build_prompt(task: TaskSpec) -> list[dict[str, str]]:
+    """The messages that ask for a solution of `task` from scratch.
+
+    Args:
+        task (`TaskSpec`):
+            Its public files are read; its answers are not known here.
+
+    Returns:
+        `[{"role": "system", "content": ...}, {"role": "user", "content": ...}]`.
+
+    Raises:
+        TaskError: a public file cannot be read.
+    """
+    return [
+        {"role": "system", "content": _template("system.j2").render().strip()},
+        {"role": "user", "content": _template("user.j2").render(_values(task)).strip()},
+    ]
+
+
+@cache
+def _template(name: str) -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(name)
+
+
+def _values(task: TaskSpec) -> dict[str, object]:
+    import pandas as pd
+
+    try:
+        train = pd.read_csv(task.public_dir / "train.csv")
+        test_rows = count_rows(task.public_dir / "test.csv")
+        sample = _sample_lines(task.public_dir / "sample_submission.csv")
+    except (OSError, ValueError, csv.Error) as error:
+        raise TaskError(
+            f"the public files of task {task.id!r} in {task.public_dir} cannot be read: {error}"
+        ) from error
+    metric, predictions = METRIC_TEXTS.get(task.metric, (task.metric, "Fill the columns as the sample does."))
+    if len(task.prediction_columns) > 1:
+        predictions = "One probability per class, between 0 and 1; each row is divided by its sum."
+    return {
+        "title": clean(task.title, MAX_TITLE),
+        "description": _cut(task.description, MAX_DESCRIPTION),
+        "metric": metric,
+        "better": "higher" if task.direction == "maximize" else "lower",
+        "train": summarize(train, task.id_column, task.target_column),
+        "test_rows": test_rows,
+        "target": clean(task.target_column, MAX_NAME),
+        "sample": sample,
+        "predictions": predictions,
+        "time_limit_s": f"{task.time_limit_s:g}",
+        "threads": task.threads,
+        "memory_gib": f"{task.memory_bytes / 1024**3:.3g}",
+        "packages": ", ".join(task.packages),
+    }
+
+
+def _cut(text: str, limit: int) -> str:
+    """`text` with its lines, but without code fences, which would be taken for the answer's."""
+    text = text.replace("```", "").strip()
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _sample_lines(path: Path) -> list[str]:
+    """Header and first rows of the sample submission."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(islice(csv.reader(file), SAMPLE_ROWS + 1))
+    lines = []
+    for row in rows:
+        cells = [clean(cell, MAX_NAME) for cell in row]
+        if len(cells) > SAMPLE_COLUMNS:
+            cells = [*cells[: SAMPLE_COLUMNS - 2], f"... ({len(row) - SAMPLE_COLUMNS + 1} more)", cells[-1]]
+        lines.append(",".join(cells))
+    return lines

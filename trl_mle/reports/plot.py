@@ -1,0 +1,94 @@
+"""The picture of a run: reward, kinds of outcome, milestones and duration over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import missing_extra
+from trl_mle.evaluation.summary import scored_rollouts
+from trl_mle.types import MILESTONES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = {"valid": "#2a9d5c", "failure": "#c8553d", "timeout": "#e9b44c", "fault": "#8d99ae"}
+
+
+def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str, float] | None = None) -> None:
+    """Write a PNG with four panels.
+
+    Args:
+        rollouts (`pandas.DataFrame`):
+            From `read_rollouts`.
+        path (`Path`):
+            The file to write.
+        title (`str`):
+            The figure's heading.
+        levels (mapping from name to reward, *optional*):
+            Horizontal lines in the panel of rewards of valid programs, such as the baseline's and the reference's.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise missing_extra("matplotlib", "report") from error
+
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    ((reward, kinds), (milestones, duration)) = figure.subplots(2, 2, sharex=True)
+    # One point a generation batch, at the training step that it was generated for.
+    steps = rollouts.groupby("batch")["step"].first()
+
+    scored = scored_rollouts(rollouts)
+    of_batch = scored.groupby("batch")["mle_reward"]
+    _mean_line(reward, steps, of_batch.mean(), "#1d3557", "all programs")
+    reward.set(title="Mean reward", ylabel="reward")
+    valid = scored[scored["kind"] == "valid"]
+    if not valid.empty:
+        inset = reward.twinx()
+        _mean_line(inset, steps, valid.groupby("batch")["mle_reward"].mean(), KINDS["valid"], "valid programs")
+        for (name, level), style in zip((levels or {}).items(), (":", "--", "-."), strict=False):
+            inset.axhline(level, color=KINDS["valid"], linestyle=style, linewidth=1, alpha=0.7, label=name)
+        inset.set_ylim(-1.05, 1.05)
+        inset.set_ylabel("reward of valid programs", color=KINDS["valid"])
+        handles = [*reward.get_legend_handles_labels()[0], *inset.get_legend_handles_labels()[0]]
+        reward.legend(handles=handles, fontsize=8, loc="lower right")
+
+    shares = rollouts.groupby("batch")["kind"].value_counts(normalize=True).unstack(fill_value=0.0)
+    present = [kind for kind in KINDS if kind in shares]
+    kinds.stackplot(steps.to_numpy(), [shares[k] for k in present], labels=present, colors=[KINDS[k] for k in present])
+    kinds.set(title="What became of the programs", ylabel="share", ylim=(0, 1))
+    kinds.legend(fontsize=8, loc="lower right")
+
+    for milestone in MILESTONES:
+        reached = scored["milestones"].map(lambda names, m=milestone: names is not None and m in list(names))
+        milestones.plot(
+            steps, reached.groupby(scored["batch"]).mean().reindex(steps.index), label=milestone, linewidth=1.3
+        )
+    milestones.set(title="Milestones reached", ylabel="share of programs", xlabel="step", ylim=(0, 1.02))
+    milestones.legend(fontsize=7, loc="lower right")
+
+    seconds = rollouts["action_duration"].astype(float).groupby(rollouts["batch"])  # NaN: never ran
+    quantiles = seconds.quantile([0.1, 0.5, 0.9]).unstack().reindex(steps.index)
+    duration.fill_between(steps, quantiles[0.1], quantiles[0.9], color="#457b9d", alpha=0.25, label="10 to 90 %")
+    duration.plot(steps, quantiles[0.5], color="#457b9d", label="median")
+    duration.plot(steps, seconds.mean().reindex(steps.index), color="#1d3557", linestyle="--", label="mean")
+    duration.set(title="Duration of execution", ylabel="seconds", xlabel="step")
+    if quantiles.notna().any(axis=None):
+        duration.set_yscale("log")
+    duration.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def _mean_line(axes, steps, values, colour, label) -> None:
+    """Faint points and a running mean over about a tenth of the run."""
+    values = values.reindex(steps.index)
+    window = max(1, len(steps) // 10)
+    axes.plot(steps, values, ".", color=colour, alpha=0.35, markersize=4)
+    axes.plot(steps, values.rolling(window, min_periods=1, center=True).mean(), color=colour, label=label)

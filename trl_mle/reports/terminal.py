@@ -1,0 +1,143 @@
+"""The end of a run: summary on the terminal, `summary.json`, the best programs and the picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from trl_mle.errors import UserError
+from trl_mle.evaluation.summary import Best, RunSummary, Stretch, read_rollouts, summarise, write_best
+from trl_mle.evaluation.validate import Validation
+from trl_mle.reports.plot import plot_run
+from trl_mle.rewards.shaping import transform_score
+from trl_mle.tasks import Task
+
+
+def report_run(
+    run_dir: Path,
+    tasks: Mapping[str, Task],
+    validations: Mapping[str, Validation] | None = None,
+    console: Console | None = None,
+) -> RunSummary:
+    """Read the run in `run_dir`, write `best/`, `summary.json` and `report.png`, and show the summary.
+
+    Args:
+        run_dir (`Path`):
+            The `output_dir` of a run.
+        tasks (mapping from task id to [`Task`]):
+            The run's tasks.
+        validations (mapping from task id to [`Validation`], *optional*):
+            Scores of the tasks' own programs to compare with.
+        console (`rich.console.Console`, *optional*):
+            Where to show the summary.
+
+    Raises:
+        ConfigError: the run has no rollouts.
+    """
+    validations = validations or {}
+    console = console or Console()
+    rollouts = read_rollouts(run_dir)
+    summary = summarise(rollouts, tasks)
+    programs = write_best(run_dir, summary.best)
+    written = asdict(summary)
+    for best in written["best"].values():
+        del best["program"]
+    written["own_programs"] = {task_id: asdict(validation) for task_id, validation in validations.items()}
+    (run_dir / "summary.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+    stretches = Table(
+        title=f"{summary.rollouts} rollouts, {summary.faults} infrastructure faults"
+        + (f", {summary.lost} lost to overlap" if summary.lost else ""),
+        title_justify="left",
+    )
+    for heading in ("", "batches", "valid share", "mean reward", "mean duration"):
+        stretches.add_column(heading, justify="right" if heading else "left")
+    for name, part in (("first fifth", summary.first), ("last fifth", summary.last)):
+        stretches.add_row(name, str(part.batches), *_words(part))
+    console.print(stretches)
+    console.print(_score_table(summary, tasks, validations))
+    files = [run_dir, *programs, run_dir / "summary.json", run_dir / "rollouts"]
+    try:
+        plot_run(rollouts, run_dir / "report.png", ", ".join(tasks), _levels(tasks, validations))
+        files.insert(-2, run_dir / "report.png")
+    except UserError as error:  # a run must not lose its ending for want of a picture
+        console.print(f"No picture: {error}", markup=False)
+    console.print("Files:", style="bold")
+    for path in files:
+        console.print(f"  {path}", soft_wrap=True, highlight=False)
+    return summary
+
+
+def _words(part: Stretch) -> tuple[str, str, str]:
+    """Valid share, mean reward and mean duration as text; `-` where nothing was scored or ran."""
+    return (
+        "-" if part.valid_share is None else f"{part.valid_share:.0%}",
+        "-" if part.reward is None else f"{part.reward:.2f}",
+        "-" if part.duration_s is None else f"{part.duration_s:.2f} s",
+    )
+
+
+def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> Table:
+    scores = Table(title="Private score, best program chosen by public score", title_justify="left")
+    for heading in ("task", "metric (better)", "baseline", "best of the run", "reference"):
+        text = heading in ("task", "metric (better)")
+        scores.add_column(heading, justify="left" if text else "right", no_wrap=text)
+    by_own_account = any("validation_score" in best.metrics for best in summary.best.values())
+    if by_own_account:  # what the program printed of itself
+        scores.add_column("its own validation score", justify="right")
+    for task_id, task in tasks.items():
+        own, best = validations.get(task_id), summary.best.get(task_id)
+        scores.add_row(
+            task_id,
+            f"{task.metric} ({'higher' if task.direction == 'maximize' else 'lower'})",
+            f"{own.baseline.private:.4g}" if own and own.baseline else "-",
+            f"{best.private_score:.4g}" if best and best.private_score is not None else "none valid",
+            f"{own.reference.private:.4g}" if own and own.reference else "-",
+            *([_own_score(best)] if by_own_account else []),
+        )
+    return scores
+
+
+def _own_score(best: Best | None) -> str:
+    score = best.metrics.get("validation_score") if best is not None else None
+    return "-" if score is None else f"{score:.4g}"
+
+
+def _levels(tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> dict[str, float]:
+    """Rewards of the task's own programs, for a run with one task only."""
+    if len(tasks) != 1:
+        return {}
+    (task,) = tasks.values()
+    own = validations.get(task.id)
+    programs = {"baseline": own.baseline, "reference": own.reference} if own else {}
+    return {
+        name: transform_score(score.public, task.direction, task.transform)
+        for name, score in programs.items()
+        if score is not None
+    }
+
+
+def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -> str:
+    """Markdown for the model card: what the run reached, on which part of the answers."""
+    lines = [
+        "| | valid share | mean reward | mean duration |",
+        "|---|---|---|---|",
+        f"| first fifth of the run | {' | '.join(_words(summary.first))} |",
+        f"| last fifth of the run | {' | '.join(_words(summary.last))} |",
+        "",
+    ]
+    for task_id, best in summary.best.items():
+        own = validations.get(task_id)
+        beside = ""
+        if own and own.baseline and own.reference:
+            beside = f" (baseline {own.baseline.private:.4g}, reference {own.reference.private:.4g})"
+        private = "unknown" if best.private_score is None else f"{best.private_score:.4g}"
+        lines.append(
+            f"- `{task_id}`: private score {private}{beside}; chosen by public score {best.public_score:.4g}."
+        )
+    return "\n".join(lines)

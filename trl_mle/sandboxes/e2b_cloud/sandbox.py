@@ -1,0 +1,254 @@
+"""`E2BSandbox`: programs in sandboxes of E2B, a cloud of small virtual machines, or of a self-hosted E2B."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from trl_mle.config import E2BConfig
+from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, missing_extra
+from trl_mle.sandboxes.base import check_limits
+from trl_mle.sandboxes.e2b_cloud import bundle
+from trl_mle.sandboxes.e2b_cloud.errors import KEY, BusyError, missing_key
+from trl_mle.sandboxes.e2b_cloud.vm import Machine
+from trl_mle.sandboxes.e2b_cloud.vm_pool import CLOSED, MARGIN_S, Machines, finish
+from trl_mle.sandboxes.isolation import Layer, describe, from_worker
+from trl_mle.sandboxes.local.worker_process import to_execution
+from trl_mle.types import Execution, Limits, TaskSpec
+
+_logger = logging.getLogger(__name__)
+
+
+class E2BSandbox:
+    """Runs programs in E2B sandboxes; see [`Sandbox`] for how to use it and `docs/e2b.md` for what it protects.
+
+    Inside each E2B sandbox works what works in `LocalSandbox`, so that status, limits, clocks and what a program finds are
+    the same. E2B sandboxes are started as programs come, at most `max_sandboxes` at a time, have no way to the internet,
+    and get a task's public files once, never its answers. All of them are killed at the end, and those that were lost on
+    the way are looked for.
+
+    The key of the account is read by E2B's SDK from the environment variable `E2B_API_KEY`. A program is given to an E2B
+    sandbox once: where that fails, the error says whether it may have started, and whether E2B asked to wait.
+
+    Args:
+        config (`E2BConfig`, *optional*):
+            All of the settings below, and a few more. Give either this or the keywords.
+        template (`str`, *optional*):
+            Name or id of the template. Defaults to E2B's code interpreter.
+        max_sandboxes (`int`, *optional*, defaults to `20`):
+            E2B sandboxes at the same time.
+        reuse (`bool`, *optional*, defaults to `True`):
+            Whether an E2B sandbox runs one program after the other.
+        session_s (`float`, *optional*, defaults to `3600.0`):
+            Seconds after which an E2B sandbox ends by itself.
+        wall_s (`float`, *optional*):
+            Wall-clock limit of a program in seconds. Defaults to the task's own.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory of a program in bytes. Defaults to the task's own.
+        domain, api_url, sandbox_url (`str`, *optional*):
+            Of a self-hosted E2B.
+
+    Example:
+
+    ```python
+    async with E2BSandbox(max_sandboxes=20) as sandbox:
+        execution = await sandbox.run(code, task)
+    ```
+    """
+
+    def __init__(
+        self,
+        config: E2BConfig | None = None,
+        *,
+        template: str | None = None,
+        max_sandboxes: int = 20,
+        reuse: bool = True,
+        session_s: float = 3600.0,
+        wall_s: float | None = None,
+        memory_bytes: int | None = None,
+        domain: str | None = None,
+        api_url: str | None = None,
+        sandbox_url: str | None = None,
+    ):
+        keywords = E2BConfig(
+            template=template,
+            max_sandboxes=max_sandboxes,
+            reuse=reuse,
+            session_s=session_s,
+            wall_s=wall_s,
+            memory_bytes=memory_bytes,
+            domain=domain,
+            api_url=api_url,
+            sandbox_url=sandbox_url,
+        )
+        if config is not None and keywords != E2BConfig():
+            given = {name: value for name, value in asdict(keywords).items() if value != getattr(E2BConfig(), name)}
+            raise ConfigError(f"`config` and the keywords {given} were both given; put the values into `E2BConfig`.")
+        self.config = keywords if config is None else config
+        self.layers: tuple[Layer, ...] = ()
+        """Layers of isolation inside the E2B sandboxes, known once the first one is prepared."""
+        self.speed_factors: dict[str, float] = {}
+        """Id of each E2B sandbox that was prepared -> how fast a fixed loop ran there; above 1 is faster than usual."""
+        self._without: tuple[str, ...] = ()
+        """Layers that are treated as missing; for tests of the fall-backs."""
+        self._machines: Machines
+        self._room: asyncio.Semaphore
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._packing: asyncio.Lock
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        """Where archives of public files are kept for the next E2B sandbox."""
+        self._warned: set[str] = set()
+
+    @property
+    def workers(self) -> int:
+        """Programs that can run at the same time now: fewer than `max_sandboxes` where the account has no room for these."""
+        return self.config.max_sandboxes if self._loop is None else self._machines.room
+
+    def describe(self) -> str:
+        """The layers of isolation inside the E2B sandboxes as a table in text, or that they are not known yet."""
+        return describe(self.layers)
+
+    async def __aenter__(self) -> E2BSandbox:
+        if self._loop is not None:
+            raise SandboxUnavailableError("This `E2BSandbox` is running already; start it once.")
+        try:
+            import e2b_code_interpreter  # noqa: F401 - asked for now, used when the first program comes
+        except ImportError as error:
+            raise missing_extra("e2b-code-interpreter", "e2b") from error
+        if not os.environ.get(KEY):
+            raise missing_key()
+        self._loop = asyncio.get_running_loop()
+        self._machines = Machines(self.config, self._check_machine, self._without)
+        self._room = asyncio.Semaphore(self.config.max_sandboxes)
+        self._packing = asyncio.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="trl-mle-e2b-")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._loop is None:
+            return
+        self._loop = None
+        try:
+            await finish(self._machines.end())
+        finally:
+            if self._folder is not None:
+                self._folder.cleanup()
+                self._folder = None
+
+    async def run(
+        self, code: str, task: TaskSpec, limits: Limits | None = None, *, source: str | None = None
+    ) -> Execution:
+        """Run `code` with the task's public files under `./input/` and return what happened.
+
+        Waits for a free E2B sandbox; that time is no part of the execution. When the call is cancelled, the E2B sandbox
+        of the program is killed before it returns.
+
+        Raises:
+            SandboxUnavailableError: the sandbox is not started, E2B refuses the key or the template, or the template lacks
+                what the task needs.
+            SandboxError: E2B failed; nothing is known about the program. `may_have_started` says whether it may have run.
+        """
+        self._check_running()
+        limits = limits or self._limits(task)
+        check_limits(limits)
+        self._check_session(limits)
+        async with self._room:
+            key, archive = await self._public(task)
+            machine = await self._machines.take(key, limits.wall_s)
+            keep = False
+            try:
+                await machine.give(key, archive)
+                self._warn_of_memory(machine, task, limits)
+                needs = {"packages": list(task.packages)}
+                request = {
+                    "code": code,
+                    "source": code if source is None else source,
+                    "limits": asdict(limits),
+                }
+                answer = await machine.run(needs, request, key)
+                keep = "fault" not in answer.reply or answer.reply["lasting"]
+            except SandboxError as error:
+                # Refused for being one too many, before anything began: the E2B sandbox is as it was.
+                keep = isinstance(error, BusyError) and not error.may_have_started
+                raise
+            finally:
+                await self._machines.give_back(machine, keep)
+        if "fault" in answer.reply:
+            self._raise(answer.reply, task)
+        return to_execution(answer.reply, answer.blobs)
+
+    def take_metrics(self) -> dict[str, float]:
+        """Metric -> value: E2B sandboxes now, programs that can run at a time, speed factors of the slowest and the fastest."""
+        speeds = [] if self._loop is None else self._machines.speeds
+        return {
+            "sandbox/nodes": float(len(speeds)),
+            "sandbox/workers": float(self.workers),
+            "sandbox/speed_min": min(speeds, default=0.0),
+            "sandbox/speed_max": max(speeds, default=0.0),
+        }
+
+    def _limits(self, task: TaskSpec) -> Limits:
+        limits = Limits.for_task(task, self.config.wall_s)
+        return limits if self.config.memory_bytes is None else replace(limits, memory_bytes=self.config.memory_bytes)
+
+    async def _public(self, task: TaskSpec) -> tuple[str, Path]:
+        """What tells the task's public files from others, and an archive of them."""
+        key = await asyncio.to_thread(bundle.key, task.public_dir)
+        async with self._packing:
+            if self._folder is None:
+                raise SandboxError(CLOSED, may_have_started=False)
+            archive = Path(self._folder.name, f"{key}.tar.gz")
+            if not archive.exists():
+                await asyncio.to_thread(bundle.pack, task.public_dir, archive)
+        return key, archive
+
+    def _check_running(self) -> None:
+        if self._loop is None:
+            raise SandboxUnavailableError("This `E2BSandbox` is not running; use `async with sandbox:` around it.")
+        if self._loop is not asyncio.get_running_loop():
+            raise SandboxUnavailableError("This `E2BSandbox` was started in another event loop; use that one.")
+
+    def _check_session(self, limits: Limits) -> None:
+        if limits.wall_s + MARGIN_S > self.config.session_s:
+            raise SandboxUnavailableError(
+                f"`session_s`={self.config.session_s:g} is too short for programs with `wall_s`={limits.wall_s:g}; make it at "
+                f"least {limits.wall_s + MARGIN_S:g}, or the programs shorter."
+            )
+
+    def _check_machine(self, machine: Machine) -> None:
+        self.speed_factors[machine.id] = machine.speed_factor
+        found = from_worker(machine.layers)
+        if self.layers != found:
+            self.layers = found
+            for layer in found:
+                if not layer.active:
+                    _logger.warning("E2B sandboxes lack the layer %s: %s", layer.name, layer.without)
+        if self.config.isolation == "required" and any(layer.required and not layer.active for layer in found):
+            raise SandboxUnavailableError(
+                "Programs could change what is reported about them: inside the E2B sandbox there is neither a private root "
+                "nor Landlock. Run as root (`user`), use a template with a newer kernel, or set `isolation` to 'none' in "
+                "`E2BConfig` for programs that you trust."
+            )
+
+    def _warn_of_memory(self, machine: Machine, task: TaskSpec, limits: Limits) -> None:
+        room = machine.room(limits.memory_bytes)
+        if room < limits.memory_bytes and task.id not in self._warned:
+            self._warned.add(task.id)
+            _logger.warning(
+                "The E2B sandboxes have %d MiB of memory, so that programs for %s are stopped at %d MiB instead of %d. Use a "
+                "template with more.",
+                *(machine.memory_bytes >> 20, task.id, room >> 20, limits.memory_bytes >> 20),
+            )
+
+    def _raise(self, reply: dict[str, Any], task: TaskSpec) -> None:
+        if reply["lasting"]:
+            template = "E2B's code interpreter" if self.config.template is None else repr(self.config.template)
+            raise SandboxUnavailableError(
+                f"Task {task.id!r} cannot run with the template {template}: {reply['fault']}."
+            )
+        raise SandboxError(reply["fault"], may_have_started=reply.get("began", True))

@@ -1,0 +1,293 @@
+"""One machine of E2B: created, prepared, given public files and programs, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shlex
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trl_mle.config import E2BConfig
+from trl_mle.errors import SandboxError, SandboxUnavailableError
+from trl_mle.sandboxes.e2b_cloud import bundle
+from trl_mle.sandboxes.e2b_cloud.account import Account
+from trl_mle.sandboxes.e2b_cloud.errors import MachineGoneError, RunnerError, explained, without_key
+from trl_mle.sandboxes.local.runner import protocol
+
+STARTUP_S = 180.0
+"""Longest time from a new machine to one that can run programs, in seconds."""
+ANSWER_S = 60.0
+"""How long after the wall-clock limit of a program its machine may take to say what happened, in seconds."""
+_BYTES_PER_S = 256 * 1024
+"""Slowest transfer that is waited for."""
+_POLL_S, _READS = 1.0, 3
+_SPARE_S = 10.0
+"""How long after its own time-out a call of the SDK may still come back."""
+_SPARE_BYTES = 256 * 1024**2
+"""Memory of a machine that is not for the program: its kernel, its services and the warm worker."""
+_TOO_OLD, _NOT_FOUND = 97, (126, 127)
+_STDERR = 2000
+_UNPACK = f"""\
+import sys, zipfile
+sys.version_info < (3, 11) and sys.exit({_TOO_OLD})
+zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])
+"""
+_REFERENCE_S = 0.05
+"""CPU seconds of the fixed loop on a machine whose speed factor is 1."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a machine says about one program."""
+
+    reply: dict[str, Any]
+    """As a worker of `runner` gives it."""
+    blobs: tuple[bytes, ...]
+
+
+class Machine:
+    """A machine that can run programs, one at a time; made by [`Machine.create`].
+
+    All of its files lie in one folder of the user that runs the commands; `folder` is its path.
+    """
+
+    def __init__(self, sandbox: Any, config: E2BConfig, ends_at: float):
+        self.id: str = sandbox.sandbox_id
+        self.config = config
+        self.ends_at = ends_at
+        """When its session is over, on the clock of the event loop."""
+        self.folder = ""
+        self.layers: dict[str, Any] = {}
+        """Fields of `runner.isolation.probe.Layers`."""
+        self.speed_factor = 1.0
+        self.memory_bytes = 0
+        self.given: set[str] = set()
+        """Keys of the public files that it has."""
+        self._sandbox = sandbox
+
+    @classmethod
+    async def create(cls, account: Account, metadata: dict[str, str], name: str) -> Machine:
+        """A new machine, on which nothing is prepared."""
+        ends_at = asyncio.get_running_loop().time() + account.config.session_s
+        return cls(await account.create(metadata, name), account.config, ends_at)
+
+    async def prepare(self, without: tuple[str, ...] = ()) -> None:
+        """Upload what runs programs, start it, and look at the machine.
+
+        Args:
+            without (`tuple[str, ...]`, *optional*): layers that are treated as missing; for tests.
+        """
+        with explained("uploading the runner"):
+            info = await self._write("trl_mle/runner.zip", bundle.modules())
+        self.folder = info.path.rpartition("/")[0]
+        settings = {
+            "preload": list(self.config.preload),
+            "without": list(without),
+            "startup_s": STARTUP_S,
+            "session_s": self.config.session_s,
+        }
+        unpack = shlex.join([self.config.python, "-c", _UNPACK, f"{self.folder}/runner.zip", self.folder])
+        command = f"{unpack} && {self._guest('prepare', self.folder, json.dumps(settings))}"
+        facts = _facts(await self._command(command, "preparing the sandbox", STARTUP_S + ANSWER_S))
+        if "unusable" in facts:
+            raise SandboxUnavailableError(
+                f"The template cannot import what `E2BConfig.preload` names: {facts['unusable']}. Install it there, or change "
+                "`preload`."
+            )
+        if "fault" in facts:
+            raise SandboxError(f"preparing the sandbox failed: {facts['fault']}", may_have_started=False)
+        self.layers, self.memory_bytes = facts["layers"], facts["memory_bytes"]
+        self.speed_factor = _REFERENCE_S / max(facts["loop_s"], 1e-6)
+
+    async def give(self, key: str, archive: Path) -> None:
+        """Upload the public files in `archive`, unless they are there."""
+        if key in self.given:
+            return
+        size = archive.stat().st_size
+        with explained("uploading the public files"), archive.open("rb") as file:
+            await self._write(f"{self.folder}/{key}.tar.gz", file, size)
+        command = self._guest("unpack", f"{self.folder}/{key}.tar.gz", self._public(key))
+        await self._command(command, "unpacking the public files", ANSWER_S + size / _BYTES_PER_S)
+        self.given.add(key)
+
+    async def run(self, needs: dict[str, Any], request: dict[str, Any], key: str) -> Answer:
+        """Have one program run with the public files of `key`.
+
+        Raises:
+            SandboxError: there is no answer. The machine cannot be used any more.
+        """
+        secret, run_folder = secrets.token_hex(16), f"{self.folder}/run-{secrets.token_hex(8)}"
+        public, limits = self._public(key), request["limits"]
+        limits = {**limits, "memory_bytes": self.room(limits["memory_bytes"])}
+        wait_s = limits["wall_s"] + ANSWER_S
+        message = {
+            "secret": secret,
+            "timeout_s": wait_s,
+            "messages": [
+                {**needs, "hidden": [self.folder], "public": public},
+                {**request, "limits": limits, "public": public},
+            ],
+        }
+        with explained("uploading the program"):
+            await self._write(f"{run_folder}/request", json.dumps(message).encode())
+        most = 2 * limits["output_bytes"] + limits["submission_bytes"] + 1024**2
+        deadline = time.monotonic() + wait_s + ANSWER_S / 2
+        with explained("starting the program", may_have_started=None):
+            handle = await self._sandbox.commands.run(
+                self._guest("run", self.folder, run_folder),
+                background=True,
+                user=self.config.user,
+                timeout=wait_s + ANSWER_S / 2,
+                request_timeout=self.config.request_timeout_s,
+            )
+        broken = await self._wait(handle, deadline)
+        return await self._answer(f"{run_folder}/reply", secret, most, deadline, broken)
+
+    def room(self, memory_bytes: int) -> int:
+        """As much of `memory_bytes` as a program can have here: past it, the kernel would end something by itself."""
+        return min(memory_bytes, max(self.memory_bytes - _SPARE_BYTES, self.memory_bytes // 4))
+
+    async def _wait(self, handle: Any, deadline: float) -> SandboxError | None:
+        """Wait for the end of a command; an error that does not mean that its reply is lost."""
+        from e2b import CommandExitException
+
+        try:
+            with explained("waiting for the program", may_have_started=True):
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    try:
+                        await handle.wait()
+                    except CommandExitException as error:
+                        raise RunnerError(
+                            f"the runner ended with exit code {error.exit_code}: {_end(error)}"
+                        ) from None
+        except (MachineGoneError, RunnerError):
+            raise
+        except SandboxError as error:
+            return error
+        finally:
+            with suppress(Exception):
+                async with asyncio.timeout(_SPARE_S):
+                    await handle.disconnect()
+        return None
+
+    async def _answer(self, path: str, secret: str, most: int, deadline: float, broken: SandboxError | None) -> Answer:
+        """Read the reply. Where the stream of the command has broken, the program may go on: then until `deadline`."""
+        failures = 0
+        fetch_s = self.config.request_timeout_s + most / _BYTES_PER_S
+        until = fetch_s + (time.monotonic() if broken is None else max(deadline, time.monotonic()))
+        while True:
+            try:
+                content = await self._read(path, most, min(fetch_s, until - time.monotonic()))
+                if content is not None:
+                    return _parse(content, secret)
+            except MachineGoneError:
+                raise
+            except SandboxError:
+                failures += 1
+                if failures == _READS or time.monotonic() > until:
+                    raise
+            else:
+                if broken is None or time.monotonic() > deadline:
+                    raise broken or SandboxError("the runner left no reply")
+            await asyncio.sleep(_POLL_S)
+
+    async def _write(self, path: str, data: Any, size: int = 0) -> Any:
+        async with asyncio.timeout(self.config.request_timeout_s + size / _BYTES_PER_S):
+            return await self._sandbox.files.write(
+                path, data, user=self.config.user, request_timeout=self.config.request_timeout_s
+            )
+
+    async def _read(self, path: str, most: int, timeout_s: float) -> bytes | None:
+        """Content of a file, or `None` where there is none; never more than `most` bytes."""
+        from e2b import FileNotFoundException
+
+        content = bytearray()
+        with explained("fetching the reply", may_have_started=True):
+            try:
+                async with asyncio.timeout(max(0.0, timeout_s)):
+                    stream = await self._sandbox.files.read(
+                        path,
+                        format="stream",
+                        user=self.config.user,
+                        stream_idle_timeout=self.config.request_timeout_s,
+                    )
+                    async with stream:
+                        async for chunk in stream:
+                            content += chunk
+                            if len(content) > most:
+                                raise SandboxError(f"the reply has more than {most} bytes")
+            except FileNotFoundException:
+                return None
+        return bytes(content)
+
+    async def _command(self, command: str, step: str, timeout_s: float) -> str:
+        """Standard output of a short command of this package.
+
+        Raises:
+            SandboxUnavailableError: there is no suitable Python in the machine.
+            SandboxError: the command or the machine failed.
+        """
+        from e2b import CommandExitException
+
+        with explained(step):
+            try:
+                async with asyncio.timeout(timeout_s + _SPARE_S):
+                    result = await self._sandbox.commands.run(command, user=self.config.user, timeout=timeout_s)
+            except CommandExitException as error:
+                if error.exit_code in (_TOO_OLD, *_NOT_FOUND):
+                    raise SandboxUnavailableError(
+                        f"The template has no Python 3.11 or newer named {self.config.python!r} ({_end(error)}); name another "
+                        "one as `E2BConfig.python`."
+                    ) from None
+                words = f"{step} failed with exit code {error.exit_code}: {_end(error)}"
+                raise SandboxError(words, may_have_started=False) from None
+        return result.stdout
+
+    def _public(self, key: str) -> str:
+        return f"{self.folder}/{key}"
+
+    def _guest(self, *arguments: str) -> str:
+        """Shell command that replaces the shell by the runner."""
+        return shlex.join(["exec", self.config.python, "-s", "-P", "-B", f"{self.folder}/guest", *arguments])
+
+
+def _facts(stdout: str) -> dict[str, Any]:
+    """What the command that prepares a machine prints last; a shell may have greeted before."""
+    try:
+        return dict(json.loads(stdout.strip().splitlines()[-1]))
+    except (IndexError, TypeError, ValueError):
+        words = f"preparing the sandbox failed: it printed {without_key(stdout)[-_STDERR:]!r}"
+        raise SandboxError(words, may_have_started=False) from None
+
+
+def _end(error: Any) -> str:
+    """The last of what a command wrote to stderr."""
+    return without_key(str(error.stderr))[-_STDERR:].strip() or "it wrote nothing"
+
+
+def _parse(content: bytes, secret: str) -> Answer:
+    """The reply in `content`, which must be whole and carry `secret`.
+
+    Raises:
+        SandboxError: it is neither.
+    """
+    try:
+        start = protocol.LENGTH.size
+        end = start + protocol.LENGTH.unpack(content[:start])[0]
+        message = json.loads(content[start:end])
+        blobs = []
+        for size in message["blobs"]:
+            blobs.append(content[end : end + size])
+            end += size
+        whole = end == len(content)
+        if whole and secrets.compare_digest(message["secret"], secret):
+            return Answer(dict(message["reply"]), tuple(blobs))
+    except (struct.error, ValueError, KeyError, TypeError):
+        pass
+    raise SandboxError("the reply is not whole, or does not come from the runner")

@@ -1,0 +1,131 @@
+"""Makes a forked interpreter look like a fresh one, runs the program in it, and ends it as a fresh one would end."""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import gc
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
+from itertools import islice
+from types import CodeType, ModuleType
+
+from .imports import foreign_modules, install
+from .line_numbers import compile_program
+from .packages import AllowedPackages
+
+THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
+    *("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "LOKY_MAX_CPU_COUNT", "ARROW_NUM_THREADS"),
+)
+
+
+def prepare(work: str, program: str, packages: AllowedPackages, linked: str, threads: int) -> None:
+    """Take away what the worker's interpreter has and a fresh one would not: seeds, paths, modules."""
+    temporary = os.path.join(work, "tmp")
+    os.environ.update({name: str(threads) for name in THREAD_VARIABLES})
+    os.environ.update(HOME=temporary, TMPDIR=temporary, USER="program", LOGNAME="program", PYTHONPATH=linked)
+    tempfile.tempdir = None
+    time.tzset()
+    sys.argv[:] = [program]
+    sys.orig_argv[:] = [sys.executable, program]
+    install(packages, linked)
+    sys.path.insert(0, work)
+    for name in foreign_modules(packages):
+        sys.modules.pop(name, None)
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        process.ORIGINAL_DIR = work  # type: ignore[attr-defined]
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+    if threads > 1:
+        _raise_threads(threads)
+    # A block buffer would lose what a program printed before it was killed.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _raise_threads(threads: int) -> None:
+    """Libraries that are loaded have read their variables already, when one thread was right for the fork."""
+    threadpoolctl = sys.modules.get("threadpoolctl")
+    if threadpoolctl is not None:
+        threadpoolctl.threadpool_limits(threads)
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is not None:
+        pyarrow.set_cpu_count(threads)
+
+
+def execute(code: bytes, source: bytes, work: str, program: str) -> int:
+    """Run `code` as `__main__`, as if it were the file `program` in `work`, and end the interpreter; its exit code.
+
+    The file itself holds `source`, of which `code` is a copy with statements added.
+    """
+    known = len(sys.modules)
+    main = ModuleType("__main__")
+    path = os.path.join(work, program)
+    main.__dict__.update(__builtins__=builtins, __file__=path, __loader__=SourceFileLoader("__main__", path))
+    main.__dict__.update(__cached__=None, __annotations__={})
+    sys.modules["__main__"] = main
+    compiled: list[CodeType] = []
+    status = _guarded(lambda: compiled.append(compile_program(code, source, program)), frames=3)
+    if compiled:
+        status = _guarded(lambda: exec(compiled.pop(), main.__dict__), frames=2)
+    status = _guarded(threading._shutdown) or status  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    # Modules are kept in the order of their import, and looking at the older ones would copy the worker's pages.
+    latest = list(islice(reversed(sys.modules.values()), max(0, len(sys.modules) - known)))
+    _forget([main, *(module for module in latest if _is_own(module, work))])
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            status = _guarded(stream.flush) or status
+    return status
+
+
+def _guarded(action: Callable[[], object], frames: int = 1) -> int:
+    """The exit code that the interpreter would give after `action`; `frames` of its own are left out of tracebacks."""
+    try:
+        action()
+    except SystemExit as end:
+        if end.code is None:
+            return 0
+        if isinstance(end.code, int):
+            return end.code & 0xFF if -(2**63) <= end.code < 2**63 else 0xFF
+        sys.stderr.write(f"{end.code}\n")
+        return 1
+    except BaseException as error:
+        trace = error.__traceback__
+        for _ in range(frames):
+            trace = trace.tb_next if trace else None
+        _show(error.with_traceback(trace))
+        return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _show(error: BaseException) -> None:
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except BaseException:
+        traceback.print_exc()
+        traceback.print_exception(error)
+
+
+def _is_own(module: ModuleType, work: str) -> bool:
+    return (module.__dict__.get("__file__") or "").startswith(work + os.sep)
+
+
+def _forget(modules: list[ModuleType]) -> None:
+    """Drop the program's own variables, so that files which it left open are flushed, as an interpreter does."""
+    for module in modules:
+        for name in list(module.__dict__):
+            if name != "__builtins__":
+                module.__dict__[name] = None
+    gc.collect()

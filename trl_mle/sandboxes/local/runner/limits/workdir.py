@@ -1,0 +1,121 @@
+"""The private folder of one program: how much is in it, its submission, and how it goes away again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from typing import Any
+
+from ..isolation import mounts, private_root
+
+SUBMISSION = "submission.csv"
+MOST_ENTRIES = 20_000
+"""Files and folders that a program may have at one time."""
+
+
+def usage(folder: str) -> tuple[int, int]:
+    """Bytes on disk and number of entries below `folder`; counting stops past `MOST_ENTRIES`."""
+    size = entries = 0
+    pending = [folder]
+    while pending and entries <= MOST_ENTRIES:
+        try:
+            listing = os.scandir(pending.pop())
+        except OSError:
+            continue  # removed meanwhile, or closed by its owner, who can then put nothing more into it
+        with listing:
+            for entry in listing:
+                entries += 1
+                if entries > MOST_ENTRIES:
+                    break
+                with suppress(OSError):
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+    return size, entries
+
+
+class Work:
+    """A fresh folder for one program: a bounded file system in memory, or a folder on disk.
+
+    Args:
+        folder (`str`):
+            Where folders on disk are made.
+        limits (`dict`):
+            Fields of `trl_mle.types.Limits`.
+        own_mount (`bool`):
+            Whether it is a mount of its own, for a private root.
+        in_memory (`bool`):
+            Whether it is kept in memory; only where `own_mount`.
+    """
+
+    def __init__(self, folder: str, limits: dict[str, Any], own_mount: bool, in_memory: bool):
+        self.path: str | None = None
+        """Place on disk, if it has one."""
+        if own_mount and in_memory:
+            self.descriptor = mounts.in_memory(int(limits["work_bytes"]), MOST_ENTRIES)
+        else:
+            self.path = tempfile.mkdtemp(prefix="run-", dir=folder)
+            self.descriptor = mounts.of_folder(self.path) if own_mount else os.open(self.path, os.O_RDONLY)
+        self.inside = private_root.WORK if own_mount else str(self.path)
+        """Its path as the program sees it."""
+
+    def read_submission(self, most_bytes: int) -> tuple[bytes | None, str | None]:
+        """Content of the submission, and the reason why there is none although something of that name exists.
+
+        Only a regular file with one name is read: a link would have the host read a file that the program cannot.
+        """
+        try:
+            os.chmod(self.path or f"/proc/self/fd/{self.descriptor}", 0o700)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(SUBMISSION, flags, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return None, None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EMLINK):
+                return None, f"{SUBMISSION} is a symbolic link; write a regular file"
+            return None, f"{SUBMISSION} cannot be opened: {error.strerror}"
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            return None, f"{SUBMISSION} is not a regular file"
+        with os.fdopen(descriptor, "rb") as file:
+            if status.st_nlink > 1:
+                return None, f"{SUBMISSION} is a hard link to another file; write a file of its own"
+            if status.st_size > most_bytes:
+                return None, f"{SUBMISSION} has {status.st_size} bytes; at most {most_bytes} are read"
+            return file.read(most_bytes), None
+
+    def remove(self) -> None:
+        """Remove it with all that is in it."""
+        os.close(self.descriptor)
+        if self.path is not None:
+            remove(self.path)
+
+
+def remove(folder: str) -> None:
+    """Remove `folder` whatever its modes and its depth: subfolders move up to the top before they are emptied."""
+    number = 0
+    os.chmod(folder, 0o700)
+    while True:
+        with os.scandir(folder) as listing:
+            entries = list(listing)
+        if not entries:
+            break
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+                continue
+            os.chmod(entry.path, 0o700)
+            with os.scandir(entry.path) as listing:
+                for inner in listing:
+                    if inner.is_dir(follow_symlinks=False):
+                        os.chmod(inner.path, 0o700)  # a folder that moves is written to
+                        number += 1
+                        os.rename(inner.path, os.path.join(folder, f".removed-{os.getpid()}-{number}"))
+                    else:
+                        os.unlink(inner.path)
+            os.rmdir(entry.path)
+    os.rmdir(folder)

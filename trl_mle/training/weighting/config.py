@@ -1,0 +1,103 @@
+"""What every duration-aware trainer can be told about weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trl_mle.errors import ConfigError
+from trl_mle.training.weighting.duration import check_weighting
+from trl_mle.training.weighting.inclusion import parse_rule
+
+DURATION_COLUMNS = {"wall": "action_duration", "cpu": "action_cpu_duration"}
+"""Name of the `log_extra` column for each `duration_clock`."""
+
+
+@dataclass
+class DurationSettings:
+    """Parameters that control the weighting by duration, for a configuration of TRL.
+
+    Args:
+        duration_weighting (`str`, *optional*, defaults to `"proportional"`):
+            `"proportional"` multiplies every advantage by duration / mean duration (the paper's rule); the mean is over the
+            global generation batch or, where rollouts are asynchronous, over the samples of one optimizer step of all
+            processes. `"inverse_inclusion"` multiplies by one over the probability that a sample of that duration reaches
+            the learner under `duration_rule`, which undoes a bias to fast programs where slow ones are lost. `"none"`
+            trains exactly as TRL's own trainer. `docs/duration.md` says which one fits.
+        duration_exponent (`float`, *optional*, defaults to `1.0`):
+            Power of the weights, before their mean is made 1: 0.5 is half way, in logarithms, from `"none"` to the rule.
+        duration_clip (`float`, *optional*):
+            Largest weight, at least 1. The mean of the weights is restored to 1 afterwards.
+        duration_floor_s (`float`, *optional*, defaults to `0.01`):
+            Shorter durations, and completions that never ran, count as this many seconds.
+        duration_clock (`str`, *optional*, defaults to `"wall"`):
+            Which clock the trainer uses where a reward function reports both: `"wall"` reads the column
+            `action_duration`, `"cpu"` reads `action_cpu_duration` (user and system seconds, children included), which
+            does not depend on what else the machine does.
+        duration_rule (`str`, *optional*, defaults to `"measured"`):
+            For `"inverse_inclusion"`: how samples are collected. `"measured"` estimates the probabilities from the durations
+            of finished and lost samples (Kaplan-Meier) and fits every rule whose losses are reported; nothing reported lost,
+            all weights are 1. Stated rules: `"timeout:600"` (seconds; `"timeout:600/0.5"` with the standard deviation of
+            log(wall / CPU seconds)), `"window:120"` (seconds, all actors start together; `"window:120/even"` out of step),
+            `"first:96/128"` (kept / started), `"staleness:2/30"` (updates / seconds between updates; `"staleness:2/30/5"`
+            with the standard deviation of these seconds).
+        duration_min_inclusion (`float`, *optional*, defaults to `0.02`):
+            Smaller probabilities count as this one. The metric `duration/inclusion_floor_share` says how often.
+        duration_memory (`int`, *optional*, defaults to `4096`):
+            Number of durations, the newest ones, that the probabilities are estimated from.
+    """
+
+    duration_weighting: str = field(
+        default="proportional",
+        metadata={
+            "help": "'proportional' (advantage x duration / mean duration, the paper), 'inverse_inclusion' (advantage / "
+            "probability that a sample of that duration is not lost) or 'none' (plain GRPO)."
+        },
+    )
+    duration_exponent: float = field(
+        default=1.0, metadata={"help": "Power of the weights, before their mean is made 1 (0: no weighting)."}
+    )
+    duration_clip: float | None = field(
+        default=None, metadata={"help": "Largest weight (>= 1); the mean is restored to 1. None: no limit."}
+    )
+    duration_floor_s: float = field(
+        default=0.01,
+        metadata={"help": "Shorter durations, and completions that never ran, count as this many seconds."},
+    )
+    duration_clock: str = field(
+        default="wall", metadata={"help": "'wall' (column action_duration) or 'cpu' (column action_cpu_duration)."}
+    )
+    duration_rule: str = field(
+        default="measured",
+        metadata={
+            "help": "How samples are collected, for 'inverse_inclusion': 'measured' (from the samples reported lost), "
+            "'timeout:600', 'window:120', 'window:120/even', 'first:96/128' or 'staleness:2/30'."
+        },
+    )
+    duration_min_inclusion: float = field(
+        default=0.02, metadata={"help": "Smaller probabilities of inclusion count as this one."}
+    )
+    duration_memory: int = field(
+        default=4096, metadata={"help": "Number of durations that probabilities of inclusion are estimated from."}
+    )
+
+    def check_durations(self) -> None:
+        """Raise `ConfigError` for a setting that cannot work."""
+        check_weighting(
+            self.duration_weighting,
+            self.duration_clip,
+            self.duration_floor_s,
+            self.duration_exponent,
+            self.duration_min_inclusion,
+        )
+        parse_rule(self.duration_rule)
+        if self.duration_memory < 1:
+            raise ConfigError(
+                f"`duration_memory` is {self.duration_memory}; it is a number of durations: at least 1, best a thousand or more."
+            )
+        if self.duration_clock not in DURATION_COLUMNS:
+            raise ConfigError(f"`duration_clock` is {self.duration_clock!r}; choose 'wall' or 'cpu'.")
+
+    @property
+    def duration_column(self) -> str:
+        """The column of `log_extra`, and key of `sample.metrics`, that holds the durations in seconds."""
+        return DURATION_COLUMNS[self.duration_clock]
