@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 import instrumentation_llm as llm  # noqa: E402
 
-from tests.corpus import Comparison, Entry, compare, disagreements, load_corpus, scores  # noqa: E402
+from tests.support.corpus import Comparison, Entry, compare, disagreements, load_corpus, scores  # noqa: E402
 from trl_mle.instrumentation import ASTInstrumenter, Instrumenter  # noqa: E402
 from trl_mle.sandboxes import LocalSandbox  # noqa: E402
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-from tests.corpus import Comparison, Entry
+from tests.support.corpus import Comparison, Entry
 from trl_mle.instrumentation import LLMInstrumenter, fallbacks, new_nonce
 from trl_mle.instrumentation.llm.prompt import Message, prompt_version
 from trl_mle.language_models.backends import Answer, BackendError

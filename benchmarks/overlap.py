@@ -6,8 +6,8 @@
 
 Programs sleep: their seconds are drawn log-normal (median 2 s, sigma 1.2) by a generator that depends on the seed and the
 number of the program only, so that both ways wait for programs of the same distribution. The policy is the tiny one of
-`tests/tiny.py`. `--scale` shortens all seconds, `learning` uses 0.01 so that many updates fit: there the policy itself is a larger
-part of an update, so `speed` is the figure to quote. Figures go to stdout, and as JSON to `--out`.
+`tests/support/tiny.py`. `--scale` shortens all seconds, `learning` uses 0.01 so that many updates fit: there the policy itself
+is a larger part of an update, so `speed` is the figure to quote. Figures go to stdout, and as JSON to `--out`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class EachUpdate(TrainerCallback):
 
 
 def train(folder: str, *, seed: int, updates: int, scale: float, overlap: bool, args: argparse.Namespace) -> dict:
-    from tests.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+    from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
     from trl_mle import DurationAwareTrainer
 
     programs, clock = SleepingPrograms(seed, scale), EachUpdate()
@@ -201,7 +201,7 @@ def overhead(args: argparse.Namespace) -> dict:
     """Seconds a step of both trainers on the same data, taking turns; instant programs, rollouts kept as by default."""
     from trl import GRPOConfig, GRPOTrainer
 
-    from tests.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+    from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
     from trl_mle import DurationAwareConfig, DurationAwareTrainer
 
     def reward(completions, log_extra, **kwargs):

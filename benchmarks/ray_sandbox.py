@@ -40,7 +40,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from sandbox import PROGRAMS, make_task, quartiles  # noqa: E402
 
-from tests.ray_cluster import account, add_node, local_cluster, program, until  # noqa: E402
+from tests.support.ray_cluster import account, add_node, local_cluster, program, until  # noqa: E402
 from trl_mle import Limits, LocalSandbox, PoolConfig, RayConfig, RaySandbox, SandboxConfig, SandboxPool  # noqa: E402
 from trl_mle.errors import SandboxError  # noqa: E402
 from trl_mle.sandboxes.ray_cluster.node_handle import Member  # noqa: E402

@@ -1,0 +1,148 @@
+"""What the machine lacks is a fault of the infrastructure, costs one sample, and is over with the shortage."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from tests.support.local_sandbox import FALL_BACK, left_over, until_file, worker_of
+from trl_mle.config import SandboxConfig
+from trl_mle.errors import SandboxError, SandboxUnavailableError
+from trl_mle.sandboxes import LocalSandbox
+
+PAUSE = "import signal\nopen('started', 'w').close()\nsignal.pause()"
+both = pytest.mark.parametrize("without", [(), FALL_BACK], ids=["layers", "fall_back"])
+
+
+def cold(without: tuple[str, ...], **settings) -> LocalSandbox:
+    sandbox = LocalSandbox(SandboxConfig(workers=1, preload=()), **settings)
+    sandbox._without = without
+    return sandbox
+
+
+def zygote_of(sandbox: LocalSandbox) -> psutil.Process:
+    return min(worker_of(sandbox).children(), key=lambda process: process.create_time())
+
+
+async def fault_and_recovery(
+    sandbox: LocalSandbox, task, process: psutil.Process, kind: int, short: int, may_have_started: bool | None = None
+) -> str:
+    """The fault while `process` has a limit, after which everything works again."""
+    before = process.rlimit(kind)
+    process.rlimit(kind, (short, before[1]))
+    with pytest.raises(SandboxError) as caught:
+        await sandbox.run("print(1)", task)
+    assert not isinstance(caught.value, SandboxUnavailableError)  # worth another try
+    if may_have_started is not None:
+        assert caught.value.may_have_started is may_have_started
+    with suppress(psutil.NoSuchProcess):
+        process.rlimit(kind, before)
+    assert (await sandbox.run("print(1)", task)).stdout == "1\n"
+    assert left_over(sandbox) == []
+    return str(caught.value)
+
+
+@both
+@pytest.mark.parametrize("which", ["worker", "zygote"])
+async def test_no_more_descriptors(task, without, which):
+    async with asyncio.timeout(60), cold(without) as sandbox:
+        process = worker_of(sandbox) if which == "worker" else zygote_of(sandbox)
+        words = await fault_and_recovery(sandbox, task, process, resource.RLIMIT_NOFILE, 6, may_have_started=False)
+    assert "Too many open files" in words or "has died" in words or "ended before the program started" in words
+
+
+@both
+async def test_no_more_space(task, without, tmp_path):
+    async with asyncio.timeout(60), cold(without, scratch_dir=tmp_path) as sandbox:
+        words = await fault_and_recovery(sandbox, task, zygote_of(sandbox), resource.RLIMIT_FSIZE, 0)
+    assert "File too large" in words
+
+
+@both
+@pytest.mark.parametrize("which", ["worker", "zygote"])
+async def test_no_more_processes(task, without, which):
+    if os.getuid() == 0:
+        pytest.skip("the kernel does not bound the number of root's processes")
+    async with asyncio.timeout(60), cold(without) as sandbox:
+        if which == "worker":  # the program goes to a new one, for it certainly has not started
+            worker = worker_of(sandbox)
+            worker.rlimit(resource.RLIMIT_NPROC, (0, worker.rlimit(resource.RLIMIT_NPROC)[1]))
+            assert (await sandbox.run("print(1)", task)).stdout == "1\n"
+            assert not worker.is_running()
+            return
+        process = zygote_of(sandbox)
+        words = await fault_and_recovery(sandbox, task, process, resource.RLIMIT_NPROC, 0, may_have_started=False)
+    assert "Resource temporarily unavailable" in words
+
+
+@both
+@pytest.mark.parametrize("pid", ["worker", "zygote"])
+async def test_a_process_that_dies_while_idle_costs_nothing(task, without, pid):
+    async with asyncio.timeout(60), cold(without) as sandbox:
+        process = worker_of(sandbox) if pid == "worker" else zygote_of(sandbox)
+        worker = worker_of(sandbox)
+        process.kill()
+        await asyncio.to_thread(psutil.wait_procs, [worker], 10)
+        assert (await sandbox.run("print(1)", task)).stdout == "1\n"
+
+
+@both
+async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without, monkeypatch):
+    monkeypatch.setattr("trl_mle.sandboxes.local.sandbox._ANSWER_S", 0.5)
+    monkeypatch.setattr("trl_mle.sandboxes.local.worker_process._STOP_S", 1.0)
+    async with asyncio.timeout(60), cold(without) as sandbox:
+        worker = worker_of(sandbox)
+        run = asyncio.create_task(sandbox.run(PAUSE, task, limits=short_limits()))
+        await until_file(sandbox, "started")
+        processes = [worker, *worker.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        with pytest.raises(SandboxError, match="did not answer") as caught:
+            await run
+        assert caught.value.may_have_started
+        assert (await asyncio.to_thread(psutil.wait_procs, processes, 20))[1] == []
+        assert (await sandbox.run("print(1)", task)).stdout == "1\n"
+
+
+def short_limits():
+    from trl_mle.types import Limits
+
+    return Limits(wall_s=0.5)
+
+
+@both
+async def test_a_late_request_to_stop_does_not_stop_the_next_program(task, without):
+    async with cold(without) as sandbox:
+        await sandbox.run("print(1)", task)
+        os.kill(zygote_of(sandbox).pid, signal.SIGTERM)
+        await asyncio.sleep(0.05)
+        execution = await sandbox.run("print(2)", task)
+    assert (execution.status, execution.stdout) == ("ok", "2\n")
+
+
+@both
+async def test_a_zygote_that_dies_with_a_program_may_have_started_it(task, without):
+    async with asyncio.timeout(60), cold(without) as sandbox:
+        run = asyncio.create_task(sandbox.run(PAUSE, task))
+        await until_file(sandbox, "started")
+        zygote_of(sandbox).kill()
+        with pytest.raises(SandboxError) as caught:
+            await run
+        assert caught.value.may_have_started
+
+
+async def test_what_waits_for_a_worker_when_the_sandbox_is_closed_has_not_started(task):
+    sandbox = cold(())
+    async with asyncio.timeout(60):
+        await sandbox.__aenter__()
+        runs = [asyncio.create_task(sandbox.run(PAUSE, task)) for _ in range(3)]
+        await until_file(sandbox, "started")
+        await sandbox.__aexit__()
+        errors = await asyncio.gather(*runs, return_exceptions=True)
+    assert [error.may_have_started for error in errors] == [True, False, False]

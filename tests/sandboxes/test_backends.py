@@ -1,0 +1,77 @@
+"""From flat settings to a sandbox: which backend, with what, behind which pool."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+
+import pytest
+
+from tests.support.tasks import toy_task
+from trl_mle import LocalSandbox, PoolConfig, RayConfig, SandboxConfig, SandboxPool
+from trl_mle.errors import ConfigError
+from trl_mle.sandboxes.backends import make_sandbox
+from trl_mle.scripts.arguments import MLEArguments
+
+GIB = 1024**3
+
+
+def arguments(**changes) -> MLEArguments:
+    return MLEArguments(tasks=["builtin:digits"], **changes)
+
+
+def test_local_is_the_default_and_the_pool_has_the_settings():
+    settings = arguments(sandbox_workers=3, infrastructure_retries=1, sandbox_queue_s=60.0, sandbox_progress="off")
+    pool = make_sandbox(settings.sandbox_backend, settings.backend_config([]), settings.pool_config())
+    assert isinstance(pool, SandboxPool) and isinstance(pool.sandbox, LocalSandbox)
+    assert pool.config == PoolConfig(retries=1, queue_s=60.0, progress="off")
+    assert pool.places == 3
+
+
+def test_ray_reserves_what_the_tasks_need_and_shares_the_nodes(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    task = replace(toy_task(tmp_path), threads=2, memory_bytes=3 * GIB)
+    settings = arguments(sandbox_backend="ray", ray_address="ray://head:10001", program_time_limit_s=5.0)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    config = settings.backend_config([task, toy_task(tmp_path / "other")])
+    assert config == RayConfig(
+        address="ray://head:10001", cpus_per_worker=2.0, memory_per_worker=3 * GIB, share=0.25, wall_s=5.0
+    )
+    own = replace(settings, sandbox_workers=8, ray_cpus_per_worker=0.5, ray_memory_gib_per_worker=1.5)
+    config = own.backend_config([task])
+    assert (config.workers, config.share, config.cpus_per_worker) == (8, 1.0, 0.5)
+    assert config.memory_per_worker == int(1.5 * GIB)
+    assert type(make_sandbox("ray", config).sandbox).__name__ == "RaySandbox"
+
+
+def test_one_process_that_runs_all_programs_shares_with_nobody(tmp_path, monkeypatch):
+    """Asynchronous rollouts, of which there is one process however many train."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    settings = arguments()
+    assert settings.backend_config([]).workers is not None
+    assert settings.backend_config([], alone=True).workers is None, "all cores"
+    on_ray = replace(settings, sandbox_backend="ray")
+    assert (on_ray.backend_config([]).share, on_ray.backend_config([], alone=True).share) == (0.25, 1.0)
+
+
+def test_an_unknown_backend_is_named():
+    with pytest.raises(ConfigError, match="'moon'; choose 'local', 'ray' or 'e2b'"):
+        make_sandbox("moon", SandboxConfig())
+    with pytest.raises(ConfigError, match="'moon'; choose 'local', 'ray' or 'e2b'"):
+        arguments(sandbox_backend="moon")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("trl_mle.sandboxes.e2b_cloud.sandbox") is None, reason="this version has no E2BSandbox"
+)
+def test_e2b_has_as_many_places_as_sandboxes(monkeypatch):
+    monkeypatch.setenv("E2B_API_KEY", "e2b_" + "0" * 40)
+    settings = arguments(
+        sandbox_backend="e2b", e2b_max_sandboxes=7, e2b_template="mine", e2b_reuse=False, e2b_session_s=900.0
+    )
+    pool = make_sandbox("e2b", settings.backend_config([]), settings.pool_config())
+    assert type(pool.sandbox).__name__ == "E2BSandbox"
+    assert pool.places == 7
+    config = pool.sandbox.config
+    assert (config.template, config.reuse, config.session_s) == ("mine", False, 900.0)

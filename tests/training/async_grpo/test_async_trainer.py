@@ -1,0 +1,260 @@
+"""AsyncDurationAwareTrainer against injected workers: weights over an optimizer step, staleness, and what was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import queue
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer
+from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, TrainingSequence, _AsyncRolloutLoop
+
+from tests.support.async_worker import Recording, async_trainer, sample
+from trl_mle.errors import ConfigError, DurationError, SandboxError
+from trl_mle.training.async_grpo.rollouts import DurationRolloutLoop
+
+
+def samples(count=48, seconds=lambda row: 1.0 + row % 5 * 3.0, **changes):
+    return [sample(row, advantage=math.sin(row + 1.0), seconds=seconds(row), **changes) for row in range(count)]
+
+
+def test_weights_have_mean_1_over_the_micro_batches_of_a_step(tmp_path):
+    given = samples()
+    trainer = async_trainer(tmp_path, given, Recording)
+    trainer.train()
+    table = pd.concat([pd.read_parquet(path) for path in sorted((tmp_path / "run/rollouts").glob("train_*.parquet"))])
+    assert list(table.groupby("step").size()) == [8, 8]
+    for step, rows in table.groupby("step"):
+        expected = rows["action_duration"] / rows["action_duration"].mean()
+        assert list(rows["duration_weight"]) == pytest.approx(list(expected))
+        effective = sorted(set(torch.cat([values for at, values in trainer.seen if at == step]).tolist()))
+        assert effective == pytest.approx(sorted(rows["advantage"] * expected), abs=1e-6)
+    assert set(table["model_version"]) == {1}
+    assert set(table["staleness"]) == {0, 1}
+    assert list(table["old_log_prob"][:3]) == pytest.approx([-5.5 * (4 + row % 3) for row in range(3)])
+    logged = [entry for entry in trainer.state.log_history if "duration/weight_ess" in entry]
+    assert 0 < logged[0]["duration/weight_ess"] < 1
+    assert not list((tmp_path / "run/rollouts").glob("lost_*"))
+
+
+@pytest.mark.parametrize("changes", [{"duration_weighting": "none"}, {}], ids=["none", "equal"])
+def test_it_trains_as_asyncgrpo_to_the_bit(tmp_path, changes):
+    def seconds(row):
+        return 1.0 + row if changes else 2.5
+
+    theirs = async_trainer(tmp_path / "a", samples(seconds=seconds), AsyncGRPOTrainer, AsyncGRPOConfig)
+    theirs.train()
+    ours = async_trainer(tmp_path / "b", samples(seconds=seconds), **changes)
+    ours.train()
+    assert all(torch.equal(value, ours.model.state_dict()[name]) for name, value in theirs.model.state_dict().items())
+
+
+def test_unequal_durations_change_the_run(tmp_path):
+    theirs = async_trainer(tmp_path / "a", samples(), AsyncGRPOTrainer, AsyncGRPOConfig)
+    theirs.train()
+    ours = async_trainer(tmp_path / "b", samples())
+    ours.train()
+    assert not torch.equal(theirs.model.lm_head.weight, ours.model.lm_head.weight)
+
+
+def test_samples_without_a_reward_have_no_part_in_the_mean(tmp_path):
+    given = samples(40)
+    given[3] = sample(3, advantage=0.0, seconds=1e6, reward=math.nan)
+    trainer = async_trainer(tmp_path, given, max_steps=1)
+    trainer.train()
+    table = pd.read_parquet(next((tmp_path / "run/rollouts").glob("train_*.parquet")))
+    scored = table[table["reward"].notna()]
+    assert len(scored) == 7
+    assert list(scored["duration_weight"]) == pytest.approx(
+        list(scored["action_duration"] / scored["action_duration"].mean())
+    )
+
+
+def test_what_is_too_stale_is_recorded(tmp_path):
+    given = samples(48)
+    for row in range(0, 48, 6):
+        given[row].model_version = -4  # five versions old when the first update is made
+    trainer = async_trainer(tmp_path, given)
+    trainer.train()
+    lost = pd.concat([pd.read_parquet(path) for path in (tmp_path / "run/rollouts").glob("lost_*.parquet")])
+    assert len(lost) >= 2
+    assert (lost["staleness"] > 4).all()
+    assert lost["action_duration"].notna().all()
+    dropped = sum(entry.get("sample/dropped_stale_total") or 0 for entry in trainer.state.log_history)
+    assert dropped >= len(lost)
+
+
+def test_without_rollouts_on_disk_nothing_is_kept_in_memory(tmp_path):
+    given = samples(40)
+    for row in range(0, 40, 5):
+        given[row].model_version = -9
+    trainer = async_trainer(tmp_path, given, save_rollouts=False)
+    trainer.train()
+    assert not trainer._lost
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (..., "8 of 8 samples have no durations.*log_extra"),
+        (-1.0, "duration -1.0 of row 0 is not a number of seconds"),
+    ],
+)
+def test_missing_and_impossible_durations(tmp_path, seconds, words):
+    with pytest.raises(DurationError, match=words):
+        async_trainer(tmp_path, samples(seconds=lambda row: seconds)).train()
+
+
+def test_a_plain_config_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="AsyncDurationAwareConfig"):
+        async_trainer(tmp_path, [], config_class=AsyncGRPOConfig)
+
+
+def test_impossible_settings(tmp_path):
+    with pytest.raises(ConfigError, match="duration_clip"):
+        async_trainer(tmp_path, [], duration_clip=0.1)
+
+
+class TestLoop:
+    """What runs in the child process of TRL's own worker; scoring needs neither vLLM nor the process."""
+
+    def score(self, reward, completions=3):
+        sequences = [
+            [TrainingSequence([1, 2, 3], [0, 1, 1], [0.0, -1.0, -1.0], str(row))] * (1 + row % 2)
+            for row in range(completions)
+        ]
+        group = RolloutGroup(
+            prompts=[[{"role": "user", "content": "p"}]] * completions,
+            reward_kwargs={"task": ["toy"] * completions},
+            completions=[[{"role": "assistant", "content": str(row)}] for row in range(completions)],
+            completions_ids=[[2, 3]] * completions,
+            completions_sequences=sequences,
+            tool_call_counts=[0] * completions,
+            tool_failure_counts=[0] * completions,
+            model_version=1,
+            group_id=0,
+            env_rewards=[],
+            rollout_rewards=[None] * completions,
+        )
+        loop = DurationRolloutLoop.__new__(DurationRolloutLoop)
+        loop.reward_funcs, loop.reward_func_names, loop._env_reward_types = [reward], ["reward"], []
+        pushed = []
+        loop._push_metrics = pushed.append
+        return asyncio.run(loop._score_group(group)), pushed
+
+    def test_durations_go_into_the_samples(self):
+        async def reward(completions, task, log_extra, log_metric, **kwargs):
+            log_extra("action_duration", [0.5, None, 2.0])
+            log_extra("program", ["x"] * 3)
+            log_metric("programs/valid_share", 0.5)
+            return [1.0, 2.0, 4.0]
+
+        found, pushed = self.score(reward)
+        assert [item.metrics["action_duration"] for item in found] == pytest.approx(
+            [0.5, math.nan, math.nan, 2.0], nan_ok=True
+        )
+        assert "program" not in found[0].metrics
+        assert pushed == [{"programs/valid_share": 0.5}]
+        assert isinstance(found[0].input_ids, np.ndarray)
+
+    @pytest.mark.parametrize("end", ["stopped", "failed"])
+    def test_at_the_end_programs_are_stopped_and_reward_functions_closed(self, monkeypatch, end):
+        monkeypatch.setattr("trl_mle.training.async_grpo.rollouts.STOP_S", 0.05)
+        events = []
+
+        async def loops(self, stop_event):
+            try:
+                await asyncio.sleep(60 if end == "stopped" else 0)
+                raise RuntimeError("vLLM is gone")
+            except asyncio.CancelledError:
+                events.append("stopped")
+                raise
+
+        class Reward:
+            async def aclose(self):
+                events.append("closed")
+                raise SandboxError("E2B cannot be reached")
+
+        async def go():
+            loop = DurationRolloutLoop.__new__(DurationRolloutLoop)
+            loop.reward_funcs = [print, Reward(), Reward()]
+            stop = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.05, stop.set)
+            await asyncio.wait_for(loop._run_loops(stop), 5)
+
+        monkeypatch.setattr(_AsyncRolloutLoop, "_run_loops", loops)
+        if end == "failed":
+            with pytest.raises(RuntimeError, match="gone"):
+                asyncio.run(go())
+            assert events == ["closed"] * 2
+        else:
+            asyncio.run(go())
+            assert events == ["stopped", "closed", "closed"]
+
+    def test_a_group_does_not_wait_for_the_programs_of_another(self):
+        async def scores():
+            loop = DurationRolloutLoop.__new__(DurationRolloutLoop)
+            vars(loop).update(
+                _heartbeat_value=SimpleNamespace(value=0.0), _groups_to_score=asyncio.Queue(), log_completions=False,
+                _inflight=0, _total_completion_tokens=0, _pushed_completion_tokens=0, _pushed_at=0.0, _total_groups_scored=0,
+                _push_metrics=lambda metrics: None, rollout_buffer=queue.Queue(),
+            )  # fmt: skip
+            stop, done = asyncio.Event(), []
+
+            async def score_group(group):
+                await asyncio.sleep(group.seconds)
+                done.append(group.seconds)
+                if len(done) == 3:
+                    stop.set()
+                return []
+
+            loop._score_group = score_group
+            for seconds in (0.4, 0.0, 0.2):
+                loop._groups_to_score.put_nowait(SimpleNamespace(seconds=seconds, queued_at=0.0))
+            await asyncio.wait_for(loop._score_loop(stop), 5)
+            return done
+
+        assert asyncio.run(scores()) == [0.0, 0.2, 0.4]
+
+    def test_the_wrong_number_of_durations(self):
+        def reward(completions, log_extra, **kwargs):
+            log_extra("action_duration", [1.0])
+            return [1.0, 2.0, 4.0]
+
+        with pytest.raises(DurationError, match="got 1 values for 3 completions"):
+            self.score(reward)
+
+
+def test_trls_own_worker_gets_the_loop(tmp_path, monkeypatch):
+    from trl.experimental.async_grpo import async_grpo_trainer
+
+    class StandIn:
+        _loop_cls = None
+
+        def __init__(self, **kwargs):
+            self.rollout_buffer = SimpleNamespace()
+
+    monkeypatch.setattr(async_grpo_trainer, "AsyncRolloutWorker", StandIn)
+    monkeypatch.setattr("trl_mle.training.async_grpo.trainer.AsyncRolloutWorker", StandIn)
+    trainer = async_trainer(tmp_path, None, worker=False)
+    assert trainer.rollout_worker._loop_cls is DurationRolloutLoop
+
+
+def test_inverse_inclusion_makes_up_for_slow_samples_that_are_lost(tmp_path):
+    given = samples(80, seconds=lambda row: 1.0 + row % 5 * 3.0 + row / 1000)
+    for row in range(80):
+        if given[row].metrics["action_duration"] > 12:  # the slowest fifth is too stale, but for one in four
+            given[row].model_version = 1 if row % 4 == 0 else -9
+    trainer = async_trainer(tmp_path, given, duration_weighting="inverse_inclusion", max_steps=3)
+    trainer.train()
+    files = sorted((tmp_path / "run/rollouts").glob("train_*.parquet"))
+    last = pd.read_parquet(files[-1])
+    slow = last["action_duration"] > 12
+    assert slow.any()
+    assert last[slow]["duration_weight"].mean() > 1.5 * last[~slow]["duration_weight"].mean()
+    assert last["duration_weight"].mean() == pytest.approx(1.0)

@@ -1,0 +1,79 @@
+"""Overlap with real programs in a real sandbox: columns, losses, and that nothing runs when training has ended."""
+
+from __future__ import annotations
+
+import itertools
+
+import psutil
+import pytest
+from rich.console import Console
+
+from tests.support.tasks import toy_task
+from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+from tests.training.overlap.test_overlap import rollouts
+from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward
+from trl_mle.evaluation import report_run
+
+SUBMIT = "shutil.copy('input/sample_submission.csv','submission.csv')"
+PROGRAMS = {
+    "valid": f"import shutil\n{SUBMIT}",
+    "fails": "1/0",
+    "slow": f"import shutil,time\ntime.sleep(.6)\n{SUBMIT}",
+    "never_ends": "import time\ntime.sleep(600)",
+}
+
+
+def writes_in_turn(kinds):
+    """A rollout function whose policy writes these kinds of programs, one after the other."""
+
+    def rollout(prompts, trainer):
+        encode = trainer.processing_class
+        texts = [f"```python\n{PROGRAMS[next(kinds)]}\n```" for _ in prompts]
+        return {
+            "prompt_ids": [encode(prompt)["input_ids"] for prompt in prompts],
+            "completion_ids": [[*encode(text)["input_ids"], encode.eos_token_id] for text in texts],
+            "logprobs": None,
+        }
+
+    return rollout
+
+
+def test_programs_of_a_sandbox_overlap_with_training(tmp_path):
+    kinds = itertools.chain(
+        ["valid", "fails", "valid", "never_ends"], itertools.cycle(["valid", "fails", "valid", "slow"])
+    )
+    dataset = tiny_dataset()
+    reward = MLEReward(sandbox=LocalSandbox(workers=2, wall_s=300), tasks={"toy": toy_task(tmp_path)})
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=reward,
+        args=tiny_args(tmp_path / "run", overlap_execution=True, overlap_batches=1, max_staleness=2, max_steps=4),
+        train_dataset=dataset.add_column("task", ["toy"] * len(dataset)),
+        processing_class=tiny_tokenizer(),
+        rollout_func=writes_in_turn(kinds),
+    )
+    try:
+        trainer.train()
+    finally:
+        reward.close()
+    assert not psutil.Process().children(recursive=True)
+
+    table = rollouts(tmp_path / "run")
+    assert len(table) == 4 * 8
+    assert 0 < table["staleness"].max() <= 2
+    lost, ran = table[table["lost"]], table[~table["lost"]]
+    assert [PROGRAMS["never_ends"] in text for text in lost["completion"]] == [True]
+    assert lost["kind"].isna().all()
+    assert (lost["action_duration"] == lost["waited_s"]).all()
+    for text, kind, seconds in zip(ran["program"], ran["kind"], ran["action_duration"], strict=True):
+        assert kind == ("failure" if "1/0" in text else "valid")
+        assert (seconds > 0.5) == ("sleep" in text)
+    for _, step in ran.groupby("step"):
+        seconds = step["action_duration"].clip(lower=trainer.args.duration_floor_s)
+        assert list(step["duration_weight"]) == pytest.approx(list(seconds / seconds.mean()))
+
+    console = Console(record=True, width=120)
+    summary = report_run(tmp_path / "run", {"toy": reward.task("toy")}, console=console)
+    assert (summary.lost, summary.faults) == (1, 0)
+    assert summary.last.valid_share == 0.75
+    assert "1 lost to overlap" in console.export_text()

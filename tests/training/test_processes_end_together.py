@@ -1,0 +1,41 @@
+"""One process's error ends both within seconds: none waits in a collective for one that has stopped."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.failing_process import SCENARIOS
+from tests.support.launching import launch_well
+
+COLUMN = "-1.0 of completion 0 (process 1) is not a number of seconds"
+ENDS = {
+    "sync_reward": ("RuntimeError", "no rewards today"),
+    "async_reward": ("RuntimeError", "no rewards today"),
+    "short": ("ValueError", "returned 3 rewards, but 4 were expected"),
+    "column": ("DurationError", COLUMN),
+    "sandbox": ("SandboxUnavailableError", "no room for programs"),
+    "overlapped_reward": ("RuntimeError", "no rewards today"),
+    "overlapped_column": ("DurationError", COLUMN),
+    "overlapped_sandbox": ("SandboxUnavailableError", "no room for programs"),
+}
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ends")
+    launch_well("tests.support.failing_process", folder, timeout_s=200, ACCELERATE_USE_CPU="true")
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_both_processes_end_with_the_error(ends, scenario):
+    (first, first_words, first_s), (second, second_words, second_s) = (end[scenario] for end in ends)
+    own, words = ENDS[scenario]
+    assert second == own
+    assert words in second_words
+    assert words in first_words
+    # A column is checked by all; other errors are found by the process itself, and told to the other.
+    assert first == (own if own == "DurationError" else "ProcessError")
+    assert max(first_s, second_s) < 15

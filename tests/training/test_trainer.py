@@ -1,0 +1,318 @@
+"""DurationAwareTrainer against trl.GRPOTrainer: the same to the bit where nothing is to be weighted, exact where it is."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from datasets import load_dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+from trl_mle import DurationAwareConfig, DurationAwareTrainer
+from trl_mle.errors import ConfigError, DurationError
+
+
+def letters(completions, log_extra=None, durations=None, **kwargs):
+    """A reward that depends on the text alone."""
+    return [float(sum(map(ord, text)) % 17) for text in completions]
+
+
+def with_durations(durations):
+    def reward(completions, log_extra, **kwargs):
+        log_extra("action_duration", durations(completions))
+        return letters(completions)
+
+    return reward
+
+
+def unequal(completions):
+    return [0.5 + sum(map(ord, text)) % 5 for text in completions]
+
+
+def train(trainer_class, args, reward):
+    trainer = trainer_class(
+        model=tiny_model(),
+        reward_funcs=reward,
+        args=args,
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return trainer, losses, {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def assert_same_run(ours, theirs):
+    assert ours[1] == theirs[1]
+    assert ours[2].keys() == theirs[2].keys()
+    assert all(torch.equal(ours[2][name], theirs[2][name]) for name in ours[2])
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
+def test_none_trains_as_grpo_to_the_bit(tmp_path, loss_type):
+    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig, loss_type=loss_type), letters)
+    ours = train(
+        DurationAwareTrainer,
+        tiny_args(tmp_path / "b", duration_weighting="none", loss_type=loss_type),
+        with_durations(unequal),
+    )
+    assert_same_run(ours, theirs)
+    assert any(loss != 0 for loss in ours[1])
+
+
+def test_none_needs_no_durations(tmp_path):
+    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig), letters)
+    ours = train(DurationAwareTrainer, tiny_args(tmp_path / "b", duration_weighting="none"), letters)
+    assert_same_run(ours, theirs)
+
+
+@pytest.mark.parametrize("duration", [0.0, 0.1, 3.7])
+def test_equal_durations_train_as_grpo_to_the_bit(tmp_path, duration):
+    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig, num_iterations=2), letters)
+    ours = train(
+        DurationAwareTrainer,
+        tiny_args(tmp_path / "b", num_iterations=2),
+        with_durations(lambda completions: [duration] * len(completions)),
+    )
+    assert_same_run(ours, theirs)
+
+
+def test_unequal_durations_change_the_run(tmp_path):
+    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig), letters)
+    ours = train(DurationAwareTrainer, tiny_args(tmp_path / "b"), with_durations(unequal))
+    assert ours[1] != theirs[1]
+
+
+class Recording(DurationAwareTrainer):
+    """Keeps what TRL would have trained on beside what is trained on."""
+
+    def _generate_and_score_completions(self, inputs):
+        output = super()._generate_and_score_completions(inputs)
+        rows = len(output["advantages"])
+        self.seen = (output["advantages"].clone(), list(self._logs["advantages"])[-rows:], self._durations.clone())
+        return output
+
+
+def test_effective_advantage_is_advantage_times_duration_over_mean(tmp_path):
+    trainer, _, _ = train(Recording, tiny_args(tmp_path, max_steps=1), with_durations(unequal))
+    effective, plain, durations = trainer.seen
+    expected = torch.tensor(plain, dtype=torch.float64) * durations / durations.mean()
+    assert torch.allclose(effective.double(), expected, atol=1e-6)
+    assert durations.unique().numel() > 1
+
+
+def test_unscorable_rows_do_not_move_the_mean(tmp_path):
+    def reward(completions, log_extra, **kwargs):
+        log_extra("action_duration", [1e6, *unequal(completions)[1:]])
+        return [None, *letters(completions)[1:]]
+
+    trainer, _, _ = train(Recording, tiny_args(tmp_path, max_steps=1), reward)
+    effective, plain, durations = trainer.seen
+    assert effective[0] == 0
+    expected = torch.tensor(plain, dtype=torch.float64) * durations / durations[1:].mean()
+    assert torch.allclose(effective.double()[1:], expected[1:], atol=1e-6)
+
+
+def test_advantages_per_token_are_weighted_by_row(tmp_path):
+    trainer, _, _ = train(Recording, tiny_args(tmp_path, max_steps=1), with_durations(unequal))
+    weights = torch.arange(1.0, 9.0, dtype=torch.float64)
+    scaled = trainer._weighted(torch.ones(8, 3), weights)
+    assert torch.equal(scaled, weights.float().unsqueeze(1).expand(8, 3))
+
+
+@pytest.mark.parametrize(
+    ("durations", "words"),
+    [
+        (lambda c: [1.0] * (len(c) - 1), "got 7 durations for 8 completions"),
+        (lambda c: [1.0] * (len(c) * 2), "got 16 durations for 8 completions"),
+        (lambda c: [], "got 0 durations for 8 completions"),
+        (lambda c: [-1.0] * len(c), "Duration -1.0 of completion 0"),
+        (lambda c: ["long"] * len(c), "Duration 'long' of completion 0"),
+    ],
+)
+def test_wrong_durations_are_named(tmp_path, durations, words):
+    with pytest.raises(DurationError, match=words):
+        train(DurationAwareTrainer, tiny_args(tmp_path), with_durations(durations))
+
+
+def test_no_durations_name_the_call_and_the_way_out(tmp_path):
+    with pytest.raises(
+        DurationError, match=r'log_extra\("action_duration", seconds\).*letters.*duration_weighting="none"'
+    ):
+        train(DurationAwareTrainer, tiny_args(tmp_path), letters)
+
+
+def test_cpu_clock_reads_its_own_column(tmp_path):
+    def reward(completions, log_extra, **kwargs):
+        log_extra("action_duration", [1.0] * len(completions))
+        log_extra("action_cpu_duration", unequal(completions))
+        return letters(completions)
+
+    trainer, _, _ = train(Recording, tiny_args(tmp_path, max_steps=1, duration_clock="cpu"), reward)
+    assert trainer.seen[2].unique().numel() > 1
+
+
+def test_a_plain_config_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"GRPOConfig.*DurationAwareConfig"):
+        train(DurationAwareTrainer, tiny_args(tmp_path, GRPOConfig), letters)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"duration_weighting": "inverse"}, "'inverse'.*'proportional' or 'none'"),
+        ({"duration_clip": 0.2}, "duration_clip"),
+        ({"duration_floor_s": -1.0}, "duration_floor_s"),
+        ({"duration_clock": "sun"}, "'sun'.*'wall' or 'cpu'"),
+    ],
+)
+def test_impossible_settings(tmp_path, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        tiny_args(tmp_path, DurationAwareConfig, **changes)
+
+
+def test_every_rollout_and_the_metrics_are_kept(tmp_path):
+    trainer, _, _ = train(DurationAwareTrainer, tiny_args(tmp_path), with_durations(unequal))
+    files = sorted(str(path) for path in (tmp_path / "rollouts").glob("train_*.parquet"))
+    rows = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(rows) == 3 * 8
+    assert sorted(set(rows["step"])) == [0, 1, 2]
+    for name in ("prompt", "completion", "advantage", "reward", "action_duration", "duration_weight"):
+        assert name in rows.column_names
+    step = [row for row in rows if row["step"] == 1]
+    mean = sum(row["action_duration"] for row in step) / len(step)
+    assert all(row["duration_weight"] == pytest.approx(row["action_duration"] / mean) for row in step)
+    logged = next(entry for entry in trainer.state.log_history if "duration/mean" in entry)
+    for name in ("mean", "max", "weight_ess", "weight_max", "unscorable_share", "reward_q1", "advantage_mass_q4"):
+        assert f"duration/{name}" in logged
+    assert 0 < logged["duration/weight_ess"] <= 1
+
+
+def test_model_card_says_how_it_was_weighted(tmp_path):
+    trainer, _, _ = train(DurationAwareTrainer, tiny_args(tmp_path, max_steps=1), with_durations(unequal))
+    trainer.model_card_sections["Scores"] = "best private score: 0.5"
+    trainer.create_model_card(model_name="tiny")
+    card = (tmp_path / "README.md").read_text()
+    assert "weighting: `proportional`" in card
+    assert "best private score: 0.5" in card
+    assert "2509.01684" in card
+    assert "duration-aware" in card
+
+
+def test_a_resumed_run_continues_as_the_uninterrupted_one(tmp_path):
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "logging_steps": 1}
+    whole, _, weights = train(DurationAwareTrainer, tiny_args(tmp_path / "whole", **settings), with_durations(unequal))
+    train(DurationAwareTrainer, tiny_args(tmp_path / "cut", **settings), with_durations(unequal))
+
+    args = tiny_args(tmp_path / "cut", **settings)
+    resumed = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=with_durations(unequal),
+        args=args,
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    resumed.train(resume_from_checkpoint=str(tmp_path / "cut/checkpoint-2"))
+    assert all(torch.equal(resumed.model.state_dict()[name], value) for name, value in weights.items())
+    assert [entry["loss"] for entry in resumed.state.log_history if "loss" in entry] == [
+        entry["loss"] for entry in whole.state.log_history if "loss" in entry
+    ]
+    assert len(list((tmp_path / "cut/rollouts").glob("train_*.parquet"))) == 4
+
+
+def test_only_columns_of_this_batch_are_joined_to_its_rows(tmp_path):
+    calls = []
+
+    def reward(completions, log_extra, **kwargs):
+        calls.append(len(completions))
+        log_extra("action_duration", unequal(completions))
+        if len(calls) == 1:
+            log_extra("only_once", ["first"] * len(completions))
+        log_extra("too_short", ["x"])
+        return letters(completions)
+
+    train(DurationAwareTrainer, tiny_args(tmp_path, max_steps=2), reward)
+    first, second = (pd.read_parquet(path) for path in sorted((tmp_path / "rollouts").glob("*.parquet")))
+    assert list(first["only_once"]) == ["first"] * 8
+    assert "only_once" not in second
+    assert "too_short" not in first
+
+
+def test_a_larger_evaluation_batch_is_fine(tmp_path):
+    args = tiny_args(tmp_path, max_steps=1, eval_strategy="steps", eval_steps=1, per_device_eval_batch_size=16)
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=with_durations(unequal),
+        args=args,
+        train_dataset=tiny_dataset(),
+        eval_dataset=tiny_dataset(4),
+        processing_class=tiny_tokenizer(),
+    )
+    trainer.train()
+    assert len(pd.read_parquet(tmp_path / "rollouts/eval_000001_00.parquet")) == 16
+    assert any("eval_duration/mean" in entry for entry in trainer.state.log_history)
+
+
+def test_a_resumed_run_drops_the_rollouts_that_it_repeats(tmp_path):
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    train(DurationAwareTrainer, tiny_args(tmp_path, **settings), with_durations(unequal))
+    resumed = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=with_durations(unequal),
+        args=tiny_args(tmp_path, **{**settings, "max_steps": 3}),
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert [path.name for path in sorted((tmp_path / "rollouts").glob("*.parquet"))] == [
+        f"train_{step:06d}_00.parquet" for step in range(3)
+    ]
+
+
+def test_a_checkpoint_between_generation_batches_is_warned_of(tmp_path, caplog):
+    args = tiny_args(tmp_path, num_iterations=2, save_strategy="steps", save_steps=3)
+    DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=letters,
+        args=args,
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    assert "`save_steps`=3 falls between generation batches" in caplog.text
+
+
+def test_the_readmes_own_reward_function_trains(tmp_path):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (code,) = [
+        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "DurationAwareTrainer(" in block
+    ]
+    setup, call = code.split("DurationAwareTrainer(", 1)
+    names: dict = {}
+    exec(setup, names)
+    config = names["DurationAwareConfig"]
+    names["DurationAwareConfig"] = lambda folder: tiny_args(tmp_path / folder, config, max_steps=1)
+    names |= {"model": tiny_model(), "prompts": tiny_dataset()}
+    names["processing_class"] = tiny_tokenizer()
+    exec("DurationAwareTrainer(processing_class=processing_class, " + _keywords(call), names)
+    assert list((tmp_path / "runs/mine/rollouts").glob("train_*.parquet"))
+
+
+def _keywords(call):
+    """`model, reward, Config(...), ...` as keywords, so that a tokenizer can be added for a model without a hub."""
+    return call.replace("model, reward, ", "model=model, reward_funcs=reward, args=", 1)
+
+
+def test_seconds_of_generation_and_of_programs_are_metrics(tmp_path):
+    def slow(completions, log_extra, **kwargs):
+        time.sleep(0.3)
+        return with_durations(unequal)(completions, log_extra)
+
+    trainer, *_ = train(DurationAwareTrainer, tiny_args(tmp_path), slow)
+    for entry in (entry for entry in trainer.state.log_history if "step_time" in entry):
+        assert entry["time/programs_s"] >= 0.3
+        assert 0 < entry["time/generation_s"] < entry["step_time"] - 0.3
