@@ -20,6 +20,7 @@ from tenacity import RetryCallState
 from tests.support.tasks import toy_task
 from trl_mle import Execution, Limits, LocalSandbox, PoolConfig, SandboxConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
+from trl_mle.sandboxes.base import Sandbox
 from trl_mle.sandboxes.pool.counts import FAULTS, Counts
 from trl_mle.sandboxes.pool.fair_queue import FairQueue
 from trl_mle.sandboxes.pool.progress_line import LiveLine
@@ -37,7 +38,7 @@ def execution(code: str = "", status="ok") -> Execution:
 
 
 @dataclass
-class Fake:
+class Fake(Sandbox):
     """A sandbox in memory: a program's text is what happens, such as `0.01` (seconds) or a key of `script`."""
 
     workers: int = 4
@@ -59,7 +60,7 @@ class Fake:
     async def __aexit__(self, *exc_info):
         self.open = False
 
-    async def run(self, code, task, limits=None):
+    async def run(self, code, task, limits=None, *, source=None, group=None):
         if not self.open:
             raise SandboxUnavailableError("not open")
         self.order.append(code)

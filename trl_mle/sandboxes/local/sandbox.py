@@ -7,13 +7,14 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes.base import check_limits
+from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
 from trl_mle.sandboxes.local.runner.limits import workdir
 from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, to_execution
@@ -152,8 +153,22 @@ class LocalSandbox:
             if folder is not None and folder.exists():
                 await asyncio.to_thread(workdir.remove, str(folder))
 
+    def limits_for(self, task: TaskSpec) -> Limits:
+        """The limits of a program of `task` if the caller gives none."""
+        return default_limits(task, self.config.wall_s)
+
+    def take_metrics(self) -> dict[str, float]:
+        """No metrics: a local sandbox measures nothing that `SandboxPool` does not measure."""
+        return {}
+
     async def run(
-        self, code: str, task: TaskSpec, limits: Limits | None = None, *, source: str | None = None
+        self,
+        code: str,
+        task: TaskSpec,
+        limits: Limits | None = None,
+        *,
+        source: str | None = None,
+        group: Hashable = None,
     ) -> Execution:
         """Run `code` with the task's public files under `./input/` and return what happened.
 
@@ -165,7 +180,7 @@ class LocalSandbox:
             SandboxError: the sandbox failed; nothing is known about the program, but whether it `may_have_started`.
         """
         self._check_running()
-        limits = limits or Limits.for_task(task, self.config.wall_s)
+        limits = limits or self.limits_for(task)
         check_limits(limits)
         slot = await self._idle.get()
         await slot.in_use.acquire()

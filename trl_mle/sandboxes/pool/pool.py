@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Callable, Hashable
@@ -33,8 +32,6 @@ _LINE_AFTER_S = 0.5
 _LOOK_S = 2.0
 """How often a queue looks whether the sandbox has more workers than before, in seconds."""
 _SOON_S = 0.01
-_UNKNOWN_PLACES = 64
-"""Programs at a time where neither the settings nor the sandbox say how many."""
 
 
 @dataclass(eq=False)
@@ -91,7 +88,6 @@ class SandboxPool:
             when_closed="Programs are run again.",
         )
         self._clock = clock
-        self._shows_source = "source" in inspect.signature(sandbox.run).parameters
         self._queue: FairQueue[asyncio.Future[_Turn]] = FairQueue()
         self._metrics = Metrics(self.counts)
         self._down_since: float | None = None
@@ -103,12 +99,17 @@ class SandboxPool:
         self._closed = False
 
     @property
-    def places(self) -> int:
-        """Programs that may be with the sandbox at the same time; where it does not say, as many as it has workers."""
-        if self.config.concurrency is not None:
-            return self.config.concurrency
-        workers = getattr(self.sandbox, "workers", None)
-        return max(1, workers) if isinstance(workers, int) else _UNKNOWN_PLACES
+    def workers(self) -> int:
+        """Programs that may be with the sandbox at the same time: `concurrency`, or as many as the sandbox has workers."""
+        return self.config.concurrency or max(1, self.sandbox.workers)
+
+    def limits_for(self, task: TaskSpec) -> Limits:
+        """The limits of a program of `task` if the caller gives none: those of the sandbox."""
+        return self.sandbox.limits_for(task)
+
+    def describe(self) -> str:
+        """The sandbox behind the pool in text."""
+        return self.sandbox.describe()
 
     async def __aenter__(self) -> SandboxPool:
         try:
@@ -180,9 +181,9 @@ class SandboxPool:
         """Metric -> value since the last call: programs retried, by status and by class of fault, seconds in the queue,
         and what the sandbox itself measures."""
         taken = self._metrics.take()
-        taken["sandbox/places"] = float(self.places)
+        taken["sandbox/places"] = float(self.workers)
         taken["sandbox/circuit_open"] = float(self.circuit.is_open)
-        return taken | getattr(self.sandbox, "take_metrics", dict)()
+        return taken | self.sandbox.take_metrics()
 
     async def _try(
         self,
@@ -195,15 +196,14 @@ class SandboxPool:
     ) -> Execution:
         """Wait for a place and give the program to the sandbox once."""
         turn = await self._place(group, deadline)
-        shown = {"source": source} if self._shows_source and source is not None else {}
         try:
-            call = asyncio.ensure_future(self.sandbox.run(code, task, limits, **shown))
+            call = asyncio.ensure_future(self.sandbox.run(code, task, limits, source=source, group=group))
         except BaseException as error:  # no coroutine: a sandbox with other arguments
             self._leave(turn, error)
             raise
         # The place is free when the sandbox has let go, which may be later than this method ends.
         call.add_done_callback(partial(self._ended, turn))
-        longest_s = self._longest_s(task, limits)
+        longest_s = (limits or self.limits_for(task)).wall_s + self.config.slack_s
         try:
             await asyncio.wait({call}, timeout=longest_s)
         except asyncio.CancelledError:
@@ -268,7 +268,7 @@ class SandboxPool:
 
     def _dispatch(self) -> None:
         """Give free places to those who wait, and see to it that this is looked at again."""
-        while self._queue and self.counts.running < self.places and self._probe is None:
+        while self._queue and self.counts.running < self.workers and self._probe is None:
             probes = self.circuit.is_open
             if not self.circuit.admit():
                 break
@@ -335,11 +335,6 @@ class SandboxPool:
     def _count_queue(self) -> None:
         self.counts.queued = len(self._queue)
         self.counts.longest_queue = max(self.counts.longest_queue, self.counts.queued)
-
-    def _longest_s(self, task: TaskSpec, limits: Limits | None) -> float:
-        own = getattr(getattr(self.sandbox, "config", None), "wall_s", None)
-        wall_s = limits.wall_s if limits is not None else own or task.time_limit_s
-        return wall_s + self.config.slack_s
 
     def _stop_alarm(self) -> None:
         if self._alarm is not None:
