@@ -19,8 +19,7 @@ import typing
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
-from .isolation.layers import Layers
-from .protocol import Message
+from .protocol import Layers, Message
 
 HEADER = struct.Struct(">QQ")
 """Size of the body and size of all blobs together, in bytes."""
@@ -199,7 +198,8 @@ def _to_value(plain: Any, hint: Any, blobs: list[bytes], name: str) -> Any:
 
 _PLAIN: dict[Any, Any] = {str: str, bool: bool, int: int, float: (int, float), NoneType: NoneType}
 # Once for all messages, before any fork.
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Layers, *Message.__subclasses__())}
+_CLASSES: list[type] = [Layers, *Message.__subclasses__()]
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in _CLASSES}
 _HINTS: dict[type, dict[str, Any]] = {kind: typing.get_type_hints(kind) for kind in _KINDS.values()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .interpreter.execute import THREAD_VARIABLES
+from .interpreter.threads import THREAD_VARIABLES
 
 _ENTRY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 _PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH")

@@ -21,23 +21,19 @@ from types import CodeType, ModuleType
 from .imports import foreign_modules, install
 from .line_numbers import compile_program
 from .packages import AllowedPackages
-
-THREAD_VARIABLES = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
-    *("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "LOKY_MAX_CPU_COUNT", "ARROW_NUM_THREADS"),
-)
+from .threads import THREAD_VARIABLES, raise_threads
 
 
-def prepare(work: str, program: str, packages: AllowedPackages, linked: str, threads: int) -> None:
+def prepare(work: str, program: str, packages: AllowedPackages, links: str, threads: int) -> None:
     """Take away what the worker's interpreter has and a fresh one would not: seeds, paths, modules."""
     temporary = os.path.join(work, "tmp")
     os.environ.update({name: str(threads) for name in THREAD_VARIABLES})
-    os.environ.update(HOME=temporary, TMPDIR=temporary, USER="program", LOGNAME="program", PYTHONPATH=linked)
+    os.environ.update(HOME=temporary, TMPDIR=temporary, USER="program", LOGNAME="program", PYTHONPATH=links)
     tempfile.tempdir = None
     time.tzset()
     sys.argv[:] = [program]
     sys.orig_argv[:] = [sys.executable, program]
-    install(packages, linked)
+    install(packages, links)
     sys.path.insert(0, work)
     for name in foreign_modules(packages):
         sys.modules.pop(name, None)
@@ -49,19 +45,9 @@ def prepare(work: str, program: str, packages: AllowedPackages, linked: str, thr
     if numpy is not None:
         numpy.random.seed()
     if threads > 1:
-        _raise_threads(threads)
+        raise_threads(threads)
     # A block buffer would lose what a program printed before it was killed.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-
-def _raise_threads(threads: int) -> None:
-    """Libraries that are loaded have read their variables already, when one thread was right for the fork."""
-    threadpoolctl = sys.modules.get("threadpoolctl")
-    if threadpoolctl is not None:
-        threadpoolctl.threadpool_limits(threads)
-    pyarrow = sys.modules.get("pyarrow")
-    if pyarrow is not None:
-        pyarrow.set_cpu_count(threads)
 
 
 def execute(code: bytes, source: bytes, work: str, program: str) -> int:

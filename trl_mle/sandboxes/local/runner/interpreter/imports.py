@@ -15,8 +15,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from types import ModuleType
 
-from ..isolation.allowlist import library_folders, package_folders
-from .packages import AllowedPackages
+from .packages import AllowedPackages, library_folders, package_folders
 
 _OWN = __name__.partition(".")[0]
 """The package that this module belongs to in a worker."""
@@ -44,7 +43,7 @@ def link_packages(packages: AllowedPackages, folder: str) -> None:
 class AllowedFinder(PathFinder):
     """`PathFinder` that gives modules their real place instead of a link's, and a reason for a missing one."""
 
-    linked: str
+    links: str
     """Folder of links to allowed packages."""
     distributions: tuple[str, ...]
 
@@ -59,7 +58,7 @@ class AllowedFinder(PathFinder):
                 allowed = ", ".join(cls.distributions)
                 raise ModuleNotFoundError(f"No module named {fullname!r} (allowed packages: {allowed})", name=fullname)
             return None
-        if spec.has_location and spec.origin is not None and spec.origin.startswith(cls.linked + os.sep):
+        if spec.has_location and spec.origin is not None and spec.origin.startswith(cls.links + os.sep):
             places = spec.submodule_search_locations
             return spec_from_file_location(
                 fullname,
@@ -69,14 +68,14 @@ class AllowedFinder(PathFinder):
         return spec
 
 
-def install(packages: AllowedPackages, linked: str) -> None:
-    """From now on this interpreter imports the standard library and `packages`, linked in the folder `linked`."""
+def install(packages: AllowedPackages, links: str) -> None:
+    """From now on this interpreter imports the standard library and `packages`, links in the folder `links`."""
     AllowedFinder.distributions = packages.distributions
-    AllowedFinder.linked = linked
+    AllowedFinder.links = links
     # Python leaves frames of its import system out of the traceback of an ImportError; this one is part of it now.
     function = AllowedFinder.find_spec.__func__  # type: ignore[attr-defined]
     function.__code__ = function.__code__.replace(co_filename="<frozen importlib._bootstrap>")
-    sys.path[:] = [*(entry for entry in sys.path if _is_library(entry)), linked]
+    sys.path[:] = [*(entry for entry in sys.path if _is_library(entry)), links]
     sys.meta_path[:] = [
         AllowedFinder if finder is PathFinder else finder
         for finder in sys.meta_path

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.metadata
 import os
 import re
+import site
 import sys
+import sysconfig
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -108,3 +111,20 @@ def _entries(distribution: importlib.metadata.Distribution) -> Iterator[tuple[st
             continue
         yield file.as_posix(), root  # of a namespace package, or of `__pycache__`, which others share
     yield from ((name, root) for name, whole in packages.items() if whole)
+
+
+@lru_cache(maxsize=1)
+def library_folders() -> tuple[str, ...]:
+    """Folders of the standard library."""
+    of_base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
+    return tuple(sorted({sysconfig.get_path(name, vars=of_base) for name in ("stdlib", "platstdlib")}))
+
+
+@lru_cache(maxsize=1)
+def package_folders() -> tuple[str, ...]:
+    """Folders into which packages are installed, of this interpreter and of the system."""
+    folders = {*site.getsitepackages(), site.getusersitepackages()}
+    for root in (sys.prefix, sys.base_prefix, "/usr", "/usr/local"):
+        for kind in ("site-packages", "dist-packages"):
+            folders.update(glob.glob(os.path.join(glob.escape(root), "lib*", "python*", kind)))
+    return tuple(sorted(folder for folder in folders if os.path.isdir(folder)))

@@ -26,19 +26,19 @@ _TYPICAL = {
 """What programs that use a package touch beside its top level."""
 
 
-def preload(modules: Sequence[str], linked: str, semaphores: bool) -> None:
+def preload(modules: Sequence[str], links: str, semaphores: bool) -> None:
     """Import `modules` as a program could: with their own distributions and nothing else installed.
 
     Args:
         modules (`Sequence[str]`): names of modules.
-        linked (`str`): folder to make for links to their distributions.
+        links (`str`): folder to make for links to their distributions.
         semaphores (`bool`): whether programs can make semaphores, which joblib asks when it is imported.
     """
     if not semaphores:
         os.environ["JOBLIB_MULTIPROCESSING"] = "0"
     packages = resolve(tuple(_distributions(modules)))
-    link_packages(packages, linked)
-    install(packages, linked)
+    link_packages(packages, links)
+    install(packages, links)
     for name in modules:
         importlib.import_module(name)
         for typical in _TYPICAL.get(name, ()):

@@ -1,6 +1,6 @@
 """Own namespaces for one program: its processes, network, IPC and mounts are not the machine's.
 
-All of it works without privileges where the kernel allows user namespaces; see `layers.probe` for where it does not.
+All of it works without privileges where the kernel allows user namespaces; see `probe` for machines on which it does not.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ def bound_processes(proc: str) -> None:
     # Before Linux 6.14 the number is the machine's, and root could change it for everyone even from in here.
     if not own_process_bound(os.uname().release):
         return
-    with suppress(OSError), open(f"{proc}/sys/kernel/pid_max", "w") as file:  # a second layer beneath the watch
+    with (
+        suppress(OSError),
+        open(f"{proc}/sys/kernel/pid_max", "w") as file,
+    ):  # a second layer beneath the limits monitor
         file.write(str(MOST_PROCESSES))
 
 

@@ -1,6 +1,6 @@
-"""The private root of one program: of the machine's files it holds what a program needs, and nothing else exists.
+"""The private root of one program: it holds the files of the machine that a program needs, and nothing else exists.
 
-What is in it is the same for all programs of a task, so it is planned once, as a list of steps (`plan`), and each
+Its content is the same for all programs of a task, so it is computed once, as a list of steps (`root_steps`), and each
 program's first process carries the steps out in a mount namespace of its own (`enter`).
 """
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from . import mounts, namespaces
 
 WORK = "/program"
-"""Where a program finds itself: its folder."""
+"""The program's folder, as the program sees it."""
 PACKAGES = "/packages"
-"""Where a program finds the links to its packages."""
-ROOMS = ("/dev/shm", "/tmp")
-"""Further folders of its own, in memory: semaphores of `multiprocessing` live in the first."""
-ROOM_BYTES = 64 * 1024**2
-"""Size of each of `ROOMS`."""
+"""The folder of links to packages, as the program sees it."""
+WRITABLE_DIRECTORIES = ("/dev/shm", "/tmp")
+"""Further folders of the program, in memory. Semaphores of `multiprocessing` live in the first."""
+WRITABLE_BYTES = 64 * 1024**2
+"""Size of each of `WRITABLE_DIRECTORIES`."""
 
 _DEVICES = ("null", "full", "random", "urandom")
 _LINKS = {
@@ -30,8 +30,8 @@ _LINKS = {
 }
 
 
-class ViewError(Exception):
-    """The files that programs need lie where a private root has its own."""
+class PrivateRootError(Exception):
+    """A file that programs need lies where the private root has its own folder."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +40,24 @@ class Step:
 
     action: str
     """`folder`, `file` (an empty one), `link`, `show` (a file or folder of the machine), `hide` (an empty folder in its
-    place) or `room` (a writable one)."""
+    place) or `writable` (an own folder in memory)."""
     path: str
-    """Where, seen from inside."""
+    """Path inside the root."""
     source: str = ""
-    """What is shown, or what the link says."""
+    """The path of the machine that is shown, or the target of the link."""
 
 
-def plan(shown: Iterable[str], hidden: Iterable[str], linked: str) -> tuple[Step, ...]:
+def root_steps(shown: Iterable[str], hidden: Iterable[str], links: str) -> tuple[Step, ...]:
     """Steps that make a root with `shown`, without `hidden`.
 
     Args:
         shown (iterable of `str`): files and folders of the machine; missing ones are left out.
-        hidden (iterable of `str`): folders that stay away although a shown one holds them, but for what is `shown` in
+        hidden (iterable of `str`): folders that stay away although a shown one holds them, except what is `shown` in
             them.
-        linked (`str`): folder of links to packages; shown as `PACKAGES`.
+        links (`str`): the folder of links to packages; shown as `PACKAGES`.
 
     Raises:
-        ViewError: something to show lies where the program's folder is.
+        PrivateRootError: something to show lies where the program's folder is.
     """
     steps: dict[str, Step] = {path: Step("link", path, target) for path, target in _LINKS.items()}
     real: set[str] = set()
@@ -69,12 +69,12 @@ def plan(shown: Iterable[str], hidden: Iterable[str], linked: str) -> tuple[Step
     steps |= {path: Step("hide", path) for path in map(os.path.realpath, hidden) if os.path.isdir(path)}
     devices = [f"/dev/{name}" for name in _DEVICES if os.path.exists(f"/dev/{name}")]
     steps |= {path: Step("show", path, path) for path in devices}
-    steps[PACKAGES] = Step("show", PACKAGES, linked)
+    steps[PACKAGES] = Step("show", PACKAGES, links)
     steps |= {path: Step("folder", path) for path in ("/proc", WORK)}
-    steps |= {path: Step("room", path) for path in ROOMS}
+    steps |= {path: Step("writable", path) for path in WRITABLE_DIRECTORIES}
     inside = [step.path for step in steps.values() if step.path.startswith(WORK + os.sep)]
     if inside:
-        raise ViewError(f"{inside[0]} would be hidden by the program's own folder {WORK}")
+        raise PrivateRootError(f"{inside[0]} would be hidden by the program's own folder {WORK}")
     return tuple(_in_order(steps))
 
 
@@ -113,19 +113,19 @@ def _in_order(steps: dict[str, Step]) -> Iterable[Step]:
             yield Step("folder", folder)
         if step.action == "show":
             yield Step("folder" if os.path.isdir(step.source) else "file", path)
-        elif step.action == "room":
+        elif step.action == "writable":
             yield Step("folder", path)
         nearest[path] = step.action
         yield step
 
 
 def enter(steps: tuple[Step, ...], at: str, work: int, public: str, proc: str) -> None:
-    """Make this process and its children live in the private root of `steps`, read-only but for their own folders.
+    """Make this process and its children live in the private root of `steps`, read-only except their own folders.
 
     The process needs a user namespace of its own and gets a mount namespace.
 
     Args:
-        steps (`tuple[Step, ...]`): from `plan`.
+        steps (`tuple[Step, ...]`): from `root_steps`.
         at (`str`): an empty folder, the same for all programs of a worker: nothing appears there for others.
         work (`int`): descriptor of the unattached mount that becomes `WORK`.
         public (`str`): the task's public files, shown as `WORK/input`.
@@ -145,7 +145,7 @@ def enter(steps: tuple[Step, ...], at: str, work: int, public: str, proc: str) -
     os.mkdir(f"{at}{WORK}/input", 0o755)
     mounts.bind(public, f"{at}{WORK}/input")
     mounts.make_read_only(at)
-    for path in (*ROOMS, WORK):
+    for path in (*WRITABLE_DIRECTORIES, WORK):
         mounts.make_writable(at + path)
     mounts.become_root(at)
 
@@ -159,7 +159,7 @@ def _take(step: Step, path: str) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
     elif step.action == "show":
         mounts.bind(step.source, path)
-    elif step.action == "room":
-        mounts.temporary(path, f"size={ROOM_BYTES},nr_inodes=10k,mode=1777")
+    elif step.action == "writable":
+        mounts.temporary(path, f"size={WRITABLE_BYTES},nr_inodes=10k,mode=1777")
     else:
         mounts.temporary(path, "size=1m,mode=755")

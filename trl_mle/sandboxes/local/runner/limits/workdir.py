@@ -1,4 +1,4 @@
-"""The private folder of one program: how much is in it, its submission, and how it goes away again."""
+"""The folder of one program: its size, its submission, and its removal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import stat
 import tempfile
 from contextlib import suppress
-from typing import Any
 
 from ..isolation import mounts, private_root
+from ..protocol import ProgramLimits
 
 SUBMISSION = "submission.csv"
 MOST_ENTRIES = 20_000
@@ -37,25 +37,25 @@ def usage(folder: str) -> tuple[int, int]:
     return size, entries
 
 
-class Work:
+class WorkFolder:
     """A fresh folder for one program: a bounded file system in memory, or a folder on disk.
 
     Args:
         folder (`str`):
             Where folders on disk are made.
-        limits (`dict`):
-            Fields of `trl_mle.types.Limits`.
+        limits (`ProgramLimits`):
+            Those of the program.
         own_mount (`bool`):
             Whether it is a mount of its own, for a private root.
         in_memory (`bool`):
-            Whether it is kept in memory; only where `own_mount`.
+            Whether it is kept in memory; only with `own_mount`.
     """
 
-    def __init__(self, folder: str, limits: dict[str, Any], own_mount: bool, in_memory: bool):
+    def __init__(self, folder: str, limits: ProgramLimits, own_mount: bool, in_memory: bool):
         self.path: str | None = None
-        """Place on disk, if it has one."""
+        """Path on disk; `None` for a folder in memory."""
         if own_mount and in_memory:
-            self.descriptor = mounts.in_memory(int(limits["work_bytes"]), MOST_ENTRIES)
+            self.descriptor = mounts.in_memory(limits.work_bytes, MOST_ENTRIES)
         else:
             self.path = tempfile.mkdtemp(prefix="run-", dir=folder)
             self.descriptor = mounts.of_folder(self.path) if own_mount else os.open(self.path, os.O_RDONLY)
@@ -63,7 +63,7 @@ class Work:
         """Its path as the program sees it."""
 
     def read_submission(self, most_bytes: int) -> tuple[bytes | None, str | None]:
-        """Content of the submission, and the reason why there is none although something of that name exists.
+        """Content of the submission, or the reason why there is none although something of that name exists.
 
         Only a regular file with one name is read: a link would have the host read a file that the program cannot.
         """
@@ -89,7 +89,7 @@ class Work:
             return file.read(most_bytes), None
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with all that is in it."""
         os.close(self.descriptor)
         if self.path is not None:
             remove(self.path)
