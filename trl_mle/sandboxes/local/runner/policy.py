@@ -20,7 +20,7 @@ from .isolation.allowlist import (
     rules_for_private_root,
     shown_paths,
 )
-from .isolation.private_root import PACKAGES, PrivateRootError, Step, root_steps
+from .isolation.root_steps import PACKAGES, PrivateRootError, Step, root_steps
 from .protocol import Layers
 
 

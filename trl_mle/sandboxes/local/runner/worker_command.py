@@ -1,4 +1,4 @@
-"""How the interpreter of a worker is started, by the host or by what stands for it inside another machine."""
+"""The command that starts a worker: the host uses it, and so does the guest of a virtual machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH")
 
 
 def command(python: str, descriptor: int) -> list[str]:
-    """The command line of a worker whose host is at the other end of the socket `descriptor`."""
+    """The command line of a worker, whose host is at the other end of the socket `descriptor`."""
     # Not -I: it would ignore PYTHONHASHSEED, and the order of sets would differ between workers.
     return [python, "-s", "-P", "-B", _ENTRY, str(descriptor)]
 
 
 def environment(folder: str | os.PathLike[str]) -> dict[str, str]:
-    """An environment from scratch: what the host's holds (keys, tokens, paths) is no program's business."""
+    """The environment of a worker, made from scratch: the host's holds keys, tokens and paths."""
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",

@@ -1,8 +1,9 @@
-"""Imports of what the task allows, and of nothing else.
+"""The import system of a program: it finds the standard library and the packages that the task allows.
 
-The packages' folder itself is not on a program's path: an import of what is in there but not readable would end in
-`PermissionError`, which optional imports inside of packages do not expect. Allowed packages are linked into a folder
-of their own, which is on the path of the program and of every interpreter that it starts; all else is "not installed".
+The folder of packages is not on a program's path. An import of a package that lies there but cannot be read would end in
+`PermissionError`, which optional imports inside of packages do not expect. Allowed packages are linked into a folder of
+their own. That folder is on the path of the program and of every interpreter that it starts; all other packages are "not
+installed".
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ sys.path[:] = [entry for entry in sys.path if not entry.endswith(("site-packages
 
 
 def link_packages(packages: AllowedPackages, folder: str) -> None:
-    """Make `folder`, with a link to each file or package of `packages`, to stand in for the packages' folder."""
+    """Make `folder` with a link to each file or package of `packages`. It replaces the folder of packages."""
     os.makedirs(folder)
     for path, entry in packages.entries:
         link = os.path.join(folder, entry)
@@ -41,7 +42,7 @@ def link_packages(packages: AllowedPackages, folder: str) -> None:
 
 
 class AllowedFinder(PathFinder):
-    """`PathFinder` that gives modules their real place instead of a link's, and a reason for a missing one."""
+    """A `PathFinder` that resolves links to real paths, and names the allowed packages if a module is missing."""
 
     links: str
     """Folder of links to allowed packages."""
@@ -59,17 +60,19 @@ class AllowedFinder(PathFinder):
                 raise ModuleNotFoundError(f"No module named {fullname!r} (allowed packages: {allowed})", name=fullname)
             return None
         if spec.has_location and spec.origin is not None and spec.origin.startswith(cls.links + os.sep):
-            places = spec.submodule_search_locations
+            locations = spec.submodule_search_locations
             return spec_from_file_location(
                 fullname,
                 os.path.realpath(spec.origin),
-                submodule_search_locations=None if places is None else [os.path.realpath(place) for place in places],
+                submodule_search_locations=None
+                if locations is None
+                else [os.path.realpath(path) for path in locations],
             )
         return spec
 
 
 def install(packages: AllowedPackages, links: str) -> None:
-    """From now on this interpreter imports the standard library and `packages`, links in the folder `links`."""
+    """Let this interpreter import only the standard library and `packages`, which are linked in the folder `links`."""
     AllowedFinder.distributions = packages.distributions
     AllowedFinder.links = links
     # Python leaves frames of its import system out of the traceback of an ImportError; this one is part of it now.
@@ -79,16 +82,16 @@ def install(packages: AllowedPackages, links: str) -> None:
     sys.meta_path[:] = [
         AllowedFinder if finder is PathFinder else finder
         for finder in sys.meta_path
-        if _top_level(finder) in _IMPORT_SYSTEM | packages.modules | {_OWN}  # not those of editable installs
+        if _top_level(finder) in _IMPORT_SYSTEM | packages.modules | {_OWN}  # without those of editable installs
     ]
     sys.path_hooks[:] = [hook for hook in sys.path_hooks if _top_level(hook) in _IMPORT_SYSTEM]
 
 
 @lru_cache(maxsize=32)
 def foreign_modules(packages: AllowedPackages) -> tuple[str, ...]:
-    """Names of imported modules that a program with `packages` must not have, those of the sandbox among them.
+    """Names of imported modules that a program with `packages` must not have, including those of the sandbox.
 
-    Asked before the fork: a child that looks at every module copies the pages of all of them.
+    Called before the fork: a child that reads every module copies the pages of all of them.
     """
     folders = package_folders()
     return tuple(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ..interpreter.packages import AllowedPackages, library_folders, package_folders
 from .landlock import ALL, DEVICE, READ, READ_DIR, READ_FILE, RUN
-from .private_root import WRITABLE_DIRECTORIES, Step
+from .root_steps import WRITABLE_DIRECTORIES, Step
 
 Rule = tuple[str, int]
 """A path and the Landlock rights beneath it."""

@@ -1,4 +1,4 @@
-"""Which layers of isolation this machine offers, found by trying them in a throw-away process."""
+"""The layers of isolation that this machine offers, found by trying them in a throw-away process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import NoReturn
 
 from ..protocol import Layers
 from . import kernel, landlock, mounts, namespaces, private_root, seccomp
+from .root_steps import root_steps
 
 _MISSING = 2
-"""Exit code of a process that found a layer missing, which is an answer and not a fault."""
+"""Exit code of a process that found a layer missing: an answer, not a fault."""
 _STEPS = (("namespaces", "private_root", "private_proc"), ("namespaces", "private_root"), ("namespaces",))
 
 
@@ -88,7 +89,7 @@ def _run_as_init(names: tuple[str, ...], folder: str, work: int, made: int) -> N
     kernel.signal_on_parent_death(signal.SIGKILL)
     if "private_root" in names:
         links = public = os.path.join(folder, "public")
-        steps = private_root.root_steps(("/usr",), (), links)
+        steps = root_steps(("/usr",), (), links)
         private_root.enter(
             steps, os.path.join(folder, "root"), work, public, proc="own" if "private_proc" in names else "none"
         )

@@ -10,7 +10,7 @@ from ..protocol import ProgramLimits
 
 OPEN_FILES = 1024
 _OF_THE_SANDBOX = 4
-"""Processes of the sandbox in the program's user namespace."""
+"""Number of processes of the sandbox in the program's user namespace."""
 _SPARE_CPU_S = 10
 _SPARE_BYTES = 1024**3
 
@@ -34,7 +34,7 @@ def apply(limits: ProgramLimits, own_user: bool) -> None:
 
 
 def _lower(kind: int, soft: int, hard: int | None = None) -> None:
-    """Set a limit, never above the hard one that already holds."""
+    """Set a limit, but never above the present hard limit."""
     most = resource.getrlimit(kind)[1]
     values = [value if most == resource.RLIM_INFINITY else min(value, most) for value in (soft, hard or soft)]
     resource.setrlimit(kind, (values[0], values[1]))

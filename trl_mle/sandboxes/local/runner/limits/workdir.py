@@ -8,7 +8,8 @@ import stat
 import tempfile
 from contextlib import suppress
 
-from ..isolation import mounts, private_root
+from ..isolation import mounts
+from ..isolation.root_steps import WORK
 from ..protocol import ProgramLimits
 
 SUBMISSION = "submission.csv"
@@ -17,7 +18,7 @@ MOST_ENTRIES = 20_000
 
 
 def usage(folder: str) -> tuple[int, int]:
-    """Bytes on disk and number of entries below `folder`; counting stops past `MOST_ENTRIES`."""
+    """Bytes on disk and number of entries below `folder`. Counting stops past `MOST_ENTRIES`."""
     size = entries = 0
     pending = [folder]
     while pending and entries <= MOST_ENTRIES:
@@ -38,7 +39,7 @@ def usage(folder: str) -> tuple[int, int]:
 
 
 class WorkFolder:
-    """A fresh folder for one program: a bounded file system in memory, or a folder on disk.
+    """The fresh folder of one program: a bounded file system in memory, or a folder on disk.
 
     Args:
         folder (`str`):
@@ -46,9 +47,9 @@ class WorkFolder:
         limits (`ProgramLimits`):
             Those of the program.
         own_mount (`bool`):
-            Whether it is a mount of its own, for a private root.
+            Whether the folder is a mount of its own, for a private root.
         in_memory (`bool`):
-            Whether it is kept in memory; only with `own_mount`.
+            Whether the folder is kept in memory; only with `own_mount`.
     """
 
     def __init__(self, folder: str, limits: ProgramLimits, own_mount: bool, in_memory: bool):
@@ -59,7 +60,7 @@ class WorkFolder:
         else:
             self.path = tempfile.mkdtemp(prefix="run-", dir=folder)
             self.descriptor = mounts.of_folder(self.path) if own_mount else os.open(self.path, os.O_RDONLY)
-        self.inside = private_root.WORK if own_mount else str(self.path)
+        self.inside = WORK if own_mount else str(self.path)
         """Its path as the program sees it."""
 
     def read_submission(self, most_bytes: int) -> tuple[bytes | None, str | None]:
@@ -96,7 +97,7 @@ class WorkFolder:
 
 
 def remove(folder: str) -> None:
-    """Remove `folder` whatever its modes and its depth: subfolders move up to the top before they are emptied."""
+    """Remove `folder` whatever its modes and its depth. Subfolders move up to the top before they are emptied."""
     number = 0
     os.chmod(folder, 0o700)
     while True:

@@ -21,10 +21,10 @@ def report(descriptor: int, message: Report) -> None:
     os.write(descriptor, frames.to_json(message).encode("ascii") + b"\n")
 
 
-def keep_descriptors(*kept: int) -> None:
-    """Close every descriptor from 3 on, except `kept`."""
+def keep_descriptors(*descriptors: int) -> None:
+    """Close every descriptor from 3 on, except `descriptors`."""
     first = 3
-    for descriptor in sorted(kept):
+    for descriptor in sorted(descriptors):
         os.closerange(first, descriptor)
         first = descriptor + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
@@ -77,7 +77,7 @@ class CappedOutput:
     """Output of a program up to `most` bytes, and the number of bytes beyond."""
 
     def __init__(self, most: int):
-        self.kept = bytearray()
+        self.content = bytearray()
         self.cut = 0
         self._most = most
 
@@ -90,11 +90,11 @@ class CappedOutput:
                 return False
             if not data:
                 return True
-            capacity = self._most - len(self.kept)
-            self.kept += data[:capacity]
+            capacity = self._most - len(self.content)
+            self.content += data[:capacity]
             self.cut += max(0, len(data) - capacity)
         return False
 
     def add_remark(self, remark: str) -> None:
         """Append a line of the sandbox, which does not count against the limit."""
-        self.kept += f"\n{remark}\n".encode()
+        self.content += f"\n{remark}\n".encode()

@@ -1,7 +1,7 @@
 """The loop of a worker: for each program it reads the needs of the task and forks a supervisor.
 
-A worker is two processes. This one is small and forks the supervisors. Beside it stands the fork server, which has imported the
-usual libraries once and forks the programs. Neither process reads a program or its output. A program is forked from the fork
+A worker is two processes. This one is small and forks the supervisors. Beside it stands the fork server, which has imported
+the usual libraries once and forks the programs. Neither process reads a program or its output. A program is forked from the fork
 server, so nothing of an earlier program can be in its memory.
 """
 
