@@ -219,6 +219,7 @@ class LocalSandbox:
         timeout_s = request.limits.wall_s + self._timing.answer_s
         try:
             return await (await self._worker(slot)).ask(files, request, timeout_s)
+        # Once only: a machine on which workers keep ending is a fault that the pool must see.
         except NotTakenError:
             return await (await self._worker(slot)).ask(files, request, timeout_s)
 
@@ -248,6 +249,7 @@ class LocalSandbox:
             if self._closing:
                 await _stop(slot)
                 raise _not_started("the sandbox was closed while a worker started")
+            # A worker with fewer layers could show the answers; one with more would make results incomparable.
             if self.layers and layers != self.layers:
                 await _stop(slot)
                 raise _not_started(

@@ -134,6 +134,7 @@ class WorkerProcess:
         self._errors.close()
 
     async def _ended(self) -> None:
+        # A stop and an exchange may both wait for the end; the folder is removed once.
         async with self._ending:
             await asyncio.to_thread(self._wait)
 
@@ -141,6 +142,7 @@ class WorkerProcess:
         try:
             self.process.wait(self._timing.stop_s)
         except subprocess.TimeoutExpired:
+            # It hangs, perhaps stopped by a signal, and would not kill its program.
             kill_tree(self.process.pid)
             self.process.wait()
         deadline = time.monotonic() + self._timing.stop_s

@@ -169,6 +169,7 @@ def _to_message(plain: Any, blobs: list[bytes]) -> Message:
 
 def _to_record(plain: dict[str, Any], kind: type, blobs: list[bytes]) -> Any:
     hints = _HINTS[kind]
+    # Strict in both directions: host, worker and guest always have the same version.
     names = plain.keys() - {"type"}
     if names != hints.keys():
         missing, unknown = sorted(hints.keys() - names), sorted(names - hints.keys())
@@ -191,6 +192,7 @@ def _to_value(plain: Any, hint: Any, blobs: list[bytes], name: str) -> Any:
         elif get_origin(option) is tuple:
             if isinstance(plain, list) and all(isinstance(item, str) for item in plain):
                 return tuple(plain)
+        # A `bool` is an `int` in Python, but not in a message.
         elif isinstance(plain, _PLAIN[option]) and isinstance(plain, bool) == (option is bool):
             return plain
     raise FrameError(f"the field `{name}` is of type `{type(plain).__name__}`; expected {hint}")

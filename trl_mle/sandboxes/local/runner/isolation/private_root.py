@@ -27,22 +27,24 @@ def enter(steps: tuple[Step, ...], at: str, work: int, public: str, proc: str) -
     namespaces.unshare_mounts()
     mounts.temporary(at, "size=1m,mode=755")
     for step in steps:
-        _take(step, at + step.path)
+        _carry_out(step, at + step.path)
     if proc == "own":
         mounts.processes(f"{at}/proc")
         namespaces.bound_processes(f"{at}/proc")
     elif proc == "machine":
         mounts.bind("/proc", f"{at}/proc")
+    # A descriptor, because the supervisor made the mount and reads the submission from it.
     mounts.attach(work, at + WORK)
     os.mkdir(f"{at}{WORK}/input", 0o755)
     mounts.bind(public, f"{at}{WORK}/input")
+    # Read-only with all that is mounted below, then the own folders alone writable again.
     mounts.make_read_only(at)
     for path in (*WRITABLE_DIRECTORIES, WORK):
         mounts.make_writable(at + path)
     mounts.become_root(at)
 
 
-def _take(step: Step, path: str) -> None:
+def _carry_out(step: Step, path: str) -> None:
     if step.action == "folder":
         os.mkdir(path, 0o755)
     elif step.action == "link":
@@ -53,5 +55,5 @@ def _take(step: Step, path: str) -> None:
         mounts.bind(step.source, path)
     elif step.action == "writable":
         mounts.temporary(path, f"size={WRITABLE_BYTES},nr_inodes=10k,mode=1777")
-    else:
+    else:  # `hide`: small, for it holds only the mount points of what is shown inside
         mounts.temporary(path, "size=1m,mode=755")

@@ -15,7 +15,7 @@ from .root_steps import root_steps
 
 _MISSING = 2
 """Exit code of a process that found a layer missing: an answer, not a fault."""
-_STEPS = (("namespaces", "private_root", "private_proc"), ("namespaces", "private_root"), ("namespaces",))
+_COMBINATIONS = (("namespaces", "private_root", "private_proc"), ("namespaces", "private_root"), ("namespaces",))
 
 
 def probe(scratch: str, without: Collection[str] = ()) -> Layers:
@@ -31,7 +31,8 @@ def probe(scratch: str, without: Collection[str] = ()) -> Layers:
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         for name in ("root", "public"):
             os.mkdir(os.path.join(folder, name))
-        for names in _STEPS:
+        # Each layer needs the ones before it: the first combination that works has the most layers.
+        for names in _COMBINATIONS:
             if not set(names) & set(without) and _works(partial(_enter, names, folder)):
                 working = names
                 break
@@ -56,11 +57,13 @@ def _enter(names: tuple[str, ...], folder: str) -> None:
         _exit_code(partial(_make_namespaces, names, folder, announce))
     os.close(announce)
     message = os.read(ready, 20)
+    # No process number: init could not be made. `_check` raises if the supervisor was killed, which says nothing.
     if not message:
         _check(os.waitpid(supervisor, 0)[1])
         raise OSError("the namespaces cannot be made")
     owner = os.pidfd_open(int(message))
     namespaces.enter_processes(owner)
+    # Entering may fail by itself, for example under a filter of system calls.
     if not _works(partial(namespaces.enter, owner, own_root)):
         raise OSError("the namespaces can be made but not entered")
     signal.pidfd_send_signal(owner, signal.SIGKILL)
@@ -120,6 +123,7 @@ def _check(status: int) -> bool:
 def _exit_code(action: Callable[[], None]) -> NoReturn:
     code = 1
     try:
+        # Nothing that is tried out outlives the worker.
         kernel.signal_on_parent_death(signal.SIGKILL)
         action()
         code = 0

@@ -62,6 +62,7 @@ def root_steps(shown: Iterable[str], hidden: Iterable[str], links: str) -> tuple
         if os.path.exists(path):
             steps |= {link: Step("link", link, os.readlink(link)) for link in _links_on_the_way(path)}
             real.add(os.path.realpath(path))
+    # Later entries win: what is hidden is hidden even if it is also to be shown.
     steps |= {path: Step("show", path, path) for path in real}
     steps |= {path: Step("hide", path) for path in map(os.path.realpath, hidden) if os.path.isdir(path)}
     devices = [f"/dev/{name}" for name in _DEVICES if os.path.exists(f"/dev/{name}")]
@@ -69,6 +70,7 @@ def root_steps(shown: Iterable[str], hidden: Iterable[str], links: str) -> tuple
     steps[PACKAGES] = Step("show", PACKAGES, links)
     steps |= {path: Step("folder", path) for path in ("/proc", WORK)}
     steps |= {path: Step("writable", path) for path in WRITABLE_DIRECTORIES}
+    # The program's folder is mounted over such a path, for example an interpreter installed in `/program`.
     inside = [step.path for step in steps.values() if step.path.startswith(WORK + os.sep)]
     if inside:
         raise PrivateRootError(f"{inside[0]} would be hidden by the program's own folder {WORK}")
@@ -83,6 +85,7 @@ def _links_on_the_way(path: str) -> Iterable[str]:
         current = f"{current.rstrip(os.sep)}/{name}"
         if os.path.islink(current):
             yield current
+            # The target may lead over further links, which must exist too.
             target = os.path.join(os.path.dirname(current), os.readlink(current))
             yield from _links_on_the_way(os.path.normpath(target))
 
@@ -98,6 +101,7 @@ def _in_order(steps: dict[str, Step]) -> Iterable[Step]:
             missing.append(above)
             above = os.path.dirname(above)
         content = nearest.get(above, "folder")
+        # Inside of a folder of the machine only `hide` changes anything.
         if content == "show":
             if step.action == "hide":
                 nearest[path] = "hide"
@@ -108,6 +112,7 @@ def _in_order(steps: dict[str, Step]) -> Iterable[Step]:
         for folder in reversed(missing):
             nearest[folder] = "folder"
             yield Step("folder", folder)
+        # A mount needs a mount point of its kind.
         if step.action == "show":
             yield Step("folder" if os.path.isdir(step.source) else "file", path)
         elif step.action == "writable":

@@ -63,6 +63,7 @@ class LimitsMonitor:
         for process in processes:
             self._seconds[process.pid] = max(process.cpu_s, self._seconds.get(process.pid, 0.0))
         passed = self._processes(processes) or self._memory(processes)
+        # A look must not take a large share of the core that the program runs on.
         self._next = self._after(spent, _SHORTEST_S, _LONGEST_S)
         if passed is None and now >= self._next_disk:
             spent = time.process_time()
@@ -92,6 +93,7 @@ class LimitsMonitor:
 
     def _disk(self, processes: list[Process]) -> LimitPassed | None:
         limit = self.limits.work_bytes
+        # A deleted file that is still open has no entry in the folder but takes its space.
         size = unnamed_file_bytes(processes)
         if self.work.path is not None:  # a file system in memory holds no more by itself
             on_disk, entries = usage(self.work.path)

@@ -15,7 +15,7 @@ _BETWEEN_LOOKS_S = 0.001
 _LONGEST_READ_S = 0.25
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-# A process may end between two looks at it, or belong to someone else after its number was given again.
+# A process may end between two reads, or belong to another user after its number was used again.
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
@@ -100,6 +100,7 @@ def unnamed_file_bytes(processes: list[Process]) -> int:
             for descriptor in os.listdir(folder):
                 with suppress(*_GONE):
                     status = os.stat(f"{folder}/{descriptor}")
+                    # By file, not by descriptor: several processes may have the same file open.
                     if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
                         sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
     return sum(sizes.values())
@@ -135,6 +136,7 @@ def kill_descendants() -> None:
         for pid in alive:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        # A killed process stays a zombie, which is listed as a child, until it is reaped.
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

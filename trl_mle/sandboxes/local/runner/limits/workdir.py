@@ -69,7 +69,9 @@ class WorkFolder:
         Only a regular file with one name is read: a link would have the host read a file that the program cannot.
         """
         try:
+            # The program may have taken away the rights of its own folder.
             os.chmod(self.path or f"/proc/self/fd/{self.descriptor}", 0o700)
+            # Not blocking: a FIFO without a writer would stop the supervisor.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(SUBMISSION, flags, dir_fd=self.descriptor)
         except FileNotFoundError:

@@ -107,6 +107,7 @@ def _serve(sock: socket.socket, layers: Layers) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         if not message:
             return
+        # The kernel drops descriptors silently if this process may open no more.
         if flags & socket.MSG_CTRUNC:
             raise RuntimeError("descriptors of a program were lost: too many open files")
         if not descriptors:
@@ -140,6 +141,7 @@ def _run(descriptors: list[int], policy: TaskPolicy, layers: Layers) -> None:
     pid = -1
     try:
         _forget_signals()
+        # `setns` of a PID namespace holds for the next child, not for this process.
         if owner:
             namespaces.enter_processes(owner[0])
         pid = os.fork()
@@ -150,6 +152,7 @@ def _run(descriptors: list[int], policy: TaskPolicy, layers: Layers) -> None:
             os.close(descriptor)
     exit_code, max_rss_bytes = _wait(pid, own_namespace=bool(owner))
     ended_at = time.monotonic()
+    # With namespaces, init kills what is left.
     if not owner:
         kill_descendants() if kernel.LINUX else _kill_group(pid)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -165,6 +168,7 @@ def _wait(program_pid: int, own_namespace: bool) -> tuple[int | None, int]:
     """
     while True:
         with suppress(ChildProcessError):
+            # All children: orphans of the program come to this process if there are no namespaces.
             while (ended := os.wait4(-1, os.WNOHANG))[0]:
                 if ended[0] == program_pid:
                     return os.waitstatus_to_exitcode(ended[1]), ended[2].ru_maxrss * _RSS_UNIT

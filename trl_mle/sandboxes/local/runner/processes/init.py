@@ -32,12 +32,14 @@ def start_init(setup: InitSetup, alive: int) -> NoReturn:
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
         kernel.signal_on_parent_death(signal.SIGKILL)
+        # A supervisor that ended before the line above sends no signal.
         _check_alive(alive)
         worker = setup.worker
         if worker.layers.private_root:
             private_root.enter(
                 setup.policy.root_steps, worker.root, setup.work.descriptor, setup.public, worker.layers.proc
             )
+        # Init inherits the supervisor's descriptors, among them the ends of the program's pipes.
         _become_quiet(setup.reports)
         report(setup.reports, InitReady())
         while signal.sigwait(_WAITED_FOR) == signal.SIGCHLD:

@@ -64,7 +64,7 @@ class SupervisedProgram:
         reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
         self._outputs = {descriptor: CappedOutput(self._limits.output_bytes) for descriptor in reads[:2]}
         self._reports = Reports(reads[2])
-        # A process that stops in the middle of a write must not stop the supervisor.
+        # Pipes are read until they are empty, which must not block.
         for descriptor in reads:
             os.set_blocking(descriptor, False)
         self._text, text = socket.socketpair()
@@ -98,7 +98,7 @@ class SupervisedProgram:
                 if not self._reports.read() or self._reports.fault is not None:
                     raise FaultError(self._reports.fault or "the first process of a program has ended")
             self._check_setup_time(time.monotonic())
-        # Set before the text is sent: a part that arrives is enough to start the program.
+        # Before the text is sent: if sending fails half-way, nobody knows what has arrived.
         self._text_sent = True
         with suppress(ConnectionError):  # a process that is gone already has reported why, or will be missed
             frames.send(self._text, ProgramStart(self._request, self._work.inside))
@@ -115,7 +115,7 @@ class SupervisedProgram:
         poller = self._poller(*self._outputs, self._reports.descriptor, host.fileno())
         kill_at: float | None = None
         while True:
-            # The millisecond more keeps a due time that lies just ahead from being polled for with a time-out of 0.
+            # One millisecond more: a time-out that is rounded down to 0 would keep a core busy until the next look is due.
             for descriptor, _ in poller.poll(1000 * self._monitor.pause_s() + 1):
                 self._check_fork_server(descriptor)
                 if descriptor == host.fileno():
