@@ -26,6 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Hashable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -43,8 +44,9 @@ from sandbox import PROGRAMS, make_task, quartiles  # noqa: E402
 from tests.support.ray_cluster import account, add_node, local_cluster, program, until  # noqa: E402
 from trl_mle import Limits, LocalSandbox, PoolConfig, RayConfig, RaySandbox, SandboxConfig, SandboxPool  # noqa: E402
 from trl_mle.errors import SandboxError  # noqa: E402
+from trl_mle.sandboxes.base import Sandbox  # noqa: E402
 from trl_mle.sandboxes.ray_cluster.node_handle import Member  # noqa: E402
-from trl_mle.types import TaskSpec  # noqa: E402
+from trl_mle.types import Execution, TaskSpec  # noqa: E402
 
 WORKERS = 2
 LEAST_RATIO = 0.85
@@ -142,8 +144,10 @@ async def measure_chaos(args: argparse.Namespace, cluster: Any, nodes: list[Any]
     }
 
 
-class Timed:
+class Timed(Sandbox):
     """A sandbox around another one that knows when each program ended."""
+
+    workers = 0
 
     def __init__(self, sandbox: Any):
         self.sandbox, self.workers = sandbox, sandbox.workers
@@ -156,9 +160,17 @@ class Timed:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.sandbox.__aexit__(*exc_info)
 
-    async def run(self, code: str, task: TaskSpec, limits: Limits | None = None) -> Any:
+    async def run(
+        self,
+        code: str,
+        task: TaskSpec,
+        limits: Limits | None = None,
+        *,
+        source: str | None = None,
+        group: Hashable = None,
+    ) -> Execution:
         try:
-            return await self.sandbox.run(code, task, limits)
+            return await self.sandbox.run(code, task, limits, source=source, group=group)
         finally:
             self.ended[code] = time.perf_counter()
 

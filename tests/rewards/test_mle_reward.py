@@ -11,7 +11,7 @@ from tests.support.tasks import toy_task
 from trl_mle import Execution, LocalSandbox, MLEReward, RewardConfig
 from trl_mle.config import PoolConfig
 from trl_mle.errors import GradingError, SandboxError, SandboxUnavailableError, TaskError
-from trl_mle.sandboxes import SandboxPool
+from trl_mle.sandboxes import Sandbox, SandboxPool
 from trl_mle.types import MILESTONES
 
 GOOD = """
@@ -65,8 +65,10 @@ def score(reward, completions, task):
     return asyncio.run(call()), log
 
 
-class Scripted:
+class Scripted(Sandbox):
     """A sandbox whose answers are given: an Execution, or an exception to raise."""
+
+    workers = 64
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -78,7 +80,7 @@ class Scripted:
     async def __aexit__(self, *exc_info):
         return None
 
-    async def run(self, code, task, limits=None):
+    async def run(self, code, task, limits=None, *, source=None, group=None):
         self.calls += 1
         reply = self.answers[min(self.calls, len(self.answers)) - 1]
         if isinstance(reply, Exception):
@@ -253,14 +255,16 @@ def test_it_travels_to_another_process_before_its_first_use(tmp_path):
 async def test_a_run_of_single_faults_is_not_an_outage_until_it_is_long(tmp_path):
     """With `overlap_execution` a batch is one completion."""
 
-    class Broken:
+    class Broken(Sandbox):
+        workers = 64
+
         async def __aenter__(self):
             return self
 
         async def __aexit__(self, *args):
             pass
 
-        async def run(self, code, task, limits):
+        async def run(self, code, task, limits=None, *, source=None, group=None):
             raise SandboxError("gone")
 
     patient = PoolConfig(retries=0, failures=100)  # the pool's own patience is longer than that of the reward

@@ -18,6 +18,7 @@ from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareTrainer, MLEReward
 from trl_mle.errors import SandboxUnavailableError
+from trl_mle.sandboxes import Sandbox
 
 SCENARIOS = (
     "sync_reward",
@@ -31,8 +32,10 @@ SCENARIOS = (
 )
 
 
-class NoSandbox:
+class NoSandbox(Sandbox):
     """Fails at once, or takes a long time where it does not fail."""
+
+    workers = 64
 
     def __init__(self, fails: bool, seconds: float):
         self.fails, self.seconds = fails, seconds
@@ -43,7 +46,7 @@ class NoSandbox:
     async def __aexit__(self, *args):
         pass
 
-    async def run(self, code, task, limits):
+    async def run(self, code, task, limits=None, *, source=None, group=None):
         if self.fails:
             raise SandboxUnavailableError("no room for programs")
         await asyncio.sleep(self.seconds)

@@ -1,9 +1,10 @@
-"""What every sandbox offers."""
+"""The `Sandbox` protocol: what every backend, the pool and every test double offers."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from collections.abc import Hashable
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from trl_mle.errors import ConfigError
@@ -11,14 +12,29 @@ from trl_mle.types import Execution, Limits, TaskSpec
 
 
 class Sandbox(Protocol):
-    """Runs programs. Use as `async with sandbox: await sandbox.run(...)`; programs of one batch run concurrently."""
+    """Runs programs. Use it as `async with sandbox: await sandbox.run(...)`; the programs of a batch run concurrently.
+
+    A class that names `Sandbox` as its base inherits the methods that have a default: `limits_for`, `take_metrics` and
+    `describe`.
+    """
+
+    @property
+    def workers(self) -> int:
+        """Programs that can run at the same time now. The number may change while the sandbox is open."""
+        ...
 
     async def __aenter__(self) -> Sandbox: ...
 
     async def __aexit__(self, *exc_info: object) -> None: ...
 
     async def run(
-        self, code: str, task: TaskSpec, limits: Limits | None = None, *, source: str | None = None
+        self,
+        code: str,
+        task: TaskSpec,
+        limits: Limits | None = None,
+        *,
+        source: str | None = None,
+        group: Hashable = None,
     ) -> Execution:
         """Run `code` with the task's public files under `./input/` and return what happened.
 
@@ -26,17 +42,47 @@ class Sandbox(Protocol):
             code (`str`):
                 A Python program. It writes `submission.csv` into its working directory.
             task (`TaskSpec`):
-                Whose public files the program sees.
+                The task whose public files the program sees.
             limits (`Limits`, *optional*):
-                Defaults to `Limits.for_task(task)`.
+                Defaults to `self.limits_for(task)`.
             source (`str`, *optional*):
-                The program before statements were added to it, where `code` is an instrumented one: what it finds as
-                its own file, and what the lines of tracebacks refer to. Defaults to `code`.
+                The program before instrumentation, if `code` is an instrumented program. The program finds `source` as its
+                own file, and the line numbers of tracebacks refer to it. Defaults to `code`.
+            group (hashable, *optional*):
+                A key for fair queueing, for example one per prompt. `SandboxPool` serves groups round-robin; a backend
+                without a queue ignores the key.
 
         Raises:
-            SandboxError: the sandbox failed; nothing is known about the program.
+            SandboxError: the sandbox failed. Nothing is known about the program except whether it `may_have_started`.
         """
         ...
+
+    def limits_for(self, task: TaskSpec) -> Limits:
+        """The limits of a program of `task` if the caller gives none."""
+        return default_limits(task)
+
+    def take_metrics(self) -> dict[str, float]:
+        """Metric -> value, counted since the last call. A sandbox without measurements returns an empty `dict`."""
+        return {}
+
+    def describe(self) -> str:
+        """The state of the sandbox in text, for logs and `trl-mle doctor`."""
+        return type(self).__name__
+
+
+def default_limits(task: TaskSpec, wall_s: float | None = None, memory_bytes: int | None = None) -> Limits:
+    """The limits of a program of `task`, with the settings of a backend on top.
+
+    Args:
+        task (`TaskSpec`):
+            The task, which has limits of its own.
+        wall_s (`float`, *optional*):
+            Wall-clock limit in seconds. Defaults to the task's own.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory in bytes. Defaults to the task's own.
+    """
+    limits = Limits.for_task(task, wall_s)
+    return limits if memory_bytes is None else replace(limits, memory_bytes=memory_bytes)
 
 
 _LONGEST_S = 366 * 24 * 3600.0
@@ -44,7 +90,7 @@ _LARGEST = 2**50
 
 
 def check_limits(limits: Limits) -> None:
-    """Raise `ConfigError` for limits that no kernel can keep, or that would be none."""
+    """Raise `ConfigError` for limits that no kernel can enforce, or that would not limit anything."""
     counts = asdict(limits)
     wall_s = counts.pop("wall_s")
     if not (isinstance(wall_s, (int, float)) and math.isfinite(wall_s) and 0 < wall_s <= _LONGEST_S):

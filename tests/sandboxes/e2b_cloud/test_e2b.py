@@ -195,18 +195,18 @@ async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(ser
     server.order("create", *[full] * 1000)
     config = PoolConfig(progress="off", slack_s=15)
     async with SandboxPool(E2BSandbox(settings(server, max_sandboxes=3)), config) as pool:
-        assert pool.places == 3
+        assert pool.workers == 3
         codes = [f"import time\ntime.sleep(0.5)\nprint({n})" for n in range(5)]
         executions = await asyncio.gather(*(pool.run(code, task, LIMITS) for code in codes))
         assert [execution.stdout for execution in executions] == [f"{n}\n" for n in range(5)]
-        assert pool.places == 1
+        assert pool.workers == 1
         taken = pool.take_metrics()
         assert (taken["sandbox/nodes"], taken["sandbox/workers"]) == (1, 1)
         assert 0 < taken["sandbox/speed_min"] == taken["sandbox/speed_max"]
         assert pool.counts.faults == {}
         assert 1 <= pool.counts.retried <= 3, "those that had come before the first refusal"
         monkeypatch.setattr("trl_mle.sandboxes.e2b_cloud.vm_pool._GROW_S", 1e-3)
-        assert pool.places == 3, "the account may have room again"
+        assert pool.workers == 3, "the account may have room again"
 
 
 async def test_an_older_sandbox(server, task, monkeypatch):

@@ -20,10 +20,12 @@ from tenacity import RetryCallState
 from tests.support.tasks import toy_task
 from trl_mle import Execution, Limits, LocalSandbox, PoolConfig, SandboxConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
+from trl_mle.sandboxes.base import Sandbox
 from trl_mle.sandboxes.pool.counts import FAULTS, Counts
 from trl_mle.sandboxes.pool.fair_queue import FairQueue
 from trl_mle.sandboxes.pool.progress_line import LiveLine
-from trl_mle.sandboxes.pool.retries import MOST_ASKED_S, pause
+from trl_mle.sandboxes.pool.retries import retry_pause
+from trl_mle.sandboxes.pool.timing import PoolTiming
 from trl_mle.types import TaskSpec
 
 TASK = TaskSpec("t", "T", "", None, "rmse", "minimize", "id", ("y",), "y")  # type: ignore[arg-type]
@@ -37,7 +39,7 @@ def execution(code: str = "", status="ok") -> Execution:
 
 
 @dataclass
-class Fake:
+class Fake(Sandbox):
     """A sandbox in memory: a program's text is what happens, such as `0.01` (seconds) or a key of `script`."""
 
     workers: int = 4
@@ -59,7 +61,7 @@ class Fake:
     async def __aexit__(self, *exc_info):
         self.open = False
 
-    async def run(self, code, task, limits=None):
+    async def run(self, code, task, limits=None, *, source=None, group=None):
         if not self.open:
             raise SandboxUnavailableError("not open")
         self.order.append(code)
@@ -84,8 +86,8 @@ class Fake:
             self.running -= 1
 
 
-def pool_of(sandbox, **changes) -> SandboxPool:
-    return SandboxPool(sandbox, PoolConfig(progress="off", **changes))
+def pool_of(sandbox, timing=PoolTiming(), **changes) -> SandboxPool:  # noqa: B008 - frozen
+    return SandboxPool(sandbox, PoolConfig(progress="off", **changes), timing=timing)
 
 
 async def results_of(pool, codes, groups=None):
@@ -166,10 +168,9 @@ async def test_never_more_than_the_places_and_results_as_they_come():
         assert pool.sandbox.most == 2
 
 
-async def test_a_sandbox_that_grows_is_used_in_full(monkeypatch):
-    monkeypatch.setattr("trl_mle.sandboxes.pool.pool._LOOK_S", 0.05)
+async def test_a_sandbox_that_grows_is_used_in_full():
     sandbox = Fake(workers=1)
-    async with pool_of(sandbox) as pool:
+    async with pool_of(sandbox, PoolTiming(look_s=0.05)) as pool:
         runs = asyncio.gather(*(pool.run(f"0.5 {n}", TASK, LIMITS) for n in range(4)))
         await asyncio.sleep(0.05)
         sandbox.workers = 4
@@ -195,12 +196,11 @@ def test_every_program_has_one_result_and_starts_at_most_once(programs, workers,
     sandbox = Fake(workers=workers, script={name: list(steps) for name, steps in script.items()})
 
     async def go():
-        async with pool_of(sandbox, retries=retries, failures=10_000) as pool:
+        at_once = PoolTiming(first_pause_s=0.0, longest_pause_s=0.0)
+        async with pool_of(sandbox, at_once, retries=retries, failures=10_000) as pool:
             return await results_of(pool, list(script), [len(name) for name in script]), pool
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trl_mle.sandboxes.pool.retries.PAUSE", lambda state: 0.0)
-        results, pool = asyncio.run(go())
+    results, pool = asyncio.run(go())
     for (name, steps), result in zip(script.items(), results, strict=True):
         tries = [*steps, *[steps[-1]] * 5][: 1 + retries]
         last = next((step for step in tries if step is not NOT_STARTED), NOT_STARTED)
@@ -237,7 +237,7 @@ async def test_the_time_that_the_backend_asks_for_is_waited():
 def test_a_backend_cannot_ask_for_a_pause_without_end():
     state = RetryCallState(None, None, (), {})
     state.set_exception((SandboxError, SandboxError("429", may_have_started=False, retry_after_s=86_400.0), None))
-    assert pause(state) == MOST_ASKED_S
+    assert retry_pause(PoolTiming(longest_retry_after_s=300.0))(state) == 300.0
 
 
 async def test_an_answer_that_does_not_come_is_a_fault_and_is_not_asked_for_again():
@@ -288,14 +288,14 @@ async def test_a_sandbox_that_is_down_is_probed_and_comes_back(caplog):
     sandbox.script = {f"p{n}": [LOST] for n in range(3)} | {"probe": [LOST]}
     async with pool_of(sandbox, failures=3, cool_down_s=0.1) as pool:
         await results_of(pool, [f"p{n}" for n in range(3)])
-        assert pool.circuit.is_open
+        assert pool.health.is_down
         began = time.monotonic()
         results = await results_of(pool, ["probe", *(f"0 {n}" for n in range(20))])
         assert time.monotonic() - began >= 0.29, "one cool-down, a failed probe, and a longer one"
         assert isinstance(results[0], SandboxError)
         assert [result.status for result in results[1:]] == ["ok"] * 20
         assert sandbox.order[3:5] == ["probe", "0 0"], "one probe at a time"
-        assert not pool.circuit.is_open
+        assert not pool.health.is_down
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert ["cannot be used: worker lost" in words for words in warnings] == [True, False]
     assert "answers again" in warnings[1]
@@ -307,7 +307,7 @@ async def test_a_success_ends_the_wait_for_a_probe():
     async with pool_of(sandbox, failures=2, cool_down_s=0.05) as pool:
         before = asyncio.create_task(pool.run("0.3", TASK, LIMITS))
         await results_of(pool, ["a", "b"])
-        assert pool.circuit.is_open
+        assert pool.health.is_down
         probe = asyncio.create_task(pool.run("60", TASK, Limits(wall_s=90)))
         await asyncio.sleep(0.15)
         assert sandbox.order[-1] == "60"
@@ -444,11 +444,9 @@ def test_the_line_says_what_runs_and_what_failed():
 
 
 async def test_the_line_is_shown_on_a_terminal_only_and_goes_away(monkeypatch):
-    monkeypatch.setattr("trl_mle.sandboxes.pool.pool._LINE_AFTER_S", 0.01)
-
     async def shown(**console):
         out = io.StringIO()
-        pool = SandboxPool(Fake(), PoolConfig(progress="on"))
+        pool = SandboxPool(Fake(), PoolConfig(progress="on"), timing=PoolTiming(line_after_s=0.01))
         pool._line = LiveLine(pool.counts, "on", Console(file=out, width=80, **console))
         async with pool:
             await pool.run("0.1", TASK, LIMITS)
@@ -509,18 +507,20 @@ async def test_over_the_local_sandbox_a_killed_worker_costs_its_own_program(tmp_
         assert sum(pool.counts.faults.values()) == 0
 
 
-async def test_a_local_worker_that_cannot_start_is_tried_again(tmp_path, monkeypatch):
+async def test_a_local_worker_that_cannot_start_is_tried_again(tmp_path):
     task = toy_task(tmp_path)
-    async with SandboxPool(LocalSandbox(SandboxConfig(workers=1, preload=()))) as pool:
+
+    class Repaired(LocalSandbox):
+        async def run(self, *arguments, **keywords):
+            try:
+                return await super().run(*arguments, **keywords)
+            finally:
+                self.python = python
+
+    async with SandboxPool(Repaired(SandboxConfig(workers=1, preload=()))) as pool:
         slot = pool.sandbox._slots[0]
         slot.worker.process.kill()
         slot.worker.process.wait()
         python, pool.sandbox.python = pool.sandbox.python, str(tmp_path / "gone")
-
-        def repair(state):
-            pool.sandbox.python = python
-            return 0.0
-
-        monkeypatch.setattr("trl_mle.sandboxes.pool.retries.PAUSE", repair)
         assert (await pool.run("print(1)", task)).stdout == "1\n"
         assert pool.counts.retried == 1

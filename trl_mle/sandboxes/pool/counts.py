@@ -1,4 +1,4 @@
-"""What became of the programs of a pool, in numbers; and the one classification of faults that holds on every backend."""
+"""Counts of a pool's programs, and the classification of faults, which is the same for every backend."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.types import Execution, ExecutionStatus
 
 FAULTS = ("not_started", "may_have_started", "no_answer", "waited", "outage", "unavailable", "closed", "bug")
-"""Classes of faults: the backend failed before the program can have started, or perhaps after; it did not answer in time;
-the program waited too long for its place; the backend is down; it cannot work as configured; it was closed; an exception
-that no sandbox should raise."""
+"""Classes of faults.
+
+- `not_started`: the backend failed before the program started
+- `may_have_started`: the backend failed, perhaps after the program started
+- `no_answer`: the backend did not answer in time
+- `waited`: the program waited for longer than `queue_s`
+- `outage`: the backend was down for longer than `outage_s`
+- `unavailable`: the backend cannot work as configured
+- `closed`: the pool was closed
+- `bug`: an exception that no sandbox should raise
+"""
 
 
 class PoolFaultError(SandboxError):
-    """A fault that the pool has found itself, of a class of its own. It is never retried.
+    """A fault that the pool itself has found. It is never retried.
 
     Args:
         kind (`str`):
@@ -41,14 +49,14 @@ def fault_kind(error: BaseException) -> str:
 
 @dataclass
 class Counts:
-    """Programs of a pool since it was made."""
+    """Numbers of programs since the pool was made."""
 
     queued: int = 0
-    """Waiting for a place now."""
+    """Programs that wait for a lease now."""
     running: int = 0
-    """With the backend now."""
+    """Programs that are with the backend now."""
     done: int = 0
-    """Ended as an `Execution`."""
+    """Programs that ended as an `Execution`."""
     statuses: Counter[str] = field(default_factory=Counter)
     """`Execution.status` -> programs."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -56,14 +64,15 @@ class Counts:
     retried: int = 0
     """Times that a program was given to the backend again."""
     cancelled: int = 0
+    """Programs that their callers cancelled."""
     abandoned: int = 0
-    """Calls that the backend did not let go of when they were cancelled."""
+    """Cancelled calls that the backend did not end within `cancel_s`."""
     waited_s: float = 0.0
-    """Seconds that programs have waited for their places, all together."""
+    """Sum of the seconds that programs have waited for leases."""
     waits: int = 0
-    """Times that programs have waited: the first try of a program and each further one."""
+    """Number of waits: one per try of a program."""
     longest_queue: int = 0
-    """Most programs that waited at one time, since the last look at the metrics."""
+    """Most programs that waited at the same time since the metrics were last taken."""
 
     def count(self, result: Execution | BaseException) -> None:
         """Count how a program ended."""
@@ -74,19 +83,19 @@ class Counts:
             self.faults[fault_kind(result)] += 1
 
     def line(self) -> str:
-        """The live line, such as `programs: 4 running, 60 queued, 31 done, 2 failed (timeout 1, fault outage 1)`."""
+        """Text of the live line, such as `programs: 4 running, 60 queued, 31 done, 2 failed (timeout 1, fault outage 1)`."""
         failed = {name: number for name, number in self.statuses.items() if name != "ok" and number}
         failed |= {f"fault {name}": number for name, number in self.faults.items() if number}
-        words = (
+        line = (
             f"programs: {self.running} running, {self.queued} queued, {self.done} done, {sum(failed.values())} failed"
         )
         if failed:
-            words += " (" + ", ".join(f"{name} {number}" for name, number in sorted(failed.items())) + ")"
-        return words + (f", {self.retried} retried" if self.retried else "")
+            line += " (" + ", ".join(f"{name} {number}" for name, number in sorted(failed.items())) + ")"
+        return line + (f", {self.retried} retried" if self.retried else "")
 
 
 class Metrics:
-    """What has changed in `Counts` since the last look, under names that are always the same."""
+    """Changes of `Counts` since the metrics were last taken. Every call returns the same names."""
 
     def __init__(self, counts: Counts):
         self._counts = counts

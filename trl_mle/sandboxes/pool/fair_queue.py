@@ -1,4 +1,4 @@
-"""Who is next: groups take turns, and within a group the first is served first."""
+"""A queue that serves groups round-robin, and each group in order of arrival."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ class FairQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._groups: OrderedDict[Hashable, OrderedDict[T, None]] = OrderedDict()
-        self._homes: dict[T, Hashable] = {}
+        self._group_of: dict[T, Hashable] = {}
 
     def __len__(self) -> int:
-        return len(self._homes)
+        return len(self._group_of)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(tuple(self._homes))
+        return iter(tuple(self._group_of))
 
     def add(self, item: T, group: Hashable = None) -> None:
         """Put `item` at the end of its group."""
-        self._homes[item] = group
+        self._group_of[item] = group
         self._groups.setdefault(group, OrderedDict())[item] = None
 
     def pop(self) -> T:
-        """Take the first of the group whose turn it is. That group's next turn comes after all others."""
+        """Take the first item of the next group. That group is served again after all others."""
         group, items = self._groups.popitem(last=False)
         item, _ = items.popitem(last=False)
-        del self._homes[item]
+        del self._group_of[item]
         if items:
             self._groups[group] = items
         return item
 
     def discard(self, item: T) -> None:
-        """Take `item` out, if it is there."""
-        if item not in self._homes:
+        """Take `item` out if it is in the queue."""
+        if item not in self._group_of:
             return
-        group = self._homes.pop(item)
+        group = self._group_of.pop(item)
         items = self._groups[group]
         del items[item]
         if not items:

@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from hashlib import sha256
@@ -16,7 +16,7 @@ from typing import Any
 
 from trl_mle.config import RayConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes.base import check_limits
+from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.ray_cluster import cluster, public_files
 from trl_mle.sandboxes.ray_cluster.cluster import Machine
 from trl_mle.sandboxes.ray_cluster.node_handle import Member, NodeState
@@ -148,8 +148,18 @@ class RaySandbox:
             self._connected = False
             await asyncio.to_thread(cluster.disconnect)
 
+    def limits_for(self, task: TaskSpec) -> Limits:
+        """The limits of a program of `task` if the caller gives none."""
+        return default_limits(task, self.config.wall_s)
+
     async def run(
-        self, code: str, task: TaskSpec, limits: Limits | None = None, *, source: str | None = None
+        self,
+        code: str,
+        task: TaskSpec,
+        limits: Limits | None = None,
+        *,
+        source: str | None = None,
+        group: Hashable = None,
     ) -> Execution:
         """Run `code` on a node with the task's public files under `./input/` and return what happened.
 
@@ -164,7 +174,7 @@ class RaySandbox:
             raise SandboxUnavailableError(
                 "This `RaySandbox` is not running in this event loop; use `async with sandbox:` around it."
             )
-        limits = limits or Limits.for_task(task, self.config.wall_s)
+        limits = limits or self.limits_for(task)
         check_limits(limits)
         self._warn(limits)
         key, pieces = await self._packed(task)
