@@ -53,7 +53,7 @@ from scipy import stats
 
 from trl_mle.config import SandboxConfig
 from trl_mle.sandboxes import LocalSandbox
-from trl_mle.sandboxes.local.worker_process import environment
+from trl_mle.sandboxes.local.runner.worker_command import environment
 from trl_mle.types import Limits, TaskSpec
 
 ROOT = Path(__file__).parent.parent

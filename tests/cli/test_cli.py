@@ -18,7 +18,7 @@ from trl_mle.cli import main as cli
 from trl_mle.cli.errors import user_errors
 from trl_mle.errors import UserError
 from trl_mle.sandboxes import self_test
-from trl_mle.sandboxes.self_test import Finding
+from trl_mle.sandboxes.self_test import SelfTestResult
 from trl_mle.types import Execution
 
 
@@ -90,14 +90,14 @@ def test_doctor_tries_the_layers_out(monkeypatch, capsys):
         "1 worker(s) start in",
     ):
         assert words in out
-    assert "NO" not in out.split("trial")[1]
+    assert "NO" not in out.split("self test")[1]
 
 
 def test_doctor_names_a_hole(monkeypatch, capsys):
     async def open_wide(sandbox, task):
-        return Finding("answers", False, "read")
+        return SelfTestResult("answers", False, "read")
 
-    monkeypatch.setattr(self_test, "_answers", open_wide)
+    monkeypatch.setattr(self_test, "_check_answers", open_wide)
     code, out, _ = run(monkeypatch, capsys, "doctor", "--workers", "1")
     assert code == 1
     assert "A program got further than it may: answers." in out
@@ -110,8 +110,8 @@ def test_doctor_says_why_nothing_runs(monkeypatch, capsys):
 
 
 @pytest.mark.asyncio
-async def test_the_trial_finds_holes_where_there_are_some(tmp_path):
-    """The trial's programs, run without any sandbox, get at what they try."""
+async def test_the_self_test_finds_holes_where_there_are_some(tmp_path):
+    """The programs of the self test, run without any sandbox, get at what they try."""
 
     class Unconfined:
         async def run(self, code, task, limits=None):
@@ -121,9 +121,9 @@ async def test_the_trial_finds_holes_where_there_are_some(tmp_path):
 
     with tempfile.TemporaryDirectory() as folder:
         task = self_test._task(Path(folder))
-        answers = await self_test._answers(Unconfined(), task)
-        network = await self_test._network(Unconfined(), task)
-        processes = await self_test._processes(Unconfined(), task)
-    for number in re.findall(r"\d+", processes.words):
+        answers = await self_test._check_answers(Unconfined(), task)
+        network = await self_test._check_network(Unconfined(), task)
+        processes = await self_test._check_processes(Unconfined(), task)
+    for number in re.findall(r"\d+", processes.message):
         os.kill(int(number), signal.SIGKILL)
-    assert [finding.passed for finding in (answers, network, processes)] == [False, False, False]
+    assert [result.passed for result in (answers, network, processes)] == [False, False, False]

@@ -234,12 +234,21 @@ def processes(machine: Machine) -> list[int]:
     return found
 
 
-def kill(machine: Machine, module: str) -> None:
-    """Kill the machine's interpreters that run `module` (`runner`: the worker, `guest`: the process that serves)."""
+def interpreters(machine: Machine, module: str) -> list[int]:
+    """Processes of the machine that run `module` (`runner`: the worker, `guest`: the process that serves)."""
+    found = []
     for pid in processes(machine):
         with suppress(OSError):
             if f"/trl_mle/{module}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
+                found.append(pid)
+    return found
+
+
+def kill(machine: Machine, module: str) -> None:
+    """Kill the machine's interpreters that run `module`."""
+    for pid in interpreters(machine, module):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Handler(BaseHTTPRequestHandler):

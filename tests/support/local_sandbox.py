@@ -47,11 +47,11 @@ def worker_of(sandbox: LocalSandbox) -> psutil.Process:
 def left_over(sandbox: LocalSandbox) -> list[object]:
     """Processes and folders of programs that have ended, after the moment that the process which replied takes to go."""
     folder = sandbox._slots[0].worker.folder
-    zygote = min(worker_of(sandbox).children(), key=lambda process: process.create_time())
+    fork_server = min(worker_of(sandbox).children(), key=lambda process: process.create_time())
     deadline = time.monotonic() + 5
     while True:
         processes = worker_of(sandbox).children(recursive=True)
-        left = [*(process for process in processes if process != zygote), *folder.glob("run-*")]
+        left = [*(process for process in processes if process != fork_server), *folder.glob("run-*")]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.002)

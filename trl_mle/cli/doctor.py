@@ -1,4 +1,4 @@
-"""`trl-mle doctor`: what this machine offers, tried out."""
+"""`trl-mle doctor`: the layers of isolation of this machine, tested, and what is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trl_mle.errors import SandboxError
 
 if TYPE_CHECKING:
     from trl_mle.sandboxes import LocalSandbox
-    from trl_mle.sandboxes.self_test import Finding
+    from trl_mle.sandboxes.self_test import SelfTestResult
 
 _DISTRIBUTIONS = ("trl_mle", "trl", "transformers", "torch", "accelerate", "peft", "deepspeed", "vllm", "openai",
                   "e2b-code-interpreter", "ray")  # fmt: skip
@@ -27,12 +27,12 @@ _YES, _NO = "[green]yes[/]", "[red]NO[/]"
 
 
 def doctor(
-    workers: Annotated[int | None, typer.Option(help="Programs at a time; one for each core by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Programs at a time; by default one per core.")] = None,
     python: Annotated[str, typer.Option(help="Interpreter for the programs.")] = sys.executable,
 ) -> None:
-    """What this machine offers: layers of isolation, tried out with real programs, and what is installed.
+    """Show what this machine offers: layers of isolation, tested with real programs, and what is installed.
 
-    Exit code 0 if programs are sealed, 1 if a trial found a hole, 3 if the sandbox refuses to run here.
+    Exit code 0 if programs are sealed, 1 if the self test found a hole, 3 if the sandbox refuses to run here.
     """
     from asyncio import run as run_async
 
@@ -43,33 +43,33 @@ def doctor(
     console.print(_machine(sandbox.workers))
     console.print(_installed())
     try:
-        startup_s, findings = run_async(_examine(sandbox))
+        startup_s, results = run_async(_examine(sandbox))
     except SandboxError as error:
         if sandbox.layers:
             console.print(_layers(sandbox))
         console.print(f"[bold red]Programs do not run here.[/] {escape(str(error))}")
         raise typer.Exit(3) from None
     console.print(_layers(sandbox))
-    console.print(_trials(findings))
-    failed = [finding.name for finding in findings if not finding.passed]
+    console.print(_self_test(results))
+    failed = [result.name for result in results if not result.passed]
     missing = [layer.name for layer in sandbox.layers if not layer.active]
-    words = f"{sandbox.workers} worker(s) start in {startup_s:.1f} s."
+    startup = f"{sandbox.workers} worker(s) start in {startup_s:.1f} s."
     if failed:
-        console.print(f"[bold red]A program got further than it may: {', '.join(failed)}.[/] {words}")
+        console.print(f"[bold red]A program got further than it may: {', '.join(failed)}.[/] {startup}")
         raise typer.Exit(1)
     if missing:
-        console.print(f"[bold yellow]Programs are sealed, without {', '.join(missing)}[/] (see above). {words}")
+        console.print(f"[bold yellow]Programs are sealed, without {', '.join(missing)}[/] (see above). {startup}")
     else:
-        console.print(f"[bold green]Programs are sealed by every layer.[/] {words}")
+        console.print(f"[bold green]Programs are sealed by every layer.[/] {startup}")
 
 
-async def _examine(sandbox: LocalSandbox) -> tuple[float, list[Finding]]:
-    from trl_mle.sandboxes.self_test import try_out
+async def _examine(sandbox: LocalSandbox) -> tuple[float, list[SelfTestResult]]:
+    from trl_mle.sandboxes.self_test import run_self_test
 
     began = time.perf_counter()
     async with sandbox:
         startup_s = time.perf_counter() - began
-        return startup_s, await try_out(sandbox)
+        return startup_s, await run_self_test(sandbox)
 
 
 def _machine(workers: int) -> Table:
@@ -84,13 +84,13 @@ def _machine(workers: int) -> Table:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = Limits()
     most = workers * (limits.memory_bytes + limits.work_bytes)
-    remark = " [yellow](more than there is: lower `workers`)[/]" if most > memory else ""
+    remark = " [yellow](more than this machine has: lower `workers`)[/]" if most > memory else ""
     table.add_row("memory", f"{memory / 1024**3:.1f} GiB")
     table.add_row("programs", f"{workers} at a time may use {most / 1024**3:.0f} GiB with their files{remark}")
     cache = cache_dir()
-    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    free = shutil.disk_usage(place).free / 1024**3
-    writable = "" if os.access(place, os.W_OK) else " [red](cannot be written: set TRL_MLE_CACHE)[/]"
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free / 1024**3
+    writable = "" if os.access(existing, os.W_OK) else " [red](cannot be written: set TRL_MLE_CACHE)[/]"
     table.add_row("tasks", f"{escape(str(cache))}, {free:.0f} GiB free{writable}")
     return table
 
@@ -115,8 +115,8 @@ def _layers(sandbox: LocalSandbox) -> Table:
     return table
 
 
-def _trials(findings: list[Finding]) -> Table:
-    table = Table("trial", "passed", "what a program found")
-    for finding in findings:
-        table.add_row(finding.name, _YES if finding.passed else _NO, escape(finding.words))
+def _self_test(results: list[SelfTestResult]) -> Table:
+    table = Table("self test", "passed", "what a program found")
+    for result in results:
+        table.add_row(result.name, _YES if result.passed else _NO, escape(result.message))
     return table

@@ -1,10 +1,11 @@
-"""Layers of isolation in words: what each does, and what its absence means."""
+"""The layers of isolation, described: what each layer does, and what its absence means."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from trl_mle.sandboxes.local.runner.protocol import Layers
 
 
 @dataclass(frozen=True)
@@ -13,23 +14,19 @@ class Layer:
 
     name: str
     active: bool
-    """Whether it is in force on this machine."""
+    """Whether the layer is in force on this machine."""
     gives: str
-    """What it does."""
+    """What the layer does."""
     without: str
-    """What a program can do where it is missing."""
+    """What a program can do if the layer is missing."""
     required: bool = False
-    """Whether programs could read the answers without it."""
+    """Whether programs could read the answers without the layer."""
 
 
-def from_worker(found: dict[str, Any]) -> tuple[Layer, ...]:
-    """The layers that a worker has found, outermost first.
-
-    Args:
-        found (`dict`): fields of `runner.isolation.probe.Layers`.
-    """
-    version = int(found["landlock"])
-    in_namespaces, in_root = bool(found["namespaces"]), bool(found["private_root"])
+def from_worker(layers: Layers) -> tuple[Layer, ...]:
+    """The layers that a worker has found, outermost first."""
+    version = layers.landlock
+    in_namespaces, in_root = layers.namespaces, layers.private_root
     return (
         Layer(
             name="private_root",
@@ -42,7 +39,7 @@ def from_worker(found: dict[str, Any]) -> tuple[Layer, ...]:
         Layer(
             name="landlock",
             active=version > 0,
-            gives=f"files by allow list (version {version})" if version else "files by allow list",
+            gives=f"files by allowlist (version {version})" if version else "files by allowlist",
             without="nothing stands behind the private root"
             if in_root
             else "programs can read all files that you can, the answers among them",
@@ -56,7 +53,7 @@ def from_worker(found: dict[str, Any]) -> tuple[Layer, ...]:
         ),
         Layer(
             name="private_proc",
-            active=bool(found["private_proc"]),
+            active=layers.private_proc,
             gives="own /proc",
             without="/proc shows a program only itself and a few files about the machine"
             if version
@@ -64,13 +61,13 @@ def from_worker(found: dict[str, Any]) -> tuple[Layer, ...]:
         ),
         Layer(
             name="seccomp",
-            active=bool(found["seccomp"]),
+            active=layers.seccomp,
             gives="no system calls for mounts, tracing, kernel keys, io_uring, foreign sockets and the like",
             without="the kernel's whole surface is in reach" + ("" if in_namespaces else ", and UDP is not refused"),
         ),
         Layer(
             name="network",
-            active=in_namespaces or bool(found["seccomp"]),
+            active=in_namespaces or layers.seccomp,
             gives="none of any kind",
             without="no TCP, but UDP" if version >= 4 else "programs reach the network",
         ),
@@ -82,7 +79,7 @@ def from_worker(found: dict[str, Any]) -> tuple[Layer, ...]:
         ),
         Layer(
             name="privileges",
-            active=bool(found["privileges"]),
+            active=layers.privileges,
             gives="no capabilities, and no way to new ones",
             without="programs have the privileges that you have",
         ),
@@ -90,7 +87,7 @@ def from_worker(found: dict[str, Any]) -> tuple[Layer, ...]:
 
 
 def describe(layers: Sequence[Layer]) -> str:
-    """One line for each of `layers`: name, whether it is in force, and what follows from that."""
+    """One line per layer: name, whether it is in force, and what follows from that."""
     if not layers:
         return "The layers of isolation are found when the sandbox starts."
     width = max(len(layer.name) for layer in layers)

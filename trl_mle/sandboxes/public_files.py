@@ -1,4 +1,4 @@
-"""A task's public files as members of an archive, for backends that send them elsewhere."""
+"""A task's public files as members of an archive, for backends that send them to other machines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trl_mle.errors import SandboxUnavailableError
 
 
 def add_public(archive: tarfile.TarFile, folder: str | os.PathLike[str]) -> None:
-    """Add all that is below `folder`, under names relative to it and without owners; links stay links.
+    """Add everything below `folder`, under names relative to it and without owners. Links stay links.
 
     Raises:
         SandboxUnavailableError: something in it is neither a file, a folder nor a link.
@@ -26,7 +26,7 @@ def _add(archive: tarfile.TarFile, path: str, folder: str | os.PathLike[str]) ->
         raise SandboxUnavailableError(f"The public file {path!r} is a socket; remove it.")
     member.uid = member.gid = 0
     member.uname = member.gname = ""
-    if member.issym():  # wherever the folder will be
+    if member.issym():  # relative, so that it holds wherever the folder will be
         member.linkname = os.path.relpath(os.path.realpath(path), os.path.realpath(os.path.dirname(path)))
         archive.addfile(member)
     elif member.isdir():

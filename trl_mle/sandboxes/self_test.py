@@ -1,4 +1,4 @@
-"""A trial of a sandbox: a few programs that try what none may do, run as any other program is."""
+"""The self test of a sandbox: a few programs that try what no program may do, run like any other program."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from pathlib import Path
 from trl_mle.sandboxes.base import Sandbox
 from trl_mle.types import Execution, Limits, TaskSpec
 
-_SECRET = "the answers of the trial"
+_SECRET = "the answers of the self test"
 _RUNS = 5
 _WALL_S, _MEMORY_BYTES = 1.0, 512 * 1024**2
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one program of the trial showed."""
+class SelfTestResult:
+    """The result of one program of the self test."""
 
     name: str
     passed: bool
-    words: str
-    """What was tried and what came of it."""
+    message: str
+    """What was tried and what happened."""
 
 
-async def try_out(sandbox: Sandbox) -> list[Finding]:
-    """Run the trial in a sandbox that has started; a finding that did not pass is a hole.
+async def run_self_test(sandbox: Sandbox) -> list[SelfTestResult]:
+    """Run the self test in a sandbox that has started. A result that did not pass is a hole in the sandbox.
 
     Raises:
         SandboxError: the sandbox failed.
     """
-    with tempfile.TemporaryDirectory(prefix="trl-mle-trial-") as folder:
+    with tempfile.TemporaryDirectory(prefix="trl-mle-self-test-") as folder:
         task = _task(Path(folder))
-        return [await trial(sandbox, task) for trial in (_answers, _network, _processes, _time, _memory, _speed)]
+        checks = (_check_answers, _check_network, _check_processes, _check_time, _check_memory, _check_speed)
+        return [await check(sandbox, task) for check in checks]
 
 
-async def _answers(sandbox: Sandbox, task: TaskSpec) -> Finding:
+async def _check_answers(sandbox: Sandbox, task: TaskSpec) -> SelfTestResult:
     path = str(task.folder / "private" / "answers.csv")
     code = f"""
 import os
@@ -54,10 +55,10 @@ print(open("input/train.csv").read())
 """
     execution = await sandbox.run(code, task)
     hidden = execution.status == "ok" and _SECRET not in execution.stdout and "a,b" in execution.stdout
-    return Finding("answers", hidden, "cannot be read by four paths" if hidden else _told(execution))
+    return SelfTestResult("answers", hidden, "cannot be read by four paths" if hidden else _describe(execution))
 
 
-async def _network(sandbox: Sandbox, task: TaskSpec) -> Finding:
+async def _check_network(sandbox: Sandbox, task: TaskSpec) -> SelfTestResult:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(("127.0.0.1", 0))
         datagrams.settimeout(0.2)
@@ -75,10 +76,12 @@ for attempt in (lambda: socket.create_connection(("127.0.0.1", {server.getsockna
         execution = await sandbox.run(code, task)
         arrived = _arrives(server.accept) or _arrives(lambda: datagrams.recv(1))
     closed = execution.stdout == "refused\nrefused\n" and not arrived
-    return Finding("network", closed, "TCP and UDP to this machine are refused" if closed else _told(execution))
+    return SelfTestResult(
+        "network", closed, "TCP and UDP to this machine are refused" if closed else _describe(execution)
+    )
 
 
-async def _processes(sandbox: Sandbox, task: TaskSpec) -> Finding:
+async def _check_processes(sandbox: Sandbox, task: TaskSpec) -> SelfTestResult:
     seconds = f"{secrets.randbelow(10**6) + 10**6}.{secrets.randbelow(10**6)}"
     code = f"""
 import subprocess, time
@@ -89,48 +92,47 @@ print("running" if left.poll() is None else "ended")
 """
     execution = await sandbox.run(code, task)
     if execution.stdout != "running\n":
-        return Finding("processes", False, _told(execution))
-    found = _processes_with(seconds)
-    return Finding(
-        "processes", not found, f"still there: {found}" if found else "one left running ended with its program"
-    )
+        return SelfTestResult("processes", False, _describe(execution))
+    pids = _processes_with(seconds)
+    message = f"still there: {pids}" if pids else "a process left running ended with its program"
+    return SelfTestResult("processes", not pids, message)
 
 
 def _processes_with(argument: str) -> list[str]:
-    """Numbers of processes that were started with `argument`; none where there is no `/proc` to ask."""
-    found = []
+    """Numbers of the processes that were started with `argument`; none on systems without `/proc`."""
+    pids = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             if argument in file.read_text(errors="replace"):
-                found.append(file.parent.name)
-    return found
+                pids.append(file.parent.name)
+    return pids
 
 
-async def _time(sandbox: Sandbox, task: TaskSpec) -> Finding:
+async def _check_time(sandbox: Sandbox, task: TaskSpec) -> SelfTestResult:
     execution = await sandbox.run("while True: pass", task, Limits(wall_s=_WALL_S))
-    kept = execution.status == "timeout" and execution.wall_s < _WALL_S + 1
-    words = f"a limit of {_WALL_S:g} s ended an endless loop after {execution.wall_s:.2f} s"
-    return Finding("time", kept, words if kept else _told(execution))
+    enforced = execution.status == "timeout" and execution.wall_s < _WALL_S + 1
+    message = f"a limit of {_WALL_S:g} s ended an endless loop after {execution.wall_s:.2f} s"
+    return SelfTestResult("time", enforced, message if enforced else _describe(execution))
 
 
-async def _memory(sandbox: Sandbox, task: TaskSpec) -> Finding:
+async def _check_memory(sandbox: Sandbox, task: TaskSpec) -> SelfTestResult:
     code = "x = []\nwhile len(x) < 100: x.append(b'1' * 20_000_000)"
     execution = await sandbox.run(code, task, Limits(memory_bytes=_MEMORY_BYTES))
-    kept = execution.status == "memory"
-    words = f"a limit of {_MEMORY_BYTES >> 20} MiB ended a program at {execution.max_rss_bytes >> 20} MiB"
-    return Finding("memory", kept, words if kept else _told(execution))
+    enforced = execution.status == "memory"
+    message = f"a limit of {_MEMORY_BYTES >> 20} MiB ended a program at {execution.max_rss_bytes >> 20} MiB"
+    return SelfTestResult("memory", enforced, message if enforced else _describe(execution))
 
 
-async def _speed(sandbox: Sandbox, task: TaskSpec) -> Finding:
+async def _check_speed(sandbox: Sandbox, task: TaskSpec) -> SelfTestResult:
     seconds = []
     for _ in range(_RUNS):
         began = time.perf_counter()
         execution = await sandbox.run("print(1)", task)
         seconds.append(time.perf_counter() - began)
-    words = (
+    message = (
         f"a program that prints one line takes {1000 * statistics.median(seconds):.0f} ms in all (median of {_RUNS})"
     )
-    return Finding("speed", execution.stdout == "1\n", words)
+    return SelfTestResult("speed", execution.stdout == "1\n", message)
 
 
 def _arrives(receive: Callable[[], object]) -> bool:
@@ -141,7 +143,7 @@ def _arrives(receive: Callable[[], object]) -> bool:
     return True
 
 
-def _told(execution: Execution) -> str:
+def _describe(execution: Execution) -> str:
     return f"status {execution.status}: {(execution.stdout + execution.stderr).strip()[-200:]!r}"
 
 
@@ -150,8 +152,8 @@ def _task(folder: Path) -> TaskSpec:
         (folder / name).mkdir()
         (folder / name / file).write_text(text, encoding="utf-8")
     return TaskSpec(
-        id="trial",
-        title="Trial of the sandbox",
+        id="self-test",
+        title="Self test of the sandbox",
         description="",
         folder=folder,
         metric="accuracy",

@@ -210,8 +210,8 @@ def test_an_end_by_every_signal_has_the_right_status(box, well):
         assert execution.exit_code == -number
 
 
-def test_a_child_of_the_zygote_cannot_be_made(box, well):
-    """A sibling, which nobody below the zygote can reap, would keep the namespaces from ending."""
+def test_a_child_of_the_fork_server_cannot_be_made(box, well):
+    """A sibling, which nobody below the fork server can reap, would keep the namespaces from ending."""
     flags = 0x8000 | signal.SIGCHLD  # CLONE_PARENT
     code = (
         f"{CALL}import time\nif os.uname().machine == 'x86_64':\n    made = libc.syscall(56, {flags}, 0, 0, 0, 0)\n"

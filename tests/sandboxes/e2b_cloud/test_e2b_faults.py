@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from tests.sandboxes.e2b_cloud.test_e2b import LIMITS, runs, settings, started
 from tests.support import e2b_server as fault
 from tests.support.tasks import toy_task
-from trl_mle import E2BSandbox, MLEReward, RewardConfig
+from trl_mle import E2BSandbox, MLEReward, PoolConfig, RewardConfig, SandboxPool
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.e2b_cloud import account, vm, vm_pool
 from trl_mle.sandboxes.e2b_cloud.errors import explained
-from trl_mle.sandboxes.local.runner import protocol
+from trl_mle.sandboxes.local.runner import frames
+from trl_mle.sandboxes.local.runner.protocol import GuestReply, ProgramResult
 
 CODE = "import time\ntime.sleep(0.5)\nprint('done')\nopen('submission.csv', 'w').write('x' * 5000)"
 REQUEST_S = 1.2
@@ -252,11 +254,24 @@ async def test_a_reply_without_end(server, task):
     assert error.may_have_started
 
 
-REPLY = protocol.pack({"secret": "s", "reply": {"status": "ok"}}, (b"out", b"", b"file")) + b"outfile"
+RESULT = ProgramResult(
+    status="ok",
+    exit_code=0,
+    wall_s=1.0,
+    cpu_s=0.5,
+    max_rss_bytes=1,
+    stdout=b"out",
+    stderr=b"",
+    stdout_cut_bytes=0,
+    stderr_cut_bytes=0,
+    submission=b"file",
+    submission_reason=None,
+)
+REPLY = frames.pack(GuestReply("s", RESULT))
 
 
 def test_a_whole_reply():
-    assert vm._parse(REPLY, "s") == vm.Answer({"status": "ok"}, (b"out", b"", b"file"))
+    assert vm._parse(REPLY, "s") == RESULT
 
 
 @given(st.data())
@@ -323,6 +338,19 @@ async def test_a_worker_that_died_is_replaced(server, task):
         except SandboxError as error:
             assert not error.may_have_started
         assert (await sandbox.run("print(3)", task, LIMITS)).stdout == "3\n"
+
+
+async def test_a_fault_of_the_worker_before_the_start_is_retried(server, task):
+    """The worker itself says that the program has not started: it lacks descriptors for the program's pipes."""
+    pool = SandboxPool(E2BSandbox(settings(server, max_sandboxes=1)), PoolConfig(progress="off"))
+    async with asyncio.timeout(60), pool:
+        await pool.run("print(1)", task, LIMITS)
+        (machine,) = server.machines.values()
+        for pid in fault.interpreters(machine, "runner"):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (6, 1024))
+        assert (await pool.run("print(2)", task, LIMITS)).stdout == "2\n"
+        assert pool.counts.retried == 1
+    assert started(server) == 2, "a faulty E2B sandbox is not used again"
 
 
 REWARDS = {

@@ -152,20 +152,22 @@ import json, os, struct
 found = []
 for here, folders, files in os.walk(folder):
     found += [os.path.join(here, name) for name in (*folders, *files)]
-message = {"secret": "?", "reply": {"status": "ok", "exit_code": 0, "wall_s": 0.0, "cpu_s": 0.0, "max_rss_bytes": 1},
-           "blobs": [0, 0, 6]}
+result = {"type": "ProgramResult", "status": "ok", "exit_code": 0, "wall_s": 0.0, "cpu_s": 0.0, "max_rss_bytes": 1,
+        "stdout": {"blob": 0}, "stderr": {"blob": 1}, "stdout_cut_bytes": 0, "stderr_cut_bytes": 0,
+        "submission": {"blob": 2}, "submission_reason": None}
+message = {"message": {"type": "GuestReply", "secret": "?", "reply": result}, "blobs": [0, 0, 6]}
 body = json.dumps(message).encode()
 for target in {folder, os.path.join(folder, "trl_mle"), "/trl_mle", "/", ".", "..", os.path.expanduser("~"), *found}:
     for name in ("reply", "reply.part", "evil", "run-evil/reply", "request"):
         try:
             os.makedirs(os.path.dirname(os.path.join(target, name)), exist_ok=True)
             with open(os.path.join(target, name), "wb") as file:
-                file.write(struct.pack(">Q", len(body)) + body + b"id,y\\n1")
+                file.write(struct.pack(">QQ", len(body), 6) + body + b"id,y\\n1")
             print("wrote", os.path.join(target, name))
         except OSError:
             pass
 print("found", found)
-os.write(1, struct.pack(">Q", len(body)) + body)
+os.write(1, struct.pack(">QQ", len(body), 6) + body)
 raise SystemExit(7)
 """
     execution = await attacked(sandbox, server, task, code)

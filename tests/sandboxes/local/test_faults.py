@@ -15,6 +15,7 @@ from tests.support.local_sandbox import FALL_BACK, left_over, until_file, worker
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes import LocalSandbox
+from trl_mle.sandboxes.local.timing import LocalTiming
 
 PAUSE = "import signal\nopen('started', 'w').close()\nsignal.pause()"
 both = pytest.mark.parametrize("without", [(), FALL_BACK], ids=["layers", "fall_back"])
@@ -26,7 +27,7 @@ def cold(without: tuple[str, ...], **settings) -> LocalSandbox:
     return sandbox
 
 
-def zygote_of(sandbox: LocalSandbox) -> psutil.Process:
+def fork_server_of(sandbox: LocalSandbox) -> psutil.Process:
     return min(worker_of(sandbox).children(), key=lambda process: process.create_time())
 
 
@@ -49,10 +50,10 @@ async def fault_and_recovery(
 
 
 @both
-@pytest.mark.parametrize("which", ["worker", "zygote"])
+@pytest.mark.parametrize("which", ["worker", "fork_server"])
 async def test_no_more_descriptors(task, without, which):
     async with asyncio.timeout(60), cold(without) as sandbox:
-        process = worker_of(sandbox) if which == "worker" else zygote_of(sandbox)
+        process = worker_of(sandbox) if which == "worker" else fork_server_of(sandbox)
         words = await fault_and_recovery(sandbox, task, process, resource.RLIMIT_NOFILE, 6, may_have_started=False)
     assert "Too many open files" in words or "has died" in words or "ended before the program started" in words
 
@@ -60,12 +61,12 @@ async def test_no_more_descriptors(task, without, which):
 @both
 async def test_no_more_space(task, without, tmp_path):
     async with asyncio.timeout(60), cold(without, scratch_dir=tmp_path) as sandbox:
-        words = await fault_and_recovery(sandbox, task, zygote_of(sandbox), resource.RLIMIT_FSIZE, 0)
+        words = await fault_and_recovery(sandbox, task, fork_server_of(sandbox), resource.RLIMIT_FSIZE, 0)
     assert "File too large" in words
 
 
 @both
-@pytest.mark.parametrize("which", ["worker", "zygote"])
+@pytest.mark.parametrize("which", ["worker", "fork_server"])
 async def test_no_more_processes(task, without, which):
     if os.getuid() == 0:
         pytest.skip("the kernel does not bound the number of root's processes")
@@ -76,16 +77,16 @@ async def test_no_more_processes(task, without, which):
             assert (await sandbox.run("print(1)", task)).stdout == "1\n"
             assert not worker.is_running()
             return
-        process = zygote_of(sandbox)
+        process = fork_server_of(sandbox)
         words = await fault_and_recovery(sandbox, task, process, resource.RLIMIT_NPROC, 0, may_have_started=False)
     assert "Resource temporarily unavailable" in words
 
 
 @both
-@pytest.mark.parametrize("pid", ["worker", "zygote"])
+@pytest.mark.parametrize("pid", ["worker", "fork_server"])
 async def test_a_process_that_dies_while_idle_costs_nothing(task, without, pid):
     async with asyncio.timeout(60), cold(without) as sandbox:
-        process = worker_of(sandbox) if pid == "worker" else zygote_of(sandbox)
+        process = worker_of(sandbox) if pid == "worker" else fork_server_of(sandbox)
         worker = worker_of(sandbox)
         process.kill()
         await asyncio.to_thread(psutil.wait_procs, [worker], 10)
@@ -93,10 +94,8 @@ async def test_a_process_that_dies_while_idle_costs_nothing(task, without, pid):
 
 
 @both
-async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without, monkeypatch):
-    monkeypatch.setattr("trl_mle.sandboxes.local.sandbox._ANSWER_S", 0.5)
-    monkeypatch.setattr("trl_mle.sandboxes.local.worker_process._STOP_S", 1.0)
-    async with asyncio.timeout(60), cold(without) as sandbox:
+async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without):
+    async with asyncio.timeout(60), cold(without, timing=LocalTiming(answer_s=0.5, stop_s=1.0)) as sandbox:
         worker = worker_of(sandbox)
         run = asyncio.create_task(sandbox.run(PAUSE, task, limits=short_limits()))
         await until_file(sandbox, "started")
@@ -120,18 +119,18 @@ def short_limits():
 async def test_a_late_request_to_stop_does_not_stop_the_next_program(task, without):
     async with cold(without) as sandbox:
         await sandbox.run("print(1)", task)
-        os.kill(zygote_of(sandbox).pid, signal.SIGTERM)
+        os.kill(fork_server_of(sandbox).pid, signal.SIGTERM)
         await asyncio.sleep(0.05)
         execution = await sandbox.run("print(2)", task)
     assert (execution.status, execution.stdout) == ("ok", "2\n")
 
 
 @both
-async def test_a_zygote_that_dies_with_a_program_may_have_started_it(task, without):
+async def test_a_fork_server_that_dies_with_a_program_may_have_started_it(task, without):
     async with asyncio.timeout(60), cold(without) as sandbox:
         run = asyncio.create_task(sandbox.run(PAUSE, task))
         await until_file(sandbox, "started")
-        zygote_of(sandbox).kill()
+        fork_server_of(sandbox).kill()
         with pytest.raises(SandboxError) as caught:
             await run
         assert caught.value.may_have_started

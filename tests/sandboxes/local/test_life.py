@@ -28,6 +28,7 @@ from trl_mle.config import SandboxConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes import LocalSandbox
 from trl_mle.sandboxes.local.runner.isolation.namespaces import own_process_bound
+from trl_mle.sandboxes.local.timing import LocalTiming
 from trl_mle.types import Limits, TaskSpec
 
 UNSAFE = ("namespaces", "landlock")
@@ -206,10 +207,9 @@ async def test_worker_that_cannot_start_says_why(tmp_path):
         await LocalSandbox(COLD, python=str(tmp_path / "does-not-exist")).__aenter__()
 
 
-async def test_worker_that_hangs_at_its_start_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("trl_mle.sandboxes.local.worker_process._STOP_S", 0.1)
-    sandbox = LocalSandbox(COLD, python=_script(tmp_path / "python", "echo waiting >&2; exec sleep 1000"))
-    sandbox._startup_s = 0.5
+async def test_worker_that_hangs_at_its_start_is_given_up(tmp_path):
+    python = _script(tmp_path / "python", "echo waiting >&2; exec sleep 1000")
+    sandbox = LocalSandbox(COLD, python=python, timing=LocalTiming(startup_s=0.5, stop_s=0.1))
     with pytest.raises(SandboxError, match=r"not ready within 0\.5 s\. It wrote: waiting"):
         await sandbox.__aenter__()
 

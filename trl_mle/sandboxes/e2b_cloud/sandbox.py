@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Hashable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from trl_mle.config import E2BConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, missing_extra
@@ -19,6 +18,7 @@ from trl_mle.sandboxes.e2b_cloud.errors import KEY, BusyError, missing_key
 from trl_mle.sandboxes.e2b_cloud.vm import Machine
 from trl_mle.sandboxes.e2b_cloud.vm_pool import CLOSED, MARGIN_S, Machines, finish
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
+from trl_mle.sandboxes.local.runner.protocol import ProgramFault, ProgramLimits, ProgramRequest, ProgramResult
 from trl_mle.sandboxes.local.worker_process import to_execution
 from trl_mle.types import Execution, Limits, TaskSpec
 
@@ -175,23 +175,20 @@ class E2BSandbox:
             try:
                 await machine.give(key, archive)
                 self._warn_of_memory(machine, task, limits)
-                needs = {"packages": list(task.packages)}
-                request = {
-                    "code": code,
-                    "source": code if source is None else source,
-                    "limits": asdict(limits),
-                }
-                answer = await machine.run(needs, request, key)
-                keep = "fault" not in answer.reply or answer.reply["lasting"]
+                request = ProgramRequest(
+                    code, code if source is None else source, public="", limits=ProgramLimits(**asdict(limits))
+                )
+                reply = await machine.run(tuple(task.packages), request, key)
+                keep = isinstance(reply, ProgramResult) or reply.lasting
             except SandboxError as error:
                 # Refused for being one too many, before anything began: the E2B sandbox is as it was.
                 keep = isinstance(error, BusyError) and not error.may_have_started
                 raise
             finally:
                 await self._machines.give_back(machine, keep)
-        if "fault" in answer.reply:
-            self._raise(answer.reply, task)
-        return to_execution(answer.reply, answer.blobs)
+        if isinstance(reply, ProgramFault):
+            raise self._error(reply, task)
+        return to_execution(reply)
 
     def take_metrics(self) -> dict[str, float]:
         """Metric -> value: E2B sandboxes now, programs that can run at a time, speed factors of the slowest and the fastest."""
@@ -252,10 +249,10 @@ class E2BSandbox:
                 *(machine.memory_bytes >> 20, task.id, room >> 20, limits.memory_bytes >> 20),
             )
 
-    def _raise(self, reply: dict[str, Any], task: TaskSpec) -> None:
-        if reply["lasting"]:
+    def _error(self, fault: ProgramFault, task: TaskSpec) -> SandboxError:
+        if fault.lasting:
             template = "E2B's code interpreter" if self.config.template is None else repr(self.config.template)
-            raise SandboxUnavailableError(
-                f"Task {task.id!r} cannot run with the template {template}: {reply['fault']}."
+            return SandboxUnavailableError(
+                f"Task {task.id!r} cannot run with the template {template}: {fault.reason}."
             )
-        raise SandboxError(reply["fault"], may_have_started=reply.get("began", True))
+        return SandboxError(fault.reason, may_have_started=fault.may_have_started)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import shlex
-import struct
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,19 @@ from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.e2b_cloud import bundle
 from trl_mle.sandboxes.e2b_cloud.account import Account
 from trl_mle.sandboxes.e2b_cloud.errors import MachineGoneError, RunnerError, explained, without_key
-from trl_mle.sandboxes.local.runner import protocol
+from trl_mle.sandboxes.local.runner import frames
+from trl_mle.sandboxes.local.runner.protocol import (
+    GuestReady,
+    GuestReply,
+    GuestRequest,
+    GuestSettings,
+    Layers,
+    ProgramFault,
+    ProgramRequest,
+    Reply,
+    TaskFiles,
+    WorkerUnusable,
+)
 
 STARTUP_S = 180.0
 """Longest time from a new machine to one that can run programs, in seconds."""
@@ -42,15 +52,6 @@ _REFERENCE_S = 0.05
 """CPU seconds of the fixed loop on a machine whose speed factor is 1."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a machine says about one program."""
-
-    reply: dict[str, Any]
-    """As a worker of `runner` gives it."""
-    blobs: tuple[bytes, ...]
-
-
 class Machine:
     """A machine that can run programs, one at a time; made by [`Machine.create`].
 
@@ -63,8 +64,8 @@ class Machine:
         self.ends_at = ends_at
         """When its session is over, on the clock of the event loop."""
         self.folder = ""
-        self.layers: dict[str, Any] = {}
-        """Fields of `runner.isolation.probe.Layers`."""
+        self.layers = Layers()
+        """The layers that its worker has found, once it is prepared."""
         self.speed_factor = 1.0
         self.memory_bytes = 0
         self.given: set[str] = set()
@@ -86,24 +87,20 @@ class Machine:
         with explained("uploading the runner"):
             info = await self._write("trl_mle/runner.zip", bundle.modules())
         self.folder = info.path.rpartition("/")[0]
-        settings = {
-            "preload": list(self.config.preload),
-            "without": list(without),
-            "startup_s": STARTUP_S,
-            "session_s": self.config.session_s,
-        }
+        settings = GuestSettings(tuple(self.config.preload), tuple(without), STARTUP_S, self.config.session_s)
         unpack = shlex.join([self.config.python, "-c", _UNPACK, f"{self.folder}/runner.zip", self.folder])
-        command = f"{unpack} && {self._guest('prepare', self.folder, json.dumps(settings))}"
-        facts = _facts(await self._command(command, "preparing the sandbox", STARTUP_S + ANSWER_S))
-        if "unusable" in facts:
+        command = f"{unpack} && {self._guest('prepare', self.folder, frames.to_json(settings))}"
+        ready = _guest_ready(await self._command(command, "preparing the sandbox", STARTUP_S + ANSWER_S))
+        answer = ready.answer
+        if isinstance(answer, WorkerUnusable):
             raise SandboxUnavailableError(
-                f"The template cannot import what `E2BConfig.preload` names: {facts['unusable']}. Install it there, or change "
+                f"The template cannot import what `E2BConfig.preload` names: {answer.reason}. Install it there, or change "
                 "`preload`."
             )
-        if "fault" in facts:
-            raise SandboxError(f"preparing the sandbox failed: {facts['fault']}", may_have_started=False)
-        self.layers, self.memory_bytes = facts["layers"], facts["memory_bytes"]
-        self.speed_factor = _REFERENCE_S / max(facts["loop_s"], 1e-6)
+        if isinstance(answer, ProgramFault):
+            raise SandboxError(f"preparing the sandbox failed: {answer.reason}", may_have_started=False)
+        self.layers, self.memory_bytes = answer.layers, ready.memory_bytes
+        self.speed_factor = _REFERENCE_S / max(ready.loop_s, 1e-6)
 
     async def give(self, key: str, archive: Path) -> None:
         """Upload the public files in `archive`, unless they are there."""
@@ -116,27 +113,30 @@ class Machine:
         await self._command(command, "unpacking the public files", ANSWER_S + size / _BYTES_PER_S)
         self.given.add(key)
 
-    async def run(self, needs: dict[str, Any], request: dict[str, Any], key: str) -> Answer:
-        """Have one program run with the public files of `key`.
+    async def run(self, packages: tuple[str, ...], request: ProgramRequest, key: str) -> Reply:
+        """Run one program with the public files of `key`.
+
+        Args:
+            packages (`tuple[str, ...]`): distributions that the task allows.
+            request (`ProgramRequest`): the program; the folder of its public files is filled in here.
+            key (`str`): of the public files that were given before.
 
         Raises:
-            SandboxError: there is no answer. The machine cannot be used any more.
+            SandboxError: there is no reply. The machine cannot be used any more.
         """
         secret, run_folder = secrets.token_hex(16), f"{self.folder}/run-{secrets.token_hex(8)}"
-        public, limits = self._public(key), request["limits"]
-        limits = {**limits, "memory_bytes": self.room(limits["memory_bytes"])}
-        wait_s = limits["wall_s"] + ANSWER_S
-        message = {
-            "secret": secret,
-            "timeout_s": wait_s,
-            "messages": [
-                {**needs, "hidden": [self.folder], "public": public},
-                {**request, "limits": limits, "public": public},
-            ],
-        }
+        public = self._public(key)
+        limits = replace(request.limits, memory_bytes=self.room(request.limits.memory_bytes))
+        wait_s = limits.wall_s + ANSWER_S
+        message = GuestRequest(
+            secret=secret,
+            timeout_s=wait_s,
+            files=TaskFiles(packages, hidden=(self.folder,), public=public),
+            program=replace(request, limits=limits, public=public),
+        )
         with explained("uploading the program"):
-            await self._write(f"{run_folder}/request", json.dumps(message).encode())
-        most = 2 * limits["output_bytes"] + limits["submission_bytes"] + 1024**2
+            await self._write(f"{run_folder}/request", frames.pack(message))
+        most = 2 * limits.output_bytes + limits.submission_bytes + 1024**2
         deadline = time.monotonic() + wait_s + ANSWER_S / 2
         with explained("starting the program", may_have_started=None):
             handle = await self._sandbox.commands.run(
@@ -176,7 +176,7 @@ class Machine:
                     await handle.disconnect()
         return None
 
-    async def _answer(self, path: str, secret: str, most: int, deadline: float, broken: SandboxError | None) -> Answer:
+    async def _answer(self, path: str, secret: str, most: int, deadline: float, broken: SandboxError | None) -> Reply:
         """Read the reply. Where the stream of the command has broken, the program may go on: then until `deadline`."""
         failures = 0
         fetch_s = self.config.request_timeout_s + most / _BYTES_PER_S
@@ -257,13 +257,13 @@ class Machine:
         return shlex.join(["exec", self.config.python, "-s", "-P", "-B", f"{self.folder}/guest", *arguments])
 
 
-def _facts(stdout: str) -> dict[str, Any]:
-    """What the command that prepares a machine prints last; a shell may have greeted before."""
+def _guest_ready(stdout: str) -> GuestReady:
+    """The message that the command `prepare` prints last; a shell may have greeted before."""
     try:
-        return dict(json.loads(stdout.strip().splitlines()[-1]))
-    except (IndexError, TypeError, ValueError):
-        words = f"preparing the sandbox failed: it printed {without_key(stdout)[-_STDERR:]!r}"
-        raise SandboxError(words, may_have_started=False) from None
+        return frames.expect(frames.from_json(stdout.strip().splitlines()[-1]), GuestReady)
+    except (IndexError, frames.FrameError):
+        message = f"preparing the sandbox failed: it printed {without_key(stdout)[-_STDERR:]!r}"
+        raise SandboxError(message, may_have_started=False) from None
 
 
 def _end(error: Any) -> str:
@@ -271,23 +271,15 @@ def _end(error: Any) -> str:
     return without_key(str(error.stderr))[-_STDERR:].strip() or "it wrote nothing"
 
 
-def _parse(content: bytes, secret: str) -> Answer:
+def _parse(content: bytes, secret: str) -> Reply:
     """The reply in `content`, which must be whole and carry `secret`.
 
     Raises:
-        SandboxError: it is neither.
+        SandboxError: it is not whole, or carries another secret.
     """
-    try:
-        start = protocol.LENGTH.size
-        end = start + protocol.LENGTH.unpack(content[:start])[0]
-        message = json.loads(content[start:end])
-        blobs = []
-        for size in message["blobs"]:
-            blobs.append(content[end : end + size])
-            end += size
-        whole = end == len(content)
-        if whole and secrets.compare_digest(message["secret"], secret):
-            return Answer(dict(message["reply"]), tuple(blobs))
-    except (struct.error, ValueError, KeyError, TypeError):
-        pass
+    with suppress(frames.FrameError):
+        answer = frames.expect(frames.unpack(content), GuestReply)
+        # As bytes: a forged secret may hold any characters.
+        if secrets.compare_digest(answer.secret.encode("utf-8", "surrogatepass"), secret.encode()):
+            return answer.reply
     raise SandboxError("the reply is not whole, or does not come from the runner")

@@ -1,4 +1,4 @@
-"""`LocalSandbox`: programs on this machine, in warm workers, confined by the kernel."""
+"""`LocalSandbox`: programs on this machine, in workers with preloaded libraries, confined by the kernel."""
 
 from __future__ import annotations
 
@@ -17,19 +17,27 @@ from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
 from trl_mle.sandboxes.local.runner.limits import workdir
+from trl_mle.sandboxes.local.runner.protocol import (
+    Layers,
+    ProgramFault,
+    ProgramLimits,
+    ProgramRequest,
+    Reply,
+    TaskFiles,
+    WorkerSettings,
+)
+from trl_mle.sandboxes.local.timing import LocalTiming
 from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, to_execution
 from trl_mle.types import Execution, Limits, TaskSpec
 
 _logger = logging.getLogger(__name__)
 
-_STARTUP_S = 180.0
-_ANSWER_S = 120.0
-"""How long after the wall-clock limit of a program its worker may take to say what happened, in seconds."""
+_PACKAGE = Path(__file__).parents[2]
 
 
 @dataclass
 class _Slot:
-    """Room for one program at a time."""
+    """A slot runs one program at a time."""
 
     number: int
     worker: WorkerProcess | None = None
@@ -39,31 +47,34 @@ class _Slot:
 
 
 class LocalSandbox:
-    """Runs programs on this machine; see [`Sandbox`] for how to use it.
+    """A [`Sandbox`] that runs programs on this machine.
 
-    Each worker has imported the usual libraries once and forks a child for every program. A child finds nothing of the
-    host but the interpreter, the packages that its task allows and the task's public files; it cannot read the answers
-    or the environment, reaches no network, and leaves no process, file or memory behind. Which layers of isolation this
-    machine offers is found when the sandbox starts: see `layers`, `describe()` and `trl-mle doctor`.
+    Each worker has imported the usual libraries once and forks a child for every program. A child sees only the
+    interpreter, the packages that its task allows and the task's public files. It cannot read the answers or the
+    environment, reaches no network, and leaves no process, file or memory behind. The layers of isolation that this machine
+    offers are found when the sandbox starts: see `layers`, `describe()` and `trl-mle doctor`.
 
-    What printing, memory and time-outs look like: stdout is line-buffered, so that a killed program's output is kept;
-    memory is the resident memory of all its processes together; what it writes is kept in memory too, up to
-    `Limits.work_bytes`, unless there is a `scratch_dir`; a program that the sandbox stops has a last line on stderr that
-    says why. A task may only use packages that the interpreter `python` has installed.
+    - Output: stdout is line-buffered, so that a killed program's output is kept. A program that the sandbox stops has a last
+      line on stderr that says why.
+    - Memory: the limit is on the resident memory of all processes of a program together.
+    - Files: what a program writes is kept in memory, up to `Limits.work_bytes`, unless there is a `scratch_dir`.
+    - Packages: a task may use only packages that the interpreter `python` has installed.
 
     Args:
         config (`SandboxConfig`, *optional*):
-            All of the settings below but the last two. Give either this or the keywords.
+            All of the settings below except the last three. Give either this or the keywords.
         workers (`int`, *optional*):
-            Programs that run at the same time. Defaults to the number of cores that this process may use.
+            Number of programs that run at the same time. Defaults to the number of cores that this process may use.
         isolation (`str`, *optional*, defaults to `"required"`):
-            `"none"` runs programs even where they could read the answers.
+            `"none"` runs programs even if they could read the answers.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
         python (`str`, *optional*):
             Interpreter for the programs. Defaults to this one.
         scratch_dir (`str` or `Path`, *optional*):
             Folder on disk for what programs write, as `SandboxConfig.scratch_dir`.
+        timing (`LocalTiming`, *optional*):
+            How long the sandbox waits for its own processes.
 
     Example:
 
@@ -82,6 +93,7 @@ class LocalSandbox:
         wall_s: float | None = None,
         python: str = sys.executable,
         scratch_dir: str | os.PathLike[str] | None = None,
+        timing: LocalTiming | None = None,
     ):
         if config is not None and (workers, isolation, wall_s) != (None, "required", None):
             raise ConfigError(
@@ -97,7 +109,7 @@ class LocalSandbox:
         """Layers of isolation on this machine, known once the sandbox has started."""
         self._without: tuple[str, ...] = ()
         """Layers that workers treat as missing; for tests of the fall-backs."""
-        self._startup_s = _STARTUP_S
+        self._timing = timing or LocalTiming()
         self._closing = False
         self._folder: Path | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,7 +129,7 @@ class LocalSandbox:
         try:
             self._folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="trl-mle-", dir=self.scratch_dir)))
             self._slots = [_Slot(number) for number in range(self.workers)]
-            # The first one shows whether this machine will do before all the others are started.
+            # The first worker shows whether this machine is suitable before the others are started.
             first, *others = self._slots
             self._check_layers((await self._worker(first)).layers)
             await _all_or_error(self._worker(slot) for slot in others)
@@ -126,11 +138,11 @@ class LocalSandbox:
                 self._idle.put_nowait(slot)
         except OSError as error:
             await self.__aexit__()
-            place = (
+            folder = (
                 "The system's temporary folder" if self.scratch_dir is None else f"`scratch_dir`={self.scratch_dir!r}"
             )
             raise SandboxUnavailableError(
-                f"{place} cannot hold the programs' folders: {error.strerror}. Make it a folder that this user can "
+                f"{folder} cannot hold the programs' folders: {error.strerror}. Make it a folder that this user can "
                 "write to, or choose another."
             ) from error
         except BaseException:
@@ -172,12 +184,12 @@ class LocalSandbox:
     ) -> Execution:
         """Run `code` with the task's public files under `./input/` and return what happened.
 
-        Waits for a free worker; that time is no part of the execution. When the call is cancelled, the program and all
-        its processes are gone before it returns.
+        Waits for a free worker; that time is not part of the execution. If the call is cancelled, the program and all
+        its processes are gone before it returns. `group` is ignored: use `SandboxPool` for fair queueing.
 
         Raises:
             SandboxUnavailableError: the sandbox is not started, or lacks a package or folder that the task needs.
-            SandboxError: the sandbox failed; nothing is known about the program, but whether it `may_have_started`.
+            SandboxError: the sandbox failed. Nothing is known about the program except whether it `may_have_started`.
         """
         self._check_running()
         limits = limits or self.limits_for(task)
@@ -186,41 +198,33 @@ class LocalSandbox:
         await slot.in_use.acquire()
         try:
             public = os.path.realpath(task.public_dir)
-            needs = {
-                "packages": list(task.packages),
-                "hidden": [str(task.folder), str(Path(__file__).parents[1]), os.path.expanduser("~")],
-                "public": public,
-            }
-            request = {
-                "code": code,
-                "source": code if source is None else source,
-                "public": public,
-                "limits": asdict(limits),
-            }
-            reply, blobs = await self._ask(slot, [needs, request], limits.wall_s + _ANSWER_S)
-            if "fault" in reply and not reply["lasting"]:
-                await _stop(slot)  # whatever it was, the next program gets a new worker
+            hidden = (str(task.folder), str(_PACKAGE), os.path.expanduser("~"))
+            files = TaskFiles(tuple(task.packages), hidden, public)
+            request = ProgramRequest(code, code if source is None else source, public, ProgramLimits(**asdict(limits)))
+            reply = await self._ask(slot, files, request)
+            if isinstance(reply, ProgramFault) and not reply.lasting:
+                await _stop(slot)  # whatever the fault, the next program gets a new worker
         except BaseException:  # a fault or a cancellation: what the worker does now is unknown
             await asyncio.shield(_stop(slot))
             raise
         finally:
             slot.in_use.release()
             self._idle.put_nowait(slot)
-        if "fault" in reply:
-            self._raise(reply, task)
-        return to_execution(reply, blobs)
+        if isinstance(reply, ProgramFault):
+            raise self._error(reply, task)
+        return to_execution(reply)
 
-    async def _ask(
-        self, slot: _Slot, messages: list[dict[str, Any]], timeout_s: float
-    ) -> tuple[dict[str, Any], list[bytes]]:
-        """The reply of the slot's worker, or of a new one where the old one had ended before the program began."""
+    async def _ask(self, slot: _Slot, files: TaskFiles, request: ProgramRequest) -> Reply:
+        """The reply of the slot's worker, or of a new worker if the old one had ended before the program began."""
+        timeout_s = request.limits.wall_s + self._timing.answer_s
         try:
-            return await (await self._worker(slot)).ask(messages, timeout_s)
+            return await (await self._worker(slot)).ask(files, request, timeout_s)
+        # Once only: a machine on which workers keep ending is a fault that the pool must see.
         except NotTakenError:
-            return await (await self._worker(slot)).ask(messages, timeout_s)
+            return await (await self._worker(slot)).ask(files, request, timeout_s)
 
     async def _worker(self, slot: _Slot) -> WorkerProcess:
-        """The worker of `slot`, a new one where it has none or a dead one."""
+        """The worker of `slot`; a new one if the slot has none or a dead one."""
         if slot.worker is not None and not slot.worker.alive:
             _logger.warning("worker %d ended by itself and is replaced", slot.number)
             await _stop(slot)
@@ -229,24 +233,27 @@ class LocalSandbox:
         if slot.worker is None:
             slot.starts += 1
             folder = self._folder / f"worker-{slot.number}-{slot.starts}"
-            settings = {
-                "preload": list(self.config.preload),
-                "without": list(self._without),
-                "in_memory": self.scratch_dir is None,
-            }
+            settings = WorkerSettings(
+                folder=str(folder),
+                host_pid=os.getpid(),
+                preload=tuple(self.config.preload),
+                without=tuple(self._without),
+                in_memory=self.scratch_dir is None,
+            )
             try:
-                worker = slot.worker = await WorkerProcess.start(self.python, folder, settings, self._startup_s)
+                worker = slot.worker = await WorkerProcess.start(self.python, settings, self._timing)
             except SandboxError as error:
                 error.may_have_started = False
                 raise
-            found = from_worker(worker.layers)
+            layers = from_worker(worker.layers)
             if self._closing:
                 await _stop(slot)
                 raise _not_started("the sandbox was closed while a worker started")
-            if self.layers and found != self.layers:
+            # A worker with fewer layers could show the answers; one with more would make results incomparable.
+            if self.layers and layers != self.layers:
                 await _stop(slot)
                 raise _not_started(
-                    f"a new worker has found other layers of isolation than the first:\n{describe(found)}"
+                    f"a new worker has found other layers of isolation than the first:\n{describe(layers)}"
                 )
         return slot.worker
 
@@ -256,10 +263,12 @@ class LocalSandbox:
         if self._loop is not asyncio.get_running_loop():
             raise SandboxUnavailableError("This `LocalSandbox` was started in another event loop; use that one.")
 
-    def _check_layers(self, found: dict[str, Any]) -> None:
-        self.layers = from_worker(found)
+    def _check_layers(self, layers: Layers) -> None:
+        self.layers = from_worker(layers)
         missing = [layer for layer in self.layers if not layer.active]
-        unsafe = [layer.name for layer in missing if layer.required]  # each only where the other one is missing
+        unsafe = [
+            layer.name for layer in missing if layer.required
+        ]  # each is required only if the other one is missing
         if unsafe and self.config.isolation == "required":
             raise SandboxUnavailableError(
                 f"Programs could read the answers on this machine: the layers {' and '.join(unsafe)} are missing (the "
@@ -270,12 +279,12 @@ class LocalSandbox:
         for layer in missing:
             _logger.warning("the sandbox lacks the layer %s: %s", layer.name, layer.without)
 
-    def _raise(self, reply: dict[str, Any], task: TaskSpec) -> None:
-        if reply["lasting"]:
-            raise SandboxUnavailableError(
-                f"Task {task.id!r} cannot run with `python`={self.python!r}: {reply['fault']}."
+    def _error(self, fault: ProgramFault, task: TaskSpec) -> SandboxError:
+        if fault.lasting:
+            return SandboxUnavailableError(
+                f"Task {task.id!r} cannot run with `python`={self.python!r}: {fault.reason}."
             )
-        raise SandboxError(reply["fault"], may_have_started=reply["may_have_started"])
+        return SandboxError(fault.reason, may_have_started=fault.may_have_started)
 
 
 def _not_started(message: str) -> SandboxError:
@@ -289,7 +298,7 @@ async def _stop(slot: _Slot) -> None:
 
 
 async def _all_or_error(actions: Any) -> None:
-    """Await all, also after one has failed, then raise the first error."""
+    """Await all actions, even after one has failed, then raise the first error."""
     for result in await asyncio.gather(*actions, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from trl_mle.errors import SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes.local.runner import protocol
+from trl_mle.sandboxes.local.runner import frames
 from trl_mle.sandboxes.local.runner.limits import workdir
 from trl_mle.sandboxes.local.runner.limits.proc import kill_tree
+from trl_mle.sandboxes.local.runner.protocol import (
+    NOT_TAKEN,
+    Layers,
+    Message,
+    ProgramFault,
+    ProgramRequest,
+    ProgramResult,
+    Reply,
+    Stop,
+    TaskFiles,
+    WorkerReady,
+    WorkerSettings,
+    WorkerUnusable,
+)
 from trl_mle.sandboxes.local.runner.worker_command import command, environment
+from trl_mle.sandboxes.local.timing import LocalTiming
 from trl_mle.types import Execution
 
-_STOP_S = 15.0
-_RETRY_S = 0.01
 _STDERR_BYTES = 4000
 
 
@@ -33,28 +44,30 @@ class NotTakenError(SandboxError):
 
 
 class WorkerProcess:
-    """One warm interpreter, started by exec: the host's threads and memory never reach it.
+    """One interpreter with preloaded libraries, started by exec: the host's threads and memory never reach it.
 
     Use [`WorkerProcess.start`]; the worker ends when [`WorkerProcess.stop`] is called or the host's process ends.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path, errors: IO[bytes]):
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, errors: IO[bytes], timing: LocalTiming):
         self.process = process
         self.folder = folder
-        self.layers: dict[str, Any] = {}
-        """Fields of `runner.isolation.probe.Layers`, once the worker is ready."""
+        self.layers = Layers()
+        """The layers that the worker has found, once it is ready."""
+        self._timing = timing
         self._errors = errors
         self._ending = asyncio.Lock()
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
 
     @classmethod
-    async def start(cls, python: str, folder: Path, settings: dict[str, Any], startup_s: float) -> WorkerProcess:
-        """Start a worker that keeps its programs' folders in `folder`, and wait until it has imported what it should.
+    async def start(cls, python: str, settings: WorkerSettings, timing: LocalTiming) -> WorkerProcess:
+        """Start a worker with the interpreter `python`, and wait until it has imported what it should.
 
         Raises:
-            SandboxError: it ended or was not ready within `startup_s` seconds; the message holds what it wrote.
+            SandboxError: the worker ended or was not ready in time. The message holds what it wrote.
         """
+        folder = Path(settings.folder)
         host_end, worker_end = socket.socketpair()
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
         try:
@@ -74,21 +87,21 @@ class WorkerProcess:
             host_end.close()
             errors.close()
             raise SandboxError(f"a worker could not be started with `python`={python!r}: {error}") from error
-        worker = cls(process, folder, errors)
+        worker = cls(process, folder, errors, timing)
         try:
             worker._reader, worker._writer = await asyncio.open_connection(sock=host_end)
-            message = {**settings, "folder": str(folder), "host_pid": os.getpid()}
-            answer = (await worker._exchange([message], startup_s))[0]
-            if "unusable" in answer:
+            message = await worker._exchange([settings], timing.startup_s)
+            answer = frames.expect(message, WorkerReady, WorkerUnusable)
+            if isinstance(answer, WorkerUnusable):
                 raise SandboxUnavailableError(
-                    f"`python`={python!r} cannot import what `SandboxConfig.preload` names: {answer['unusable']}. Install "
+                    f"`python`={python!r} cannot import what `SandboxConfig.preload` names: {answer.reason}. Install "
                     "it there, or change `preload`."
                 )
-            worker.layers = answer["layers"]
+            worker.layers = answer.layers
         except TimeoutError:
             written = worker._written()
             await worker.stop()
-            raise SandboxError(f"a worker was not ready within {startup_s:g} s. It wrote: {written}") from None
+            raise SandboxError(f"a worker was not ready within {timing.startup_s:g} s. It wrote: {written}") from None
         except BaseException:
             await asyncio.shield(worker.stop())
             raise
@@ -99,15 +112,15 @@ class WorkerProcess:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    async def ask(self, messages: list[dict[str, Any]], timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
-        """Send `messages`, which make one request together, and return the reply with its blobs.
+    async def ask(self, files: TaskFiles, request: ProgramRequest, timeout_s: float) -> Reply:
+        """Have the worker run the program of `request`, and return its reply.
 
         Raises:
-            NotTakenError: the worker had ended before; nothing of the request has begun.
+            NotTakenError: the worker had ended before. Nothing of the request has begun.
             SandboxError: the worker is gone, or said nothing for `timeout_s` seconds. It cannot be used any more.
         """
         try:
-            return await self._exchange(messages, timeout_s)
+            return frames.expect(await self._exchange([files, request], timeout_s), ProgramResult, ProgramFault)
         except TimeoutError:
             raise SandboxError(f"a worker did not answer within {timeout_s:g} s") from None
 
@@ -115,45 +128,49 @@ class WorkerProcess:
         """End the worker with the program that it runs, and remove its folder."""
         if hasattr(self, "_writer"):
             # The worker kills its program and leaves. The end of the stream alone would mean that the host has died.
-            self._writer.write(protocol.pack({"stop": True}))
+            self._writer.write(frames.pack(Stop()))
             self._writer.close()
         await self._ended()
         self._errors.close()
 
     async def _ended(self) -> None:
+        # A stop and an exchange may both wait for the end; the folder is removed once.
         async with self._ending:
             await asyncio.to_thread(self._wait)
 
     def _wait(self) -> None:
         try:
-            self.process.wait(_STOP_S)
+            self.process.wait(self._timing.stop_s)
         except subprocess.TimeoutExpired:
-            kill_tree(self.process.pid)  # it hangs
+            # It hangs, perhaps stopped by a signal, and would not kill its program.
+            kill_tree(self.process.pid)
             self.process.wait()
-        deadline = time.monotonic() + _STOP_S
+        deadline = time.monotonic() + self._timing.stop_s
         while self.folder.exists():
             try:
                 workdir.remove(str(self.folder))
             except OSError as error:  # the kernel has not ended the program of a killed worker yet: it still writes
                 if time.monotonic() > deadline:
                     raise SandboxError(f"the folder {self.folder} could not be removed: {error}") from error
-                time.sleep(_RETRY_S)
+                time.sleep(self._timing.retry_s)
 
-    async def _exchange(self, messages: list[dict[str, Any]], timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
+    async def _exchange(self, messages: list[Message], timeout_s: float) -> Message:
+        """Send `messages` and return the worker's answer."""
         try:
             async with asyncio.timeout(timeout_s):
-                self._writer.write(b"".join(map(protocol.pack, messages)))
+                self._writer.write(b"".join(map(frames.pack, messages)))
                 await self._writer.drain()
-                size = protocol.LENGTH.unpack(await self._reader.readexactly(protocol.LENGTH.size))[0]
-                reply = json.loads(await self._reader.readexactly(size))
-                blobs = [await self._reader.readexactly(length) for length in reply.pop("blobs")]
+                body_bytes, blob_bytes = frames.sizes(await self._reader.readexactly(frames.HEADER.size))
+                body = await self._reader.readexactly(body_bytes)
+                return frames.decode(body, await self._reader.readexactly(blob_bytes))
+        except frames.FrameError as error:
+            raise SandboxError(f"a worker's answer cannot be read: {error}") from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             await self._ended()
-            kind = NotTakenError if self.process.returncode == protocol.NOT_TAKEN else SandboxError
+            kind = NotTakenError if self.process.returncode == NOT_TAKEN else SandboxError
             raise kind(
                 f"a worker ended with exit code {self.process.returncode}. It wrote: {self._written()}"
             ) from error
-        return reply, blobs
 
     def _written(self) -> str:
         if self._errors.closed:  # stopped from elsewhere
@@ -163,12 +180,18 @@ class WorkerProcess:
         return self._errors.read().decode("utf-8", "replace").strip() or "(nothing)"
 
 
-def to_execution(reply: dict[str, Any], blobs: Sequence[bytes]) -> Execution:
-    """What happened, from the reply of a worker that tells of no fault."""
-    stdout, stderr, *submission = blobs
+def to_execution(result: ProgramResult) -> Execution:
+    """What happened, as the rest of the package knows it."""
     return Execution(
-        stdout=stdout.decode("utf-8", "replace"),
-        stderr=stderr.decode("utf-8", "replace"),
-        submission=submission[0] if submission else None,
-        **reply,
+        status=result.status,
+        exit_code=result.exit_code,
+        wall_s=result.wall_s,
+        cpu_s=result.cpu_s,
+        max_rss_bytes=result.max_rss_bytes,
+        stdout=result.stdout.decode("utf-8", "replace"),
+        stderr=result.stderr.decode("utf-8", "replace"),
+        stdout_cut_bytes=result.stdout_cut_bytes,
+        stderr_cut_bytes=result.stderr_cut_bytes,
+        submission=result.submission,
+        submission_reason=result.submission_reason,
     )

@@ -1,4 +1,4 @@
-"""Entry point inside the machine: `python -s -P -B <this folder> prepare | unpack | run ...`."""
+"""Entry point inside the virtual machine: `python -s -P -B <this folder> prepare | unpack | run ...`."""
 
 import os
 import sys

@@ -1,8 +1,7 @@
-"""The commands that are sent to a machine."""
+"""The commands that the host sends to a virtual machine."""
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import socket
@@ -10,28 +9,30 @@ import sys
 import tarfile
 import time
 import traceback
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from guest import serve
+from runner import frames
+from runner.protocol import GuestReady, GuestSettings, ProgramFault, WorkerReady, WorkerUnusable
 
 _LOOP = 1_000_000
 _LOOPS = 3
 
 
 def main(command: str, *arguments: str) -> int:
-    """Run one of the commands; the exit code."""
+    """Run one of the commands and return its exit code."""
     return {"prepare": prepare, "unpack": unpack, "run": run}[command](*arguments)
 
 
 def prepare(folder: str, settings: str) -> int:
-    """Measure the machine, start the process that serves programs, and print what is found as one line of JSON."""
-    facts = {
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "loop_s": min(_loop_s() for _ in range(_LOOPS)),
-        "cores": os.cpu_count() or 1,
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-    }
-    chosen = json.loads(settings)
+    """Measure the virtual machine, start the process that serves programs, and print `GuestReady` as one line.
+
+    Args:
+        folder (`str`): where everything of this package lies.
+        settings (`str`): a `GuestSettings` as a line.
+    """
+    loop_s = min(_loop_s() for _ in range(_LOOPS))
+    chosen = frames.expect(frames.from_json(settings), GuestSettings)
     os.chmod(folder, 0o700)
     reads, writes = os.pipe()
     pid = os.fork()
@@ -39,21 +40,36 @@ def prepare(folder: str, settings: str) -> int:
         _leave(folder, chosen, reads, writes)
     os.close(writes)
     os.waitpid(pid, 0)
-    answer = b""
-    deadline = time.monotonic() + chosen["startup_s"]
-    while not answer.endswith(b"\n"):
-        if not select.select([reads], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            answer = b'{"fault": "the process that runs programs was not ready in time"}\n'
-        elif data := os.read(reads, 1 << 16):
-            answer += data
-        else:
-            answer = b'{"fault": "the process that runs programs has ended"}\n'
-    print(json.dumps({**facts, **json.loads(answer)}))  # noqa: T201 - this is how it answers
+    ready = GuestReady(
+        python=".".join(map(str, sys.version_info[:3])),
+        loop_s=loop_s,
+        cores=os.cpu_count() or 1,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        answer=_answer(reads, time.monotonic() + chosen.startup_s),
+    )
+    print(frames.to_json(ready))  # noqa: T201 - this is how it answers
     return 0
 
 
+def _answer(reads: int, deadline: float) -> WorkerReady | WorkerUnusable | ProgramFault:
+    """What the process that serves programs writes once it can begin."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not select.select([reads], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return _not_started("the process that runs programs was not ready in time")
+        data = os.read(reads, 1 << 16)
+        if not data:
+            return _not_started("the process that runs programs has ended")
+        line += data
+    return frames.expect(frames.from_json(line), WorkerReady, WorkerUnusable, ProgramFault)
+
+
+def _not_started(reason: str) -> ProgramFault:
+    return ProgramFault(reason, may_have_started=False, lasting=False)
+
+
 def unpack(archive: str, folder: str) -> int:
-    """Lay out the public files of `archive` in `folder`, for all to read and for nobody to write."""
+    """Unpack the public files of `archive` into `folder`, readable for all and writable for nobody."""
     with tarfile.open(archive) as tar:
         tar.extractall(f"{folder}.part", filter="data")
     os.unlink(archive)
@@ -69,7 +85,7 @@ def unpack(archive: str, folder: str) -> int:
 
 
 def run(folder: str, run_folder: str) -> int:
-    """Have the program in `run_folder` run, and wait until its reply lies there."""
+    """Ask for the program in `run_folder`, and wait until its reply lies there."""
     client = socket.socket(socket.AF_UNIX)
     client.connect(os.path.join(folder, serve.SOCKET))
     client.sendall(os.fsencode(run_folder) + b"\n")
@@ -85,8 +101,8 @@ def _loop_s() -> float:
     return time.process_time() - began
 
 
-def _leave(folder: str, settings: dict[str, Any], reads: int, writes: int) -> NoReturn:
-    """Become a process that outlives the command; the one that serves."""
+def _leave(folder: str, settings: GuestSettings, reads: int, writes: int) -> NoReturn:
+    """Become the process that serves programs, which outlives the command."""
     try:
         os.close(reads)
         os.setsid()

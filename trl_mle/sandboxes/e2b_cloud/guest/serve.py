@@ -1,8 +1,10 @@
-"""The process that keeps a worker warm and writes the replies of its programs. It ends with the machine's session."""
+"""The guest process: it keeps a worker with preloaded libraries and writes the replies to programs.
+
+It ends with the session of the virtual machine.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import shutil
@@ -11,11 +13,24 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import Any
 
-from runner import protocol, worker_command
+from runner import frames, worker_command
 from runner.limits import workdir
 from runner.limits.proc import kill_tree
+from runner.protocol import (
+    NOT_TAKEN,
+    GuestReply,
+    GuestRequest,
+    GuestSettings,
+    Layers,
+    ProgramFault,
+    ProgramResult,
+    Reply,
+    Stop,
+    WorkerReady,
+    WorkerSettings,
+    WorkerUnusable,
+)
 
 SOCKET = "socket"
 REQUEST, REPLY = "request", "reply"
@@ -24,43 +39,45 @@ NO_REPLY = 3
 """Exit code of a command `run` that was told of no reply."""
 _STOP_S = 15.0
 _LOOK_S = 5.0
+"""How often the end of the session is looked at, in seconds."""
 
 
 class FaultError(Exception):
-    """No reply of a program; why."""
+    """There is no reply to a program; `fault` says why."""
 
-    def __init__(self, words: str, *, began: bool, lasting: bool = False):
-        super().__init__(words)
-        self.began = began
-        """Whether the program may have begun."""
-        self.lasting = lasting
+    def __init__(self, reason: str, *, may_have_started: bool, lasting: bool = False):
+        super().__init__(reason)
+        self.fault = ProgramFault(reason, may_have_started, lasting)
 
 
 class NobodyWaitsError(Exception):
-    """Who asked for the program is gone."""
+    """The command that asked for the program is gone."""
 
 
-def serve(folder: str, settings: dict[str, Any], ready: int) -> None:
-    """Serve until the session is over or the folder is gone; writes one line of JSON to `ready` when it can begin.
+def serve(folder: str, settings: GuestSettings, ready: int) -> None:
+    """Serve until the session is over or the folder is gone.
+
+    Writes one message as a line to `ready`: `WorkerReady` if programs can come, otherwise `WorkerUnusable` or `ProgramFault`.
 
     Args:
         folder (`str`): where everything of this package lies; only the own user may enter it.
-        settings (`dict`): `preload`, `without`, `startup_s`, `session_s`.
-        ready (`int`): a descriptor.
+        settings (`GuestSettings`): those of the host.
+        ready (`int`): write end of a pipe.
     """
-    ends_at = time.monotonic() + settings["session_s"]
+    ends_at = time.monotonic() + settings.session_s
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(os.path.join(folder, SOCKET))
     listener.listen(8)
     listener.settimeout(_LOOK_S)
     worker: _Worker | None = None
+    answer: WorkerReady | WorkerUnusable | ProgramFault
     try:
         try:
             worker = _Worker(folder, settings)
-            answer: dict[str, Any] = {"layers": worker.layers}
+            answer = WorkerReady(worker.layers)
         except FaultError as error:
-            answer = {"unusable" if error.lasting else "fault": str(error)}
-        os.write(ready, json.dumps(answer).encode("ascii") + b"\n")
+            answer = WorkerUnusable(error.fault.reason) if error.fault.lasting else error.fault
+        os.write(ready, frames.to_json(answer).encode("ascii") + b"\n")
         os.close(ready)
         while worker is not None and time.monotonic() < ends_at and os.path.isdir(folder):
             with suppress(TimeoutError):
@@ -73,18 +90,17 @@ def serve(folder: str, settings: dict[str, Any], ready: int) -> None:
             worker.stop()
 
 
-def _serve_one(client: socket.socket, folder: str, settings: dict[str, Any], worker: _Worker) -> _Worker:
-    """Run the program that `client` names; the worker for the next one."""
+def _serve_one(client: socket.socket, folder: str, settings: GuestSettings, worker: _Worker) -> _Worker:
+    """Run the program that `client` names, and return the worker for the next one."""
     run_folder = os.fsdecode(client.makefile("rb").readline().strip())
     for entry in os.scandir(folder):
         if entry.name.startswith("run-") and entry.path != run_folder:
             shutil.rmtree(entry.path, ignore_errors=True)  # of earlier programs, whose replies have been fetched
     request_file = os.path.join(run_folder, REQUEST)
     with open(request_file, "rb") as file:
-        request = json.load(file)
+        request = frames.expect(frames.unpack(file.read()), GuestRequest)
     os.unlink(request_file)
-    blobs: tuple[bytes, ...] = ()
-    answer: dict[str, Any] = {"secret": request["secret"]}
+    reply: Reply
     keep = False
     try:
         if not worker.alive:
@@ -92,28 +108,26 @@ def _serve_one(client: socket.socket, folder: str, settings: dict[str, Any], wor
             layers = worker.layers
             worker = _Worker(folder, settings)
             if worker.layers != layers:
-                raise FaultError("a new worker has found other layers of isolation", began=False)
-        answer["reply"], blobs = worker.ask(client, request["messages"], request["timeout_s"])
-        keep = answer["reply"].get("lasting", True)
+                raise FaultError("a new worker has found other layers of isolation", may_have_started=False)
+        reply = worker.ask(client, request)
+        keep = isinstance(reply, ProgramResult) or reply.lasting
     except FaultError as error:
-        answer["reply"] = {"fault": str(error), "lasting": error.lasting, "began": error.began}
+        reply = error.fault
     except OSError as error:  # no more processes, no more space
-        answer["reply"] = {"fault": f"a program could not be run: {error}", "lasting": False, "began": True}
+        reply = ProgramFault(f"a program could not be run: {error}", may_have_started=True, lasting=False)
     finally:
         if not keep:
-            worker.stop()  # whatever it was, the next program gets a new worker
-    _write(run_folder, answer, blobs)
+            worker.stop()  # whatever the fault, the next program gets a new worker
+    _write(run_folder, GuestReply(request.secret, reply))
     client.sendall(DONE)
     return worker
 
 
-def _write(run_folder: str, answer: dict[str, Any], blobs: tuple[bytes, ...]) -> None:
-    """The reply appears all at once."""
+def _write(run_folder: str, reply: GuestReply) -> None:
+    """Write the reply so that it appears all at once."""
     path = os.path.join(run_folder, REPLY)
     with open(f"{path}.part", "wb") as file:
-        file.write(protocol.pack(answer, blobs))
-        for blob in blobs:
-            file.write(blob)
+        file.write(frames.pack(reply))
     os.rename(f"{path}.part", path)
 
 
@@ -122,10 +136,10 @@ class _Worker:
 
     _number = 0
 
-    def __init__(self, folder: str, settings: dict[str, Any]):
+    def __init__(self, folder: str, settings: GuestSettings):
         _Worker._number += 1
         self.folder = os.path.join(folder, f"worker-{_Worker._number}")
-        self.layers: dict[str, Any] = {}
+        self.layers = Layers()
         os.mkdir(self.folder, 0o700)
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -138,57 +152,58 @@ class _Worker:
                 start_new_session=True,
             )
         try:
-            chosen = {"preload": settings["preload"], "without": settings["without"], "in_memory": False}
-            protocol.send(self._socket, {**chosen, "folder": self.folder, "host_pid": os.getpid()})
-            self._socket.settimeout(settings["startup_s"])
-            answer = protocol.receive(self._socket)
-            if answer is None:
-                raise FaultError("a worker ended before it was ready", began=False)
-            if "unusable" in answer:
-                raise FaultError(answer["unusable"], began=False, lasting=True)
-            self.layers = answer["layers"]
+            # On disk: the memory of a virtual machine is small.
+            chosen = WorkerSettings(self.folder, os.getpid(), settings.preload, settings.without, in_memory=False)
+            frames.send(self._socket, chosen)
+            self._socket.settimeout(settings.startup_s)
+            message = frames.receive(self._socket)
+            if message is None:
+                raise FaultError("a worker ended before it was ready", may_have_started=False)
+            answer = frames.expect(message, WorkerReady, WorkerUnusable)
+            if isinstance(answer, WorkerUnusable):
+                raise FaultError(answer.reason, may_have_started=False, lasting=True)
+            self.layers = answer.layers
         except BaseException as error:
             self.stop()
             if isinstance(error, OSError):
-                raise FaultError(f"a worker was not ready: {error}", began=False) from error
+                raise FaultError(f"a worker was not ready: {error}", may_have_started=False) from error
             raise
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(
-        self, client: socket.socket, messages: list[dict[str, Any]], timeout_s: float
-    ) -> tuple[dict[str, Any], tuple[bytes, ...]]:
-        """Send what makes one request together; the reply with its blobs.
+    def ask(self, client: socket.socket, request: GuestRequest) -> Reply:
+        """Have the worker run one program, and return its reply.
 
         Raises:
-            FaultError: there is none.
+            FaultError: there is no reply.
             NobodyWaitsError: `client`, which says nothing, has closed its end meanwhile.
         """
+        timeout_s = request.timeout_s
         try:
-            for message in messages:
-                protocol.send(self._socket, message)
+            for message in (request.files, request.program):
+                frames.send(self._socket, message)
             ready = select.select([self._socket, client], [], [], timeout_s)[0]
             if not ready:
-                raise FaultError(f"a worker did not answer within {timeout_s:g} s", began=True)
+                raise FaultError(f"a worker did not answer within {timeout_s:g} s", may_have_started=True)
             if client in ready and self._socket not in ready:
                 raise NobodyWaitsError
             self._socket.settimeout(timeout_s)
-            answer = protocol.receive_with_blobs(self._socket)
+            answer = frames.receive(self._socket)
         except ConnectionError:
             answer = None
         if answer is None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_S)
             code = self._process.returncode
-            raise FaultError(f"a worker ended with exit code {code}", began=code != protocol.NOT_TAKEN)
-        return answer
+            raise FaultError(f"a worker ended with exit code {code}", may_have_started=code != NOT_TAKEN)
+        return frames.expect(answer, ProgramResult, ProgramFault)
 
     def stop(self) -> None:
         """End the worker with the program that it runs, and remove its folder."""
         with suppress(OSError):
-            protocol.send(self._socket, {"stop": True})
+            frames.send(self._socket, Stop())
         self._socket.close()
         try:
             self._process.wait(_STOP_S)

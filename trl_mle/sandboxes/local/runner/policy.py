@@ -1,4 +1,7 @@
-"""What holds for all programs of a task, settled by the worker once: a fork of it has it at no cost."""
+"""Per-task sandbox policy: which packages a program may import and which paths it may open.
+
+The worker computes it once per task. Its forks inherit it.
+"""
 
 from __future__ import annotations
 
@@ -7,58 +10,66 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .interpreter import imports, packages
-from .isolation import allowlist, private_root
-from .isolation.allowlist import Grant
-from .isolation.probe import Layers
+from .interpreter.imports import link_packages
+from .interpreter.packages import NOTHING, AllowedPackages, MissingPackageError, resolve
+from .isolation.allowlist import (
+    READ,
+    Rule,
+    hidden_paths,
+    rules_for_packages,
+    rules_for_private_root,
+    shown_paths,
+)
+from .isolation.root_steps import PACKAGES, PrivateRootError, Step, root_steps
+from .protocol import Layers
 
 
 @dataclass(frozen=True)
-class Settled:
+class TaskPolicy:
     """What the programs of a task may import and open."""
 
-    packages: packages.AllowedPackages
-    linked: str = ""
-    """Folder of links to packages, as programs find it."""
-    steps: tuple[private_root.Step, ...] = ()
-    """Of the private root; empty where there is none."""
-    grants: tuple[Grant, ...] = ()
-    """Of Landlock, those of the program's own files left out."""
+    packages: AllowedPackages
+    links: str = ""
+    """Folder of links to the allowed packages, as programs find it."""
+    root_steps: tuple[Step, ...] = ()
+    """Steps that make the private root; empty if there is none."""
+    allowlist: tuple[Rule, ...] = ()
+    """Rules of Landlock, except those for the program's own files."""
     key: str = ""
-    """Tells it from others, without the names of what is hidden."""
+    """Identifies the policy without the names of what is hidden."""
     fault: str | None = None
     """Why programs of this task cannot run here, if they cannot."""
 
 
 @lru_cache(maxsize=1024)
-def settle(names: tuple[str, ...], hidden: tuple[str, ...], folder: str, layers: Layers) -> Settled:
-    """Find the distributions `names` and decide what programs see.
+def task_policy(names: tuple[str, ...], hidden: tuple[str, ...], folder: str, layers: Layers) -> TaskPolicy:
+    """Find the distributions `names` and decide what programs may import and open.
 
     Args:
         names (`tuple[str, ...]`): distributions that the task allows.
         hidden (`tuple[str, ...]`): paths that must stay unreadable even if a system folder holds them.
-        folder (`str`): the worker's own.
-        layers (`Layers`): those of this machine.
+        folder (`str`): the worker's own folder.
+        layers (`Layers`): the layers of isolation of this machine.
     """
     key = hashlib.sha256(repr((names, hidden)).encode()).hexdigest()
     try:
-        allowed = packages.resolve(names)
-        linked = os.path.join(
+        allowed = resolve(names)
+        links = os.path.join(
             folder, f"packages-{hashlib.sha256(repr(allowed.distributions).encode()).hexdigest()[:12]}"
         )
-        if not os.path.isdir(linked):
-            imports.link_packages(allowed, linked)
+        # Tasks that differ in what is hidden share the links.
+        if not os.path.isdir(links):
+            link_packages(allowed, links)
         if not layers.private_root:
-            found = tuple(allowlist.of_packages(allowed, hidden)) if layers.landlock else ()
-            return Settled(allowed, linked, grants=(*found, (linked, allowlist.READ)), key=key)
-        steps = private_root.plan(allowlist.to_show(allowed), allowlist.to_hide(allowed, hidden), linked)
-        return Settled(
-            allowed, private_root.PACKAGES, steps, tuple(allowlist.of_view(steps, layers.private_proc)), key
-        )
-    except packages.MissingPackageError as error:
-        return Settled(
-            packages.NOTHING,
+            rules = rules_for_packages(allowed, hidden) if layers.landlock else []
+            return TaskPolicy(allowed, links, allowlist=(*rules, (links, READ)), key=key)
+        steps = root_steps(shown_paths(allowed), hidden_paths(allowed, hidden), links)
+        rules = rules_for_private_root(steps, layers.private_proc)
+        return TaskPolicy(allowed, PACKAGES, steps, tuple(rules), key)
+    except MissingPackageError as error:
+        return TaskPolicy(
+            NOTHING,
             fault=f"the distribution {str(error)!r} is not installed. Install it there, or change the task's `packages`",
         )
-    except private_root.ViewError as error:
-        return Settled(packages.NOTHING, fault=str(error))
+    except PrivateRootError as error:
+        return TaskPolicy(NOTHING, fault=str(error))

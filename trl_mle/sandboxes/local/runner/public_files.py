@@ -1,4 +1,4 @@
-"""The task's public files, before a program is given them: what it could not read would be no fault of its own."""
+"""The check of a task's public files before a program needs them: an unreadable file is not the program's fault."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from functools import lru_cache
 
 
 class UnusableError(Exception):
-    """Programs could not read all of the public files; why."""
+    """Programs could not read all of the public files; the message says why."""
 
 
 @lru_cache(maxsize=1024)
 def check(folder: str) -> None:
-    """Raise `UnusableError` if programs could not read all that is in `folder`; looked at until it is right once."""
+    """Raise `UnusableError` if programs could not read everything in `folder`. A success is remembered."""
     if not os.path.isdir(folder):
         raise UnusableError(f"the folder of public files {folder!r} does not exist")
     inside = os.path.realpath(folder) + os.sep

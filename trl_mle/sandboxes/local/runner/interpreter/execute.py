@@ -1,4 +1,4 @@
-"""Makes a forked interpreter look like a fresh one, runs the program in it, and ends it as a fresh one would end."""
+"""The run of a program: a forked interpreter is made to look like a fresh one, runs the program, and ends like one."""
 
 from __future__ import annotations
 
@@ -21,23 +21,19 @@ from types import CodeType, ModuleType
 from .imports import foreign_modules, install
 from .line_numbers import compile_program
 from .packages import AllowedPackages
-
-THREAD_VARIABLES = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
-    *("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "LOKY_MAX_CPU_COUNT", "ARROW_NUM_THREADS"),
-)
+from .threads import THREAD_VARIABLES, raise_threads
 
 
-def prepare(work: str, program: str, packages: AllowedPackages, linked: str, threads: int) -> None:
-    """Take away what the worker's interpreter has and a fresh one would not: seeds, paths, modules."""
+def prepare(work: str, program: str, packages: AllowedPackages, links: str, threads: int) -> None:
+    """Remove what a forked interpreter has and a fresh one would not have: seeds, paths, modules."""
     temporary = os.path.join(work, "tmp")
     os.environ.update({name: str(threads) for name in THREAD_VARIABLES})
-    os.environ.update(HOME=temporary, TMPDIR=temporary, USER="program", LOGNAME="program", PYTHONPATH=linked)
+    os.environ.update(HOME=temporary, TMPDIR=temporary, USER="program", LOGNAME="program", PYTHONPATH=links)
     tempfile.tempdir = None
     time.tzset()
     sys.argv[:] = [program]
     sys.orig_argv[:] = [sys.executable, program]
-    install(packages, linked)
+    install(packages, links)
     sys.path.insert(0, work)
     for name in foreign_modules(packages):
         sys.modules.pop(name, None)
@@ -49,25 +45,15 @@ def prepare(work: str, program: str, packages: AllowedPackages, linked: str, thr
     if numpy is not None:
         numpy.random.seed()
     if threads > 1:
-        _raise_threads(threads)
+        raise_threads(threads)
     # A block buffer would lose what a program printed before it was killed.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _raise_threads(threads: int) -> None:
-    """Libraries that are loaded have read their variables already, when one thread was right for the fork."""
-    threadpoolctl = sys.modules.get("threadpoolctl")
-    if threadpoolctl is not None:
-        threadpoolctl.threadpool_limits(threads)
-    pyarrow = sys.modules.get("pyarrow")
-    if pyarrow is not None:
-        pyarrow.set_cpu_count(threads)
-
-
 def execute(code: bytes, source: bytes, work: str, program: str) -> int:
-    """Run `code` as `__main__`, as if it were the file `program` in `work`, and end the interpreter; its exit code.
+    """Run `code` as `__main__`, as if it were the file `program` in `work`, and return the interpreter's exit code.
 
-    The file itself holds `source`, of which `code` is a copy with statements added.
+    The file itself holds `source`; `code` is a copy of it with statements added.
     """
     known = len(sys.modules)
     main = ModuleType("__main__")
@@ -81,7 +67,7 @@ def execute(code: bytes, source: bytes, work: str, program: str) -> int:
         status = _guarded(lambda: exec(compiled.pop(), main.__dict__), frames=2)
     status = _guarded(threading._shutdown) or status  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    # Modules are kept in the order of their import, and looking at the older ones would copy the worker's pages.
+    # Modules are kept in the order of their import, and reading the older ones would copy the worker's pages.
     latest = list(islice(reversed(sys.modules.values()), max(0, len(sys.modules) - known)))
     _forget([main, *(module for module in latest if _is_own(module, work))])
     for stream in (sys.stdout, sys.stderr):
@@ -91,7 +77,7 @@ def execute(code: bytes, source: bytes, work: str, program: str) -> int:
 
 
 def _guarded(action: Callable[[], object], frames: int = 1) -> int:
-    """The exit code that the interpreter would give after `action`; `frames` of its own are left out of tracebacks."""
+    """The exit code that the interpreter would give after `action`. Tracebacks leave out the first `frames` frames."""
     try:
         action()
     except SystemExit as end:
@@ -123,7 +109,7 @@ def _is_own(module: ModuleType, work: str) -> bool:
 
 
 def _forget(modules: list[ModuleType]) -> None:
-    """Drop the program's own variables, so that files which it left open are flushed, as an interpreter does."""
+    """Drop the program's variables, as an interpreter does at its end, so that open files are flushed."""
     for module in modules:
         for name in list(module.__dict__):
             if name != "__builtins__":

@@ -1,8 +1,9 @@
-"""Imports of what the task allows, and of nothing else.
+"""The import system of a program: it finds the standard library and the packages that the task allows.
 
-The packages' folder itself is not on a program's path: an import of what is in there but not readable would end in
-`PermissionError`, which optional imports inside of packages do not expect. Allowed packages are linked into a folder
-of their own, which is on the path of the program and of every interpreter that it starts; all else is "not installed".
+The folder of packages is not on a program's path. An import of a package that lies there but cannot be read would end in
+`PermissionError`, which optional imports inside of packages do not expect. Allowed packages are linked into a folder of
+their own. That folder is on the path of the program and of every interpreter that it starts; all other packages are "not
+installed".
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from types import ModuleType
 
-from ..isolation.allowlist import library_folders, package_folders
-from .packages import AllowedPackages
+from .packages import AllowedPackages, library_folders, package_folders
 
 _OWN = __name__.partition(".")[0]
 """The package that this module belongs to in a worker."""
@@ -30,7 +30,7 @@ sys.path[:] = [entry for entry in sys.path if not entry.endswith(("site-packages
 
 
 def link_packages(packages: AllowedPackages, folder: str) -> None:
-    """Make `folder`, with a link to each file or package of `packages`, to stand in for the packages' folder."""
+    """Make `folder` with a link to each file or package of `packages`. It replaces the folder of packages."""
     os.makedirs(folder)
     for path, entry in packages.entries:
         link = os.path.join(folder, entry)
@@ -42,9 +42,9 @@ def link_packages(packages: AllowedPackages, folder: str) -> None:
 
 
 class AllowedFinder(PathFinder):
-    """`PathFinder` that gives modules their real place instead of a link's, and a reason for a missing one."""
+    """A `PathFinder` that resolves links to real paths, and names the allowed packages if a module is missing."""
 
-    linked: str
+    links: str
     """Folder of links to allowed packages."""
     distributions: tuple[str, ...]
 
@@ -59,37 +59,39 @@ class AllowedFinder(PathFinder):
                 allowed = ", ".join(cls.distributions)
                 raise ModuleNotFoundError(f"No module named {fullname!r} (allowed packages: {allowed})", name=fullname)
             return None
-        if spec.has_location and spec.origin is not None and spec.origin.startswith(cls.linked + os.sep):
-            places = spec.submodule_search_locations
+        if spec.has_location and spec.origin is not None and spec.origin.startswith(cls.links + os.sep):
+            locations = spec.submodule_search_locations
             return spec_from_file_location(
                 fullname,
                 os.path.realpath(spec.origin),
-                submodule_search_locations=None if places is None else [os.path.realpath(place) for place in places],
+                submodule_search_locations=None
+                if locations is None
+                else [os.path.realpath(path) for path in locations],
             )
         return spec
 
 
-def install(packages: AllowedPackages, linked: str) -> None:
-    """From now on this interpreter imports the standard library and `packages`, linked in the folder `linked`."""
+def install(packages: AllowedPackages, links: str) -> None:
+    """Let this interpreter import only the standard library and `packages`, which are linked in the folder `links`."""
     AllowedFinder.distributions = packages.distributions
-    AllowedFinder.linked = linked
+    AllowedFinder.links = links
     # Python leaves frames of its import system out of the traceback of an ImportError; this one is part of it now.
     function = AllowedFinder.find_spec.__func__  # type: ignore[attr-defined]
     function.__code__ = function.__code__.replace(co_filename="<frozen importlib._bootstrap>")
-    sys.path[:] = [*(entry for entry in sys.path if _is_library(entry)), linked]
+    sys.path[:] = [*(entry for entry in sys.path if _is_library(entry)), links]
     sys.meta_path[:] = [
         AllowedFinder if finder is PathFinder else finder
         for finder in sys.meta_path
-        if _top_level(finder) in _IMPORT_SYSTEM | packages.modules | {_OWN}  # not those of editable installs
+        if _top_level(finder) in _IMPORT_SYSTEM | packages.modules | {_OWN}  # without those of editable installs
     ]
     sys.path_hooks[:] = [hook for hook in sys.path_hooks if _top_level(hook) in _IMPORT_SYSTEM]
 
 
 @lru_cache(maxsize=32)
 def foreign_modules(packages: AllowedPackages) -> tuple[str, ...]:
-    """Names of imported modules that a program with `packages` must not have, those of the sandbox among them.
+    """Names of imported modules that a program with `packages` must not have, including those of the sandbox.
 
-    Asked before the fork: a child that looks at every module copies the pages of all of them.
+    Called before the fork: a child that reads every module copies the pages of all of them.
     """
     folders = package_folders()
     return tuple(

@@ -1,4 +1,4 @@
-"""Compiles an instrumented program so that its lines carry the numbers that they have in the program as it was written."""
+"""Line numbers of instrumented programs: they are compiled with the line numbers of the program as it was written."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from types import CodeType
 
 
 def compile_program(code: bytes, source: bytes, filename: str) -> CodeType:
-    """Compile `code` with the positions of `source`, of which it is a copy with statements added.
+    """Compile `code`, a copy of `source` with statements added, with the positions of `source`.
 
     Args:
         code (`bytes`): what runs.
-        source (`bytes`): what tracebacks and the program itself shall see.
+        source (`bytes`): what tracebacks and the program itself see.
         filename (`str`): name of the file that holds `source`.
 
     Raises:
@@ -22,7 +22,7 @@ def compile_program(code: bytes, source: bytes, filename: str) -> CodeType:
         try:
             original = ast.parse(source, filename)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they have been given for `source`
+                warnings.simplefilter("ignore")  # they were shown for `source`
                 tree = ast.parse(code, filename)
             if _copy_positions(tree, original):
                 return compile(tree, filename, "exec", dont_inherit=True)
@@ -32,7 +32,7 @@ def compile_program(code: bytes, source: bytes, filename: str) -> CodeType:
 
 
 def _copy_positions(tree: ast.Module, original: ast.Module) -> bool:
-    """Whether `tree` is `original` with statements added; then its nodes have got the positions of the original."""
+    """Give the nodes of `tree` the positions of `original`; `False` if it is not `original` with statements added."""
     pending: list[tuple[ast.AST, ast.AST]] = [(tree, original)]
     while pending:
         node, model = pending.pop()
@@ -46,34 +46,34 @@ def _copy_positions(tree: ast.Module, original: ast.Module) -> bool:
                 pending.append((ours, theirs))
             elif isinstance(ours, list) and isinstance(theirs, list):
                 added = _added(ours, theirs)
-                kept = [item for place, item in enumerate(ours) if place not in added]
-                if len(kept) != len(theirs):
+                original_items = [item for index, item in enumerate(ours) if index not in added]
+                if len(original_items) != len(theirs):
                     return False
-                pending += [pair for pair in zip(kept, theirs, strict=True) if isinstance(pair[0], ast.AST)]
-                _place(ours, added, model)
+                pending += [pair for pair in zip(original_items, theirs, strict=True) if isinstance(pair[0], ast.AST)]
+                _position_added(ours, added, model)
     return True
 
 
 def _added(ours: list, theirs: list) -> dict[int, ast.AST | None]:
-    """Places in `ours` of what `theirs` lacks, each with the statement of `theirs` before it."""
+    """Indices in `ours` of the statements that `theirs` lacks, each with the statement of `theirs` before it."""
     added: dict[int, ast.AST | None] = {}
     surplus = len(ours) - len(theirs)
-    for place, item in enumerate(ours):
+    for index, item in enumerate(ours):
         if len(added) == surplus:
             break
-        position = place - len(added)
+        position = index - len(added)
         is_same = position < len(theirs) and ast.dump(item) == ast.dump(theirs[position])
         if isinstance(item, ast.Expr) and not is_same:
-            added[place] = theirs[position - 1] if position else None
+            added[index] = theirs[position - 1] if position else None
     return added
 
 
-def _place(ours: list, added: dict[int, ast.AST | None], owner: ast.AST) -> None:
-    """Give the statements that were added the position of the one before them, or of `owner`."""
-    for place, before in added.items():
+def _position_added(ours: list, added: dict[int, ast.AST | None], owner: ast.AST) -> None:
+    """Give each added statement the position of the statement before it, or of `owner`."""
+    for index, before in added.items():
         model = before or owner
         line = getattr(model, "end_lineno", None) or 1
-        for node in ast.walk(ours[place]):
+        for node in ast.walk(ours[index]):
             if "lineno" in node._attributes:
                 node.lineno = node.end_lineno = line  # type: ignore[attr-defined]
                 node.col_offset = node.end_col_offset = 0  # type: ignore[attr-defined]

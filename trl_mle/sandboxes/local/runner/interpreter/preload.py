@@ -1,4 +1,4 @@
-"""What a worker imports, and does once, so that its programs need not."""
+"""The preload of a worker: imports and first calls that its programs then need not repeat."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _TYPICAL = {
         *("sklearn.preprocessing", "sklearn.svm", "sklearn.tree", "scipy.sparse", "scipy.stats"),
     ),
 }
-"""What programs that use a package touch beside its top level."""
+"""Modules that programs import from a package beside its top level."""
 
 
-def preload(modules: Sequence[str], linked: str, semaphores: bool) -> None:
-    """Import `modules` as a program could: with their own distributions and nothing else installed.
+def preload(modules: Sequence[str], links: str, semaphores: bool) -> None:
+    """Import `modules` as a program could: with only their own distributions installed.
 
     Args:
         modules (`Sequence[str]`): names of modules.
-        linked (`str`): folder to make for links to their distributions.
-        semaphores (`bool`): whether programs can make semaphores, which joblib asks when it is imported.
+        links (`str`): folder to make for links to their distributions.
+        semaphores (`bool`): whether programs can make semaphores, which joblib tries when it is imported.
     """
     if not semaphores:
         os.environ["JOBLIB_MULTIPROCESSING"] = "0"
     packages = resolve(tuple(_distributions(modules)))
-    link_packages(packages, linked)
-    install(packages, linked)
+    link_packages(packages, links)
+    install(packages, links)
     for name in modules:
         importlib.import_module(name)
         for typical in _TYPICAL.get(name, ()):
@@ -59,7 +59,7 @@ def _distributions(modules: Sequence[str]) -> list[str]:
 
 
 def _fit_once() -> None:
-    """Go the way of a typical program, for what libraries import when they are first used."""
+    """Run a typical program, for the modules that libraries import when they are first used."""
     import pandas
     from sklearn.compose import make_column_transformer
     from sklearn.linear_model import LogisticRegression

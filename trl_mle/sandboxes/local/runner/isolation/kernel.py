@@ -1,4 +1,4 @@
-"""The few calls of the C library that Python has no name for. Everything here raises `OSError` on failure."""
+"""Calls of the C library that Python does not offer. Every function here raises `OSError` on failure."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def adopt_orphans() -> None:
 
 
 def allow_own_proc_files() -> None:
-    """Give `/proc/self` back to the process: the kernel takes it away when credentials change."""
+    """Give `/proc/self` back to this process: the kernel takes it away when credentials change."""
     prctl(_PR_SET_DUMPABLE, 1)
 
 
 def forbid_new_privileges() -> None:
-    """Set-user-ID programs give nothing any more; needed for Landlock without privileges."""
+    """Take away the effect of set-user-ID programs. Landlock needs this without privileges."""
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def drop_bounding_capabilities() -> None:
-    """No later exec can bring a capability back. Does nothing where this process may not change them."""
+    """Keep every later exec from bringing a capability back. Does nothing if this process may not change capabilities."""
     for capability in range(64):
         if libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
             return  # past the last one (EINVAL), or an ordinary user, who has none to lose (EPERM)

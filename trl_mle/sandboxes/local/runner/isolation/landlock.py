@@ -1,7 +1,7 @@
 """Landlock: which files this process, and all that it starts, may open. https://docs.kernel.org/userspace-api/landlock.html
 
-Rules are an allow list on top of the ordinary permissions; what is not granted cannot be opened. The numbers of the
-system calls are the same on every architecture.
+The rules are an allowlist on top of the ordinary permissions: a file that no rule names cannot be opened. The numbers of
+the system calls are the same on every architecture.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def abi() -> int:
-    """Version of Landlock that this kernel offers; 0 where it has none."""
+    """Version of Landlock that this kernel offers; 0 if it has none."""
     if not LINUX:
         return 0
     return max(0, libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG)))
@@ -54,8 +54,8 @@ def handled_rights(version: int) -> int:
     return _FIRST_RIGHTS | sum(right for since, right in added if version >= since)
 
 
-def restrict(version: int, grants: Iterable[tuple[str, int]]) -> None:
-    """Confine this process to `grants`, pairs of a path and the rights beneath it. Missing paths are left out.
+def restrict(version: int, rules: Iterable[tuple[str, int]]) -> None:
+    """Confine this process to `rules`, pairs of a path and the rights beneath it. Missing paths are left out.
 
     From version 4 on TCP is refused, from version 6 on signals to processes and abstract sockets outside.
     """
@@ -69,7 +69,7 @@ def restrict(version: int, grants: Iterable[tuple[str, int]]) -> None:
     ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
     check(ruleset, "landlock_create_ruleset")
     try:
-        for path, rights in grants:
+        for path, rights in rules:
             _add(ruleset, path, rights & handled)
         check(libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)), "landlock_restrict_self")
     finally:

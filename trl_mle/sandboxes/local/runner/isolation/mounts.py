@@ -1,4 +1,4 @@
-"""Mounts of a mount namespace that a user namespace of one's own allows, by the few calls that Python lacks.
+"""Mounts in a mount namespace that belongs to a user namespace of one's own, by the calls that Python lacks.
 
 The numbers of the newer calls are the same on every architecture.
 """
@@ -29,7 +29,7 @@ class _Attributes(ctypes.Structure):
 
 
 def keep_to_oneself() -> None:
-    """Let no mount of this namespace spread to others."""
+    """Keep the mounts of this namespace from spreading to others."""
     _mount(None, "/", None, _REC | _PRIVATE)
 
 
@@ -49,7 +49,7 @@ def processes(target: str) -> None:
 
 
 def in_memory(size: int, entries: int) -> int:
-    """A file system in memory that is mounted nowhere yet; a descriptor of it for `attach` and the `*at` calls.
+    """A descriptor of a new file system in memory, for `attach` and the `*at` calls. It is mounted nowhere yet.
 
     Args:
         size (`int`): bytes that it can hold.
@@ -67,17 +67,17 @@ def in_memory(size: int, entries: int) -> int:
 
 
 def of_folder(path: str) -> int:
-    """The folder `path` as a mount of its own, mounted nowhere yet; a descriptor of it as from `in_memory`."""
+    """A descriptor of the folder `path` as a mount of its own, as from `in_memory`. It is mounted nowhere yet."""
     return _syscall(_OPEN_TREE, _HERE, os.fsencode(path), ctypes.c_uint(_CLONE | os.O_CLOEXEC), what="open_tree")
 
 
 def attach(mount: int, target: str) -> None:
-    """Mount what `in_memory` or `of_folder` gave at `target`."""
+    """Mount the descriptor from `in_memory` or `of_folder` at `target`."""
     _syscall(_MOVE_MOUNT, mount, b"", _HERE, os.fsencode(target), ctypes.c_uint(_FROM_EMPTY_PATH), what="move_mount")
 
 
 def make_read_only(path: str) -> None:
-    """No writing, and no set-user-ID programs, on the mount at `path` and those below it."""
+    """Forbid writing and set-user-ID programs on the mount at `path` and those below it."""
     _set_attributes(path, _RECURSIVE, set_bits=_ATTR_RDONLY | _ATTR_NOSUID)
 
 

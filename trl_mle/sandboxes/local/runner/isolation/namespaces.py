@@ -1,6 +1,6 @@
-"""Own namespaces for one program: its processes, network, IPC and mounts are not the machine's.
+"""Namespaces of one program: processes, network, IPC and mounts of its own.
 
-All of it works without privileges where the kernel allows user namespaces; see `layers.probe` for where it does not.
+They need no privileges if the kernel allows user namespaces; see `probe` for machines on which it does not.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .kernel import check, libc
 _NEW_NS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NET = 0x20000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 
 MOST_PROCESSES = 1024
-"""Processes and threads that a program's PID namespace can hold, whatever its limits say."""
+"""Processes and threads that a program's PID namespace can hold, whatever the limits of the program."""
 
 
 def unshare_user() -> None:
-    """Enter a new user namespace, in which only the own user exists and everything below may be made."""
+    """Enter a new user namespace. Only the own user exists in it, and it allows all namespaces below."""
     uid, gid = os.geteuid(), os.getegid()
     check(libc.unshare(_NEW_USER), "unshare")
     # Without `deny` an ordinary user may not write the map of groups.
@@ -29,7 +29,7 @@ def unshare_user() -> None:
 
 
 def unshare(with_mounts: bool) -> None:
-    """Enter new network and IPC namespaces (and a mount one); the next child is init of a new PID namespace."""
+    """Enter new network and IPC namespaces (and a mount namespace). The next child is init of a new PID namespace."""
     check(libc.unshare(_NEW_PID | _NEW_NET | _NEW_IPC | (_NEW_NS if with_mounts else 0)), "unshare")
     if with_mounts:
         mounts.keep_to_oneself()
@@ -50,20 +50,23 @@ def enter_processes(owner: int) -> None:
 
 
 def enter(owner: int, with_mounts: bool) -> None:
-    """Enter the network and IPC namespaces of the process `owner` (and the mount one, with its root)."""
+    """Enter the network and IPC namespaces of the process `owner` (and the mount namespace, with its root)."""
     check(libc.setns(owner, _NEW_NET | _NEW_IPC | (_NEW_NS if with_mounts else 0)), "setns")
 
 
 def bound_processes(proc: str) -> None:
-    """Let this PID namespace, whose `/proc` is at `proc`, hold few processes: RLIMIT_NPROC does not hold for root."""
+    """Bound the number of processes of this PID namespace, whose `/proc` is at `proc`: RLIMIT_NPROC does not bind root."""
     # Before Linux 6.14 the number is the machine's, and root could change it for everyone even from in here.
     if not own_process_bound(os.uname().release):
         return
-    with suppress(OSError), open(f"{proc}/sys/kernel/pid_max", "w") as file:  # a second layer beneath the watch
+    with (
+        suppress(OSError),
+        open(f"{proc}/sys/kernel/pid_max", "w") as file,
+    ):  # a second layer beneath the limits monitor
         file.write(str(MOST_PROCESSES))
 
 
 def own_process_bound(release: str) -> bool:
-    """Whether a kernel of version `release` keeps the largest process number for each PID namespace (Linux 6.14)."""
+    """Whether a kernel of version `release` keeps the largest process number per PID namespace (Linux 6.14)."""
     match = re.match(r"(\d+)\.(\d+)", release)
     return match is not None and (int(match[1]), int(match[2])) >= (6, 14)

@@ -1,131 +1,23 @@
-"""The private root of one program: of the machine's files it holds what a program needs, and nothing else exists.
+"""The private root of one program: it holds the files of the machine that a program needs, and nothing else exists.
 
-What is in it is the same for all programs of a task, so it is planned once, as a list of steps (`plan`), and each
-program's first process carries the steps out in a mount namespace of its own (`enter`).
+Each program's first process carries out the steps of `root_steps` in a mount namespace of its own.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 from . import mounts, namespaces
-
-WORK = "/program"
-"""Where a program finds itself: its folder."""
-PACKAGES = "/packages"
-"""Where a program finds the links to its packages."""
-ROOMS = ("/dev/shm", "/tmp")
-"""Further folders of its own, in memory: semaphores of `multiprocessing` live in the first."""
-ROOM_BYTES = 64 * 1024**2
-"""Size of each of `ROOMS`."""
-
-_DEVICES = ("null", "full", "random", "urandom")
-_LINKS = {
-    "/dev/fd": "/proc/self/fd",
-    "/dev/stdin": "/proc/self/fd/0",
-    "/dev/stdout": "/proc/self/fd/1",
-    "/dev/stderr": "/proc/self/fd/2",
-}
-
-
-class ViewError(Exception):
-    """The files that programs need lie where a private root has its own."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step on the way to a private root."""
-
-    action: str
-    """`folder`, `file` (an empty one), `link`, `show` (a file or folder of the machine), `hide` (an empty folder in its
-    place) or `room` (a writable one)."""
-    path: str
-    """Where, seen from inside."""
-    source: str = ""
-    """What is shown, or what the link says."""
-
-
-def plan(shown: Iterable[str], hidden: Iterable[str], linked: str) -> tuple[Step, ...]:
-    """Steps that make a root with `shown`, without `hidden`.
-
-    Args:
-        shown (iterable of `str`): files and folders of the machine; missing ones are left out.
-        hidden (iterable of `str`): folders that stay away although a shown one holds them, but for what is `shown` in
-            them.
-        linked (`str`): folder of links to packages; shown as `PACKAGES`.
-
-    Raises:
-        ViewError: something to show lies where the program's folder is.
-    """
-    steps: dict[str, Step] = {path: Step("link", path, target) for path, target in _LINKS.items()}
-    real: set[str] = set()
-    for path in shown:
-        if os.path.exists(path):
-            steps |= {link: Step("link", link, os.readlink(link)) for link in _links_on_the_way(path)}
-            real.add(os.path.realpath(path))
-    steps |= {path: Step("show", path, path) for path in real}
-    steps |= {path: Step("hide", path) for path in map(os.path.realpath, hidden) if os.path.isdir(path)}
-    devices = [f"/dev/{name}" for name in _DEVICES if os.path.exists(f"/dev/{name}")]
-    steps |= {path: Step("show", path, path) for path in devices}
-    steps[PACKAGES] = Step("show", PACKAGES, linked)
-    steps |= {path: Step("folder", path) for path in ("/proc", WORK)}
-    steps |= {path: Step("room", path) for path in ROOMS}
-    inside = [step.path for step in steps.values() if step.path.startswith(WORK + os.sep)]
-    if inside:
-        raise ViewError(f"{inside[0]} would be hidden by the program's own folder {WORK}")
-    return tuple(_in_order(steps))
-
-
-def _links_on_the_way(path: str) -> Iterable[str]:
-    """Symbolic links among `path` and the folders above it, by their real places."""
-    current = ""
-    for name in path.strip(os.sep).split(os.sep):
-        current = os.path.realpath(current or os.sep) if current else ""
-        current = f"{current.rstrip(os.sep)}/{name}"
-        if os.path.islink(current):
-            yield current
-            target = os.path.join(os.path.dirname(current), os.readlink(current))
-            yield from _links_on_the_way(os.path.normpath(target))
-
-
-def _in_order(steps: dict[str, Step]) -> Iterable[Step]:
-    """Outer paths first; without those that an outer one shows already, with the folders that they need."""
-    nearest: dict[str, str] = {}
-    """For each folder of the root: whether its content is the machine's (`show`) or its own."""
-    for path in sorted(steps, key=lambda path: path.split(os.sep)):
-        step = steps[path]
-        above, missing = os.path.dirname(path), []
-        while above not in nearest and above != os.sep:
-            missing.append(above)
-            above = os.path.dirname(above)
-        content = nearest.get(above, "folder")
-        if content == "show":
-            if step.action == "hide":
-                nearest[path] = "hide"
-                yield step
-            continue  # shown already
-        if step.action == "hide":
-            continue  # nothing is there to hide
-        for folder in reversed(missing):
-            nearest[folder] = "folder"
-            yield Step("folder", folder)
-        if step.action == "show":
-            yield Step("folder" if os.path.isdir(step.source) else "file", path)
-        elif step.action == "room":
-            yield Step("folder", path)
-        nearest[path] = step.action
-        yield step
+from .root_steps import WORK, WRITABLE_BYTES, WRITABLE_DIRECTORIES, Step
 
 
 def enter(steps: tuple[Step, ...], at: str, work: int, public: str, proc: str) -> None:
-    """Make this process and its children live in the private root of `steps`, read-only but for their own folders.
+    """Let this process and its children live in the private root of `steps`, read-only except their own folders.
 
     The process needs a user namespace of its own and gets a mount namespace.
 
     Args:
-        steps (`tuple[Step, ...]`): from `plan`.
+        steps (`tuple[Step, ...]`): from `root_steps`.
         at (`str`): an empty folder, the same for all programs of a worker: nothing appears there for others.
         work (`int`): descriptor of the unattached mount that becomes `WORK`.
         public (`str`): the task's public files, shown as `WORK/input`.
@@ -135,22 +27,24 @@ def enter(steps: tuple[Step, ...], at: str, work: int, public: str, proc: str) -
     namespaces.unshare_mounts()
     mounts.temporary(at, "size=1m,mode=755")
     for step in steps:
-        _take(step, at + step.path)
+        _carry_out(step, at + step.path)
     if proc == "own":
         mounts.processes(f"{at}/proc")
         namespaces.bound_processes(f"{at}/proc")
     elif proc == "machine":
         mounts.bind("/proc", f"{at}/proc")
+    # A descriptor, because the supervisor made the mount and reads the submission from it.
     mounts.attach(work, at + WORK)
     os.mkdir(f"{at}{WORK}/input", 0o755)
     mounts.bind(public, f"{at}{WORK}/input")
+    # Read-only with all that is mounted below, then the own folders alone writable again.
     mounts.make_read_only(at)
-    for path in (*ROOMS, WORK):
+    for path in (*WRITABLE_DIRECTORIES, WORK):
         mounts.make_writable(at + path)
     mounts.become_root(at)
 
 
-def _take(step: Step, path: str) -> None:
+def _carry_out(step: Step, path: str) -> None:
     if step.action == "folder":
         os.mkdir(path, 0o755)
     elif step.action == "link":
@@ -159,7 +53,7 @@ def _take(step: Step, path: str) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
     elif step.action == "show":
         mounts.bind(step.source, path)
-    elif step.action == "room":
-        mounts.temporary(path, f"size={ROOM_BYTES},nr_inodes=10k,mode=1777")
-    else:
+    elif step.action == "writable":
+        mounts.temporary(path, f"size={WRITABLE_BYTES},nr_inodes=10k,mode=1777")
+    else:  # `hide`: small, for it holds only the mount points of what is shown inside
         mounts.temporary(path, "size=1m,mode=755")

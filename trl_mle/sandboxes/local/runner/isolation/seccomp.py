@@ -1,8 +1,9 @@
-"""Seccomp: which system calls a program may make. https://docs.kernel.org/userspace-api/seccomp_filter.html
+"""Seccomp: the system calls that a program may make. https://docs.kernel.org/userspace-api/seccomp_filter.html
 
-A deny list: what gives new namespaces or mounts, reaches into other processes, drives the kernel (modules, BPF, io_uring),
-changes the machine, keeps memory that belongs to no process, or opens a socket of another family than AF_UNIX. Calls are
-told apart by number, and numbers differ between processor architectures: the filter exists for those of `_NUMBERS`.
+The filter is a deny list. It refuses calls that give new namespaces or mounts, reach into other processes, drive the kernel
+(modules, BPF, io_uring), change the machine, keep memory that belongs to no process, or open a socket of another family than
+AF_UNIX. Calls are identified by number, and numbers differ between processor architectures: `_NUMBERS` has those for which the
+filter exists.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ _LOAD, _AND, _EQUALS, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x4
 _OFFSET_NUMBER, _OFFSET_ARCHITECTURE, _OFFSET_ARGUMENTS = 0, 4, 16
 _X32 = 0x40000000
 _REFUSED_CLONES = 0x7E020080 | 0x8000
-"""CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME} and CLONE_PARENT (a child of the zygote) of clone(2)."""
+"""CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME} and CLONE_PARENT (a child of the fork server) of clone(2)."""
 _AF_UNIX = 1
 _SOCKET_KIND, _STREAM, _SEQUENCE = 0xF, 1, 5
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX: typing into a terminal."""
 _OTHERS_WAIT = (1024, 1026)
-"""F_SETLEASE and F_NOTIFY: others who open the file wait for the program."""
+"""F_SETLEASE and F_NOTIFY: other processes that open the file wait for the program."""
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
-"""The harmless ones, and the question which one is set."""
+"""The harmless personalities, and the query for the current one."""
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
@@ -74,7 +75,7 @@ _OF_PROCESSES = {
 }
 """Calls whose first argument is a process; 0 is the caller."""
 _OF_KINDS_OF_PROCESSES = {"setpriority": (141, 140), "ioprio_set": (251, 30)}
-"""Calls whose second argument is a process, a group or a user, as the first says; 0 is the caller's."""
+"""Calls whose second argument is a process, a group or a user, depending on the first; 0 is the caller's."""
 
 Instruction = tuple[int, int, int, int]
 
@@ -92,7 +93,7 @@ def supported() -> bool:
 
 
 def restrict(own_root: bool, own_processes: bool) -> None:
-    """Put this process, and all that it starts, under the filter. Needs `kernel.forbid_new_privileges`.
+    """Put this process and its children under the filter. Needs `kernel.forbid_new_privileges` before.
 
     Args:
         own_root (`bool`): whether the sockets that it finds in the file system can only be its own.
@@ -139,11 +140,11 @@ def _instructions(machine: str, own_root: bool = True, own_processes: bool = Tru
     # Memory that lives on without a process that has it mapped.
     shared = [(_ANY_BIT, 0, 2, _MAP_ANONYMOUS), *_unless(_ANY_BIT, _MAP_SHARED, errno.EPERM)]
     yield from _only_if(_MMAP[column], 3, shared)
-    denied = [step for request in _TERMINAL_INPUT for step in _unless(_EQUALS, request, errno.EPERM)]
+    denied = [instruction for request in _TERMINAL_INPUT for instruction in _unless(_EQUALS, request, errno.EPERM)]
     yield from _only_if(_IOCTL[column], 1, denied)
-    denied = [step for command in _OTHERS_WAIT for step in _unless(_EQUALS, command, errno.EPERM)]
+    denied = [instruction for command in _OTHERS_WAIT for instruction in _unless(_EQUALS, command, errno.EPERM)]
     yield from _only_if(_FCNTL[column], 1, denied)
-    allowed = [(_EQUALS, len(_PERSONALITIES) - place, 0, kind) for place, kind in enumerate(_PERSONALITIES)]
+    allowed = [(_EQUALS, len(_PERSONALITIES) - index, 0, kind) for index, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
     if not own_processes:
         oneself = [*_unless_not(_EQUALS, 0, errno.EPERM)]
@@ -155,19 +156,19 @@ def _instructions(machine: str, own_root: bool = True, own_processes: bool = Tru
 
 
 def _unless(comparison: int, value: int, error: int) -> Iterator[Instruction]:
-    """Fail with `error` where the loaded word compares to `value`; else go on."""
+    """Fail with `error` if the loaded word compares to `value`."""
     yield comparison, 0, 1, value
     yield _RETURN, 0, 0, _ERRNO | error
 
 
 def _unless_not(comparison: int, value: int, error: int) -> Iterator[Instruction]:
-    """Fail with `error` where the loaded word does not compare to `value`; else go on."""
+    """Fail with `error` unless the loaded word compares to `value`."""
     yield comparison, 1, 0, value
     yield _RETURN, 0, 0, _ERRNO | error
 
 
 def _only_if(number: int, argument: int, checks: list[Instruction]) -> Iterator[Instruction]:
-    """For the call `number`: run `checks` on the low word of its argument, and allow what they let pass."""
+    """For the call `number`: run `checks` on the low word of its argument, and allow the call if none of them fails."""
     yield _EQUALS, 0, len(checks) + 2, number
     yield _LOAD, 0, 0, _OFFSET_ARGUMENTS + 8 * argument
     yield from checks

@@ -1,58 +1,69 @@
-"""Looks at a running program at short intervals and says which limit it has passed."""
+"""The limits monitor: it looks at a running program at short intervals and says which limit the program has passed."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import dataclass
 
+from ..protocol import ProgramLimits, Status
 from .proc import Process, descendants, proportional_bytes, resident_bytes, unnamed_file_bytes
-from .workdir import MOST_ENTRIES, Work, usage
+from .workdir import MOST_ENTRIES, WorkFolder, usage
 
 _SHORTEST_S, _LONGEST_S = 0.02, 0.1
 _DISK_S, _LONGEST_DISK_S = 0.25, 5.0
 _SHARE = 20
-"""A look that took much CPU time is followed by a pause of this many times that."""
+"""After a look, the monitor pauses for at least this many times the CPU time of the look."""
 
 
-class Watch:
+@dataclass(frozen=True)
+class LimitPassed:
+    """A limit that a program has passed."""
+
+    status: Status
+    """The status of the execution."""
+    reason: str
+
+
+class LimitsMonitor:
     """What the processes of a program use, against the limits.
 
     Args:
-        work (`Work`): the program's folder.
-        limits (`dict`): fields of `trl_mle.types.Limits`.
-        zygote_pid (`int`): the process that forks the program and has no other children.
-        init_pid (`int`, *optional*): the one that inherits its orphans, where it is another.
+        work (`WorkFolder`): the program's folder.
+        limits (`ProgramLimits`): those of the program.
+        fork_server_pid (`int`): the process that forks the program and has no other children.
+        init_pid (`int`, *optional*): the process that inherits the orphans, if it is another one.
     """
 
-    def __init__(self, work: Work, limits: dict[str, Any], zygote_pid: int, init_pid: int | None):
+    def __init__(self, work: WorkFolder, limits: ProgramLimits, fork_server_pid: int, init_pid: int | None):
         self.work = work
         self.limits = limits
         self.peak_bytes = 0
         self._seconds: dict[int, float] = {}
-        self._roots = [pid for pid in (zygote_pid, init_pid) if pid is not None]
-        self._inherited_bytes = resident_bytes(zygote_pid)
+        self._roots = [pid for pid in (fork_server_pid, init_pid) if pid is not None]
+        self._inherited_bytes = resident_bytes(fork_server_pid)
         self._next = self._next_disk = 0.0
 
     @property
     def cpu_s(self) -> float:
-        """User and system seconds of all processes that were seen, those included that no parent has waited for."""
+        """User and system seconds of all processes that were seen, also of those that no parent has waited for."""
         return sum(self._seconds.values())
 
     def pause_s(self) -> float:
         """Seconds until the next look is due."""
         return max(0.0, self._next - time.monotonic())
 
-    def look(self) -> tuple[str, str] | None:
-        """A status and the reason in words where a limit is passed; at most one look per interval."""
+    def check(self) -> LimitPassed | None:
+        """The limit that the program has passed, if any. Looks at most once per interval."""
         now = time.monotonic()
         if now < self._next:
             return None
         spent = time.process_time()
-        # Counted first, and no further than needed: looking at the memory of a process that forks waits for the fork.
-        processes = descendants(self._roots, self.limits["processes"])
+        # Counted first, and no further than needed: reading the memory of a process that forks waits for the fork.
+        processes = descendants(self._roots, self.limits.processes)
         for process in processes:
             self._seconds[process.pid] = max(process.cpu_s, self._seconds.get(process.pid, 0.0))
         passed = self._processes(processes) or self._memory(processes)
+        # A look must not take a large share of the core that the program runs on.
         self._next = self._after(spent, _SHORTEST_S, _LONGEST_S)
         if passed is None and now >= self._next_disk:
             spent = time.process_time()
@@ -65,25 +76,29 @@ class Watch:
         pause = _SHARE * (time.process_time() - spent)
         return time.monotonic() + min(max(shortest, pause), longest)
 
-    def _memory(self, processes: list[Process]) -> tuple[str, str] | None:
-        limit = self.limits["memory_bytes"]
+    def _memory(self, processes: list[Process]) -> LimitPassed | None:
+        limit = self.limits.memory_bytes
         used = sum(process.rss_bytes + process.table_bytes for process in processes)
-        if used > limit:  # children share pages with their parent: look closer
+        if used > limit:  # children share pages with their parent: read the shares
             used = proportional_bytes(processes, self._inherited_bytes)
         self.peak_bytes = max(self.peak_bytes, used)
-        return ("memory", f"resident memory of {used} bytes passed the limit of {limit}") if used > limit else None
+        message = f"resident memory of {used} bytes passed the limit of {limit}"
+        return LimitPassed("memory", message) if used > limit else None
 
-    def _processes(self, processes: list[Process]) -> tuple[str, str] | None:
-        limit = self.limits["processes"]
+    def _processes(self, processes: list[Process]) -> LimitPassed | None:
+        limit = self.limits.processes
         number = sum(process.threads for process in processes)
-        return ("killed", f"more than {limit} processes and threads were alive at once") if number > limit else None
+        message = f"more than {limit} processes and threads were alive at once"
+        return LimitPassed("killed", message) if number > limit else None
 
-    def _disk(self, processes: list[Process]) -> tuple[str, str] | None:
-        limit = self.limits["work_bytes"]
+    def _disk(self, processes: list[Process]) -> LimitPassed | None:
+        limit = self.limits.work_bytes
+        # A deleted file that is still open has no entry in the folder but takes its space.
         size = unnamed_file_bytes(processes)
-        if self.work.path is not None:  # in memory, its file system holds no more
+        if self.work.path is not None:  # a file system in memory holds no more by itself
             on_disk, entries = usage(self.work.path)
             size += on_disk
             if entries > MOST_ENTRIES:
-                return "output", f"more than {MOST_ENTRIES} files and folders were written"
-        return ("output", f"files of {size} bytes passed the limit of {limit}") if size > limit else None
+                return LimitPassed("output", f"more than {MOST_ENTRIES} files and folders were written")
+        message = f"files of {size} bytes passed the limit of {limit}"
+        return LimitPassed("output", message) if size > limit else None

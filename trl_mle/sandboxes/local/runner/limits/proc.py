@@ -1,4 +1,4 @@
-"""The processes of one program, seen through `/proc`. On systems without it there is nothing to see."""
+"""The processes of one program, read from `/proc`. On systems without `/proc` no process is found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BETWEEN_LOOKS_S = 0.001
 _LONGEST_READ_S = 0.25
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-# A process may end between two looks at it, or belong to someone else after its number was given again.
+# A process may end between two reads, or belong to another user after its number was used again.
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
@@ -25,26 +25,26 @@ class Process:
     threads: int
     rss_bytes: int
     table_bytes: int
-    """Of the tables by which the kernel finds its pages; no part of the resident memory."""
+    """Size of the kernel's page tables of the process. They are not part of its resident memory."""
     cpu_s: float
-    """User and system seconds of its own."""
+    """User and system seconds of the process itself."""
 
 
 def descendants(roots: Iterable[int], most_threads: int | None = None) -> list[Process]:
-    """All processes below `roots`, without these; no further ones once they have more than `most_threads` threads."""
-    found: list[Process] = []
+    """All processes below `roots`, without `roots`. The search ends once they have more than `most_threads` threads."""
+    processes: list[Process] = []
     threads = 0
     pending = deque(pid for root in roots for pid in _children(root))
     while pending and (most_threads is None or threads <= most_threads):
         pid = pending.popleft()
         with suppress(*_GONE):
-            found.append(_look_at(pid))
-            threads += found[-1].threads
+            processes.append(_read(pid))
+            threads += processes[-1].threads
             pending += _children(pid)
-    return found
+    return processes
 
 
-def _look_at(pid: int) -> Process:
+def _read(pid: int) -> Process:
     with open(f"/proc/{pid}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     with open(f"/proc/{pid}/status", "rb") as file:
@@ -66,17 +66,17 @@ def _children(pid: int) -> Iterator[int]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of one process; 0 where it is not known."""
+    """Resident memory of one process in bytes; 0 if it is not known."""
     with suppress(*_GONE), open(f"/proc/{pid}/statm", "rb") as file:
         return int(file.read().split()[1]) * _PAGE
     return 0
 
 
 def proportional_bytes(processes: list[Process], inherited_bytes: int) -> int:
-    """Resident memory where a page that several processes share counts once in all.
+    """Resident memory of all `processes` in bytes. A page that several processes share counts once.
 
-    Reading it waits for a process that forks, so after `_LONGEST_READ_S` seconds the others count with what they have
-    beyond `inherited_bytes`, the memory that each has from the worker.
+    Reading the shares of a process waits while it forks. After `_LONGEST_READ_S` seconds the remaining processes count with
+    their own resident memory less `inherited_bytes`, the memory that each has from the fork server.
     """
     total = 0
     deadline = time.monotonic() + _LONGEST_READ_S
@@ -92,7 +92,7 @@ def proportional_bytes(processes: list[Process], inherited_bytes: int) -> int:
 
 
 def unnamed_file_bytes(processes: list[Process]) -> int:
-    """Space of files that are open but have no name any more."""
+    """Bytes on disk of files that are open but have no name any more."""
     sizes: dict[tuple[int, int], int] = {}
     for process in processes:
         folder = f"/proc/{process.pid}/fd"
@@ -100,16 +100,17 @@ def unnamed_file_bytes(processes: list[Process]) -> int:
             for descriptor in os.listdir(folder):
                 with suppress(*_GONE):
                     status = os.stat(f"{folder}/{descriptor}")
+                    # By file, not by descriptor: several processes may have the same file open.
                     if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
                         sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
     return sum(sizes.values())
 
 
 def kill_tree(root: int) -> None:
-    """Kill all processes below `root`, from outside, and `root` itself; some may be new, so until there is no other."""
+    """Kill all processes below `root` and `root` itself, from outside. Repeats until no new process appears."""
     killed: set[int] = set()
-    while found := [process.pid for process in descendants((root,)) if process.pid not in killed]:
-        for pid in found:
+    while pids := [process.pid for process in descendants((root,)) if process.pid not in killed]:
+        for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
             killed.add(pid)
@@ -119,9 +120,9 @@ def kill_tree(root: int) -> None:
 
 
 def kill_descendants() -> None:
-    """Kill and reap all processes below this one, which must adopt orphans, until none is left.
+    """Kill and reap all processes below this one until none is left. This process must adopt orphans.
 
-    From the top down, each is stopped before its children are listed: a stopped process starts no other.
+    Processes are stopped from the top down, each before its children are listed: a stopped process starts no other.
     """
     while True:
         alive: list[int] = []
@@ -135,6 +136,7 @@ def kill_descendants() -> None:
         for pid in alive:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        # A killed process stays a zombie, which is listed as a child, until it is reaped.
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

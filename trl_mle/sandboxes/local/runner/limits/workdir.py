@@ -1,4 +1,4 @@
-"""The private folder of one program: how much is in it, its submission, and how it goes away again."""
+"""The folder of one program: its size, its submission, and its removal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import stat
 import tempfile
 from contextlib import suppress
-from typing import Any
 
-from ..isolation import mounts, private_root
+from ..isolation import mounts
+from ..isolation.root_steps import WORK
+from ..protocol import ProgramLimits
 
 SUBMISSION = "submission.csv"
 MOST_ENTRIES = 20_000
@@ -17,7 +18,7 @@ MOST_ENTRIES = 20_000
 
 
 def usage(folder: str) -> tuple[int, int]:
-    """Bytes on disk and number of entries below `folder`; counting stops past `MOST_ENTRIES`."""
+    """Bytes on disk and number of entries below `folder`. Counting stops past `MOST_ENTRIES`."""
     size = entries = 0
     pending = [folder]
     while pending and entries <= MOST_ENTRIES:
@@ -37,38 +38,40 @@ def usage(folder: str) -> tuple[int, int]:
     return size, entries
 
 
-class Work:
-    """A fresh folder for one program: a bounded file system in memory, or a folder on disk.
+class WorkFolder:
+    """The fresh folder of one program: a bounded file system in memory, or a folder on disk.
 
     Args:
         folder (`str`):
             Where folders on disk are made.
-        limits (`dict`):
-            Fields of `trl_mle.types.Limits`.
+        limits (`ProgramLimits`):
+            Those of the program.
         own_mount (`bool`):
-            Whether it is a mount of its own, for a private root.
+            Whether the folder is a mount of its own, for a private root.
         in_memory (`bool`):
-            Whether it is kept in memory; only where `own_mount`.
+            Whether the folder is kept in memory; only with `own_mount`.
     """
 
-    def __init__(self, folder: str, limits: dict[str, Any], own_mount: bool, in_memory: bool):
+    def __init__(self, folder: str, limits: ProgramLimits, own_mount: bool, in_memory: bool):
         self.path: str | None = None
-        """Place on disk, if it has one."""
+        """Path on disk; `None` for a folder in memory."""
         if own_mount and in_memory:
-            self.descriptor = mounts.in_memory(int(limits["work_bytes"]), MOST_ENTRIES)
+            self.descriptor = mounts.in_memory(limits.work_bytes, MOST_ENTRIES)
         else:
             self.path = tempfile.mkdtemp(prefix="run-", dir=folder)
             self.descriptor = mounts.of_folder(self.path) if own_mount else os.open(self.path, os.O_RDONLY)
-        self.inside = private_root.WORK if own_mount else str(self.path)
+        self.inside = WORK if own_mount else str(self.path)
         """Its path as the program sees it."""
 
     def read_submission(self, most_bytes: int) -> tuple[bytes | None, str | None]:
-        """Content of the submission, and the reason why there is none although something of that name exists.
+        """Content of the submission, or the reason why there is none although something of that name exists.
 
         Only a regular file with one name is read: a link would have the host read a file that the program cannot.
         """
         try:
+            # The program may have taken away the rights of its own folder.
             os.chmod(self.path or f"/proc/self/fd/{self.descriptor}", 0o700)
+            # Not blocking: a FIFO without a writer would stop the supervisor.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(SUBMISSION, flags, dir_fd=self.descriptor)
         except FileNotFoundError:
@@ -89,14 +92,14 @@ class Work:
             return file.read(most_bytes), None
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with all that is in it."""
         os.close(self.descriptor)
         if self.path is not None:
             remove(self.path)
 
 
 def remove(folder: str) -> None:
-    """Remove `folder` whatever its modes and its depth: subfolders move up to the top before they are emptied."""
+    """Remove `folder` whatever its modes and its depth. Subfolders move up to the top before they are emptied."""
     number = 0
     os.chmod(folder, 0o700)
     while True:

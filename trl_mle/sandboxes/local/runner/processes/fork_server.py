@@ -1,6 +1,6 @@
-"""The process that has imported the libraries: it forks each program, waits for its end, and is otherwise idle.
+"""The fork server: a process that has imported the libraries, forks each program, and waits for its end.
 
-It gets descriptors from a keeper (`fork_program`) and hands them to its fork, which reads the program from one of them.
+It gets descriptors from a supervisor (`fork_program`) and hands them to its fork, which reads the program from one of them.
 """
 
 from __future__ import annotations
@@ -20,32 +20,41 @@ from typing import NoReturn
 from ..interpreter.imports import foreign_modules
 from ..interpreter.preload import preload
 from ..isolation import kernel, namespaces
-from ..isolation.probe import Layers
 from ..limits.proc import kill_descendants
-from ..policy import Settled
-from . import program
-from .context import report
+from ..policy import TaskPolicy
+from ..protocol import Layers, ProgramEnded, SetupFailed
+from .pipes import report
+from .program import Descriptors, run_program
 
-_WATCHED = (signal.SIGCHLD, signal.SIGTERM)
+_WAITED_FOR = (signal.SIGCHLD, signal.SIGTERM)
 _RSS_UNIT = 1024 if kernel.LINUX else 1
 _MOST_BYTES, _MOST_DESCRIPTORS = 1 << 18, 5
 READY = b"+"
-"""What the zygote says when it has imported everything, and when it has learned something."""
+"""Sent by the fork server when it has imported everything, and when it has read a policy."""
+
+_announced: set[str] = set()
+"""In the worker: keys of the policies that its fork server has."""
 
 
-class ZygoteGoneError(Exception):
-    """The process that forks programs has died."""
+class ForkServerGoneError(Exception):
+    """The fork server has died."""
 
 
-def start(sock: socket.socket, worker_pid: int, folder: str, layers: Layers, modules: Sequence[str]) -> NoReturn:
-    """Become the zygote in a process that the worker has just forked; ends it. Sends `READY`, or why it is not."""
+def start_fork_server(
+    sock: socket.socket, worker_pid: int, folder: str, layers: Layers, modules: Sequence[str]
+) -> NoReturn:
+    """Become the fork server in a process that the worker has just forked. Ends the process.
+
+    Sends `READY`, or why a module cannot be imported.
+    """
     code = 1
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
         if kernel.LINUX:
             # Without namespaces it has to see to its program's processes before it ends.
             kernel.signal_on_parent_death(signal.SIGKILL if layers.namespaces else signal.SIGTERM)
             kernel.adopt_orphans()
+        # A worker that died before the lines above sends no signal any more.
         if os.getppid() == worker_pid:
             try:
                 preload(modules, os.path.join(folder, "preload"), semaphores=layers.private_root)
@@ -63,35 +72,33 @@ def start(sock: socket.socket, worker_pid: int, folder: str, layers: Layers, mod
         os._exit(code)
 
 
-def learn(sock: socket.socket, settled: Settled) -> None:
-    """Tell the zygote at the other end of `sock` what programs of a task may import and open, unless it knows.
+def announce_policy(sock: socket.socket, policy: TaskPolicy) -> None:
+    """Send `policy` to the fork server at the other end of `sock`, unless it has it.
 
-    It does not get to know the paths that are hidden: its memory is what every program starts from.
+    The steps of the private root are left out. They name the paths that are hidden, and every program starts with a copy of
+    the fork server's memory.
     """
-    if settled.key in _told:
+    if policy.key in _announced:
         return
-    sock.send(pickle.dumps(replace(settled, steps=())))
+    sock.send(pickle.dumps(replace(policy, root_steps=())))
     if sock.recv(1) != READY:
-        raise ConnectionError("the process that forks programs is gone")
-    _told.add(settled.key)
+        raise ConnectionError("the fork server is gone")
+    _announced.add(policy.key)
 
 
-_told: set[str] = set()
-
-
-def fork_program(sock: socket.socket, settled: Settled, descriptors: Sequence[int]) -> None:
-    """Have the zygote at the other end of `sock` fork a program.
+def fork_program(sock: socket.socket, policy: TaskPolicy, descriptors: Sequence[int]) -> None:
+    """Have the fork server at the other end of `sock` fork a program.
 
     Args:
-        settled (`Settled`): what the program may import and open; learned before.
-        descriptors (`Sequence[int]`): for stdout, stderr, reports, the program's text and, where there are namespaces,
-            a descriptor of the process whose namespaces they are.
+        policy (`TaskPolicy`): what the program may import and open; announced before.
+        descriptors (`Sequence[int]`): for stdout, stderr, reports, the program's text and, if there are namespaces, a
+            descriptor of the process whose namespaces they are.
     """
-    socket.send_fds(sock, [settled.key.encode("ascii")], descriptors)
+    socket.send_fds(sock, [policy.key.encode("ascii")], descriptors)
 
 
 def _serve(sock: socket.socket, layers: Layers) -> None:
-    known: dict[str, Settled] = {}
+    policies: dict[str, TaskPolicy] = {}
     signal.signal(signal.SIGCHLD, _reap)
     while True:
         # A child that outlives its program would keep the program's namespaces from ending.
@@ -100,22 +107,23 @@ def _serve(sock: socket.socket, layers: Layers) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         if not message:
             return
+        # The kernel drops descriptors silently if this process may open no more.
         if flags & socket.MSG_CTRUNC:
             raise RuntimeError("descriptors of a program were lost: too many open files")
         if not descriptors:
-            settled = pickle.loads(message)
-            known[settled.key] = settled
-            foreign_modules(settled.packages)  # for its cache
+            policy = pickle.loads(message)
+            policies[policy.key] = policy
+            foreign_modules(policy.packages)  # fills its cache before the fork
             sock.send(READY)
             continue
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         reports = descriptors[2]
         try:
-            _run(descriptors, known[message.decode("ascii")], layers)
+            _run(descriptors, policies[message.decode("ascii")], layers)
         except OSError as error:
             with suppress(OSError):
-                report(reports, fault=f"a program could not be forked: {error}")
+                report(reports, SetupFailed(f"a program could not be forked: {error}"))
         finally:
             os.close(reports)
 
@@ -126,56 +134,59 @@ def _reap(*_: object) -> None:
             pass
 
 
-def _run(descriptors: list[int], settled: Settled, layers: Layers) -> None:
+def _run(descriptors: list[int], policy: TaskPolicy, layers: Layers) -> None:
     """Fork one program and report its end."""
     stdout, stderr, reports, text, *owner = descriptors
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     pid = -1
     try:
         _forget_signals()
+        # `setns` of a PID namespace holds for the next child, not for this process.
         if owner:
             namespaces.enter_processes(owner[0])
         pid = os.fork()
         if pid == 0:
-            program.run(program.Streams(stdout, stderr, reports, text), owner[0] if owner else None, settled, layers)
+            run_program(Descriptors(stdout, stderr, reports, text), owner[0] if owner else None, policy, layers)
     finally:
         for descriptor in (stdout, stderr, text, *owner):
             os.close(descriptor)
-    code, max_rss_bytes = _wait(pid, own_namespace=bool(owner))
-    ended = time.monotonic()
+    exit_code, max_rss_bytes = _wait(pid, own_namespace=bool(owner))
+    ended_at = time.monotonic()
+    # With namespaces, init kills what is left.
     if not owner:
         kill_descendants() if kernel.LINUX else _kill_group(pid)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    with suppress(BrokenPipeError):  # a keeper that is gone has taken the program with it
-        report(reports, ended=ended, code=code, cpu_s=cpu_s, max_rss_bytes=max_rss_bytes)
+    with suppress(BrokenPipeError):  # a supervisor that is gone has taken the program with it
+        report(reports, ProgramEnded(ended_at, exit_code, cpu_s, max_rss_bytes))
 
 
-def _wait(program: int, own_namespace: bool) -> tuple[int | None, int]:
-    """The exit code of `program` once it has ended, or `None` where it was stopped by SIGTERM to this process.
+def _wait(program_pid: int, own_namespace: bool) -> tuple[int | None, int]:
+    """The exit code of the program once it has ended, and the largest resident memory of one of its processes in bytes.
 
-    With it the largest resident memory that one of its processes had, in bytes.
+    The exit code is `None` if a SIGTERM to this process has asked to stop the program.
     """
     while True:
         with suppress(ChildProcessError):
-            while (found := os.wait4(-1, os.WNOHANG))[0]:
-                if found[0] == program:
-                    return os.waitstatus_to_exitcode(found[1]), found[2].ru_maxrss * _RSS_UNIT
-        if signal.sigwait(_WATCHED) == signal.SIGTERM:
+            # All children: orphans of the program come to this process if there are no namespaces.
+            while (ended := os.wait4(-1, os.WNOHANG))[0]:
+                if ended[0] == program_pid:
+                    return os.waitstatus_to_exitcode(ended[1]), ended[2].ru_maxrss * _RSS_UNIT
+        if signal.sigwait(_WAITED_FOR) == signal.SIGTERM:
             if kernel.LINUX and not own_namespace:
                 kill_descendants()
             else:
-                os.kill(program, signal.SIGKILL)
-                os.waitpid(program, 0)
+                os.kill(program_pid, signal.SIGKILL)
+                os.waitpid(program_pid, 0)
             return None, 0
 
 
 def _forget_signals() -> None:
-    """A request to stop a program may come when it has just ended; it must not stop the next one."""
+    """Drop requests to stop an earlier program, which may come when it has just ended."""
     while signal.SIGTERM in signal.sigpending():
         signal.sigwait((signal.SIGTERM,))
 
 
-def _kill_group(program: int) -> None:
+def _kill_group(program_pid: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(program, signal.SIGKILL)
+        os.killpg(program_pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""Process 1 of one program's PID namespace: it makes the private root, and when it goes, the kernel kills the rest.
+"""Process 1 of one program's PID namespace: it makes the private root, and the kernel kills all others when it ends.
 
-The keeper forks it. The program itself is forked by the zygote into the namespaces of this process; what outlives its own
+The supervisor forks it. The fork server forks the program itself into the namespaces of this process. What outlives its own
 parent there becomes a child of this process, which reaps it.
 """
 
@@ -13,48 +13,54 @@ from contextlib import suppress
 from typing import NoReturn
 
 from ..isolation import kernel, private_root
-from .context import Plan, keep_descriptors, report
+from ..protocol import InitReady, NamespaceEnded, SetupFailed
+from .pipes import keep_descriptors, report
+from .worker_info import InitSetup
 
-_WATCHED = (signal.SIGCHLD, signal.SIGTERM)
+_WAITED_FOR = (signal.SIGCHLD, signal.SIGTERM)
 
 
-def start(plan: Plan, alive: int) -> NoReturn:
-    """Become `init` in a process that the keeper has just forked; ends it, with all others, on SIGTERM.
+def start_init(setup: InitSetup, alive: int) -> NoReturn:
+    """Become init in a process that the supervisor has just forked. Ends, with all others, on SIGTERM.
 
-    Reports `ready`, and in the end the CPU seconds of the orphans.
+    Reports `InitReady`, and in the end `NamespaceEnded`.
 
     Args:
-        plan (`Plan`): the program.
-        alive (`int`): read end of a pipe whose other end the keeper alone holds.
+        setup (`InitSetup`): the program.
+        alive (`int`): read end of a pipe whose other end the supervisor alone holds.
     """
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
         kernel.signal_on_parent_death(signal.SIGKILL)
+        # A supervisor that ended before the line above sends no signal.
         _check_alive(alive)
-        if plan.worker.layers.private_root:
-            proc = plan.worker.layers.proc
-            private_root.enter(plan.settled.steps, plan.worker.root, plan.work.descriptor, plan.public, proc)
-        _become_quiet(plan.reports)
-        report(plan.reports, ready=True)
-        while signal.sigwait(_WATCHED) == signal.SIGCHLD:
+        worker = setup.worker
+        if worker.layers.private_root:
+            private_root.enter(
+                setup.policy.root_steps, worker.root, setup.work.descriptor, setup.public, worker.layers.proc
+            )
+        # Init inherits the supervisor's descriptors, among them the ends of the program's pipes.
+        _become_quiet(setup.reports)
+        report(setup.reports, InitReady())
+        while signal.sigwait(_WAITED_FOR) == signal.SIGCHLD:
             _reap(os.WNOHANG)
         with suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)  # everything in the namespace but this process, at one stroke
+            os.kill(-1, signal.SIGKILL)  # everything in the namespace except this process, at one stroke
         _reap(0)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        report(plan.reports, orphans_cpu_s=usage.ru_utime + usage.ru_stime)
+        report(setup.reports, NamespaceEnded(usage.ru_utime + usage.ru_stime))
     except OSError as error:
         with suppress(OSError):
-            report(plan.reports, fault=f"the private view of the machine could not be set up: {error}")
+            report(setup.reports, SetupFailed(f"the private root could not be set up: {error}"))
     finally:
         os._exit(0)
 
 
-def _check_alive(keeper: int) -> None:
-    """End where the keeper went before this process asked to be told."""
-    os.set_blocking(keeper, False)
+def _check_alive(supervisor: int) -> None:
+    """End if the supervisor ended before this process asked for a signal at its death."""
+    os.set_blocking(supervisor, False)
     with suppress(BlockingIOError):
-        if not os.read(keeper, 1):
+        if not os.read(supervisor, 1):
             os._exit(1)
 
 

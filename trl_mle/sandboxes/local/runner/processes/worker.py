@@ -1,8 +1,8 @@
-"""The loop of a worker: one task's needs, one keeper, one program.
+"""The loop of a worker: for each program it reads the needs of the task and forks a supervisor.
 
-A worker is two processes. This one is small: it forks a keeper for each program. Beside it stands the zygote, which has
-imported the usual libraries once and forks the programs themselves. Neither ever reads a program or what it writes: what
-every program starts from holds nothing of an earlier one.
+A worker is two processes. This one is small and forks the supervisors. Beside it stands the fork server, which has imported
+the usual libraries once and forks the programs. Neither process reads a program or its output. A program is forked from the fork
+server, so nothing of an earlier program can be in its memory.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
-from .. import protocol, public_files
+from .. import frames, public_files
 from ..isolation import kernel, namespaces
 from ..isolation.probe import probe
 from ..limits import workdir
 from ..limits.proc import kill_descendants
-from ..policy import settle
-from . import fork_server, supervisor_process
-from .context import Worker
-from .fork_server import ZygoteGoneError
+from ..policy import task_policy
+from ..protocol import NOT_TAKEN, Stop, TaskFiles, WorkerReady, WorkerSettings, WorkerUnusable
+from .fork_server import READY, ForkServerGoneError, announce_policy, start_fork_server
+from .supervisor import HOST_GONE, start_supervisor
+from .worker_info import WorkerInfo
 
 _GRACE_S = 10
+"""How long the worker may take to end once the host is gone, in seconds."""
 _REPARENTED_S = 0.5
 """How long after its socket closes a host that has died may still be this process's parent, in seconds."""
 
@@ -35,41 +36,42 @@ class HostGoneError(Exception):
     """The host has died or wants the worker to end."""
 
 
-class NoKeeperError(Exception):
-    """The machine has no room for one more process: nobody has read the program."""
+class NoSupervisorError(Exception):
+    """The machine has no capacity for one more process: nobody has read the program."""
 
 
 def main(descriptor: int) -> int:
     """Serve the host at the other end of the socket `descriptor` until it closes."""
     host = socket.socket(fileno=descriptor)
     host.set_inheritable(False)
-    settings = protocol.receive(host)
-    if settings is None:
+    message = frames.receive(host)
+    if message is None:
         return 0
-    folder = settings["folder"]
+    settings = frames.expect(message, WorkerSettings)
     try:
-        _follow_host(settings["host_pid"])
+        _follow_host(settings.host_pid)
         worker = _start(settings, host)
         if worker is not None:
-            protocol.send(host, {"layers": asdict(worker.layers)})
-            while (needs := _next(host, worker.zygote)) is not None and "stop" not in needs:
-                _keep(host, needs, worker)
-    except (ZygoteGoneError, NoKeeperError):  # while there was no program
-        return protocol.NOT_TAKEN
+            frames.send(host, WorkerReady(worker.layers))
+            while (files := _next(host, worker.fork_server)) is not None:
+                _run_supervisor(host, files, worker)
+    except (ForkServerGoneError, NoSupervisorError):  # while there was no program
+        return NOT_TAKEN
     except (HostGoneError, ConnectionError):
         pass
     finally:
+        # A second SIGTERM must not interrupt the cleanup.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         kill_descendants()
-        workdir.remove(folder)
-        if _is_gone(settings["host_pid"]):
+        workdir.remove(settings.folder)
+        if _is_gone(settings.host_pid):
             with suppress(OSError):  # other workers have a folder there, the last one removes it
-                os.rmdir(os.path.dirname(folder))
+                os.rmdir(os.path.dirname(settings.folder))
     return 0
 
 
 def _follow_host(host_pid: int) -> None:
-    """End with the host: the socket closes then, and the kernel's signal is for a worker that does not notice."""
+    """End with the host: its socket closes then, and the kernel's signal reaches a worker that does not read."""
 
     def end(*_: object) -> None:
         signal.alarm(_GRACE_S)
@@ -91,13 +93,13 @@ def _is_gone(host_pid: int) -> bool:
     return os.getppid() != host_pid
 
 
-def _start(settings: dict[str, Any], host: socket.socket) -> Worker | None:
-    """Find the layers of this machine, enter the user namespace of all programs, start the zygote.
+def _start(settings: WorkerSettings, host: socket.socket) -> WorkerInfo | None:
+    """Find the layers of this machine, enter the user namespace of all programs, and start the fork server.
 
-    Where the zygote cannot import what it should, the host is told why, and there is no worker.
+    Returns `None` if the fork server cannot import the modules of `settings.preload`; the host has been told why.
     """
-    folder = settings["folder"]
-    layers = probe(folder, settings["without"])
+    folder = settings.folder
+    layers = probe(folder, settings.without)
     if layers.namespaces:
         namespaces.unshare_user()
         kernel.signal_on_parent_death(signal.SIGTERM)  # a change of credentials resets it
@@ -108,47 +110,52 @@ def _start(settings: dict[str, Any], host: socket.socket) -> Worker | None:
     if pid == 0:
         ours.close()
         host.close()
-        fork_server.start(theirs, worker_pid, folder, layers, settings["preload"])
+        start_fork_server(theirs, worker_pid, folder, layers, settings.preload)
     theirs.close()
-    worker = Worker(worker_pid, pid, ours, folder, layers, settings["in_memory"])
+    worker = WorkerInfo(worker_pid, pid, ours, folder, layers, settings.in_memory)
     os.mkdir(worker.root)
     answer = ours.recv(4096)
     if not answer:
         raise RuntimeError("the process that imports the libraries has ended")
-    if answer != fork_server.READY:
-        protocol.send(host, {"unusable": answer.decode("utf-8", "replace")})
+    if answer != READY:
+        frames.send(host, WorkerUnusable(answer.decode("utf-8", "replace")))
         return None
     return worker
 
 
-def _next(host: socket.socket, zygote: socket.socket) -> dict[str, Any] | None:
-    """What the host wants next; `None` where it is gone."""
-    ready, _, _ = select.select([host, zygote], [], [])
-    if zygote in ready:
-        raise ZygoteGoneError
-    return protocol.receive(host)
+def _next(host: socket.socket, fork_server: socket.socket) -> TaskFiles | None:
+    """The task of the next program; `None` if the host is gone or wants the worker to end."""
+    ready, _, _ = select.select([host, fork_server], [], [])
+    # The fork server says nothing by itself: its end of the socket has closed.
+    if fork_server in ready:
+        raise ForkServerGoneError
+    message = frames.receive(host)
+    if message is None:
+        return None
+    expected = frames.expect(message, TaskFiles, Stop)
+    return expected if isinstance(expected, TaskFiles) else None
 
 
-def _keep(host: socket.socket, needs: dict[str, Any], worker: Worker) -> None:
-    """Fork the keeper of the program that the host sends next, and wait until it has replied."""
-    settled = settle(tuple(needs["packages"]), tuple(needs["hidden"]), worker.folder, worker.layers)
-    if settled.fault is None:
+def _run_supervisor(host: socket.socket, files: TaskFiles, worker: WorkerInfo) -> None:
+    """Fork the supervisor of the program that the host sends next, and wait until it has replied."""
+    policy = task_policy(files.packages, files.hidden, worker.folder, worker.layers)
+    if policy.fault is None:
         try:
-            public_files.check(needs["public"])
+            public_files.check(files.public)
         except public_files.UnusableError as error:
-            settled = replace(settled, fault=str(error))
-    if settled.fault is None:
-        fork_server.learn(worker.zygote, settled)
+            policy = replace(policy, fault=str(error))
+    if policy.fault is None:
+        announce_policy(worker.fork_server, policy)
     try:
         pid = os.fork()
     except OSError as error:
-        raise NoKeeperError from error
+        raise NoSupervisorError from error
     if pid == 0:
-        supervisor_process.start(host, settled, worker)
-    while (found := os.waitpid(-1, 0))[0] != pid:
+        start_supervisor(host, policy, worker)
+    while (ended := os.waitpid(-1, 0))[0] != pid:
         pass  # an orphan: a process of a PID namespace can only go once those below it have been waited for
-    code = os.waitstatus_to_exitcode(found[1])
-    if code == supervisor_process.HOST_GONE:
+    code = os.waitstatus_to_exitcode(ended[1])
+    if code == HOST_GONE:
         raise HostGoneError
     if code != 0:
-        raise RuntimeError(f"the process that watches over a program ended with exit code {code}")
+        raise RuntimeError(f"the supervisor of a program ended with exit code {code}")

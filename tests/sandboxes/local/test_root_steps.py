@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from trl_mle.sandboxes.local.runner.isolation import private_root
+from trl_mle.sandboxes.local.runner.isolation.root_steps import PrivateRootError, root_steps
 
 
 def made(steps) -> dict[str, str]:
@@ -25,7 +25,7 @@ def tree(tmp_path):
 
 def test_hidden_folders_hold_only_what_is_shown(tree):
     lib = f"{tree}/lib"
-    steps = private_root.plan([lib, f"{lib}/python/site/kept", f"{lib}/module.py"], [f"{lib}/python/site"], str(tree))
+    steps = root_steps([lib, f"{lib}/python/site/kept", f"{lib}/module.py"], [f"{lib}/python/site"], str(tree))
     actions = {path: action for path, action in made(steps).items() if path.startswith(str(tree))}
     assert actions == {lib: "show", f"{lib}/python/site": "hide", f"{lib}/python/site/kept": "show"}
     paths = [step.path for step in steps]
@@ -33,27 +33,25 @@ def test_hidden_folders_hold_only_what_is_shown(tree):
 
 
 def test_what_is_not_shown_is_not_there(tree):
-    steps = private_root.plan([f"{tree}/real"], [f"{tree}/home"], str(tree))
+    steps = root_steps([f"{tree}/real"], [f"{tree}/home"], str(tree))
     assert not [step for step in steps if "home/private" in step.path or step.path.endswith("/other")]
     assert f"{tree}/home" not in made(steps)  # nothing to hide where nothing is
 
 
 def test_links_on_the_way_lead_to_what_they_name(tree):
-    steps = private_root.plan([f"{tree}/link"], [], str(tree))
+    steps = root_steps([f"{tree}/link"], [], str(tree))
     assert made(steps)[f"{tree}/link"] == "link"
     assert made(steps)[f"{tree}/real"] == "show"
     assert next(step.source for step in steps if step.path == f"{tree}/link") == "real"
 
 
 def test_a_hidden_path_that_is_shown_too_stays_hidden(tree):
-    assert f"{tree}/real" not in made(private_root.plan([f"{tree}/real"], [f"{tree}/real"], str(tree)))
+    assert f"{tree}/real" not in made(root_steps([f"{tree}/real"], [f"{tree}/real"], str(tree)))
 
 
 def test_every_folder_is_made_before_what_is_in_it():
     seen = {"/"}
-    for step in private_root.plan(
-        ["/usr/bin", "/usr/lib", "/lib", "/etc/localtime", os.path.realpath(__file__)], [], "/usr"
-    ):
+    for step in root_steps(["/usr/bin", "/usr/lib", "/lib", "/etc/localtime", os.path.realpath(__file__)], [], "/usr"):
         shown_above = any(step.path.startswith(path + "/") for path in seen)
         assert os.path.dirname(step.path) in seen or shown_above, step
         seen.add(step.path)
@@ -61,5 +59,5 @@ def test_every_folder_is_made_before_what_is_in_it():
 
 def test_packages_below_the_programs_own_folder_are_an_error(monkeypatch):
     monkeypatch.setattr(os.path, "exists", lambda path: True)
-    with pytest.raises(private_root.ViewError, match="/program/venv would be hidden"):
-        private_root.plan(["/program/venv"], [], "/usr")
+    with pytest.raises(PrivateRootError, match="/program/venv would be hidden"):
+        root_steps(["/program/venv"], [], "/usr")
