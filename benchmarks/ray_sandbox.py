@@ -45,7 +45,7 @@ from tests.support.ray_cluster import account, add_node, local_cluster, program,
 from trl_mle import Limits, LocalSandbox, PoolConfig, RayConfig, RaySandbox, SandboxConfig, SandboxPool  # noqa: E402
 from trl_mle.errors import SandboxError  # noqa: E402
 from trl_mle.sandboxes.base import Sandbox  # noqa: E402
-from trl_mle.sandboxes.ray_cluster.node_handle import Member  # noqa: E402
+from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle  # noqa: E402
 from trl_mle.types import Execution, TaskSpec  # noqa: E402
 
 WORKERS = 2
@@ -104,9 +104,9 @@ async def measure_speed(args: argparse.Namespace, address: str, task: TaskSpec) 
 async def measure_chaos(args: argparse.Namespace, cluster: Any, nodes: list[Any], task: TaskSpec) -> dict[str, Any]:
     """What came of the programs while a node was killed."""
     sent: dict[str, int] = {}
-    real = Member.run
+    real = NodeHandle.run
 
-    async def run(self: Member, call: int, key: str, code: str, *arguments: Any) -> Any:
+    async def run(self: NodeHandle, call: int, key: str, code: str, *arguments: Any) -> Any:
         sent[code] = sent.get(code, 0) + 1
         try:
             return await real(self, call, key, code, *arguments)
@@ -115,7 +115,7 @@ async def measure_chaos(args: argparse.Namespace, cluster: Any, nodes: list[Any]
             raise
 
     codes = [f"import pandas\n{program(number, 0.02)}" for number in range(args.chaos)]
-    with mock.patch.object(Member, "run", run):
+    with mock.patch.object(NodeHandle, "run", run):
         sandbox = RaySandbox(RayConfig(address=cluster.address))
         async with SandboxPool(sandbox, QUIET) as pool:
             began = time.perf_counter()

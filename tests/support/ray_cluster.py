@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 
 from trl_mle.errors import SandboxError
 from trl_mle.sandboxes.pool.counts import fault_kind
-from trl_mle.sandboxes.ray_cluster.node_handle import Member
+from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle
 from trl_mle.types import Execution, Limits
 
 # A lost node is noticed within seconds; Ray's own settings take up to half a minute.
@@ -91,7 +91,7 @@ def on_nodes(word: str) -> list[psutil.Process]:
 def ledger(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts how often each program was sent to a node."""
     sent: Counter[str] = Counter()
-    real = Member.run
+    real = NodeHandle.run
 
     async def run(self, call, key, code, *arguments):
         sent[code] += 1
@@ -102,5 +102,5 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
                 sent[code] -= 1
             raise
 
-    monkeypatch.setattr(Member, "run", run)
+    monkeypatch.setattr(NodeHandle, "run", run)
     return sent

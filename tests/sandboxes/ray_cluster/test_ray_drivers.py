@@ -40,7 +40,7 @@ _DRIVER = """
 import asyncio, sys
 import signal
 from pathlib import Path
-from tests.tasks import toy_task
+from tests.support.tasks import toy_task
 from trl_mle import LocalSandbox, PoolConfig, RaySandbox, SandboxPool
 
 async def main():
@@ -87,7 +87,7 @@ def test_two_drivers_share_a_cluster_and_one_is_interrupted(tmp_path):
                 process.wait()
                 process.stdout.close()
         deadline = time.monotonic() + 30
-        while (left := on_nodes("ray::Node")) and time.monotonic() < deadline:
+        while (left := on_nodes("ray::NodeActor")) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert left == [], "the interrupted one has left the cluster"
 

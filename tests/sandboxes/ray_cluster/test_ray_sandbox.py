@@ -30,8 +30,8 @@ from tests.support.tasks import toy_task
 from trl_mle import Limits, PoolConfig, RayConfig, RaySandbox, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
 from trl_mle.sandboxes.ray_cluster import cluster as ray_cluster
-from trl_mle.sandboxes.ray_cluster import public_files
-from trl_mle.sandboxes.ray_cluster.node_handle import Member
+from trl_mle.sandboxes.ray_cluster import archive_stream
+from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle
 from trl_mle.sandboxes.ray_cluster.sandbox import _pack
 
 COLD: dict = {"preload": ()}
@@ -103,10 +103,10 @@ async def test_only_public_files_travel_and_once_to_a_node(sandbox, here, tmp_pa
     task = toy_task(tmp_path)
     (task.folder / "private" / "secret.txt").write_bytes(SECRET)
     put, prepared, sent = [], Counter(), []
-    real_put, real_prepare, real_run = ray.put, Member._prepare, Member.run
+    real_put, real_prepare, real_run = ray.put, NodeHandle._prepare, NodeHandle.run
 
     async def prepare(self, actor, key, pieces):
-        prepared[self.machine.node_id] += 1
+        prepared[self.node.node_id] += 1
         await real_prepare(self, actor, key, pieces)
 
     async def run(self, *arguments):
@@ -114,8 +114,8 @@ async def test_only_public_files_travel_and_once_to_a_node(sandbox, here, tmp_pa
         return await real_run(self, *arguments)
 
     monkeypatch.setattr(ray, "put", lambda value: put.append(value) or real_put(value))
-    monkeypatch.setattr(Member, "_prepare", prepare)
-    monkeypatch.setattr(Member, "run", run)
+    monkeypatch.setattr(NodeHandle, "_prepare", prepare)
+    monkeypatch.setattr(NodeHandle, "run", run)
     results = await asyncio.gather(*(sandbox.run(f"print({n})", task) for n in range(20)))
     assert [result.stdout for result in results] == [f"{n}\n" for n in range(20)]
     assert prepared == {node.node_id: 1 for node in sandbox.nodes}
@@ -185,7 +185,7 @@ async def test_what_a_task_lacks_is_named_and_nothing_is_lost_by_it(sandbox, tas
 
 @in_module
 async def test_a_killed_actor_costs_its_programs_and_is_started_again(sandbox, pool, task):
-    (victim, other) = sandbox._members.values()
+    (victim, other) = sandbox._nodes.values()
     runs = [asyncio.create_task(pool.run(WAIT, task, Limits(wall_s=90))) for _ in range(4)]
     await until_busy(sandbox, 4)
     await asyncio.sleep(0.5)  # they have begun
@@ -214,7 +214,7 @@ async def test_a_killed_actor_costs_its_programs_and_is_started_again(sandbox, p
 
 @in_module
 async def test_a_program_that_certainly_had_not_started_is_given_to_another_node(sandbox, pool, task, monkeypatch):
-    real, lost = Member.prepare, []
+    real, lost = NodeHandle.prepare, []
 
     async def prepare(self, key, pieces):
         if not lost:
@@ -223,7 +223,7 @@ async def test_a_program_that_certainly_had_not_started_is_given_to_another_node
             self._prepared.clear()  # so that the files have to be sent
         await real(self, key, pieces)
 
-    monkeypatch.setattr(Member, "prepare", prepare)
+    monkeypatch.setattr(NodeHandle, "prepare", prepare)
     assert (await pool.run("print(1)", task, Limits(wall_s=30))).stdout == "1\n"
     assert pool.counts.retried == 1
     assert sum(pool.counts.faults.values()) == 0
@@ -233,8 +233,8 @@ async def test_a_program_that_certainly_had_not_started_is_given_to_another_node
 @in_module
 async def test_a_node_whose_files_are_removed_gets_them_again(sandbox, pool, task):
     await sandbox.run("print(1)", task)
-    for member in sandbox._members.values():
-        for folder in Path(member.report.folder).glob("task-*/public"):
+    for handle in sandbox._nodes.values():
+        for folder in Path(handle.report.folder).glob("task-*/public"):
             folder.chmod(0o700)
             shutil.rmtree(folder)
     assert account(await run_all(pool, task, 8)) == {"ok": 8}
@@ -243,7 +243,7 @@ async def test_a_node_whose_files_are_removed_gets_them_again(sandbox, pool, tas
 
 @in_module
 async def test_a_node_that_cannot_start_programs_any_more_gets_a_new_actor(sandbox, pool, task):
-    victim = next(iter(sandbox._members.values()))
+    victim = next(iter(sandbox._nodes.values()))
     starts, actor = victim.starts, psutil.Process(victim.report.pid)
     for process in actor.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -293,10 +293,10 @@ async def test_a_cluster_without_room_is_named_with_what_it_has(sandbox):
 
 @in_module
 async def test_a_node_that_cannot_run_programs_is_named(sandbox, task, tmp_path, monkeypatch):
-    for member in sandbox._members.values():  # make room
-        await member.stop()
+    for handle in sandbox._nodes.values():  # make room
+        await handle.stop()
     (tmp_path / "only_here.py").write_text(
-        "class Node:\n    def __init__(self, config, version): ...\n    async def start(self): ...\n"
+        "class NodeActor:\n    def __init__(self, config, version): ...\n    async def start(self): ...\n"
     )
 
     async def words_of(bad: RaySandbox) -> str:
@@ -312,7 +312,9 @@ async def test_a_node_that_cannot_run_programs_is_named(sandbox, task, tmp_path,
         assert "no_such_module" in await words_of(RaySandbox(preload=("no_such_module",), start_s=60))
         with monkeypatch.context() as patch:
             patch.syspath_prepend(tmp_path)
-            patch.setattr("trl_mle.sandboxes.ray_cluster.node_handle.Node", importlib.import_module("only_here").Node)
+            patch.setattr(
+                "trl_mle.sandboxes.ray_cluster.node_handle.NodeActor", importlib.import_module("only_here").NodeActor
+            )
             words = await words_of(RaySandbox(start_s=60, **COLD))
         assert "trl_mle cannot be imported there; install it on every node" in words
         assert words.count("\n") < 6, words
@@ -324,8 +326,8 @@ async def test_a_node_that_cannot_run_programs_is_named(sandbox, task, tmp_path,
         assert not caught.value.may_have_started
     finally:
         sandbox.config = replace(sandbox.config, node_wait_s=300)
-        for member in sandbox._members.values():
-            member.start()
+        for handle in sandbox._nodes.values():
+            handle.start()
         await until(lambda: sandbox.workers == 4)
 
 
@@ -359,15 +361,15 @@ def test_a_lost_connection_starts_no_cluster_of_this_machine(monkeypatch, tmp_pa
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("a new cluster"))
     with pytest.raises(SandboxError, match="not connected") as caught:
-        ray_cluster.look(RayConfig())
+        ray_cluster.list_nodes(RayConfig())
     assert not caught.value.may_have_started
     with pytest.raises(SandboxError, match="not connected"):
         _pack(str(tmp_path))
-    member = Member(ray_cluster.Machine("0" * 56, "host", 1, GIB, 1, GIB), 1, RayConfig(), lambda _: None)
-    fault = asyncio.run(member._start_once())
-    assert "not connected" in fault.words and not fault.lasting
-    member._actor = object()
-    member._kill()
+    handle = NodeHandle(ray_cluster.ClusterNode("0" * 56, "host", 1, GIB, 1, GIB), 1, RayConfig(), lambda _: None)
+    fault = asyncio.run(handle._start_once())
+    assert "not connected" in fault.message and not fault.is_permanent
+    handle._actor = object()
+    handle._kill()
 
 
 # --- placement
@@ -375,7 +377,7 @@ def test_a_lost_connection_starts_no_cluster_of_this_machine(monkeypatch, tmp_pa
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=6), st.one_of(st.none(), st.integers(1, 40)))
 def test_workers_are_spread_over_what_there_is(rooms, most):
-    given_ = ray_cluster.shares(rooms, most)
+    given_ = ray_cluster.assign_workers(rooms, most)
     assert all(0 <= given_[node] <= fits for node, fits in rooms.items())
     assert sum(given_.values()) == min(sum(rooms.values()), most if most is not None else 10**9)
     partly = [workers for node, workers in given_.items() if workers < rooms[node]]
@@ -390,8 +392,8 @@ def test_workers_are_spread_over_what_there_is(rooms, most):
 )  # fmt: skip
 def test_a_node_takes_what_fits_by_cpu_and_memory(machine, settings, expected):
     cpus, memory, free_cpus, free_memory = machine
-    node = ray_cluster.Machine("n", "a", cpus, memory * GIB, free_cpus, free_memory * GIB)
-    assert ray_cluster.room(node, RayConfig(**settings)) == expected
+    node = ray_cluster.ClusterNode("n", "a", cpus, memory * GIB, free_cpus, free_memory * GIB)
+    assert ray_cluster.capacity(node, RayConfig(**settings)) == expected
 
 
 # --- files
@@ -403,7 +405,7 @@ def test_a_node_takes_what_fits_by_cpu_and_memory(machine, settings, expected):
 )
 def test_files_arrive_as_they_were_and_read_only(files):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(public_files, "PIECE_BYTES", 777)
+        patch.setattr(archive_stream, "PIECE_BYTES", 777)
         source, target = Path(folder, "source"), Path(folder, "target")
         source.mkdir()
         written = {}
@@ -415,9 +417,9 @@ def test_files_arrive_as_they_were_and_read_only(files):
             path.write_bytes(content)
             written[name] = content
         pieces: list[bytes] = []
-        public_files.pack(str(source), pieces.append)
+        archive_stream.pack(str(source), pieces.append)
         assert all(len(piece) <= 777 for piece in pieces)
-        public_files.unpack(pieces, str(target))
+        archive_stream.unpack(pieces, str(target))
         found = {str(path.relative_to(target)): path for path in target.rglob("*") if path.is_file()}
         assert {name: path.read_bytes() for name, path in found.items()} == written
         assert not any(path.stat().st_mode & 0o222 for path in (target, *target.rglob("*")))
@@ -435,18 +437,18 @@ def test_links_inside_work_and_links_outside_are_refused(tmp_path):
     (source / "folder").symlink_to("data")
     os.link(source / "data" / "a.csv", source / "hard.csv")
     pieces: list[bytes] = []
-    public_files.pack(str(source), pieces.append)
+    archive_stream.pack(str(source), pieces.append)
     target = tmp_path / "elsewhere" / "target"
     target.parent.mkdir()
-    public_files.unpack(pieces, str(target))
+    archive_stream.unpack(pieces, str(target))
     for name in ("link.csv", "folder/a.csv", "hard.csv"):
         assert (target / name).read_text() == "a"
     assert stat.S_IMODE((target / "data" / "run").stat().st_mode) == 0o555
     assert str(tmp_path).encode() not in b"".join(pieces)
     (source / "out.csv").symlink_to("/etc/hostname")
     with pytest.raises(SandboxUnavailableError, match="a link that leads out"):
-        public_files.pack(str(source), pieces.append)
+        archive_stream.pack(str(source), pieces.append)
     (source / "out.csv").unlink()
     os.mkfifo(source / "pipe")
     with pytest.raises(SandboxUnavailableError, match="a pipe or a device"):
-        public_files.pack(str(source), pieces.append)
+        archive_stream.pack(str(source), pieces.append)

@@ -1,8 +1,9 @@
-"""Removes a folder when the process that has started this one ends, however that happens.
+"""Cleanup process: removes a folder when the process that started it ends, for whatever reason.
 
-    python -I sweeper.py FOLDER
+    python -I cleanup.py FOLDER
 
-The standard input is a pipe whose other end the starting process holds. Not a child of it: Ray kills those.
+Standard input is a pipe whose other end the starting process holds, so that its end closes the pipe. The cleanup process is
+a daemon and not a child, because Ray kills the children of an actor.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ import subprocess
 import sys
 import time
 
-_PATIENCE_S = 20.0
-"""How long programs of a killed process may go on writing before the folder is left as it is, in seconds."""
+_RETRY_S = 20.0
+"""How long the removal is retried while programs of a killed process still write into the folder, in seconds."""
 
 
 def start(folder: str) -> subprocess.Popen[bytes]:
-    """Have `folder` removed when this process ends, or closes the standard input of what is returned."""
+    """Start the cleanup of `folder`, which happens when this process ends or closes `stdin` of the returned process."""
     command = [sys.executable, "-I", os.path.abspath(__file__), folder]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, cwd="/")
-    process.wait()  # it has gone into the background
+    process.wait()  # returns at once: the cleanup process has moved to the background
     return process
 
 
 def main(folder: str) -> None:
-    """Go into the background and wait."""
+    """Move to the background and wait for the end of the starting process."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -34,7 +35,7 @@ def main(folder: str) -> None:
 
     while os.read(0, 4096):
         pass
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _RETRY_S
     while os.path.exists(folder) and time.monotonic() < deadline:
         try:
             workdir.remove(folder)

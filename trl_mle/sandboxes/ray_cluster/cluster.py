@@ -1,4 +1,4 @@
-"""The cluster: how to get into it, and what its nodes have."""
+"""The connection to a Ray cluster, its nodes and their capacity."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _RAY_PORT = 6379
 
 
 @dataclass(frozen=True)
-class Machine:
-    """One node that is alive. Memory in bytes."""
+class ClusterNode:
+    """A live node as Ray reports it. Memory in bytes."""
 
     node_id: str
     address: str
@@ -43,8 +43,9 @@ def import_ray() -> Any:
 
 
 def connected_ray() -> Any:
-    """The module `ray` while this process is in a cluster. Where it is in none, Ray's functions silently start one of this
-    machine, which would then run the programs.
+    """The module `ray` of a process that is connected to a cluster.
+
+    Without a connection Ray's functions silently start a cluster on this machine, which would then run the programs.
 
     Raises:
         SandboxError: the connection is lost.
@@ -56,16 +57,16 @@ def connected_ray() -> Any:
 
 
 def connect(config: RayConfig) -> bool:
-    """Get into the cluster, where this process is in none. Returns whether to `disconnect` again.
+    """Connect this process to the cluster unless it is connected. Returns whether the caller has to `disconnect`.
 
     Raises:
-        SandboxUnavailableError: there is no cluster at the address, or it is one of another version.
+        SandboxUnavailableError: there is no cluster at the address, or the cluster has another version.
     """
     global _users
     ray = import_ray()
     with _lock:
         if ray.is_initialized():
-            if _users == 0:  # by the user, who will leave it too
+            if _users == 0:  # the user has connected this process and disconnects it too
                 return False
             _users += 1
             return True
@@ -79,7 +80,7 @@ def connect(config: RayConfig) -> bool:
             ray.init(address=address, **settings)
         except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise SandboxUnavailableError(
-                f"The Ray cluster {_words(address)} cannot be used: {error}. Give the address that `ray start` prints, or "
+                f"The Ray cluster {_location(address)} cannot be used: {error}. Give the address that `ray start` prints, or "
                 "leave it out to use this machine alone. A cluster that asks for a token wants it in `RAY_AUTH_TOKEN` or "
                 "`~/.ray/auth_token` here, too."
             ) from error
@@ -88,7 +89,7 @@ def connect(config: RayConfig) -> bool:
 
 
 def disconnect() -> None:
-    """Leave the cluster, unless another sandbox of this process needs it."""
+    """Disconnect from the cluster unless another sandbox of this process uses it."""
     global _users
     with _lock:
         _users -= 1
@@ -96,12 +97,12 @@ def disconnect() -> None:
             import_ray().shutdown()
 
 
-def _words(address: str | None) -> str:
+def _location(address: str | None) -> str:
     return f"at `address`={address!r}" if address else "of this machine"
 
 
 def _check_reachable(address: str, timeout_s: float) -> None:
-    """Ray itself takes long to say that nobody is there, or ends the process."""
+    """Fail early for a dead address: Ray itself takes long to report it, or ends the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), min(timeout_s, 10.0)).close()
@@ -112,22 +113,22 @@ def _check_reachable(address: str, timeout_s: float) -> None:
         ) from error
 
 
-def look(config: RayConfig) -> list[Machine]:
-    """The nodes that are alive, those with the most CPUs first.
+def list_nodes(config: RayConfig) -> list[ClusterNode]:
+    """The live nodes, those with the most CPUs first.
 
     Raises:
-        SandboxError: the connection is lost. Ray raises others.
+        SandboxError: the connection is lost. Ray raises errors of its own.
     """
     ray = connected_ray()
-    if ray.util.client.ray.is_connected():  # what is free can only be asked from inside
+    if ray.util.client.ray.is_connected():  # free resources can be read only inside the cluster
         options = {"num_cpus": 0, "runtime_env": config.runtime_env}
-        found = ray.get(ray.remote(_look).options(**options).remote(), timeout=60)
+        found = ray.get(ray.remote(_read_nodes).options(**options).remote(), timeout=60)
     else:
-        found = _look()
-    return sorted((Machine(*fields) for fields in found), key=lambda machine: (-machine.cpus, machine.node_id))
+        found = _read_nodes()
+    return sorted((ClusterNode(*fields) for fields in found), key=lambda node: (-node.cpus, node.node_id))
 
 
-def _look() -> list[tuple[Any, ...]]:
+def _read_nodes() -> list[tuple[Any, ...]]:
     import ray
     from ray._private.state import available_resources_per_node
 
@@ -135,35 +136,37 @@ def _look() -> list[tuple[Any, ...]]:
     found = []
     for node in ray.nodes():
         if node["Alive"]:
-            has, left = node["Resources"], free.get(node["NodeID"], {})
-            numbers = (has.get("CPU", 0.0), has.get("memory", 0.0), left.get("CPU", 0.0), left.get("memory", 0.0))
+            total, unused = node["Resources"], free.get(node["NodeID"], {})
+            numbers = (
+                total.get("CPU", 0.0), total.get("memory", 0.0), unused.get("CPU", 0.0), unused.get("memory", 0.0),
+            )  # fmt: skip
             found.append((node["NodeID"], node["NodeManagerAddress"], *numbers))
     return found
 
 
-def room(machine: Machine, config: RayConfig) -> tuple[int, int]:
-    """Programs that fit on a node at the same time: when it is empty, and now."""
+def capacity(node: ClusterNode, config: RayConfig) -> tuple[int, int]:
+    """Programs that fit on a node at the same time: if the node were empty, and now."""
 
     def fit(cpus: float, memory: float) -> int:
-        counts = [int(cpus / config.cpus_per_worker + 1e-9)]
+        counts = [int(cpus / config.cpus_per_worker + 1e-9)]  # 0.3 / 0.1 is a little less than 3
         if config.memory_per_worker:
             counts.append(int(memory / config.memory_per_worker))
         if config.workers_per_node is not None:
             counts.append(config.workers_per_node)
         return max(0, min(counts))
 
-    whole = fit(machine.cpus * config.share, machine.memory * config.share)
-    return whole, min(whole, fit(machine.free_cpus, machine.free_memory))
+    whole = fit(node.cpus * config.share, node.memory * config.share)
+    return whole, min(whole, fit(node.free_cpus, node.free_memory))
 
 
-def shares(rooms: dict[str, int], most: int | None) -> dict[str, int]:
-    """Node -> its workers: all that fit, or `most` in all, spread evenly."""
-    if most is None or sum(rooms.values()) <= most:
-        return dict(rooms)
-    given = dict.fromkeys(rooms, 0)
-    while most > 0:
-        for node, fits in rooms.items():
-            if given[node] < fits and most > 0:
-                given[node] += 1
-                most -= 1
-    return given
+def assign_workers(capacities: dict[str, int], limit: int | None) -> dict[str, int]:
+    """Node -> number of its workers: as many as fit, or `limit` in all, spread evenly."""
+    if limit is None or sum(capacities.values()) <= limit:
+        return dict(capacities)
+    workers = dict.fromkeys(capacities, 0)
+    while limit > 0:
+        for node, fits in capacities.items():
+            if workers[node] < fits and limit > 0:
+                workers[node] += 1
+                limit -= 1
+    return workers

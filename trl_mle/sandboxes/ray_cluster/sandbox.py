@@ -1,4 +1,4 @@
-"""`RaySandbox`: the sealed local sandbox on every node of a Ray cluster."""
+"""`RaySandbox`: programs on the nodes of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,41 +17,36 @@ from typing import Any
 from trl_mle.config import RayConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.base import check_limits, default_limits
-from trl_mle.sandboxes.ray_cluster import cluster, public_files
-from trl_mle.sandboxes.ray_cluster.cluster import Machine
-from trl_mle.sandboxes.ray_cluster.node_handle import Member, NodeState
-from trl_mle.sandboxes.ray_cluster.slots import Places
+from trl_mle.sandboxes.ray_cluster import archive_stream, cluster
+from trl_mle.sandboxes.ray_cluster.cluster import ClusterNode
+from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle, NodeState
+from trl_mle.sandboxes.ray_cluster.slots import Slots
+from trl_mle.sandboxes.ray_cluster.timing import RayTiming
 from trl_mle.types import Execution, Limits, TaskSpec
 
 _logger = logging.getLogger(__name__)
-
-_LOOK_S = 2.0
-"""How often the cluster is looked at for nodes that have come or gone, in seconds."""
-_OTHERS_S = 30.0
-"""How long the first ready node waits for the others when the sandbox starts, in seconds."""
-_CLOSE_S = 20.0
-_ANSWER_S = 180.0
-"""How long after the wall-clock limit of a program its node may take to say what happened, in seconds."""
 
 
 class RaySandbox:
     """Runs programs on the nodes of a Ray cluster, each in a [`LocalSandbox`] of the node; see [`Sandbox`] for how to use it.
 
-    One actor on each node reserves the CPUs and the memory of its workers. A program is sent to the node with the most free
-    workers and waits here until there is one. Of a task, its public files are sent, once to each node through the object
-    store, and looked at once; the answers never leave this machine. A node that is lost costs the programs that it ran,
-    each as a `SandboxError` that says whether the program `may_have_started`; nodes that join are used, and a lost actor is
-    started again.
+    One actor per node reserves the CPUs and the memory of its workers. A program waits on this machine until a worker is free
+    and is then sent to the node with the most free workers. The public files of a task are read once and sent once to each
+    node through the object store. The answers never leave this machine. If a node is lost, each program that it ran ends in a
+    `SandboxError` that says whether the program `may_have_started`. Nodes that join are used, and a lost actor is started
+    again.
 
-    This package must be installed on every node, in the same version. The nodes need what [`LocalSandbox`] needs.
+    Every node must have this package in the same version, and meet the requirements of [`LocalSandbox`].
 
     Args:
         config (`RayConfig`, *optional*):
             All of the settings. Give either this or the keywords.
         address (`str`, *optional*):
-            `"host:port"`, `"auto"` or `"ray://host:port"`. Where Ray is connected already, that cluster is used.
+            `"host:port"`, `"auto"` or `"ray://host:port"`. If Ray is connected already, that cluster is used.
         workers (`int`, *optional*):
             Programs that run at the same time, on all nodes together. Defaults to what fits.
+        timing ([`RayTiming`], *optional*):
+            Durations that tests shorten.
         **settings:
             Other fields of `RayConfig`.
 
@@ -69,24 +64,28 @@ class RaySandbox:
         *,
         address: str | None = None,
         workers: int | None = None,
+        timing: RayTiming = RayTiming(),  # noqa: B008 - frozen
         **settings: Any,
     ):
-        given = {"address": address, "workers": workers, **settings}
-        if config is not None and any(value is not None for value in given.values()):
-            named = ", ".join(f"`{name}`" for name, value in given.items() if value is not None)
-            raise ConfigError(f"`config` and the keywords {named} were both given; put the values into `RayConfig`.")
+        keywords = {"address": address, "workers": workers, **settings}
+        if config is not None and any(value is not None for value in keywords.values()):
+            names = ", ".join(f"`{name}`" for name, value in keywords.items() if value is not None)
+            raise ConfigError(f"`config` and the keywords {names} were both given; put the values into `RayConfig`.")
         cluster.import_ray()
-        self.config = RayConfig(**given) if config is None else config
-        self._members: dict[str, Member] = {}
-        self._places = Places(self._members.values)
+        self.config = RayConfig(**keywords) if config is None else config
+        self._timing = timing
+        self._nodes: dict[str, NodeHandle] = {}
+        self._slots = Slots(self._nodes.values)
         self._pieces: dict[str, asyncio.Task[tuple[str, list[Any]]]] = {}
-        self._numbers = itertools.count()
+        self._call_ids = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connected = False
-        self._watching: asyncio.Task[None] | None = None
+        self._watch_task: asyncio.Task[None] | None = None
         self._none_since: float | None = None
+        """When the last ready node was lost, on the clock of the event loop."""
         self._lost = 0
-        self._looked_lost = 0
+        self._lost_before = 0
+        """`_lost` when the metrics were last taken."""
         self._warned: set[str] = set()
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
@@ -94,21 +93,21 @@ class RaySandbox:
     @property
     def workers(self) -> int:
         """Programs that can run at the same time now."""
-        return sum(member.workers for member in self._members.values() if member.state == "ready")
+        return sum(node.workers for node in self._nodes.values() if node.state == "ready")
 
     @property
     def nodes(self) -> tuple[NodeState, ...]:
-        """The nodes as they are now."""
-        found = [m.report.work_s for m in self._members.values() if m.report is not None]
-        median = statistics.median(found) if found else 1.0
-        return tuple(member.as_seen(median) for member in self._members.values())
+        """Snapshots of the nodes."""
+        work_s = [node.report.work_s for node in self._nodes.values() if node.report is not None]
+        median = statistics.median(work_s) if work_s else 1.0
+        return tuple(node.snapshot(median) for node in self._nodes.values())
 
     def describe(self) -> str:
         """The nodes as a table in text."""
         return "\n".join(
             f"{node.address}  {node.node_id[:8]}  {node.state}  {node.workers} workers  "
             + (f"speed {node.speed:.2f}" if node.speed is not None else "speed unknown")
-            + (f"  {node.words.splitlines()[0]}" if node.words else "")
+            + (f"  {node.reason.splitlines()[0]}" if node.reason else "")
             for node in self.nodes
         )
 
@@ -120,29 +119,29 @@ class RaySandbox:
         self._none_since = None
         try:
             self._connected = await asyncio.to_thread(cluster.connect, self.config)
-            machines = await asyncio.to_thread(cluster.look, self.config)
-            self._join(machines)
-            if not self._members:
-                raise SandboxUnavailableError(self._too_small(machines))
+            cluster_nodes = await asyncio.to_thread(cluster.list_nodes, self.config)
+            self._join(cluster_nodes)
+            if not self._nodes:
+                raise SandboxUnavailableError(self._too_small(cluster_nodes))
             await self._first_ready()
-            self._watching = asyncio.create_task(self._watch())
+            self._watch_task = asyncio.create_task(self._watch())
         except BaseException:
             await asyncio.shield(self.__aexit__())
             raise
-        _logger.info("programs run on %d nodes:\n%s", len(self._members), self.describe())
+        _logger.info("programs run on %d nodes:\n%s", len(self._nodes), self.describe())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._loop = None
-        if self._watching is not None:
+        if self._watch_task is not None:
             self._closing.set()
-            # Not cancelled: its thread would go on looking at a cluster that this process leaves.
-            await asyncio.wait({self._watching}, timeout=_CLOSE_S)
-            self._watching.cancel()
-            self._watching = None
-        self._places.fail("the sandbox was closed while the program waited for a node")
-        await asyncio.gather(*(member.stop() for member in self._members.values()))
-        self._members.clear()
+            # Not cancelled at first: its thread would go on asking the cluster while this process disconnects.
+            await asyncio.wait({self._watch_task}, timeout=self._timing.close_s)
+            self._watch_task.cancel()
+            self._watch_task = None
+        self._slots.fail("the sandbox was closed while the program waited for a node")
+        await asyncio.gather(*(node.stop() for node in self._nodes.values()))
+        self._nodes.clear()
         self._pieces.clear()
         if self._connected:
             self._connected = False
@@ -163,12 +162,12 @@ class RaySandbox:
     ) -> Execution:
         """Run `code` on a node with the task's public files under `./input/` and return what happened.
 
-        Waits for a free worker; that time is no part of the execution, nor is the way there and back. When the call is
+        The call waits for a free worker. Neither that time nor the transfer counts as time of the execution. If the call is
         cancelled, the program and all its processes are gone before it returns.
 
         Raises:
             SandboxUnavailableError: the sandbox is not started, or a node lacks a package or file that the task needs.
-            SandboxError: the sandbox failed; nothing is known about the program, but whether it `may_have_started`.
+            SandboxError: the sandbox failed. Nothing is known about the program except whether it `may_have_started`.
         """
         if self._loop is not asyncio.get_running_loop():
             raise SandboxUnavailableError(
@@ -178,23 +177,23 @@ class RaySandbox:
         check_limits(limits)
         self._warn(limits)
         key, pieces = await self._packed(task)
-        spec = _travelling(task)
-        member = await self._places.take()
+        spec = _without_host_details(task)
+        node = await self._slots.take()
         try:
             try:
-                await member.prepare(key, pieces)
+                await node.prepare(key, pieces)
             except SandboxError:
-                self._pieces.pop(os.path.realpath(task.public_dir), None)  # should they be lost, they are packed again
+                self._pieces.pop(os.path.realpath(task.public_dir), None)  # the objects may be lost: pack them again
                 raise
-            call = next(self._numbers)
-            return await member.run(call, key, code, source, spec, limits, limits.wall_s + _ANSWER_S)
+            call = next(self._call_ids)
+            return await node.run(call, key, code, source, spec, limits, limits.wall_s + self._timing.answer_s)
         finally:
-            self._places.give_back(member)
+            self._slots.give_back(node)
 
     def take_metrics(self) -> dict[str, float]:
-        """Metric -> value: nodes and workers now, nodes lost since the last call, speeds of the slowest and the fastest."""
+        """Metric -> value: current nodes and workers, nodes lost since the last call, speeds of the slowest and fastest."""
         speeds = [node.speed for node in self.nodes if node.state == "ready" and node.speed is not None]
-        lost, self._looked_lost = self._lost - self._looked_lost, self._lost
+        lost, self._lost_before = self._lost - self._lost_before, self._lost
         return {
             "sandbox/nodes": float(len(speeds)),
             "sandbox/workers": float(self.workers),
@@ -206,7 +205,7 @@ class RaySandbox:
     # --- a task's files
 
     async def _packed(self, task: TaskSpec) -> tuple[str, list[Any]]:
-        """The task's public files in the object store: a key and references to pieces."""
+        """The task's public files in the object store: a key and references to the pieces of their archive."""
         folder = os.path.realpath(task.public_dir)
         if folder not in self._pieces:
             self._pieces[folder] = asyncio.create_task(asyncio.to_thread(_pack, folder))
@@ -226,25 +225,26 @@ class RaySandbox:
 
     # --- nodes
 
-    def _join(self, machines: Sequence[Machine]) -> None:
-        """Use nodes that have come, as far as they have room now."""
-        new = [machine for machine in machines if machine.node_id not in self._members]
-        rooms = {machine.node_id: cluster.room(machine, self.config)[1] for machine in new}
-        most = self.config.workers
-        if most is not None:
-            most -= sum(m.workers for m in self._members.values() if m.state != "left out")
-        given = cluster.shares(rooms, most)
-        for machine in new:
-            if given[machine.node_id] > 0:
-                member = Member(machine, given[machine.node_id], self.config, self._on_change)
-                self._members[machine.node_id] = member
-                member.start()
+    def _join(self, cluster_nodes: Sequence[ClusterNode]) -> None:
+        """Start actors on new nodes, as far as the nodes have free capacity."""
+        new = [node for node in cluster_nodes if node.node_id not in self._nodes]
+        capacities = {node.node_id: cluster.capacity(node, self.config)[1] for node in new}
+        limit = self.config.workers
+        if limit is not None:
+            # Lost nodes keep their share of `workers`, because their actors are started again.
+            limit -= sum(handle.workers for handle in self._nodes.values() if handle.state != "left out")
+        workers = cluster.assign_workers(capacities, limit)
+        for node in new:
+            if workers[node.node_id] > 0:
+                handle = NodeHandle(node, workers[node.node_id], self.config, self._on_change, self._timing)
+                self._nodes[node.node_id] = handle
+                handle.start()
 
     async def _first_ready(self) -> None:
-        """Return when all nodes are ready, or the first and then as many as are soon, as late as `start_s`."""
+        """Wait until all nodes are ready, or `others_s` after the first one, at most `start_s`."""
         assert self._loop is not None
         deadline = self._loop.time() + self.config.start_s
-        while any(member.state == "starting" for member in self._members.values()):
+        while any(node.state == "starting" for node in self._nodes.values()):
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._changed.wait()
@@ -252,73 +252,73 @@ class RaySandbox:
                 break
             self._changed.clear()
             if self.workers:
-                deadline = min(deadline, self._loop.time() + _OTHERS_S)
+                deadline = min(deadline, self._loop.time() + self._timing.others_s)
         if self.workers:
             return
-        reasons = "\n".join(f"- node {member.machine.address}: {member.words}" for member in self._members.values())
+        reasons = "\n".join(f"- node {node.node.address}: {node.reason}" for node in self._nodes.values())
         raise SandboxUnavailableError(
             f"No node of the Ray cluster is ready for programs after at most `start_s`={self.config.start_s:g} seconds:\n"
             f"{reasons}\nWhere a node has not started, others may be using its CPUs or memory: see `ray status`."
         )
 
     async def _watch(self) -> None:
-        """Look at the cluster again and again: nodes come, nodes go, and lost actors are started again."""
+        """Check the cluster periodically: use new nodes, drop nodes that left, start lost actors again."""
         assert self._loop is not None
-        blind = False
+        has_failed = False
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(self._timing.look_s):
                     await self._closing.wait()
                 return
             try:
-                machines = await asyncio.to_thread(cluster.look, self.config)
+                cluster_nodes = await asyncio.to_thread(cluster.list_nodes, self.config)
             except Exception as error:
-                if not blind:
+                if not has_failed:  # one warning per outage
                     _logger.warning("the Ray cluster cannot be looked at: %s", error)
-                blind = True
+                has_failed = True
             else:
-                blind = False
-                alive = {machine.node_id for machine in machines}
-                for node_id, member in list(self._members.items()):
+                has_failed = False
+                alive = {node.node_id for node in cluster_nodes}
+                for node_id, node in list(self._nodes.items()):
                     if node_id not in alive:
-                        member.lose("the node is gone")
-                        if not member.busy:
-                            del self._members[node_id]
-                            await member.stop()
-                    elif member.state == "lost":
-                        member.start()
-                self._join(machines)
+                        node.lose("the node is gone")
+                        if not node.busy:  # else its programs still hold slots of it
+                            del self._nodes[node_id]
+                            await node.stop()
+                    elif node.state == "lost":
+                        node.start()
+                self._join(cluster_nodes)
             self._check_any()
 
     def _check_any(self) -> None:
-        """Let no program wait for nodes for ever."""
+        """Fail the programs that wait once there has been no node for `node_wait_s`."""
         assert self._loop is not None
         if self.workers:
             self._none_since = None
         elif self._none_since is None:
             self._none_since = self._loop.time()
         elif self._loop.time() - self._none_since > self.config.node_wait_s:
-            self._places.fail(f"there has been no node for programs for `node_wait_s`={self.config.node_wait_s:g} s")
+            self._slots.fail(f"there has been no node for programs for `node_wait_s`={self.config.node_wait_s:g} s")
 
-    def _on_change(self, member: Member) -> None:
-        self._lost += member.state == "lost"
+    def _on_change(self, node: NodeHandle) -> None:
+        self._lost += node.state == "lost"
         self._changed.set()
-        self._places.serve()
+        self._slots.serve()
 
-    def _too_small(self, machines: Sequence[Machine]) -> str:
-        has = "\n".join(
-            f"- node {machine.address}: {machine.free_cpus:g} of {machine.cpus:g} CPUs and "
-            f"{machine.free_memory / 1024**3:.1f} of {machine.memory / 1024**3:.1f} GiB free"
-            for machine in machines
+    def _too_small(self, cluster_nodes: Sequence[ClusterNode]) -> str:
+        listing = "\n".join(
+            f"- node {node.address}: {node.free_cpus:g} of {node.cpus:g} CPUs and "
+            f"{node.free_memory / 1024**3:.1f} of {node.memory / 1024**3:.1f} GiB free"
+            for node in cluster_nodes
         )
         return (
             f"No node of the Ray cluster has room for a program, which needs `cpus_per_worker`={self.config.cpus_per_worker:g} "
             f"CPUs and `memory_per_worker`={self.config.memory_per_worker / 1024**3:.1f} GiB within `share`="
-            f"{self.config.share:g} of a node:\n{has}\nLower these, wait until others have finished, or add nodes."
+            f"{self.config.share:g} of a node:\n{listing}\nLower these, wait until others have finished, or add nodes."
         )
 
     def _warn(self, limits: Limits) -> None:
-        """Say once where a program may use more than is reserved for it."""
+        """Warn once if a program may use more than `RayConfig` reserves for it."""
         for name, uses, reserved in (
             ("memory_per_worker", limits.memory_bytes, self.config.memory_per_worker),
             ("cpus_per_worker", limits.threads, self.config.cpus_per_worker),
@@ -328,15 +328,15 @@ class RaySandbox:
                 _logger.warning("programs may use %g, but `%s` reserves %g: nodes can run short", uses, name, reserved)
 
 
-def _travelling(task: TaskSpec) -> TaskSpec:
-    """What a node gets to know: no description, no name of a folder of this machine, nothing that a subclass adds."""
+def _without_host_details(task: TaskSpec) -> TaskSpec:
+    """`task` as nodes see it: no description, no path of this machine, no field of a subclass."""
     known = {field.name: getattr(task, field.name) for field in fields(TaskSpec)}
     return TaskSpec(**{**known, "folder": Path("."), "description": ""})
 
 
 def _pack(folder: str) -> tuple[str, list[Any]]:
-    """Put the files of `folder` into the object store, in pieces."""
+    """Put the files of `folder` into the object store; a key and references to the pieces."""
     ray = cluster.connected_ray()
     pieces: list[Any] = []
-    public_files.pack(folder, lambda piece: pieces.append(ray.put(piece)))
+    archive_stream.pack(folder, lambda piece: pieces.append(ray.put(piece)))
     return sha256(os.fsencode(folder)).hexdigest(), pieces

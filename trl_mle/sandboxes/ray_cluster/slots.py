@@ -1,4 +1,4 @@
-"""Who runs next on which node: the first that waits, on the node with the most free workers."""
+"""Slots of the nodes: the program that waits longest runs on the node with the most free workers."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from trl_mle.errors import SandboxError
-from trl_mle.sandboxes.ray_cluster.node_handle import Member
+from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle
 
 
-class Places:
-    """Gives out the places of nodes in the order in which they are asked for.
+class Slots:
+    """Hands out the slots of nodes in order of arrival.
 
     Args:
-        members (`Callable`): the nodes as they are now.
+        nodes (`Callable`): returns the current nodes.
     """
 
-    def __init__(self, members: Callable[[], Collection[Member]]):
-        self._members = members
-        self._waiting: deque[asyncio.Future[Member]] = deque()
+    def __init__(self, nodes: Callable[[], Collection[NodeHandle]]):
+        self._nodes = nodes
+        self._waiting: deque[asyncio.Future[NodeHandle]] = deque()
 
-    async def take(self) -> Member:
-        """Wait for a place; it has to be given back.
+    async def take(self) -> NodeHandle:
+        """Wait for a slot and return its node. The slot has to be given back.
 
         Raises:
-            SandboxError: there will be none (see `fail`); the program has not started.
+            SandboxError: no slot will come (see `fail`). The program has not started.
         """
-        waiting: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[NodeHandle] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self.serve()
         try:
             return await waiting
         except asyncio.CancelledError:
+            # The slot may have come in the same moment.
             if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
                 self.give_back(waiting.result())
             raise
 
-    def give_back(self, member: Member) -> None:
-        """End a program's use of its place."""
-        member.busy -= 1
+    def give_back(self, node: NodeHandle) -> None:
+        """End a program's use of a slot of `node`."""
+        node.busy -= 1
         self.serve()
 
     def serve(self) -> None:
-        """Give what is free to those who wait; to be called when a node has become ready."""
+        """Give free slots to the programs that wait. Called when a slot or a node has become free."""
         while self._waiting:
             if self._waiting[0].done():  # cancelled
                 self._waiting.popleft()
                 continue
-            member = max(self._members(), key=lambda one: one.free, default=None)
-            if member is None or member.free <= 0:
+            node = max(self._nodes(), key=lambda node: node.free, default=None)
+            if node is None or node.free <= 0:
                 return
-            member.busy += 1
-            self._waiting.popleft().set_result(member)
+            node.busy += 1
+            self._waiting.popleft().set_result(node)
 
-    def fail(self, words: str) -> None:
-        """Tell all who wait that there is no place for them."""
+    def fail(self, message: str) -> None:
+        """Raise a `SandboxError` in all programs that wait."""
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
-                waiting.set_exception(SandboxError(words, may_have_started=False))
+                waiting.set_exception(SandboxError(message, may_have_started=False))

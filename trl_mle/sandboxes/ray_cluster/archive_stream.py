@@ -1,4 +1,4 @@
-"""A task's public files on their way to a node: one archive in pieces, made of that folder and nothing else."""
+"""A task's public files as a stream of pieces of one archive, which contains that folder and nothing else."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from trl_mle.sandboxes.local.runner import public_files
 from trl_mle.sandboxes.public_files import add_public
 
 PIECE_BYTES = 32 * 1024**2
-"""Size of one piece: neither side ever has the whole archive in its own memory."""
+"""Size of one piece in bytes. It bounds the memory that packing and unpacking need."""
 
 
 def pack(folder: str, emit: Callable[[bytes], object]) -> None:
-    """Give the files below `folder` to `emit`, as pieces of one archive.
+    """Give the files below `folder` to `emit` as pieces of one archive of at most `PIECE_BYTES` each.
 
     Raises:
-        SandboxUnavailableError: there is no such folder, or something in it that programs could not read.
+        SandboxUnavailableError: there is no such folder, or it contains something that programs could not read.
     """
-    public_files.check.cache_clear()  # it may have changed since another sandbox looked
+    public_files.check.cache_clear()  # the folder may have changed since another sandbox checked it
     try:
         public_files.check(folder)
     except public_files.UnusableError as error:
@@ -33,7 +33,7 @@ def pack(folder: str, emit: Callable[[bytes], object]) -> None:
 
 
 def unpack(pieces: Iterable[bytes], folder: str) -> None:
-    """Make `folder` with the files of an archive in `pieces`, all of them read-only."""
+    """Create `folder` with the files of the archive in `pieces`. All of them are read-only."""
     os.mkdir(folder, 0o700)
     with tarfile.open(fileobj=cast(IO[bytes], _Reader(pieces)), mode="r|") as archive:
         archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
@@ -48,26 +48,26 @@ def unpack(pieces: Iterable[bytes], folder: str) -> None:
 
 
 class _Pieces:
-    """A file to write to, which passes on what it gets."""
+    """A writable file that passes its content on in pieces."""
 
     def __init__(self, emit: Callable[[bytes], object]):
         self._emit = emit
-        self._kept = bytearray()
+        self._buffer = bytearray()
 
     def write(self, data: Any) -> int:
-        self._kept += data
-        while len(self._kept) >= PIECE_BYTES:
-            self._emit(bytes(self._kept[:PIECE_BYTES]))
-            del self._kept[:PIECE_BYTES]
+        self._buffer += data
+        while len(self._buffer) >= PIECE_BYTES:
+            self._emit(bytes(self._buffer[:PIECE_BYTES]))
+            del self._buffer[:PIECE_BYTES]
         return len(data)
 
     def finish(self) -> None:
-        if self._kept:
-            self._emit(bytes(self._kept))
+        if self._buffer:
+            self._emit(bytes(self._buffer))
 
 
 class _Reader:
-    """A file to read from, made of pieces that come one after the other."""
+    """A readable file made of an iterable of pieces."""
 
     def __init__(self, pieces: Iterable[bytes]):
         self._pieces = iter(pieces)
