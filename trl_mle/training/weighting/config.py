@@ -37,9 +37,9 @@ class DurationSettings:
             For `"inverse_inclusion"`: how samples are collected. `"measured"` estimates the probabilities from the durations
             of finished and lost samples (Kaplan-Meier) and fits every way to collect whose losses are reported. If no
             loss is reported, all weights are 1. Stated rules: `"timeout:600"` (seconds; `"timeout:600/0.5"` with the standard
-            deviation of log(wall / CPU seconds)), `"window:120"` (seconds, all actors start together; `"window:120/even"` out of step),
-            `"first:96/128"` (kept / started), `"staleness:2/30"` (updates / seconds between updates; `"staleness:2/30/5"`
-            with the standard deviation of these seconds).
+            deviation of log(wall / CPU seconds)), `"window:120"` (seconds, all actors start together; `"window:120/even"`
+            out of step), `"first:96/128"` (kept / started), `"staleness:2/30"` (updates / seconds between updates;
+            `"staleness:2/30/5"` with the standard deviation of these seconds).
         duration_min_inclusion (`float`, *optional*, defaults to `0.02`):
             Smaller probabilities count as this one. The metric `duration/inclusion_floor_share` says how often.
         duration_memory (`int`, *optional*, defaults to `4096`):
