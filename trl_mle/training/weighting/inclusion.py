@@ -13,13 +13,12 @@ can occur. What is never included cannot be weighed up again. Each rule below is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from transformers import TrainerCallback
 
 from trl_mle.errors import ConfigError
 from trl_mle.training.weighting.survival import DurationMemory, Survival
@@ -261,27 +260,10 @@ class InclusionModel:
         """Inclusion probabilities, shape `(B,)`, of samples that were included; 1 for those that never ran (NaN)."""
         seconds = durations.detach().to("cpu", torch.float64)
         known = ~torch.isnan(seconds)
-        found = torch.ones_like(seconds)
+        probabilities = torch.ones_like(seconds)
         rule = self._make(self.memory)
         if isinstance(rule, TimeOut) and rule.spread == 0.0:
-            # Included past the limit: the program was stopped, a moment late, and scored all the same.
+            # A program that is stopped a moment after the limit is scored all the same, so it was included.
             seconds = seconds.clamp(max=rule.limit_s)
-        found[known] = rule.probability(seconds[known])
-        return found
-
-
-class KeepInclusion(TrainerCallback):
-    """Keeps the durations that an [`InclusionModel`] has seen in `trainer_state.json`, so that a resumed run is exact."""
-
-    KEY = "duration_memory"
-
-    def __init__(self, model: InclusionModel):
-        self.model = model
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        saved = state.stateful_callbacks.get(self.KEY)
-        if isinstance(saved, Mapping):
-            self.model.memory.load_state_dict(dict(saved))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        state.stateful_callbacks[self.KEY] = self.model.memory.state_dict()
+        probabilities[known] = rule.probability(seconds[known])
+        return probabilities
