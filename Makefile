@@ -8,7 +8,15 @@ export TOKENIZERS_PARALLELISM ?= false
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 
-.PHONY: help setup quickstart test test-slow lint types benchmark clean
+# Processes of `make test`. More than four do not help: the longest group of tests takes a quarter of the time.
+TEST_PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+PYTEST_PARALLEL := --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+# The tests of `make check`: no sandbox, no training, no language model.
+FAST_TESTS := tests/test_layering.py tests/test_parsing.py tests/test_circuit_breaker.py tests/programs tests/grading \
+    tests/rewards/test_shaping.py tests/instrumentation/test_marks.py tests/instrumentation/analysis \
+    $(filter-out %_in_training.py,$(wildcard tests/training/weighting/test_*.py))
+
+.PHONY: help setup quickstart check test test-slow lint types dist benchmark clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,8 +34,11 @@ quickstart: setup  ## train the demo policy, then improve it by reinforcement le
 	$(BIN)/accelerate launch recipes/sft_mle.py --config recipes/quickstart/sft.yaml
 	$(BIN)/accelerate launch recipes/grpo_mle.py --config recipes/quickstart/grpo.yaml
 
+check: setup lint types  ## the inner loop, under a minute: lint, types and the fastest tests
+	$(BIN)/python -m pytest $(FAST_TESTS)
+
 test: setup lint types  ## lint, types and the default tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_PARALLEL)
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -39,10 +50,14 @@ lint: setup  ## ruff: rules and format
 types: setup  ## mypy
 	$(BIN)/mypy
 
+dist: setup  ## wheel and sdist in dist/, checked and tried in an empty environment
+	PYTHON=$(abspath $(BIN)/python) bash .ci/check_wheel
+
 benchmark: setup  ## the figures of the docs: three seeds of the quickstart, the sandbox against others
 	$(BIN)/python benchmarks/quickstart.py --seeds 3
+	$(BIN)/python benchmarks/readme_picture.py
 	$(BIN)/python benchmarks/sandbox.py
 	$(BIN)/python benchmarks/ray_sandbox.py
 
 clean:  ## remove the environment and caches, not runs/
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
