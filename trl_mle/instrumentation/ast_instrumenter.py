@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from trl_mle.instrumentation import fallbacks
+from trl_mle.instrumentation.analysis.hazards import find_hazard
 from trl_mle.instrumentation.analysis.placement import Flow
 from trl_mle.instrumentation.base import run_instrument
-from trl_mle.instrumentation.hazards import find_hazard
 from trl_mle.instrumentation.insertion import find_elifs, split_lines
 from trl_mle.instrumentation.marks import MARK_PREFIX, mark
 from trl_mle.instrumentation.rendering import BYTE_ORDER_MARK, render
