@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from trl_mle.errors import UserError
 from trl_mle.instrumentation import mark, parse_metrics, parse_milestones, strip_marks, verify_print_only
+from trl_mle.instrumentation.analysis.bound_variables import Variables, metric_hazard
+from trl_mle.instrumentation.mark_statements import metric_source
 from trl_mle.instrumentation.marks import metric_prefix
-from trl_mle.instrumentation.metric_prints import Variables, metric_hazard
-from trl_mle.instrumentation.statements import metric_source
 from trl_mle.instrumentation.verify import parse
 from trl_mle.types import METRICS
 

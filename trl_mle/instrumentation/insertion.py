@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from trl_mle.instrumentation.analysis.placement import Insertion
-from trl_mle.instrumentation.statements import mark_source, mark_statement, metric_source, metric_statement
+from trl_mle.instrumentation.mark_statements import mark_source, mark_statement, metric_source, metric_statement
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _SUITE_OWNERS = (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from trl_mle.instrumentation.analysis.placement import Insertion
 from trl_mle.instrumentation.insertion import insert_nodes, insert_text
-from trl_mle.instrumentation.statements import needs_robust_print
+from trl_mle.instrumentation.mark_statements import needs_robust_print
 from trl_mle.instrumentation.verify import Verdict, encoding_of, verify_print_only
 
 BYTE_ORDER_MARK = "\ufeff"

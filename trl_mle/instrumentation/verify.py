@@ -12,9 +12,9 @@ import ast
 import re
 from typing import NamedTuple
 
+from trl_mle.instrumentation.analysis.bound_variables import unsafe_report
+from trl_mle.instrumentation.mark_statements import as_metric, mark_dumps, needs_robust_print
 from trl_mle.instrumentation.marks import MARK_PREFIX
-from trl_mle.instrumentation.metric_prints import unsafe_report
-from trl_mle.instrumentation.statements import as_metric, mark_dumps, needs_robust_print
 from trl_mle.parsing import parse_quietly
 from trl_mle.types import METRICS, MILESTONES
 

@@ -23,10 +23,10 @@ from __future__ import annotations
 import ast
 from typing import NamedTuple
 
+from trl_mle.instrumentation.analysis.bound_variables import Variables, metric_hazard
 from trl_mle.instrumentation.analysis.placement import Flow, Insertion, Point
 from trl_mle.instrumentation.llm.answer import Claim
 from trl_mle.instrumentation.llm.evidence import Evidence
-from trl_mle.instrumentation.metric_prints import Variables, metric_hazard
 from trl_mle.types import METRICS, MILESTONES
 
 _METRIC_NEEDS = {

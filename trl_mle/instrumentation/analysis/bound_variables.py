@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from trl_mle.instrumentation.statements import as_metric, binds, needs_robust_print
+from trl_mle.instrumentation.mark_statements import as_metric, binds, needs_robust_print
 
 _USED = frozenset({"print", "float", "int", "issubclass", "type"})
 _REACHES_NAMES = frozenset(
