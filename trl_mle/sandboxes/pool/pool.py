@@ -17,7 +17,7 @@ from tenacity import (
     stop_after_attempt,
 )
 
-from trl_mle.circuit_breaker import Circuit
+from trl_mle.circuit_breaker import CircuitBreaker
 from trl_mle.config import PoolConfig
 from trl_mle.errors import ConfigError, SandboxUnavailableError, UserError
 from trl_mle.sandboxes.base import Sandbox
@@ -81,7 +81,7 @@ class SandboxPool:
         self.config = PoolConfig() if config is None else config
         self.counts = Counts()
         """What became of the programs so far."""
-        self.circuit = Circuit(
+        self.circuit = CircuitBreaker(
             f"The sandbox {type(sandbox).__name__}",
             self.config.cool_down_s,
             clock,
