@@ -32,7 +32,7 @@ LAYERS = {
 }
 # `Task.grade` is a public name of the task; grading itself knows no task folder, only a `TaskSpec`. The data set of a run is
 # made of prompts.
-BETWEEN_STAGES = {("tasks", "grading"), ("language_models", "instrumentation"), ("evaluation", "reports")}
+BETWEEN_STAGES = {("tasks", "grading"), ("evaluation", "reports")}
 
 
 TORCH_FILES = {"transformers_backend.py", "tiny_policy.py"}

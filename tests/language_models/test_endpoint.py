@@ -14,7 +14,7 @@ from trl_mle import LLMInstrumenter
 from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError, UserError
 from trl_mle.instrumentation import ASTInstrumenter, new_nonce, verify_print_only
-from trl_mle.language_models import client
+from trl_mle.language_models.client import ClientTiming
 from trl_mle.types import Program
 
 pytest.importorskip("openai")
@@ -40,14 +40,9 @@ validation_score: none
 """
 
 
-@pytest.fixture(autouse=True)
-def fast_backoff(monkeypatch):
-    monkeypatch.setattr(client, "_backoff", lambda state: 0.01)
-
-
 def instrumenter(url, **settings):
     settings = {"cache_dir": "none", "model": "m", "request_timeout_s": 5.0, "wait_s": 10.0, **settings}
-    return LLMInstrumenter(endpoint=url, **settings)
+    return LLMInstrumenter(endpoint=url, timing=ClientTiming(longest_backoff_s=0.01), **settings)
 
 
 def run(asked, *codes):
@@ -243,6 +238,13 @@ def test_one_instrumenter_serves_several_event_loops():
         asked = instrumenter(url)
         assert all(run(asked, CODE)[0].fallback_reason is None for _ in range(3))
     assert len(server.requests) == 3
+
+
+async def test_the_asynchronous_method_of_the_protocol_is_the_same():
+    with serve(completion(ANSWER)) as (url, _):
+        llm, nonce = instrumenter(url), new_nonce()
+        assert await llm.instrument_async(Program("", CODE), nonce) == await llm.instrument(Program("", CODE), nonce)
+        await llm.aclose()
 
 
 def test_who_gives_up_waiting_does_not_take_the_answer_from_others():
