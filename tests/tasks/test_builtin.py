@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from trl_mle.tasks import builtin as builtin_module
 from trl_mle.tasks.builtin import packaged_data
 from trl_mle.tasks.builtin.packaged_data import data_file
 from trl_mle.tasks.cache import cache_dir, prepare_once
+from trl_mle.tasks.load import SOURCES, TaskSource
 from trl_mle.types import Limits, TaskSpec
 
 ROWS = {
@@ -212,6 +214,17 @@ def test_the_reference_beats_the_baseline(task, tmp_path):
 def test_unknown_names(name, words):
     with pytest.raises(TaskError, match=words):
         load_task(name)
+
+
+def test_a_new_source_is_one_line(cache, monkeypatch):
+    digits = load_task("builtin:digits")
+    source = TaskSource(lambda name: replace(digits, id=f"toy:{name}"), lambda: {"toy:one": "One toy"})
+    monkeypatch.setitem(SOURCES, "toy", source)
+    assert load_task("toy:one").id == "toy:one"
+    assert list_tasks()["toy:one"] == "One toy"
+    assert next(iter(list_tasks())).startswith("builtin:")
+    with pytest.raises(TaskError, match=r"one of builtin:computers.*toy:one"):
+        load_task("./nowhere")
 
 
 def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
