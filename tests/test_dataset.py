@@ -48,7 +48,7 @@ def test_the_default_is_enough_for_every_common_generation_batch(task):
 
 
 @pytest.mark.parametrize(
-    ("tasks", "prompts", "words"),
+    ("tasks", "prompts", "message"),
     [
         ([], 1, "`tasks` is empty"),
         ({}, 1, "`tasks` is empty"),
@@ -57,10 +57,10 @@ def test_the_default_is_enough_for_every_common_generation_batch(task):
         (["TASK"], 0, "`prompts` is 0"),
     ],
 )
-def test_wrong_arguments_name_the_fix(task, tasks, prompts, words):
+def test_wrong_arguments_name_the_fix(task, tasks, prompts, message):
     if isinstance(tasks, list):
         tasks = [task if item == "TASK" else item for item in tasks]
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         prompts_dataset(tasks, prompts)
 
 

@@ -1,4 +1,4 @@
-"""The cache of answers: shared, bounded in what it loads, and never a reason to stop."""
+"""DiskCache: shared by processes, loads only texts, and no error of it stops a question."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_cache_damaged_while_it_is_used(tmp_path):
     for journal in tmp_path.glob("cache.db-*"):
         journal.write_bytes(b"")
     for _ in range(3):
-        assert cache.get(KEY) in (None, Answer("a", False))  # what it still holds in memory, or nothing
+        assert cache.get(KEY) in (None, Answer("a", False))  # what SQLite still holds in memory, or nothing
         cache.put(KEY, Answer("b", False))
 
 

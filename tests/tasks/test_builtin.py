@@ -64,7 +64,7 @@ def test_a_builtin_has_its_rows_and_ids(task, name):
     assert list(sample.columns) == [task.id_column, *task.prediction_columns]
     assert sample["id"].tolist() == test["id"].tolist()
     assert sorted([*train["id"], *test["id"]]) == list(range(len(train) + len(test)))
-    # What is read with default settings has no gap that comes from the words themselves.
+    # Read with default settings, no word is mistaken for a missing value.
     assert not train.isna().any().any()
     assert not test.isna().any().any()
 
@@ -202,7 +202,7 @@ def test_the_reference_beats_the_baseline(task, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("builtin:digit", "unknown task 'builtin:digit'; choose one of builtin:computers"),
         ("digits", r"Did you mean 'builtin:digits'\?"),
@@ -211,8 +211,8 @@ def test_the_reference_beats_the_baseline(task, tmp_path):
         ("builtin:../../etc", "unknown task"),
     ],
 )
-def test_unknown_names(name, words):
-    with pytest.raises(TaskError, match=words):
+def test_unknown_names(name, message):
+    with pytest.raises(TaskError, match=message):
         load_task(name)
 
 

@@ -1,4 +1,4 @@
-"""LLMInstrumenter against a real server on the loopback with the real client: whatever it does, training goes on."""
+"""LLMInstrumenter with the real client against a server on the loopback: no fault of the server stops training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def instrumenter(url, **settings):
 
 
 def run(asked, *codes):
-    """The results for `codes`, asked for at the same time."""
+    """Instrument all `codes` at the same time."""
 
     async def all_of_them():
         try:
@@ -71,7 +71,7 @@ def test_an_accepted_answer():
     with serve(completion(ANSWER)) as (url, server):
         (result,) = run(instrumenter(url), CODE)
     assert result.fallback_reason is None
-    # The rules add `built_features`, which the model denies.
+    # The rules prove `built_features`, which the model denies.
     assert result.inserted == ("imported_libraries", "loaded_data", "built_features", "defined_model", "trained_model")
     assert verify_print_only(CODE, result.code, result.nonce).ok
     (request,) = server.requests
@@ -289,7 +289,7 @@ def test_a_long_program_is_not_sent():
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"instrumenter": "gpt"}, "'ast' or 'llm'"),
         ({"endpoint": "127.0.0.1:8001"}, "http://127.0.0.1:8001/v1"),
@@ -302,8 +302,8 @@ def test_a_long_program_is_not_sent():
         ({"max_tokens": 0}, "at least 1"),
     ],
 )
-def test_wrong_settings_name_the_fix(settings, words):
-    with pytest.raises(ConfigError, match=words):
+def test_wrong_settings_name_the_fix(settings, message):
+    with pytest.raises(ConfigError, match=message):
         InstrumentationConfig(**settings)
 
 
