@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from trl_mle.errors import ConfigError
@@ -28,7 +28,7 @@ class Sandbox(Protocol):
             task (`TaskSpec`):
                 Whose public files the program sees.
             limits (`Limits`, *optional*):
-                Defaults to `Limits.for_task(task)`.
+                Defaults to `limits_for(task)`.
             source (`str`, *optional*):
                 The program before statements were added to it, where `code` is an instrumented one: what it finds as
                 its own file, and what the lines of tracebacks refer to. Defaults to `code`.
@@ -37,6 +37,25 @@ class Sandbox(Protocol):
             SandboxError: the sandbox failed; nothing is known about the program.
         """
         ...
+
+    def limits_for(self, task: TaskSpec) -> Limits:
+        """The limits of a program of `task` if `run` gets none: the sandbox's own settings, and else the task's."""
+        ...
+
+
+def default_limits(task: TaskSpec, wall_s: float | None = None, memory_bytes: int | None = None) -> Limits:
+    """The limits of a program of `task`.
+
+    Args:
+        task (`TaskSpec`):
+            Whose limits hold for everything that is not given.
+        wall_s (`float`, *optional*):
+            Wall-clock limit in seconds, in place of the task's.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory in bytes, in place of the task's.
+    """
+    limits = Limits.for_task(task, wall_s)
+    return limits if memory_bytes is None else replace(limits, memory_bytes=memory_bytes)
 
 
 _LONGEST_S = 366 * 24 * 3600.0

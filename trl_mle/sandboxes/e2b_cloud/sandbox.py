@@ -6,13 +6,13 @@ import asyncio
 import logging
 import os
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from trl_mle.config import E2BConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, missing_extra
-from trl_mle.sandboxes.base import check_limits
+from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.e2b_cloud import bundle
 from trl_mle.sandboxes.e2b_cloud.errors import KEY, BusyError, missing_key
 from trl_mle.sandboxes.e2b_cloud.vm import Machine
@@ -154,7 +154,7 @@ class E2BSandbox:
             SandboxError: E2B failed; nothing is known about the program. `may_have_started` says whether it may have run.
         """
         self._check_running()
-        limits = limits or self._limits(task)
+        limits = limits or self.limits_for(task)
         check_limits(limits)
         self._check_session(limits)
         async with self._room:
@@ -192,9 +192,9 @@ class E2BSandbox:
             "sandbox/speed_max": max(speeds, default=0.0),
         }
 
-    def _limits(self, task: TaskSpec) -> Limits:
-        limits = Limits.for_task(task, self.config.wall_s)
-        return limits if self.config.memory_bytes is None else replace(limits, memory_bytes=self.config.memory_bytes)
+    def limits_for(self, task: TaskSpec) -> Limits:
+        """The limits of a program of `task` if `run` gets none."""
+        return default_limits(task, self.config.wall_s, self.config.memory_bytes)
 
     async def _public(self, task: TaskSpec) -> tuple[str, Path]:
         """What tells the task's public files from others, and an archive of them."""

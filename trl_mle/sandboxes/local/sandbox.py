@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes.base import check_limits
+from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
 from trl_mle.sandboxes.local.runner.limits import workdir
 from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, to_execution
@@ -59,6 +59,8 @@ class LocalSandbox:
             `"none"` runs programs even where they could read the answers.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory of a program in bytes. Defaults to the task's own.
         python (`str`, *optional*):
             Interpreter for the programs. Defaults to this one.
         scratch_dir (`str` or `Path`, *optional*):
@@ -79,15 +81,18 @@ class LocalSandbox:
         workers: int | None = None,
         isolation: Literal["required", "none"] = "required",
         wall_s: float | None = None,
+        memory_bytes: int | None = None,
         python: str = sys.executable,
         scratch_dir: str | os.PathLike[str] | None = None,
     ):
-        if config is not None and (workers, isolation, wall_s) != (None, "required", None):
+        if config is not None and (workers, isolation, wall_s, memory_bytes) != (None, "required", None, None):
             raise ConfigError(
-                f"`config` and the keywords `workers`={workers}, `isolation`={isolation!r}, `wall_s`={wall_s} were "
-                "both given; put the values into `SandboxConfig`."
+                f"`config` and the keywords `workers`={workers}, `isolation`={isolation!r}, `wall_s`={wall_s}, "
+                f"`memory_bytes`={memory_bytes} were both given; put the values into `SandboxConfig`."
             )
-        self.config = config or SandboxConfig(workers=workers, isolation=isolation, wall_s=wall_s)
+        self.config = config or SandboxConfig(
+            workers=workers, isolation=isolation, wall_s=wall_s, memory_bytes=memory_bytes
+        )
         self.workers = self.config.workers or _cores()
         # A worker has another working directory.
         self.python = os.path.abspath(python) if os.sep in python else python
@@ -165,7 +170,7 @@ class LocalSandbox:
             SandboxError: the sandbox failed; nothing is known about the program, but whether it `may_have_started`.
         """
         self._check_running()
-        limits = limits or Limits.for_task(task, self.config.wall_s)
+        limits = limits or self.limits_for(task)
         check_limits(limits)
         slot = await self._idle.get()
         await slot.in_use.acquire()
@@ -194,6 +199,10 @@ class LocalSandbox:
         if "fault" in reply:
             self._raise(reply, task)
         return to_execution(reply, blobs)
+
+    def limits_for(self, task: TaskSpec) -> Limits:
+        """The limits of a program of `task` if `run` gets none."""
+        return default_limits(task, self.config.wall_s, self.config.memory_bytes)
 
     async def _ask(
         self, slot: _Slot, messages: list[dict[str, Any]], timeout_s: float

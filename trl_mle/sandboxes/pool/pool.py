@@ -176,6 +176,10 @@ class SandboxPool:
             if not self.counts.queued and not self.counts.running:
                 self._hide_line()
 
+    def limits_for(self, task: TaskSpec) -> Limits:
+        """The limits of a program of `task` if `run` gets none: those of the sandbox behind the pool."""
+        return self.sandbox.limits_for(task)
+
     def take_metrics(self) -> dict[str, float]:
         """Metric -> value since the last call: programs retried, by status and by class of fault, seconds in the queue,
         and what the sandbox itself measures."""

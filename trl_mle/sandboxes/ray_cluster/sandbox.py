@@ -16,7 +16,7 @@ from typing import Any
 
 from trl_mle.config import RayConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes.base import check_limits
+from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.ray_cluster import cluster, public_files
 from trl_mle.sandboxes.ray_cluster.cluster import Machine
 from trl_mle.sandboxes.ray_cluster.node_handle import Member, NodeState
@@ -164,7 +164,7 @@ class RaySandbox:
             raise SandboxUnavailableError(
                 "This `RaySandbox` is not running in this event loop; use `async with sandbox:` around it."
             )
-        limits = limits or Limits.for_task(task, self.config.wall_s)
+        limits = limits or self.limits_for(task)
         check_limits(limits)
         self._warn(limits)
         key, pieces = await self._packed(task)
@@ -180,6 +180,10 @@ class RaySandbox:
             return await member.run(call, key, code, source, spec, limits, limits.wall_s + _ANSWER_S)
         finally:
             self._places.give_back(member)
+
+    def limits_for(self, task: TaskSpec) -> Limits:
+        """The limits of a program of `task` if `run` gets none."""
+        return default_limits(task, self.config.wall_s, self.config.memory_bytes)
 
     def take_metrics(self) -> dict[str, float]:
         """Metric -> value: nodes and workers now, nodes lost since the last call, speeds of the slowest and the fastest."""
