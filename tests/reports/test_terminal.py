@@ -63,5 +63,7 @@ def test_the_tables_fit_80_columns(tmp_path, monkeypatch, capsys, task_id):
     for score in ("-1.235e+04", "-2.345e-05", "-1.235e+07", "0.01235"):
         assert score in tables
     cells = [line.split("│") for line in lines if line.startswith("│")]
-    assert task_id in "".join(row[1].strip() for row in cells)
-    assert "median_absolute_error(lower)" in "".join(row[2].strip() for row in cells).replace(" ", "")
+    assert all(line.endswith(("│", "┃", "┓", "┩", "┘")) for line in lines if line[0] in "│┃┏┡└"), (
+        "no border is cut off"
+    )
+    assert f"{task_id}median_absolute_error(lowerisbetter)" in "".join(row[1] for row in cells).replace(" ", "")

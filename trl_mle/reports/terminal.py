@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trl_mle.errors import UserError
 from trl_mle.evaluation.summary import Best, RunSummary, Stretch, summarise, write_best
@@ -20,6 +21,8 @@ from trl_mle.tasks import Task
 
 _OWN_SCORE = "validation_score"
 """Metric of a program's own validation, one of `trl_mle.types.METRICS`."""
+_SCORE_WIDTH = 10
+"""Characters of a score such as -1.235e+07."""
 
 
 def report_run(
@@ -87,20 +90,19 @@ def _as_text(part: Stretch) -> tuple[str, str, str]:
 
 
 def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> Table:
-    """One row per task. Only the task's id is folded into several lines: a score is read at a glance or not at all."""
+    """One row per task. Long ids and metrics are folded, and numbers never are."""
     scores = Table(title="Private score, best program chosen by public score", title_justify="left")
-    scores.add_column("task", overflow="fold", min_width=12)
-    scores.add_column("metric (better)", overflow="fold", min_width=8)
+    scores.add_column("task", overflow="fold")
     for heading in ("baseline", "best of the run", "reference"):
-        scores.add_column(heading, justify="right", min_width=9)
+        scores.add_column(heading, justify="right", min_width=_SCORE_WIDTH)
     has_own_scores = any(_OWN_SCORE in best.metrics for best in summary.best.values())
     if has_own_scores:
-        scores.add_column("its own validation score", justify="right", min_width=10)
+        scores.add_column("its own validation score", justify="right", min_width=_SCORE_WIDTH)
     for task_id, task in tasks.items():
         validation, best = validations.get(task_id), summary.best.get(task_id)
+        better = "higher" if task.direction == "maximize" else "lower"
         scores.add_row(
-            task_id,
-            f"{task.metric} ({'higher' if task.direction == 'maximize' else 'lower'})",
+            Text(f"{task_id}\n{task.metric} ({better} is better)"),
             f"{validation.baseline.private:.4g}" if validation and validation.baseline else "-",
             f"{best.private_score:.4g}" if best and best.private_score is not None else "none valid",
             f"{validation.reference.private:.4g}" if validation and validation.reference else "-",
