@@ -8,89 +8,59 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from trl_mle._version import __version__ as __version__
+
+# Type checkers read the public names here, and the interpreter reads them in `_NAMES`. A test compares the two.
 if TYPE_CHECKING:
-    from trl_mle.config import E2BConfig, InstrumentationConfig, PoolConfig, RayConfig, RewardConfig, SandboxConfig
-    from trl_mle.dataset import prompts_dataset
-    from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
-    from trl_mle.programs import extract_program
-    from trl_mle.prompts import build_prompt
-    from trl_mle.rewards import MLEReward
-    from trl_mle.sandboxes import E2BSandbox, LocalSandbox, RaySandbox, SandboxPool
-    from trl_mle.tasks import Task, list_tasks, load_task
-    from trl_mle.training import (
-        AsyncDurationAwareConfig,
-        AsyncDurationAwareTrainer,
-        DurationAwareConfig,
-        DurationAwareTrainer,
-        duration_weights,
-    )
-    from trl_mle.types import Execution, Grade, Limits, Outcome, Program
+    from trl_mle.config import E2BConfig as E2BConfig
+    from trl_mle.config import InstrumentationConfig as InstrumentationConfig
+    from trl_mle.config import PoolConfig as PoolConfig
+    from trl_mle.config import RayConfig as RayConfig
+    from trl_mle.config import RewardConfig as RewardConfig
+    from trl_mle.config import SandboxConfig as SandboxConfig
+    from trl_mle.dataset import prompts_dataset as prompts_dataset
+    from trl_mle.instrumentation import ASTInstrumenter as ASTInstrumenter
+    from trl_mle.instrumentation import LLMInstrumenter as LLMInstrumenter
+    from trl_mle.programs import extract_program as extract_program
+    from trl_mle.prompts import build_prompt as build_prompt
+    from trl_mle.rewards import MLEReward as MLEReward
+    from trl_mle.rewards import ProgramScorer as ProgramScorer
+    from trl_mle.sandboxes import E2BSandbox as E2BSandbox
+    from trl_mle.sandboxes import LocalSandbox as LocalSandbox
+    from trl_mle.sandboxes import RaySandbox as RaySandbox
+    from trl_mle.sandboxes import SandboxPool as SandboxPool
+    from trl_mle.tasks import Task as Task
+    from trl_mle.tasks import list_tasks as list_tasks
+    from trl_mle.tasks import load_task as load_task
+    from trl_mle.training import AsyncDurationAwareConfig as AsyncDurationAwareConfig
+    from trl_mle.training import AsyncDurationAwareTrainer as AsyncDurationAwareTrainer
+    from trl_mle.training import DurationAwareConfig as DurationAwareConfig
+    from trl_mle.training import DurationAwareTrainer as DurationAwareTrainer
+    from trl_mle.training import duration_weights as duration_weights
+    from trl_mle.types import Execution as Execution
+    from trl_mle.types import Grade as Grade
+    from trl_mle.types import Limits as Limits
+    from trl_mle.types import Outcome as Outcome
+    from trl_mle.types import Program as Program
 
-__version__ = "0.1.0"
-
-_HOMES = {
-    "ASTInstrumenter": "trl_mle.instrumentation",
-    "AsyncDurationAwareConfig": "trl_mle.training",
-    "AsyncDurationAwareTrainer": "trl_mle.training",
-    "DurationAwareConfig": "trl_mle.training",
-    "DurationAwareTrainer": "trl_mle.training",
-    "E2BConfig": "trl_mle.config",
-    "E2BSandbox": "trl_mle.sandboxes",
-    "Execution": "trl_mle.types",
-    "Grade": "trl_mle.types",
-    "InstrumentationConfig": "trl_mle.config",
-    "LLMInstrumenter": "trl_mle.instrumentation",
-    "Limits": "trl_mle.types",
-    "LocalSandbox": "trl_mle.sandboxes",
-    "MLEReward": "trl_mle.rewards",
-    "Outcome": "trl_mle.types",
-    "Program": "trl_mle.types",
-    "PoolConfig": "trl_mle.config",
-    "RayConfig": "trl_mle.config",
-    "RaySandbox": "trl_mle.sandboxes",
-    "RewardConfig": "trl_mle.config",
-    "SandboxConfig": "trl_mle.config",
-    "SandboxPool": "trl_mle.sandboxes",
-    "Task": "trl_mle.tasks",
-    "build_prompt": "trl_mle.prompts",
-    "duration_weights": "trl_mle.training",
-    "extract_program": "trl_mle.programs",
-    "list_tasks": "trl_mle.tasks",
-    "load_task": "trl_mle.tasks",
-    "prompts_dataset": "trl_mle.dataset",
+_NAMES = {
+    "trl_mle.config": "E2BConfig InstrumentationConfig PoolConfig RayConfig RewardConfig SandboxConfig",
+    "trl_mle.dataset": "prompts_dataset",
+    "trl_mle.instrumentation": "ASTInstrumenter LLMInstrumenter",
+    "trl_mle.programs": "extract_program",
+    "trl_mle.prompts": "build_prompt",
+    "trl_mle.rewards": "MLEReward ProgramScorer",
+    "trl_mle.sandboxes": "E2BSandbox LocalSandbox RaySandbox SandboxPool",
+    "trl_mle.tasks": "Task list_tasks load_task",
+    "trl_mle.training": (
+        "AsyncDurationAwareConfig AsyncDurationAwareTrainer DurationAwareConfig DurationAwareTrainer duration_weights"
+    ),
+    "trl_mle.types": "Execution Grade Limits Outcome Program",
 }
+"""Module -> the public names that it defines."""
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "ASTInstrumenter",
-    "AsyncDurationAwareConfig",
-    "AsyncDurationAwareTrainer",
-    "DurationAwareConfig",
-    "DurationAwareTrainer",
-    "E2BConfig",
-    "E2BSandbox",
-    "Execution",
-    "Grade",
-    "InstrumentationConfig",
-    "LLMInstrumenter",
-    "Limits",
-    "LocalSandbox",
-    "MLEReward",
-    "Outcome",
-    "PoolConfig",
-    "Program",
-    "RayConfig",
-    "RaySandbox",
-    "RewardConfig",
-    "SandboxConfig",
-    "SandboxPool",
-    "Task",
-    "build_prompt",
-    "duration_weights",
-    "extract_program",
-    "list_tasks",
-    "load_task",
-    "prompts_dataset",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

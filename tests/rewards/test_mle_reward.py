@@ -7,11 +7,12 @@ import textwrap
 
 import pytest
 
+from tests.support.sandbox_doubles import SandboxDouble, Scripted, execution
 from tests.support.tasks import toy_task
-from trl_mle import Execution, LocalSandbox, MLEReward, RewardConfig
-from trl_mle.config import PoolConfig
+from trl_mle import LocalSandbox, MLEReward, RewardConfig
+from trl_mle.config import PoolConfig, SandboxConfig
 from trl_mle.errors import GradingError, SandboxError, SandboxUnavailableError, TaskError
-from trl_mle.sandboxes import Sandbox, SandboxPool
+from trl_mle.sandboxes import SandboxPool
 from trl_mle.types import MILESTONES
 
 GOOD = """
@@ -63,34 +64,6 @@ def score(reward, completions, task):
                 reward._loop = reward._opening = None
 
     return asyncio.run(call()), log
-
-
-class Scripted(Sandbox):
-    """A sandbox whose answers are given: an Execution, or an exception to raise."""
-
-    workers = 64
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-        self.calls = 0
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *exc_info):
-        return None
-
-    async def run(self, code, task, limits=None, *, source=None, group=None):
-        self.calls += 1
-        reply = self.answers[min(self.calls, len(self.answers)) - 1]
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-
-def execution(status="ok", submission=None, **changes):
-    values = {"exit_code": 0, "wall_s": 2.0, "cpu_s": 1.5, "max_rss_bytes": 10, "stdout": "", "stderr": ""}
-    return Execution(status=status, submission=submission, **{**values, **changes})
 
 
 def test_the_whole_way_in_a_real_sandbox(tmp_path):
@@ -255,16 +228,8 @@ def test_it_travels_to_another_process_before_its_first_use(tmp_path):
 async def test_a_run_of_single_faults_is_not_an_outage_until_it_is_long(tmp_path):
     """With `overlap_execution` a batch is one completion."""
 
-    class Broken(Sandbox):
-        workers = 64
-
-        async def __aenter__(self):
-            return self
-
-        async def __aexit__(self, *args):
-            pass
-
-        async def run(self, code, task, limits=None, *, source=None, group=None):
+    class Broken(SandboxDouble):
+        async def run(self, code, task, limits=None, **options):
             raise SandboxError("gone")
 
     patient = PoolConfig(retries=0, failures=100)  # the pool's own patience is longer than that of the reward
@@ -277,9 +242,8 @@ async def test_a_run_of_single_faults_is_not_an_outage_until_it_is_long(tmp_path
 
 
 @pytest.mark.parametrize("fault", [SandboxError("the folder could not be removed"), None])
-def test_a_sandbox_that_cannot_be_closed_is_logged(tmp_path, monkeypatch, caplog, fault):
+def test_a_sandbox_that_cannot_be_closed_is_logged(tmp_path, caplog, fault):
     """Whoever closes it has a trained model to save."""
-    monkeypatch.setattr("trl_mle.rewards.mle_reward._CLOSE_S", 0.1)
 
     class Sticky(Scripted):
         async def __aexit__(self, *args):
@@ -288,7 +252,7 @@ def test_a_sandbox_that_cannot_be_closed_is_logged(tmp_path, monkeypatch, caplog
             await asyncio.sleep(60)
 
     task = toy_task(tmp_path)
-    reward = MLEReward(sandbox=Sticky(execution()), tasks={"toy": task})
+    reward = MLEReward(sandbox=Sticky(execution()), tasks={"toy": task}, close_s=0.1)
 
     async def go():
         await reward(["p"], ["```python\nprint(1)\n```"], task=["toy"])
@@ -330,3 +294,32 @@ def test_calls_that_come_while_the_sandbox_opens_wait_for_it(tmp_path):
 
     assert all(len(rewards) == 1 for rewards in asyncio.run(calls()))
     assert (sandbox.opened, sandbox.closed) == (1, 1)
+
+
+def test_the_limits_of_the_sandbox_hold(tmp_path):
+    """A program gets the limits of the sandbox that it runs in, unless the reward function has its own."""
+    task = toy_task(tmp_path)
+    sleeper = answer("import time\nprint('before', flush=True)\ntime.sleep(30)")
+    reward = MLEReward(sandbox=LocalSandbox(SandboxConfig(workers=1, wall_s=1.0, preload=())), tasks={task.id: task})
+    _, log = score(reward, [sleeper], task)
+    assert log.columns["kind"] == ["timeout"]
+    assert log.columns["action_duration"][0] < 10
+
+
+@pytest.mark.parametrize(
+    ("sandbox_limits", "own", "expected"),
+    [
+        ((None, None), {}, (20.0, 2 * 1024**3)),  # the task's
+        ((5.0, 100 * 1024**2), {}, (5.0, 100 * 1024**2)),
+        ((5.0, 100 * 1024**2), {"wall_s": 3.0}, (3.0, 100 * 1024**2)),
+        ((5.0, None), {"memory_bytes": 10**8}, (5.0, 10**8)),
+    ],
+)
+def test_limits_come_from_the_reward_then_the_sandbox_then_the_task(tmp_path, sandbox_limits, own, expected):
+    task = toy_task(tmp_path)
+    sandbox = Scripted(execution())
+    sandbox.wall_s, sandbox.memory_bytes = sandbox_limits
+    score(MLEReward(sandbox=sandbox, tasks={task.id: task}, **own), [answer("print(1)")], task)
+    (limits,) = sandbox.limits
+    assert (limits.wall_s, limits.memory_bytes) == expected
+    assert limits.threads == task.threads

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
+from tests.support.sandbox_doubles import SandboxDouble
 from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareTrainer, MLEReward
 from trl_mle.errors import SandboxUnavailableError
-from trl_mle.sandboxes import Sandbox
 
 SCENARIOS = (
     "sync_reward",
@@ -32,21 +32,13 @@ SCENARIOS = (
 )
 
 
-class NoSandbox(Sandbox):
+class NoSandbox(SandboxDouble):
     """Fails at once, or takes a long time where it does not fail."""
-
-    workers = 64
 
     def __init__(self, fails: bool, seconds: float):
         self.fails, self.seconds = fails, seconds
 
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *args):
-        pass
-
-    async def run(self, code, task, limits=None, *, source=None, group=None):
+    async def run(self, code, task, limits=None, **options):
         if self.fails:
             raise SandboxUnavailableError("no room for programs")
         await asyncio.sleep(self.seconds)

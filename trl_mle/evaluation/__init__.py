@@ -1,6 +1,6 @@
-"""Validation of tasks, the best of n, and reports on a run."""
+"""Validation of tasks, and summaries of runs."""
 
-from trl_mle.evaluation.summary import Best, RunSummary, Stretch, read_rollouts, summarise
+from trl_mle.evaluation.summary import Best, RunSummary, Stretch, summarise
 from trl_mle.evaluation.validate import (
     ProgramScore,
     Validation,
@@ -8,7 +8,7 @@ from trl_mle.evaluation.validate import (
     validate_task,
     validate_task_once,
 )
-from trl_mle.reports.terminal import report_run, scores_section
+from trl_mle.outcomes import read_rollouts
 
 __all__ = [
     "Best",
@@ -18,8 +18,6 @@ __all__ = [
     "Validation",
     "read_rollouts",
     "remembered_validation",
-    "report_run",
-    "scores_section",
     "summarise",
     "validate_task",
     "validate_task_once",

@@ -1,4 +1,4 @@
-"""A run directory, read back: every rollout, the best program of each task, first against last."""
+"""Summary of a run: first against last fifth of it, and the best program of each task."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import ConfigError
+from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.types import METRICS, TaskSpec
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ class Stretch:
     batches: int
     """Generation batches in this stretch."""
     rollouts: int
-    """Scored completions in it; infrastructure faults, and those that were lost to `overlap_execution`, are left out."""
+    """Scored completions in it: no infrastructure faults, and none that was lost to `overlap_execution`."""
     valid_share: float | None
-    """Share of the scored completions with a valid submission; `None` where none was scored."""
+    """Share of the scored completions with a valid submission; `None` if none was scored."""
     reward: float | None
-    """Mean reward; `None` where none was scored."""
+    """Mean reward; `None` if none was scored."""
     duration_s: float | None
-    """Mean seconds of execution of those that ran; `None` where none ran."""
+    """Mean execution time of the programs that ran, in seconds; `None` if none ran."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Best:
     step: int
     program: str
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """What the program's own prints revealed, such as its validation score; by its own account only."""
+    """Numbers that the program printed of itself, such as its validation score. Nobody has checked them."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +54,11 @@ class RunSummary:
     rollouts: int
     faults: int
     lost: int
-    """Completions that training went on without: `overlap_execution` stopped their programs."""
+    """Completions without an outcome, because `overlap_execution` stopped their programs."""
     first: Stretch
     last: Stretch
     best: Mapping[str, Best]
-    """Task id -> best program; a task without a valid submission is missing."""
-
-
-def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
-    """Every rollout of the run in order, with a column `batch` that counts generation batches from 0.
-
-    Raises:
-        ConfigError: there are no rollouts in `run_dir`.
-    """
-    import pandas as pd
-
-    files = sorted((run_dir / "rollouts").glob(f"{mode}_*.parquet"))
-    if not files:
-        raise ConfigError(f"No rollouts in {run_dir / 'rollouts'}. Give the `output_dir` of a run that has trained.")
-    frames = [pd.read_parquet(file).assign(batch=batch) for batch, file in enumerate(files)]
-    return pd.concat([frame.dropna(axis="columns", how="all") for frame in frames], ignore_index=True).reindex(
-        columns=list(dict.fromkeys(name for frame in frames for name in frame.columns))
-    )
+    """Task id -> best program. A task without a valid submission is missing."""
 
 
 def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSummary:
@@ -84,26 +68,27 @@ def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSumma
         rollouts (`pandas.DataFrame`):
             From `read_rollouts`.
         tasks (mapping from task id to [`TaskSpec`]):
-            The run's tasks, which know whether a higher or a lower score is better.
+            The run's tasks. A task says whether a higher or a lower score is better.
 
     Raises:
-        ConfigError: rollouts of another reward function, or of `AsyncDurationAwareTrainer`.
+        ConfigError: the rollouts are of another reward function, or of `AsyncDurationAwareTrainer`.
     """
-    missing = [name for name in ("kind", "task_id", "mle_reward", "action_duration") if name not in rollouts]
+    needed = (Column.KIND, Column.TASK_ID, Column.REWARD, Column.DURATION)
+    missing = [name for name in needed if name not in rollouts]
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         raise ConfigError(
-            f"The rollouts have no {names}: a report needs what `MLEReward` logs, and runs of `AsyncDurationAwareTrainer` keep "
-            "only durations and rewards of it."
+            f"The rollouts have no {names}. A report needs the columns that `MLEReward` logs; runs of "
+            "`AsyncDurationAwareTrainer` keep only durations and rewards."
         )
-    batches = int(rollouts["batch"].max()) + 1
+    batches = int(rollouts[RunColumn.BATCH].max()) + 1
     fifth = max(1, batches // 5)
     return RunSummary(
         rollouts=len(rollouts),
-        faults=int((rollouts["kind"] == "fault").sum()),
-        lost=int(rollouts["kind"].isna().sum()),
-        first=_stretch(rollouts[rollouts["batch"] < fifth], fifth),
-        last=_stretch(rollouts[rollouts["batch"] >= batches - fifth], fifth),
+        faults=int((rollouts[Column.KIND] == "fault").sum()),
+        lost=int(rollouts[Column.KIND].isna().sum()),
+        first=_stretch(rollouts[rollouts[RunColumn.BATCH] < fifth], fifth),
+        last=_stretch(rollouts[rollouts[RunColumn.BATCH] >= batches - fifth], fifth),
         best={task_id: best for task_id, task in tasks.items() if (best := _best(rollouts, task)) is not None},
     )
 
@@ -113,15 +98,15 @@ def _stretch(rollouts: pd.DataFrame, batches: int) -> Stretch:
     return Stretch(
         batches=batches,
         rollouts=len(scored),
-        valid_share=_mean(scored["kind"] == "valid"),
-        reward=_mean(scored["mle_reward"]),
-        duration_s=_mean(scored["action_duration"]),
+        valid_share=_mean(scored[Column.KIND] == "valid"),
+        reward=_mean(scored[Column.REWARD]),
+        duration_s=_mean(scored[Column.DURATION]),
     )
 
 
 def scored_rollouts(rollouts: pd.DataFrame) -> pd.DataFrame:
-    """The rows that have an outcome: no infrastructure faults, and none whose program was lost to `overlap_execution`."""
-    return rollouts[rollouts["kind"].notna() & (rollouts["kind"] != "fault")]
+    """The rows with a reward: no infrastructure faults, and no completions that were lost to `overlap_execution`."""
+    return rollouts[rollouts[Column.KIND].notna() & (rollouts[Column.KIND] != "fault")]
 
 
 def _mean(values: pd.Series) -> float | None:
@@ -130,29 +115,29 @@ def _mean(values: pd.Series) -> float | None:
 
 
 def _best(rollouts: pd.DataFrame, task: TaskSpec) -> Best | None:
-    valid = rollouts[(rollouts["task_id"] == task.id) & (rollouts["kind"] == "valid")]
+    valid = rollouts[(rollouts[Column.TASK_ID] == task.id) & (rollouts[Column.KIND] == "valid")]
     if valid.empty:
         return None
-    scores = valid["public_score"].astype(float)
+    scores = valid[Column.PUBLIC_SCORE].astype(float)
     row = valid.loc[scores.idxmax() if task.direction == "maximize" else scores.idxmin()]
-    private = row["private_score"]
+    private = row[Column.PRIVATE_SCORE]
     return Best(
         task_id=task.id,
-        public_score=float(row["public_score"]),
+        public_score=float(row[Column.PUBLIC_SCORE]),
         private_score=None if private is None or private != private else float(private),
-        duration_s=float(row["action_duration"]),
-        step=int(row["step"]),
-        program=str(row["program"]),
+        duration_s=float(row[Column.DURATION]),
+        step=int(row[RunColumn.STEP]),
+        program=str(row[Column.PROGRAM]),
         metrics={
             name: float(value)
             for name in METRICS
-            if (value := row.get(f"metric_{name}")) is not None and value == value  # a missing number is NaN
+            if (value := row.get(metric_column(name))) is not None and value == value  # a missing number is NaN
         },
     )
 
 
 def write_best(run_dir: Path, best: Mapping[str, Best]) -> list[Path]:
-    """Write `best/<task>/program.py` and `best.json`; returns the programs' paths."""
+    """Write `program.py` and `best.json` into `best/<task>/` for each task. Returns the paths of the programs."""
     paths = []
     for task_id, entry in best.items():
         folder = run_dir / "best" / task_id.replace(":", "-").replace("/", "-")

@@ -1,8 +1,7 @@
-"""Does a task work, and is there something to learn? Its reference solution must beat its baseline."""
+"""Validation of a task: both of its own programs work, and the reference solution beats the baseline."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -10,33 +9,37 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from trl_mle.config import PoolConfig
 from trl_mle.errors import TaskError
+from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
+from trl_mle.rewards.scorer import ProgramScorer
+from trl_mle.sandboxes import SandboxPool
 from trl_mle.sandboxes.base import Sandbox
 from trl_mle.tasks import Task
-from trl_mle.types import Split
+from trl_mle.types import Program, Split
 
 logger = logging.getLogger(__name__)
 
 PARTS: tuple[Split, ...] = ("public", "private")
 MEMORY = "validation.json"
-"""Where a task folder remembers the scores of its own programs; outside `public/`, so that no program sees it."""
+"""File of a task folder that keeps the scores of its own programs. It is outside `public/`, so no program sees it."""
 
 
 @dataclass(frozen=True)
 class ProgramScore:
-    """What one of the task's own programs reached in the sandbox."""
+    """Scores of one of the task's own programs."""
 
     public: float
     """Raw score on the public part of the answers."""
     private: float
     """Raw score on the private part."""
     wall_s: float
-    """Seconds of execution."""
+    """Execution time in seconds."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Scores of a task's own programs, measured on this machine; `None` for a program that the task does not have."""
+    """Scores of a task's own programs on this machine; `None` for a program that the task does not have."""
 
     task_id: str
     baseline: ProgramScore | None
@@ -44,16 +47,25 @@ class Validation:
 
 
 async def validate_task(task: Task, sandbox: Sandbox) -> Validation:
-    """Run the task's baseline and reference solution in `sandbox` (already open) and compare them.
+    """Run the task's baseline and reference solution and compare them.
+
+    Args:
+        task ([`Task`]):
+            Whose programs to run. A task without programs is valid.
+        sandbox ([`Sandbox`]):
+            Where they run, already open, within its limits for the task.
 
     Raises:
         TaskError: one of them fails or has no valid submission, or the reference does not beat the baseline on both
             parts of the answers.
         SandboxError: the sandbox failed.
     """
+    if not isinstance(sandbox, SandboxPool):
+        sandbox = SandboxPool(sandbox, PoolConfig(progress="off"))  # whoever validates shows a progress of their own
+    scorer = ProgramScorer(sandbox, NoInstrumenter())
     paths = {"baseline": task.baseline, "reference": task.reference}
     scores = dict.fromkeys(paths, None) | {
-        name: await _score(task, name, path, sandbox) for name, path in paths.items() if path is not None
+        name: await _score(task, name, path, scorer) for name, path in paths.items() if path is not None
     }
     validation = Validation(task.id, scores["baseline"], scores["reference"])
     if validation.baseline is not None and validation.reference is not None:
@@ -68,23 +80,24 @@ async def validate_task(task: Task, sandbox: Sandbox) -> Validation:
     return validation
 
 
-async def _score(task: Task, name: str, path: Path, sandbox: Sandbox) -> ProgramScore:
-    execution = await sandbox.run(path.read_text(encoding="utf-8"), task)
+async def _score(task: Task, name: str, path: Path, scorer: ProgramScorer) -> ProgramScore:
+    outcome = await scorer.score_program(Program("", path.read_text(encoding="utf-8")), task)
+    execution = outcome.execution
+    assert execution is not None
     if execution.status != "ok" or execution.submission is None:
         last = execution.stderr.strip().splitlines()[-1:] or [execution.submission_reason or "no submission.csv"]
         raise TaskError(f"Task {task.id}: its {name} program ended with status {execution.status!r}: {last[0]}")
-    submission = execution.submission
     scores: dict[str, float] = {}
-    for split in PARTS:
-        grade = await asyncio.to_thread(task.grade, submission, split)
-        if grade.score is None:
-            raise TaskError(f"Task {task.id}: its {name} program's submission is invalid ({split}): {grade.reason}")
+    for split, grade in zip(PARTS, (outcome.public, outcome.private), strict=True):
+        if grade is None or grade.score is None:
+            reason = None if grade is None else grade.reason
+            raise TaskError(f"Task {task.id}: its {name} program's submission is invalid ({split}): {reason}")
         scores[split] = grade.score
     return ProgramScore(scores["public"], scores["private"], execution.wall_s)
 
 
 async def validate_task_once(task: Task, sandbox: Sandbox) -> Validation:
-    """As `validate_task`, remembered in the task's folder until its programs or the libraries that they use change."""
+    """Validate as `validate_task`, and keep the result in the task's folder until its programs or their libraries change."""
     known = remembered_validation(task)
     if known is not None:
         return known
@@ -92,13 +105,13 @@ async def validate_task_once(task: Task, sandbox: Sandbox) -> Validation:
     content = {"key": _key(task), **asdict(validation)}
     try:
         (task.folder / MEMORY).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:  # a read-only task folder is fine, it is only measured again next time
-        logger.info("The validation of %s is not remembered: %s", task.id, error)
+    except OSError as error:  # a read-only task folder: the next run measures again
+        logger.info("The validation of %s could not be kept: %s", task.id, error)
     return validation
 
 
 def remembered_validation(task: Task) -> Validation | None:
-    """What `validate_task_once` measured on this machine earlier, if it still holds."""
+    """The result that `validate_task_once` has kept, or `None` if there is none that still holds."""
     memory = task.folder / MEMORY
     if not memory.exists():
         return None
@@ -106,23 +119,23 @@ def remembered_validation(task: Task) -> Validation | None:
         known = json.loads(memory.read_text(encoding="utf-8"))
         if known["key"] != _key(task):
             return None
-        own = {
+        scores = {
             name: None if known[name] is None else ProgramScore(**known[name]) for name in ("baseline", "reference")
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:  # half-written or of another version: measured again
-        logger.info("The remembered validation of %s cannot be used: %s", task.id, error)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # half-written, or of another version
+        logger.info("The kept validation of %s cannot be read and is measured again: %s", task.id, error)
         return None
-    return Validation(task.id, own["baseline"], own["reference"])
+    return Validation(task.id, scores["baseline"], scores["reference"])
 
 
 def _key(task: Task) -> str:
-    """Changes with the task's programs, its answers and the versions of the packages that programs may import."""
+    """Digest of the task's programs, its answers and the versions of the packages that programs may import."""
     digest = hashlib.sha256()
     for path in (task.baseline, task.reference, task.private_dir / "answers.csv"):
         digest.update(path.read_bytes() if path is not None else b"")
     for package in task.packages:
         try:
             digest.update(f"{package} {version(package)}".encode())
-        except PackageNotFoundError:  # programs may do without it
+        except PackageNotFoundError:  # an allowed package need not be installed
             digest.update(f"{package} is not installed".encode())
     return digest.hexdigest()

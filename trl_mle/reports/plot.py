@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import missing_extra
 from trl_mle.evaluation.summary import scored_rollouts
+from trl_mle.outcomes import Column, RunColumn
 from trl_mle.types import MILESTONES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = {"valid": "#2a9d5c", "failure": "#c8553d", "timeout": "#e9b44c", "fault": "#8d99ae"}
+COLOURS = {"valid": "#2a9d5c", "failure": "#c8553d", "timeout": "#e9b44c", "fault": "#8d99ae"}
+"""Colour of each kind of outcome, from the bottom of the stack to its top."""
 
 
 def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str, float] | None = None) -> None:
@@ -21,7 +23,7 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
 
     Args:
         rollouts (`pandas.DataFrame`):
-            From `read_rollouts`.
+            Rollouts from `read_rollouts`.
         path (`Path`):
             The file to write.
         title (`str`):
@@ -42,39 +44,45 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     ((reward, kinds), (milestones, duration)) = figure.subplots(2, 2, sharex=True)
-    # One point a generation batch, at the training step that it was generated for.
-    steps = rollouts.groupby("batch")["step"].first()
+    # One point per generation batch, at the training step that the batch was generated for.
+    steps = rollouts.groupby(RunColumn.BATCH)[RunColumn.STEP].first()
 
     scored = scored_rollouts(rollouts)
-    of_batch = scored.groupby("batch")["mle_reward"]
-    _mean_line(reward, steps, of_batch.mean(), "#1d3557", "all programs")
+    rewards = scored.groupby(RunColumn.BATCH)[Column.REWARD].mean()
+    _mean_line(reward, steps, rewards, "#1d3557", "all programs")
     reward.set(title="Mean reward", ylabel="reward")
-    valid = scored[scored["kind"] == "valid"]
+    valid = scored[scored[Column.KIND] == "valid"]
     if not valid.empty:
+        # Valid programs differ by a fraction of what separates them from failures: they get an axis of their own.
         inset = reward.twinx()
-        _mean_line(inset, steps, valid.groupby("batch")["mle_reward"].mean(), KINDS["valid"], "valid programs")
+        _mean_line(
+            inset, steps, valid.groupby(RunColumn.BATCH)[Column.REWARD].mean(), COLOURS["valid"], "valid programs"
+        )
         for (name, level), style in zip((levels or {}).items(), (":", "--", "-."), strict=False):
-            inset.axhline(level, color=KINDS["valid"], linestyle=style, linewidth=1, alpha=0.7, label=name)
+            inset.axhline(level, color=COLOURS["valid"], linestyle=style, linewidth=1, alpha=0.7, label=name)
         inset.set_ylim(-1.05, 1.05)
-        inset.set_ylabel("reward of valid programs", color=KINDS["valid"])
+        inset.set_ylabel("reward of valid programs", color=COLOURS["valid"])
         handles = [*reward.get_legend_handles_labels()[0], *inset.get_legend_handles_labels()[0]]
         reward.legend(handles=handles, fontsize=8, loc="lower right")
 
-    shares = rollouts.groupby("batch")["kind"].value_counts(normalize=True).unstack(fill_value=0.0)
-    present = [kind for kind in KINDS if kind in shares]
-    kinds.stackplot(steps.to_numpy(), [shares[k] for k in present], labels=present, colors=[KINDS[k] for k in present])
+    shares = rollouts.groupby(RunColumn.BATCH)[Column.KIND].value_counts(normalize=True).unstack(fill_value=0.0)
+    present = [kind for kind in COLOURS if kind in shares]
+    kinds.stackplot(
+        steps.to_numpy(), [shares[k] for k in present], labels=present, colors=[COLOURS[k] for k in present]
+    )
     kinds.set(title="What became of the programs", ylabel="share", ylim=(0, 1))
     kinds.legend(fontsize=8, loc="lower right")
 
     for milestone in MILESTONES:
-        reached = scored["milestones"].map(lambda names, m=milestone: names is not None and m in list(names))
+        reached = scored[Column.MILESTONES].map(lambda names, m=milestone: names is not None and m in list(names))
         milestones.plot(
-            steps, reached.groupby(scored["batch"]).mean().reindex(steps.index), label=milestone, linewidth=1.3
+            steps, reached.groupby(scored[RunColumn.BATCH]).mean().reindex(steps.index), label=milestone, linewidth=1.3
         )
     milestones.set(title="Milestones reached", ylabel="share of programs", xlabel="step", ylim=(0, 1.02))
     milestones.legend(fontsize=7, loc="lower right")
 
-    seconds = rollouts["action_duration"].astype(float).groupby(rollouts["batch"])  # NaN: never ran
+    # A completion that never ran has NaN, which no mean and no quantile counts.
+    seconds = rollouts[Column.DURATION].astype(float).groupby(rollouts[RunColumn.BATCH])
     quantiles = seconds.quantile([0.1, 0.5, 0.9]).unstack().reindex(steps.index)
     duration.fill_between(steps, quantiles[0.1], quantiles[0.9], color="#457b9d", alpha=0.25, label="10 to 90 %")
     duration.plot(steps, quantiles[0.5], color="#457b9d", label="median")
@@ -87,7 +95,7 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
 
 
 def _mean_line(axes, steps, values, colour, label) -> None:
-    """Faint points and a running mean over about a tenth of the run."""
+    """Draw faint points and a running mean over about a tenth of the run."""
     values = values.reindex(steps.index)
     window = max(1, len(steps) // 10)
     axes.plot(steps, values, ".", color=colour, alpha=0.35, markersize=4)

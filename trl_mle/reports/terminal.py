@@ -1,4 +1,4 @@
-"""The end of a run: summary on the terminal, `summary.json`, the best programs and the picture."""
+"""Report of a run: the summary on the terminal, `summary.json`, the best programs and the picture."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trl_mle.errors import UserError
-from trl_mle.evaluation.summary import Best, RunSummary, Stretch, read_rollouts, summarise, write_best
+from trl_mle.evaluation.summary import Best, RunSummary, Stretch, summarise, write_best
 from trl_mle.evaluation.validate import Validation
+from trl_mle.outcomes import read_rollouts
 from trl_mle.reports.plot import plot_run
 from trl_mle.rewards.shaping import transform_score
 from trl_mle.tasks import Task
+
+_OWN_SCORE = "validation_score"
+"""Metric of a program's own validation, one of `trl_mle.types.METRICS`."""
+_SCORE_WIDTH = 10
+"""Characters of a score such as -1.235e+07."""
 
 
 def report_run(
@@ -34,10 +41,10 @@ def report_run(
         validations (mapping from task id to [`Validation`], *optional*):
             Scores of the tasks' own programs to compare with.
         console (`rich.console.Console`, *optional*):
-            Where to show the summary.
+            Where to show the summary. The tables fit 80 columns.
 
     Raises:
-        ConfigError: the run has no rollouts.
+        ConfigError: the run has no rollouts, or they are of another reward function.
     """
     validations = validations or {}
     console = console or Console()
@@ -46,7 +53,7 @@ def report_run(
     programs = write_best(run_dir, summary.best)
     written = asdict(summary)
     for best in written["best"].values():
-        del best["program"]
+        del best["program"]  # which is in `best/<task>/program.py`
     written["own_programs"] = {task_id: asdict(validation) for task_id, validation in validations.items()}
     (run_dir / "summary.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
@@ -58,14 +65,14 @@ def report_run(
     for heading in ("", "batches", "valid share", "mean reward", "mean duration"):
         stretches.add_column(heading, justify="right" if heading else "left")
     for name, part in (("first fifth", summary.first), ("last fifth", summary.last)):
-        stretches.add_row(name, str(part.batches), *_words(part))
+        stretches.add_row(name, str(part.batches), *_as_text(part))
     console.print(stretches)
     console.print(_score_table(summary, tasks, validations))
     files = [run_dir, *programs, run_dir / "summary.json", run_dir / "rollouts"]
     try:
         plot_run(rollouts, run_dir / "report.png", ", ".join(tasks), _levels(tasks, validations))
         files.insert(-2, run_dir / "report.png")
-    except UserError as error:  # a run must not lose its ending for want of a picture
+    except UserError as error:  # matplotlib is optional, and the rest of the report needs no picture
         console.print(f"No picture: {error}", markup=False)
     console.print("Files:", style="bold")
     for path in files:
@@ -73,8 +80,8 @@ def report_run(
     return summary
 
 
-def _words(part: Stretch) -> tuple[str, str, str]:
-    """Valid share, mean reward and mean duration as text; `-` where nothing was scored or ran."""
+def _as_text(part: Stretch) -> tuple[str, str, str]:
+    """Valid share, mean reward and mean duration as text, with `-` for a value that is missing."""
     return (
         "-" if part.valid_share is None else f"{part.valid_share:.0%}",
         "-" if part.reward is None else f"{part.reward:.2f}",
@@ -83,38 +90,39 @@ def _words(part: Stretch) -> tuple[str, str, str]:
 
 
 def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> Table:
+    """One row per task. Long ids and metrics are folded, and numbers never are."""
     scores = Table(title="Private score, best program chosen by public score", title_justify="left")
-    for heading in ("task", "metric (better)", "baseline", "best of the run", "reference"):
-        text = heading in ("task", "metric (better)")
-        scores.add_column(heading, justify="left" if text else "right", no_wrap=text)
-    by_own_account = any("validation_score" in best.metrics for best in summary.best.values())
-    if by_own_account:  # what the program printed of itself
-        scores.add_column("its own validation score", justify="right")
+    scores.add_column("task", overflow="fold")
+    for heading in ("baseline", "best of the run", "reference"):
+        scores.add_column(heading, justify="right", min_width=_SCORE_WIDTH)
+    has_own_scores = any(_OWN_SCORE in best.metrics for best in summary.best.values())
+    if has_own_scores:
+        scores.add_column("its own validation score", justify="right", min_width=_SCORE_WIDTH)
     for task_id, task in tasks.items():
-        own, best = validations.get(task_id), summary.best.get(task_id)
+        validation, best = validations.get(task_id), summary.best.get(task_id)
+        better = "higher" if task.direction == "maximize" else "lower"
         scores.add_row(
-            task_id,
-            f"{task.metric} ({'higher' if task.direction == 'maximize' else 'lower'})",
-            f"{own.baseline.private:.4g}" if own and own.baseline else "-",
+            Text(f"{task_id}\n{task.metric} ({better} is better)"),
+            f"{validation.baseline.private:.4g}" if validation and validation.baseline else "-",
             f"{best.private_score:.4g}" if best and best.private_score is not None else "none valid",
-            f"{own.reference.private:.4g}" if own and own.reference else "-",
-            *([_own_score(best)] if by_own_account else []),
+            f"{validation.reference.private:.4g}" if validation and validation.reference else "-",
+            *([_own_score(best)] if has_own_scores else []),
         )
     return scores
 
 
 def _own_score(best: Best | None) -> str:
-    score = best.metrics.get("validation_score") if best is not None else None
+    score = best.metrics.get(_OWN_SCORE) if best is not None else None
     return "-" if score is None else f"{score:.4g}"
 
 
 def _levels(tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> dict[str, float]:
-    """Rewards of the task's own programs, for a run with one task only."""
-    if len(tasks) != 1:
+    """Rewards of the task's own programs, for the picture."""
+    if len(tasks) != 1:  # several tasks share the panel, and their levels have no common place
         return {}
     (task,) = tasks.values()
-    own = validations.get(task.id)
-    programs = {"baseline": own.baseline, "reference": own.reference} if own else {}
+    validation = validations.get(task.id)
+    programs = {"baseline": validation.baseline, "reference": validation.reference} if validation else {}
     return {
         name: transform_score(score.public, task.direction, task.transform)
         for name, score in programs.items()
@@ -123,21 +131,21 @@ def _levels(tasks: Mapping[str, Task], validations: Mapping[str, Validation]) ->
 
 
 def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -> str:
-    """Markdown for the model card: what the run reached, on which part of the answers."""
+    """Markdown for the model card: the run's first and last fifth, and the scores of its best programs."""
     lines = [
         "| | valid share | mean reward | mean duration |",
         "|---|---|---|---|",
-        f"| first fifth of the run | {' | '.join(_words(summary.first))} |",
-        f"| last fifth of the run | {' | '.join(_words(summary.last))} |",
+        f"| first fifth of the run | {' | '.join(_as_text(summary.first))} |",
+        f"| last fifth of the run | {' | '.join(_as_text(summary.last))} |",
         "",
     ]
     for task_id, best in summary.best.items():
-        own = validations.get(task_id)
-        beside = ""
-        if own and own.baseline and own.reference:
-            beside = f" (baseline {own.baseline.private:.4g}, reference {own.reference.private:.4g})"
+        validation = validations.get(task_id)
+        comparison = ""
+        if validation and validation.baseline and validation.reference:
+            comparison = f" (baseline {validation.baseline.private:.4g}, reference {validation.reference.private:.4g})"
         private = "unknown" if best.private_score is None else f"{best.private_score:.4g}"
         lines.append(
-            f"- `{task_id}`: private score {private}{beside}; chosen by public score {best.public_score:.4g}."
+            f"- `{task_id}`: private score {private}{comparison}; chosen by public score {best.public_score:.4g}."
         )
     return "\n".join(lines)

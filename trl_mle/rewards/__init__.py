@@ -1,5 +1,6 @@
-"""Outcome -> scalar (`shaping`, pure) and the TRL reward function (`MLEReward`)."""
+"""Completion -> `Outcome` (`ProgramScorer`), outcome -> scalar (`shaping`, pure), and the TRL reward function (`MLEReward`)."""
 
 from trl_mle.rewards.mle_reward import MLEReward
+from trl_mle.rewards.scorer import ProgramScorer
 
-__all__ = ["MLEReward"]
+__all__ = ["MLEReward", "ProgramScorer"]

@@ -1,4 +1,4 @@
-"""Every rollout on disk, as Parquet files that `trl_mle.evaluation.read_rollouts` and pandas read back."""
+"""Every rollout on disk, as Parquet files that `trl_mle.outcomes.read_rollouts` and pandas read back."""
 
 from __future__ import annotations
 

@@ -8,12 +8,13 @@ import time
 
 import pytest
 
-from tests.rewards.test_mle_reward import GOOD, Scripted, answer, execution, score
+from tests.rewards.test_mle_reward import GOOD, answer, score
 from tests.support.openai_server import completion, serve, status
+from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
 from trl_mle import ASTInstrumenter, InstrumentationConfig, LLMInstrumenter, LocalSandbox, MLEReward
-from trl_mle.evaluation import report_run
 from trl_mle.instrumentation import fallbacks
+from trl_mle.reports import report_run
 from trl_mle.types import InstrumentedProgram
 
 CODE = GOOD.replace('print("validation", mean_squared_error(y[60:], model.predict(X[60:])))',

@@ -12,7 +12,7 @@ from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from tests.training.overlap.test_overlap import rollouts
 from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward
-from trl_mle.evaluation import report_run
+from trl_mle.reports import report_run
 
 SUBMIT = "shutil.copy('input/sample_submission.csv','submission.csv')"
 PROGRAMS = {

@@ -1,0 +1,62 @@
+"""Validation of tasks: the reference beats the baseline, results are kept, and what is wrong is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.sandbox_doubles import Scripted
+from tests.support.tasks import toy_task
+from trl_mle import LocalSandbox
+from trl_mle.errors import SandboxError, TaskError
+from trl_mle.evaluation import Validation, remembered_validation, validate_task, validate_task_once
+
+BASELINE = """
+import pandas as pd
+pd.read_csv("input/sample_submission.csv").to_csv("submission.csv", index=False)
+"""
+REFERENCE = """
+import pandas as pd
+test = pd.read_csv("input/test.csv")
+test["y"] = 2 * test["a"] - test["b"]
+test[["id", "y"]].to_csv("submission.csv", index=False)
+"""
+
+
+async def test_a_reference_that_beats_the_baseline_is_measured_and_remembered(tmp_path):
+    task = toy_task(tmp_path, baseline=BASELINE, reference=REFERENCE)
+    assert remembered_validation(task) is None
+    async with LocalSandbox(workers=1) as sandbox:
+        validation = await validate_task_once(task, sandbox)
+    assert validation.reference.public < validation.baseline.public
+    assert validation.reference.wall_s > 0
+    assert remembered_validation(task) == validation
+    task.reference.write_text(REFERENCE + "# changed\n")
+    assert remembered_validation(task) is None
+    (task.folder / "validation.json").write_text('{"key":')
+    assert remembered_validation(task) is None
+
+
+@pytest.mark.parametrize(
+    ("baseline", "reference", "words"),
+    [
+        (REFERENCE, BASELINE, r"reference solution \(.*does not beat the baseline"),
+        (BASELINE, BASELINE, "does not beat"),
+        (BASELINE, "raise ValueError('broken')", "reference program ended with status 'error': ValueError: broken"),
+        ("open('submission.csv', 'w').write('id,y\\n')", REFERENCE, "baseline program's submission is invalid"),
+    ],
+)
+async def test_a_task_with_nothing_to_learn_is_refused(tmp_path, baseline, reference, words):
+    task = toy_task(tmp_path, baseline=baseline, reference=reference)
+    async with LocalSandbox(workers=1) as sandbox:
+        with pytest.raises(TaskError, match=words):
+            await validate_task(task, sandbox)
+
+
+async def test_a_task_without_programs_of_its_own_is_fine(tmp_path):
+    async with LocalSandbox(workers=1) as sandbox:
+        assert await validate_task(toy_task(tmp_path), sandbox) == Validation("toy", None, None)
+
+
+async def test_a_fault_of_the_sandbox_says_nothing_about_the_task(tmp_path):
+    with pytest.raises(SandboxError, match="worker lost"):
+        await validate_task(toy_task(tmp_path, baseline=BASELINE), Scripted(SandboxError("worker lost")))

@@ -1,0 +1,69 @@
+"""The report of a run: files on disk, tables that fit the terminal, and the section of the model card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from tests.support.rollouts import row, write_batch, write_run
+from tests.support.tasks import toy_task
+from trl_mle.evaluation import Validation
+from trl_mle.evaluation.validate import ProgramScore
+from trl_mle.outcomes import metric_column
+from trl_mle.reports import report_run, scores_section
+
+LONG_ID = "mlebench:new-york-city-taxi-fare-prediction-with-a-very-long-name"
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    return write_run(tmp_path / "run")
+
+
+def test_report_writes_programs_summary_and_picture(run_dir, tmp_path):
+    task = toy_task(tmp_path)
+    own = {"toy": Validation("toy", ProgramScore(2.5, 2.6, 0.1), ProgramScore(0.1, 0.2, 3.0))}
+    console = Console(record=True, width=120)
+    summary = report_run(run_dir, {"toy": task}, own, console)
+    shown = console.export_text()
+    for words in ("first fifth", "last fifth", "2.6", "3.1", "0.2", "2 infrastructure faults", "report.png"):
+        assert words in shown
+    assert (run_dir / "best/toy/program.py").read_text() == "print(9)"
+    assert json.loads((run_dir / "best/toy/best.json").read_text())["step"] == 9
+    assert json.loads((run_dir / "summary.json").read_text())["best"]["toy"]["private_score"] == pytest.approx(3.1)
+    assert (run_dir / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert "private score 3.1 (baseline 2.6, reference 0.2)" in scores_section(summary, own)
+
+
+def test_a_run_without_any_valid_program_can_be_reported(tmp_path):
+    folder = tmp_path / "run"
+    write_batch(folder, 0, [row("failure", -10.0, seconds=None)])
+    console = Console(record=True, width=120)
+    summary = report_run(folder, {"toy": toy_task(tmp_path)}, console=console)
+    assert "none valid" in console.export_text()
+    assert summary.best == {}
+    assert json.loads((folder / "summary.json").read_text())["first"]["duration_s"] is None
+
+
+@pytest.mark.parametrize("task_id", ["builtin:computers", LONG_ID])
+def test_the_tables_fit_80_columns(tmp_path, monkeypatch, capsys, task_id):
+    """No score is cut, and the id of the task can be put together again."""
+    monkeypatch.setenv("COLUMNS", "80")
+    task = replace(toy_task(tmp_path), id=task_id, metric="median_absolute_error")
+    valid = row("valid", 0.5, -12345.6, -12345.6, task_id=task_id) | {metric_column("validation_score"): 0.0123456}
+    write_batch(tmp_path / "run", 0, [valid, row("fault", None, seconds=None, program=None, task_id=task_id)])
+    validation = Validation(task_id, ProgramScore(1, -2.345e-05, 1), ProgramScore(1, -1.235e07, 1))
+    report_run(tmp_path / "run", {task_id: task}, {task_id: validation})
+    tables, _, _ = capsys.readouterr().out.partition("Files:")
+    lines = tables.splitlines()
+    assert max(map(len, lines)) <= 80
+    for score in ("-1.235e+04", "-2.345e-05", "-1.235e+07", "0.01235"):
+        assert score in tables
+    cells = [line.split("│") for line in lines if line.startswith("│")]
+    assert all(line.endswith(("│", "┃", "┓", "┩", "┘")) for line in lines if line[0] in "│┃┏┡└"), (
+        "no border is cut off"
+    )
+    assert f"{task_id}median_absolute_error(lowerisbetter)" in "".join(row[1] for row in cells).replace(" ", "")

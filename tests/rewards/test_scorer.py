@@ -1,0 +1,77 @@
+"""ProgramScorer: an outcome without TRL and without a trainer; faults as outcomes, or as exceptions."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.rewards.test_mle_reward import GOOD, answer
+from tests.support.sandbox_doubles import Scripted, execution
+from tests.support.tasks import toy_task
+from trl_mle import LocalSandbox, Program, ProgramScorer
+from trl_mle.errors import SandboxError, SandboxUnavailableError
+from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
+from trl_mle.types import MILESTONES
+
+
+async def test_text_messages_and_programs_are_scored_alike(tmp_path):
+    task = toy_task(tmp_path)
+    messages = answer(GOOD)
+    async with ProgramScorer(LocalSandbox(workers=2)) as scorer:
+        outcomes = await asyncio.gather(
+            scorer.score(messages, task),
+            scorer.score(messages[0]["content"], task),
+            scorer.score(Program("", GOOD), task),
+            scorer.score("I cannot do this.", task),
+        )
+    assert [outcome.kind for outcome in outcomes] == ["valid", "valid", "valid", "failure"]
+    assert len({outcome.reward for outcome in outcomes[:3]}) == 1
+    assert all(outcome.execution.milestones == tuple(MILESTONES) for outcome in outcomes[:3])
+    assert (outcomes[3].extraction_reason, outcomes[3].duration_s) == ("no_code_block", None)
+
+
+async def test_without_instrumentation_a_program_runs_as_it_is(tmp_path):
+    ran = []
+
+    class Recording(Scripted):
+        async def run(self, code, task, limits=None, *, source=None, group=None):
+            ran.append((code, source))
+            return await super().run(code, task, limits)
+
+    async with ProgramScorer(Recording(execution()), NoInstrumenter()) as scorer:
+        outcome = await scorer.score(Program("", GOOD), toy_task(tmp_path))
+    assert ran == [(GOOD, GOOD)]
+    assert outcome.execution.milestones == ()
+    assert outcome.instrumented.fallback_reason is None
+
+
+async def test_a_fault_is_an_outcome_or_an_exception(tmp_path):
+    task, program = toy_task(tmp_path), Program("", "print(1)")
+    async with ProgramScorer(Scripted(SandboxError("worker lost"))) as scorer:
+        outcome = await scorer.score(program, task)
+        assert (outcome.kind, outcome.reward, outcome.fault) == ("fault", None, "SandboxError: worker lost")
+        with pytest.raises(SandboxError, match="worker lost"):
+            await scorer.score_program(program, task)
+
+
+async def test_a_sandbox_that_cannot_work_here_is_an_exception(tmp_path):
+    async with ProgramScorer(Scripted(SandboxUnavailableError("no Landlock"))) as scorer:
+        with pytest.raises(SandboxUnavailableError, match="no Landlock"):
+            await scorer.score(Program("", "print(1)"), toy_task(tmp_path))
+
+
+async def test_closing_closes_sandbox_and_instrumenter():
+    closed = []
+
+    class Sandbox(Scripted):
+        async def __aexit__(self, *exc_info):
+            closed.append("sandbox")
+
+    class Instrumenter(NoInstrumenter):
+        async def aclose(self):
+            closed.append("instrumenter")
+
+    async with ProgramScorer(Sandbox(), Instrumenter()):
+        pass
+    assert closed == ["sandbox", "instrumenter"]

@@ -1,0 +1,281 @@
+"""`Outcome` as a row of a table, and back: the column names, their types and units, and the version of the schema.
+
+A row holds everything that is worth keeping of an outcome. It leaves out the secret nonce and the submission's content, and
+it shortens long output. The trainer writes rows to Parquet files, beside columns of its own ([`RunColumn`]).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trl_mle.errors import ConfigError
+from trl_mle.types import METRICS, Execution, Grade, InstrumentedProgram, Outcome, Program
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+"""Version of the columns below. It rises when a column changes its meaning; a new column is no reason. Rows without a version
+were written before there was one and have the columns of version 1, or fewer."""
+
+KEPT_OUTPUT_CHARS = 4000
+"""Most characters of stdout, and of stderr, in a row: the first and the last half."""
+
+
+class Column(StrEnum):
+    """Name of each column of an outcome, with the type of its values and their unit. Every value may be missing (`None`)."""
+
+    def __new__(cls, name: str, kind: type, unit: str = "") -> Column:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.kind = kind
+        member.unit = unit
+        return member
+
+    kind: type
+    """Type of the values; `list` is a list of `str`."""
+    unit: str
+    """Unit of a number, or an empty string."""
+
+    SCHEMA = "schema_version", int
+    TASK_ID = "task_id", str
+    KIND = "kind", str
+    """`OutcomeKind`."""
+    REWARD = "mle_reward", float
+    """The scalar for the trainer. TRL names it after the reward function."""
+    DURATION = "action_duration", float, "s"
+    """Wall-clock time of the program; missing for a completion that never ran."""
+    CPU_DURATION = "action_cpu_duration", float, "s"
+    CENSORED = "action_censored", bool
+    """Whether the duration is a lower bound, because the program was stopped at its time limit."""
+    FAULT = "fault", str
+    EXTRACTION_REASON = "extraction_reason", str
+    PLAN = "plan", str
+    PROGRAM = "program", str
+    INSTRUMENTED_PROGRAM = "instrumented_program", str
+    INSTRUMENTER = "instrumenter", str
+    INSTRUMENTED_MILESTONES = "instrumented_milestones", list
+    INSTRUMENTED_METRICS = "instrumented_metrics", list
+    FALLBACK = "instrumentation_fallback", str
+    FALLBACK_KIND = "instrumentation_fallback_kind", str
+    STATUS = "status", str
+    """`ExecutionStatus`."""
+    EXIT_CODE = "exit_code", int
+    MAX_RSS = "max_rss_bytes", int, "bytes"
+    STDOUT = "stdout", str
+    STDERR = "stderr", str
+    STDOUT_CUT = "stdout_cut_bytes", int, "bytes"
+    STDERR_CUT = "stderr_cut_bytes", int, "bytes"
+    SUBMISSION_REASON = "submission_reason", str
+    MILESTONES = "milestones", list
+    PUBLIC_SCORE = "public_score", float
+    """Raw score in the metric's own unit, as the private one."""
+    PRIVATE_SCORE = "private_score", float
+    INVALID_REASON = "invalid_reason", str
+    PRIVATE_INVALID_REASON = "private_invalid_reason", str
+    REWARD_FAILURE = "reward_failure", float
+    REWARD_MILESTONES = "reward_milestones", float
+    REWARD_SCORE = "reward_score", float
+
+
+class RunColumn(StrEnum):
+    """Columns of a rollout that the trainer or `read_rollouts` adds to those of its outcome."""
+
+    STEP = "step"
+    """Optimizer steps before the rollout was generated."""
+    BATCH = "batch"
+    """Number of the generation batch, from 0."""
+
+
+PARTS = {"failure": Column.REWARD_FAILURE, "milestones": Column.REWARD_MILESTONES, "score": Column.REWARD_SCORE}
+"""Name of each reward part -> its column."""
+
+
+def metric_column(name: str) -> str:
+    """Column of one of `METRICS`: a number that a program reports of itself."""
+    return f"metric_{name}"
+
+
+def to_row(outcome: Outcome) -> dict[str, Any]:
+    """Column name -> value. Every row has the same columns."""
+    execution, instrumented, program = outcome.execution, outcome.instrumented, outcome.program
+    public, private = outcome.public, outcome.private
+    row = {
+        Column.SCHEMA: SCHEMA_VERSION,
+        Column.TASK_ID: outcome.task_id,
+        Column.KIND: outcome.kind,
+        Column.REWARD: outcome.reward,
+        Column.DURATION: outcome.duration_s,
+        Column.CPU_DURATION: execution.cpu_s if execution else None,
+        Column.CENSORED: outcome.kind == "timeout",
+        Column.FAULT: outcome.fault,
+        Column.EXTRACTION_REASON: outcome.extraction_reason,
+        Column.PLAN: program.plan if program else None,
+        Column.PROGRAM: program.code if program else None,
+        Column.INSTRUMENTED_PROGRAM: instrumented.code if instrumented else None,
+        Column.INSTRUMENTER: instrumented.instrumenter if instrumented else None,
+        Column.INSTRUMENTED_MILESTONES: list(instrumented.inserted) if instrumented else [],
+        Column.INSTRUMENTED_METRICS: list(instrumented.metrics) if instrumented else [],
+        Column.FALLBACK: instrumented.fallback_reason if instrumented else None,
+        Column.FALLBACK_KIND: instrumented.fallback_kind if instrumented else None,
+        Column.STATUS: execution.status if execution else None,
+        Column.EXIT_CODE: execution.exit_code if execution else None,
+        Column.MAX_RSS: execution.max_rss_bytes if execution else None,
+        Column.STDOUT: shorten(execution.stdout) if execution else None,
+        Column.STDERR: shorten(execution.stderr) if execution else None,
+        Column.STDOUT_CUT: execution.stdout_cut_bytes if execution else None,
+        Column.STDERR_CUT: execution.stderr_cut_bytes if execution else None,
+        Column.SUBMISSION_REASON: execution.submission_reason if execution else None,
+        Column.MILESTONES: list(execution.milestones) if execution else [],
+        **{metric_column(name): execution.metrics.get(name) if execution else None for name in METRICS},
+        Column.PUBLIC_SCORE: public.score if public else None,
+        Column.PRIVATE_SCORE: private.score if private else None,
+        Column.INVALID_REASON: public.reason if public else None,
+        Column.PRIVATE_INVALID_REASON: private.reason if private else None,
+        **{column: outcome.reward_parts.get(part) for part, column in PARTS.items()},
+    }
+    return {str(name): value for name, value in row.items()}
+
+
+def from_row(row: Mapping[str, Any]) -> Outcome:
+    """The outcome of a row, as `to_row` or a row of `read_rollouts` has it: `from_row(to_row(o)) == stored(o)`.
+
+    Columns that the row lacks count as missing values, so that files of earlier versions can be read.
+
+    Raises:
+        ConfigError: the row holds no outcome (its completion was lost before it was scored), or has a newer schema.
+    """
+    values = {column: _value(row, column, column.kind) for column in Column}
+    _check_version(values[Column.SCHEMA])
+    if values[Column.KIND] is None or values[Column.TASK_ID] is None:
+        raise ConfigError(f"The row has no `{Column.KIND}` or no `{Column.TASK_ID}`: it holds no outcome.")
+    parts = {part: values[column] for part, column in PARTS.items() if values[column] is not None}
+    reward = values[Column.REWARD]
+    if reward is None and parts:
+        reward = sum(parts.values())
+    program = None
+    if values[Column.PROGRAM] is not None:
+        program = Program(values[Column.PLAN] or "", values[Column.PROGRAM])
+    return Outcome(
+        task_id=values[Column.TASK_ID],
+        kind=values[Column.KIND],
+        reward=reward,
+        duration_s=values[Column.DURATION],
+        reward_parts=parts,
+        program=program,
+        extraction_reason=values[Column.EXTRACTION_REASON],
+        instrumented=_instrumented(values, program),
+        execution=_execution(values, row),
+        public=_grade(values[Column.PUBLIC_SCORE], values[Column.INVALID_REASON]),
+        private=_grade(values[Column.PRIVATE_SCORE], values[Column.PRIVATE_INVALID_REASON]),
+        fault=values[Column.FAULT],
+    )
+
+
+def stored(outcome: Outcome) -> Outcome:
+    """`outcome` as a row keeps it: without nonce and submission, and with long output shortened."""
+    instrumented, execution = outcome.instrumented, outcome.execution
+    if instrumented is not None:
+        instrumented = replace(instrumented, nonce="")
+    if execution is not None:
+        execution = replace(
+            execution, submission=None, stdout=shorten(execution.stdout), stderr=shorten(execution.stderr)
+        )
+    return replace(outcome, instrumented=instrumented, execution=execution)
+
+
+def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
+    """Every rollout of the run in order, with a column `batch` that counts generation batches from 0.
+
+    Raises:
+        ConfigError: there are no rollouts in `run_dir`, or they have a newer schema.
+    """
+    import pandas as pd
+
+    files = sorted((run_dir / "rollouts").glob(f"{mode}_*.parquet"))
+    if not files:
+        raise ConfigError(f"No rollouts in {run_dir / 'rollouts'}. Give the `output_dir` of a run that has trained.")
+    frames = [pd.read_parquet(file).assign(**{RunColumn.BATCH: batch}) for batch, file in enumerate(files)]
+    for frame in frames:
+        if Column.SCHEMA in frame and (versions := frame[Column.SCHEMA].dropna()).size:
+            _check_version(int(versions.max()))
+    # Columns without a value have no type of their own, and pandas warns where it has to guess one.
+    return pd.concat([frame.dropna(axis="columns", how="all") for frame in frames], ignore_index=True).reindex(
+        columns=list(dict.fromkeys(name for frame in frames for name in frame.columns))
+    )
+
+
+def shorten(text: str, limit: int = KEPT_OUTPUT_CHARS) -> str:
+    """`text`, or at most `limit` characters of it: its two ends, with the number of characters left out between them."""
+    if len(text) <= limit:
+        return text
+    # The note's length is that of the largest count, so that the result keeps to the limit and is not shortened again.
+    half = (limit - len(_left_out(len(text)))) // 2
+    return f"{text[:half]}{_left_out(len(text) - 2 * half)}{text[-half:]}"
+
+
+def _left_out(characters: int) -> str:
+    return f"\n[... {characters} characters left out ...]\n"
+
+
+def _check_version(version: int | None) -> None:
+    if version is not None and version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"These rollouts have `{Column.SCHEMA}` {version}, but this version of trl_mle reads at most {SCHEMA_VERSION}. "
+            "Upgrade trl_mle."
+        )
+
+
+def _instrumented(values: Mapping[Column, Any], program: Program | None) -> InstrumentedProgram | None:
+    if program is None or values[Column.INSTRUMENTED_PROGRAM] is None:
+        return None
+    return InstrumentedProgram(
+        code=values[Column.INSTRUMENTED_PROGRAM],
+        program=program,
+        nonce="",
+        inserted=tuple(values[Column.INSTRUMENTED_MILESTONES] or ()),
+        fallback_reason=values[Column.FALLBACK],
+        fallback_kind=values[Column.FALLBACK_KIND],
+        metrics=tuple(values[Column.INSTRUMENTED_METRICS] or ()),
+        instrumenter=values[Column.INSTRUMENTER] or "ast",
+    )
+
+
+def _execution(values: Mapping[Column, Any], row: Mapping[str, Any]) -> Execution | None:
+    if values[Column.STATUS] is None:
+        return None
+    metrics = {name: _value(row, metric_column(name), float) for name in METRICS}
+    return Execution(
+        status=values[Column.STATUS],
+        exit_code=values[Column.EXIT_CODE],
+        wall_s=values[Column.DURATION] or 0.0,
+        cpu_s=values[Column.CPU_DURATION] or 0.0,
+        max_rss_bytes=values[Column.MAX_RSS] or 0,
+        stdout=values[Column.STDOUT] or "",
+        stderr=values[Column.STDERR] or "",
+        stdout_cut_bytes=values[Column.STDOUT_CUT] or 0,
+        stderr_cut_bytes=values[Column.STDERR_CUT] or 0,
+        milestones=tuple(values[Column.MILESTONES] or ()),
+        metrics={name: value for name, value in metrics.items() if value is not None},
+        submission_reason=values[Column.SUBMISSION_REASON],
+    )
+
+
+def _grade(score: float | None, reason: str | None) -> Grade | None:
+    """A grade has a score or a reason why it has none; without both, nothing was graded."""
+    if score is None and reason is None:
+        return None
+    return Grade(score, score is not None, reason)
+
+
+def _value(row: Mapping[str, Any], name: str, kind: type) -> Any:
+    """The value of a column as `kind`, or `None`: a table holds missing values as `None` or NaN, and lists as arrays."""
+    value = row.get(name)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return [str(item) for item in value] if kind is list else kind(value)
