@@ -23,8 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 quickstart: setup  ## train the demo policy, then improve it by reinforcement learning (CPU, about 10 minutes)
-	$(BIN)/accelerate launch recipes/sft_mle.py --config recipes/quickstart/sft.yaml
-	$(BIN)/accelerate launch recipes/grpo_mle.py --config recipes/quickstart/grpo.yaml
+	$(BIN)/trl-mle quickstart
 
 test: setup lint types  ## lint, types and the default tests
 	$(BIN)/python -m pytest

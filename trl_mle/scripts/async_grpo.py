@@ -1,34 +1,31 @@
-"""Train a policy with duration-aware GRPO while rollouts go on: a vLLM server writes, programs run, the learner never waits.
+"""Training with duration-aware GRPO while rollouts go on: a vLLM server generates, programs run, the learner never waits.
 
-    VLLM_SERVER_DEV_MODE=1 vllm serve MODEL ... &
-    accelerate launch --config_file accelerate_configs/fsdp2.yaml recipes/async_grpo_mle.py \
-        --config recipes/qwen2.5-3b-instruct/async_grpo.yaml --tasks builtin:diamonds
-
-The YAML file says how to start the server. Every key of it is also a flag; flags win.
+`trl-mle async-grpo` runs it, and `recipes/async_grpo_mle.py` for `accelerate launch`. The header of
+`recipes/qwen2.5-3b-instruct/async_grpo.yaml` says how to start the server.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from grpo_mle import make_reward, make_room, parse_settings, validate
+from trl_mle.scripts.console import after_training, prepare_console
+from trl_mle.scripts.user_errors import user_errors
 
-from trl_mle.cli.errors import user_errors
-
-USAGE = "async_grpo_mle.py --config FILE.yaml [--key value ...]    (--help lists every key)"
+if TYPE_CHECKING:
+    from trl_mle.tasks import Task
 
 
 @dataclass
 class PolicyArguments:
-    """What the recipe takes from `trl.ModelConfig`, whose `dtype` the training's own settings have too.
+    """The part of `trl.ModelConfig` that this script needs. The whole class does not fit: the training's settings have a
+    `dtype` too.
 
     Args:
         model_name_or_path (`str`):
-            Hub id or path of the policy; the vLLM server serves the same one.
+            Hub id or path of the policy; the vLLM server serves the same model.
         model_revision (`str`, *optional*, defaults to `"main"`):
             Its branch, tag or commit.
         use_peft, lora_r, lora_alpha, lora_dropout, lora_target_modules:
@@ -44,65 +41,62 @@ class PolicyArguments:
     lora_target_modules: list[str] | None = field(default=None, metadata={"help": "Modules with an adapter."})
 
 
-def main(arguments: list[str] | None = None) -> int:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train with settings from `arguments`, by default those of this process; returns the exit code."""
+    prepare_console()
     with user_errors():
-        mle_args, training_args, model_args, tasks = parse(arguments)
-        return train(mle_args, training_args, model_args, tasks)
+        return train(*parse(arguments))
 
 
-def parse(arguments: list[str] | None):
+def parse(arguments: Sequence[str] | None) -> tuple[Any, Any, Any, dict[str, Task]]:
     """Settings from YAML and flags, and the tasks that they name."""
     from trl_mle import AsyncDurationAwareConfig
+    from trl_mle.scripts.settings import parse_rl_settings
 
-    return parse_settings(arguments, AsyncDurationAwareConfig, PolicyArguments, USAGE)
+    return parse_rl_settings("async-grpo", arguments, AsyncDurationAwareConfig, PolicyArguments)
 
 
-def train(mle_args, training_args, model_args, tasks) -> int:
+def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, Task]) -> int:
+    """Train and save the model. Returns 0, or 1 if the server or the sandbox failed."""
     from trl import ModelConfig, get_peft_config
 
     from trl_mle import AsyncDurationAwareTrainer
     from trl_mle.errors import InfrastructureError
     from trl_mle.prompts.dataset import prompts_dataset
-    from trl_mle.scripts.checks import check_async, check_chat_template, load_tokenizer, resume_from
+    from trl_mle.scripts.build import make_reward, prepare_run
+    from trl_mle.scripts.checks import check_async
+    from trl_mle.scripts.model_card import policy_sections
     from trl_mle.scripts.run_dir import RunRecorder
+    from trl_mle.training.model_card import add_sections
 
     check_async(model_args.use_peft)
-    run_dir = Path(training_args.output_dir)
-    checkpoint = resume_from(training_args)
-    tokenizer = load_tokenizer(model_args, training_args)
-    check_chat_template(tokenizer, model_args.model_name_or_path)
-    with training_args.main_process_first(local=False, desc="making room for the run"):
-        if checkpoint is None and training_args.process_index == 0:
-            make_room(run_dir)
-    if mle_args.validate_tasks and training_args.process_index == 0:
-        validate(mle_args, tasks)
-    if mle_args.program_time_limit_s is not None:  # the prompt tells the policy its limit
-        tasks = {name: replace(task, time_limit_s=mle_args.program_time_limit_s) for name, task in tasks.items()}
-    # The reward function moves into the child process of the rollouts, of which there is one: its sandbox opens there, on first
-    # use.
-    reward = make_reward(mle_args, tasks, alone=True)
+    run = prepare_run(mle_args, training_args, model_args, tasks)
+    # The reward function moves into the child process of the rollouts, of which there is one. Its sandbox opens there, on
+    # first use, and has all of this machine's workers.
+    reward = make_reward(mle_args, run.tasks, alone=True)
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
     try:
         trainer = AsyncDurationAwareTrainer(
             model=model_args.model_name_or_path,
             reward_funcs=reward,
             args=training_args,
-            train_dataset=prompts_dataset(tasks, prompts=1),
-            processing_class=tokenizer,
+            train_dataset=prompts_dataset(run.tasks, prompts=1),
+            processing_class=run.tokenizer,
             peft_config=get_peft_config(ModelConfig(**asdict(model_args))),
-            callbacks=[RunRecorder(run_dir, settings)],
+            callbacks=[RunRecorder(run.folder, settings)],
         )
-        trainer.train(resume_from_checkpoint=checkpoint)
-    except (InfrastructureError, TimeoutError) as error:  # a server that does not answer is a TimeoutError of TRL
+        trainer.train(resume_from_checkpoint=run.checkpoint)
+    except (InfrastructureError, TimeoutError) as error:  # TRL raises TimeoutError if the server does not answer
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
+    # Before anything that may fail: hours of training must not be lost to a card.
     trainer.save_model(training_args.output_dir)
     if training_args.process_index == 0:
-        trainer.create_model_card(model_name=run_dir.name)
+        with after_training("The model card", f"The model itself is in {run.folder}."):
+            trainer.create_model_card(model_name=run.folder.name)
+            add_sections(run.folder / "README.md", policy_sections(mle_args, training_args, model_args, run.tasks))
     return 0
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.exit(main())
