@@ -31,8 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 quickstart: setup  ## train the demo policy, then improve it by reinforcement learning (CPU, about 10 minutes)
-	$(BIN)/accelerate launch recipes/sft_mle.py --config recipes/quickstart/sft.yaml
-	$(BIN)/accelerate launch recipes/grpo_mle.py --config recipes/quickstart/grpo.yaml
+	$(BIN)/trl-mle quickstart
 
 check: setup lint types  ## the inner loop, under a minute: lint, types and the fastest tests
 	$(BIN)/python -m pytest $(FAST_TESTS)

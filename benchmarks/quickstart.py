@@ -1,9 +1,9 @@
-"""Does the quickstart learn? Runs it for several seeds and states first fifth against last fifth, with the spread.
+"""Quickstart for several seeds: first fifth of each run against its last fifth, and the spread over seeds.
 
     python benchmarks/quickstart.py --seeds 3
 
-The demo policy is trained once (`recipes/sft_mle.py`), then `recipes/grpo_mle.py` runs for every seed. Writes
-`docs/results/quickstart.json` with machine and versions, and the picture of seed 0 beside it; the README quotes them.
+The demo policy is trained once (`recipes/sft_mle.py`), then `recipes/grpo_mle.py` runs per seed. The results, with machine and
+versions, go to `docs/results/quickstart.json`; the picture of seed 0 stands beside it. README quotes both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ ROOT = Path(__file__).parent.parent
 
 def launch(script: str, config: str, *flags: str) -> float:
     """Run a recipe and return its wall-clock seconds."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", f"recipes/{script}", "--config", config, *flags]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu.yaml"]
+    command = [*launcher, f"recipes/{script}", "--config", config, *flags]
     started = time.perf_counter()
     subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return time.perf_counter() - started

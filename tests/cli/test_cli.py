@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from tests.support.tasks import toy_task
 from trl_mle.cli import main as cli
-from trl_mle.cli.errors import user_errors
 from trl_mle.errors import UserError
 from trl_mle.sandboxes import self_test
 from trl_mle.sandboxes.self_test import SelfTestResult
+from trl_mle.scripts.user_errors import user_errors
 from trl_mle.types import Execution
 
 

@@ -35,12 +35,10 @@ def test_local_is_the_default_and_the_pool_has_the_settings():
 def test_ray_reserves_what_the_tasks_need_and_shares_the_nodes(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     task = replace(toy_task(tmp_path), threads=2, memory_bytes=3 * GIB)
-    settings = arguments(sandbox_backend="ray", ray_address="ray://head:10001", program_time_limit_s=5.0)
+    settings = arguments(sandbox_backend="ray", ray_address="ray://head:10001")
     monkeypatch.setenv("WORLD_SIZE", "4")
     config = settings.backend_config([task, toy_task(tmp_path / "other")])
-    assert config == RayConfig(
-        address="ray://head:10001", cpus_per_worker=2.0, memory_per_worker=3 * GIB, share=0.25, wall_s=5.0
-    )
+    assert config == RayConfig(address="ray://head:10001", cpus_per_worker=2.0, memory_per_worker=3 * GIB, share=0.25)
     own = replace(settings, sandbox_workers=8, ray_cpus_per_worker=0.5, ray_memory_gib_per_worker=1.5)
     config = own.backend_config([task])
     assert (config.workers, config.share, config.cpus_per_worker) == (8, 1.0, 0.5)

@@ -1,4 +1,4 @@
-"""Every shipped recipe parses, and what a user gets wrong is one line that names the value and the fix."""
+"""Every shipped recipe parses, a run leaves its files, and an error of the user is one line that names value and fix."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import yaml
 
 from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_model, tiny_tokenizer
+from trl_mle.scripts.settings import RECIPES
 
 ROOT = Path(__file__).parents[2]
-GRPO_RECIPES = sorted(ROOT.glob("recipes/**/grpo*.yaml"))
-ASYNC_RECIPES = sorted(ROOT.glob("recipes/**/async_grpo*.yaml"))
-SFT_RECIPES = sorted(ROOT.glob("recipes/**/sft*.yaml"))
+GRPO_RECIPES = sorted(RECIPES.glob("*/grpo*.yaml"))
+ASYNC_RECIPES = sorted(RECIPES.glob("*/async_grpo*.yaml"))
+SFT_RECIPES = sorted(RECIPES.glob("*/sft*.yaml"))
 
 
 def recipe(name):
@@ -62,7 +63,7 @@ def test_every_grpo_recipe_parses(path):
 
 
 @pytest.mark.parametrize("path", ASYNC_RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_every_async_recipe_parses(path, grpo):  # it shares functions with the other recipe, which `grpo` has loaded
+def test_every_async_recipe_parses(path):
     mle, training, policy, tasks = recipe("async_grpo_mle").parse(["--config", str(path), "--use_cpu", "true"])
     assert list(tasks) == mle.tasks
     assert policy.model_name_or_path
@@ -75,7 +76,7 @@ def test_a_recipes_command_names_files_that_exist(path):
     command = path.read_text().split("\nmodel_name_or_path")[0]
     for name in re.findall(r"(?:accelerate_configs|recipes)/[\w./-]+", command):
         assert (ROOT / name).exists(), name
-    assert str(path.relative_to(ROOT)) in command
+    assert f"recipes/{path.relative_to(RECIPES)}" in command
 
 
 def test_lora_recipes_make_adapters_and_4_bits():
@@ -167,7 +168,7 @@ def test_a_missing_model_names_the_command_that_makes_it(grpo, capsys, tmp_path)
     ]
     shown = fails(grpo, capsys, *flags)
     assert "there is no model" in shown
-    assert "recipes/sft_mle.py" in shown
+    assert "trl-mle sft --config quickstart/sft" in shown
     assert "`model_name_or_path` is not set" in fails(grpo, capsys, *flags[:2], *flags[4:])
 
 
@@ -224,6 +225,8 @@ def test_a_run_leaves_everything_on_disk_and_the_next_one_overwrites_nothing(grp
     for name in ("report.png", "summary.json", "README.md", "model.safetensors"):
         assert (run / name).exists()
     card = (run / "README.md").read_text()
+    assert "time machine" not in card
+    assert f'task = load_task("{task.folder}")' in card
     for words in ("toy", "a failed program: -10", "weighting: `proportional`", "2509.01684", "first fifth of the run"):
         assert words in card
     assert "first fifth" in capsys.readouterr().out
@@ -253,7 +256,7 @@ def test_the_async_recipe_names_what_it_needs(grpo, capsys, tmp_path, policy):
 
 
 def test_every_yaml_file_is_a_recipe_that_a_test_parses():
-    assert sorted(ROOT.glob("recipes/**/*.yaml")) == sorted(GRPO_RECIPES + ASYNC_RECIPES + SFT_RECIPES)
+    assert sorted(RECIPES.rglob("*.yaml")) == sorted(GRPO_RECIPES + ASYNC_RECIPES + SFT_RECIPES)
 
 
 @pytest.mark.parametrize("path", SFT_RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")

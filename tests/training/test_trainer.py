@@ -209,16 +209,15 @@ def test_model_card_says_how_it_was_weighted(tmp_path):
     assert "time machine" in card  # TRL's own example
 
 
-def test_the_model_cards_example_can_have_a_prompt_of_the_run(tmp_path):
+def test_a_section_of_the_model_card_can_be_replaced(tmp_path):
     trainer, _, _ = train(DurationAwareTrainer, tiny_args(tmp_path, max_steps=1), with_durations(unequal))
-    trainer.model_card_prompt = [{"role": "user", "content": 'predict "y"'}]
+    trainer.model_card_sections["Quick start"] = "```python\nprint('an example of the run')\n```"
     trainer.create_model_card(model_name="tiny")
     card = (tmp_path / "README.md").read_text()
     assert "time machine" not in card
-    (code,) = re.findall(r"## Quick start\n\n```python\n(.*?)```", card, re.DOTALL)
-    compile(code, "example", "exec")
-    assert r"predict \"y\"" in code
-    assert "max_new_tokens=8" in code
+    assert re.findall(r"## Quick start\n\n```python\n(.*?)\n```", card, re.DOTALL) == [
+        "print('an example of the run')"
+    ]
     assert "## Training procedure" in card
 
 

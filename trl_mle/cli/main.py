@@ -9,20 +9,17 @@ import typer
 
 from trl_mle.cli import tasks
 from trl_mle.cli.doctor import doctor
-from trl_mle.cli.errors import user_errors
+from trl_mle.cli.train import add_commands
+from trl_mle.scripts.user_errors import user_errors
 
 app = typer.Typer(
-    help="Tools around reinforcement learning for machine-learning-engineering agents.",
+    help="Reinforcement learning for machine-learning-engineering agents. Start with `trl-mle quickstart`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.add_typer(tasks.app, name="tasks", help="List, show, prepare, validate and create tasks.")
 app.command()(doctor)
-
-
-@app.callback()
-def _root() -> None:
-    """Training itself is launched with `accelerate launch recipes/grpo_mle.py --config ...`."""
+add_commands(app)
 
 
 @app.command()
@@ -43,8 +40,8 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The `output_dir` of a r
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise ConfigError(f"{config} is not the config.yaml of a run: it names no tasks.") from error
     loaded = {task.id: task for task in map(load_task, names)}
-    own = {task_id: known for task_id, task in loaded.items() if (known := remembered_validation(task)) is not None}
-    report_run(run_dir, loaded, own)
+    validations = {id_: scores for id_, task in loaded.items() if (scores := remembered_validation(task)) is not None}
+    report_run(run_dir, loaded, validations)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from trl_mle.config import E2BConfig, PoolConfig, RayConfig, SandboxConfig
+from trl_mle.config import BackendConfig, E2BConfig, PoolConfig, RayConfig, SandboxConfig
 from trl_mle.errors import ConfigError
 from trl_mle.sandboxes.base import Sandbox
 from trl_mle.sandboxes.pool.pool import SandboxPool
@@ -18,7 +18,7 @@ class Backend:
 
     name: str
     """The value of `sandbox_backend`."""
-    config: type
+    config: type[BackendConfig]
     """The dataclass of its settings; the only argument of the sandbox class that has no default of its own."""
     module: str
     """The module of the sandbox class. It is imported on first use, because its package may be an extra."""

@@ -1,4 +1,4 @@
-"""What a run leaves on disk beside its rollouts: the resolved configuration and the metrics."""
+"""Files of a run beside its rollouts: resolved configuration and metrics. An earlier run is moved aside, never overwritten."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,33 @@ from transformers import TrainerCallback
 
 RECORDED_PACKAGES = ("trl_mle", "trl", "transformers", "torch", "accelerate", "datasets", "scikit-learn", "numpy")
 SECRET = re.compile(r"(?:^|_)(?:token|api_key|secret|password)$", re.IGNORECASE)
-"""Keys whose values are not written to disk."""
+"""Keys whose values are never written to disk."""
+
+
+def move_earlier_run(folder: Path) -> None:
+    """Rename `folder` to `folder-DATE-TIME` if it holds a run, so that a new run overwrites nothing."""
+    if not (folder / "rollouts").exists() and not (folder / "metrics.jsonl").exists():
+        return
+    changed = datetime.fromtimestamp(folder.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
+    target = folder.with_name(f"{folder.name}-{changed}")
+    number = 1
+    while target.exists():
+        number += 1
+        target = folder.with_name(f"{folder.name}-{changed}-{number}")
+    folder.rename(target)
+    print(f"The earlier run in {folder} is now in {target}.", file=sys.stderr)
 
 
 class RunRecorder(TrainerCallback):
-    """Writes `config.yaml` when training begins and a line of `metrics.jsonl` whenever the trainer logs.
+    """Writes `config.yaml` when training begins, and one line of `metrics.jsonl` per log of the trainer.
 
-    A resumed run drops the lines that are past the step it resumes from, so that every step stands once.
+    A resumed run first drops the lines past the step that it resumes from, so that every step stands once.
 
     Args:
         folder (`Path`):
             The run directory.
         settings (mapping from section to settings):
-            What goes into `config.yaml`, beside the versions of the packages.
+            Content of `config.yaml`; the versions of the packages are added.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Mapping[str, Any]]):
@@ -49,9 +64,10 @@ class RunRecorder(TrainerCallback):
         (self.folder / "config.yaml").write_text(yaml.safe_dump(_plain(content), sort_keys=False), encoding="utf-8")
         if self.metrics.exists():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
+            # A run that was killed may have cut its last line off.
+            earlier = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
             partial = self.metrics.with_suffix(".partial")
-            partial.write_text("".join(kept), encoding="utf-8")
+            partial.write_text("".join(earlier), encoding="utf-8")
             os.replace(partial, self.metrics)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -68,7 +84,7 @@ def _version(package: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with nothing in it but what JSON and YAML have; not-a-number becomes null."""
+    """`value` as types that JSON and YAML have. Not-a-number becomes null, a secret becomes `<hidden>`."""
     if isinstance(value, Mapping):
         return {
             str(key): "<hidden>" if item and SECRET.search(str(key)) else _plain(item) for key, item in value.items()
@@ -78,5 +94,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
+        # A subclass, such as a string enumeration, would be written to YAML as a Python object.
         return str(value) if type(value) not in (bool, int, str, type(None)) else value
     return str(value)

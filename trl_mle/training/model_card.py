@@ -1,12 +1,11 @@
-"""Changes to the model card that TRL writes: further sections, and a quick start with a prompt of the run."""
+"""Sections of the model card that TRL's template does not have, or has with other content."""
 
 from __future__ import annotations
 
-import json
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from trl_mle.training.weighting.config import DurationSettings
 
@@ -27,42 +26,24 @@ PAPER = {
 
 ANCHOR = "### Framework versions"
 """Heading of TRL's template before which sections are inserted."""
-QUICK_START = "## Quick start\n"
-"""Heading of TRL's example, which ends at the next heading of the same level."""
 
 
 def add_sections(readme: Path, sections: Mapping[str, str]) -> None:
-    """Insert `sections` (title -> Markdown) into the model card at `readme`, before the framework versions."""
-    text = readme.read_text(encoding="utf-8")
-    added = "".join(f"### {title}\n\n{body.strip()}\n\n" for title, body in sections.items())
-    before, anchor, after = text.partition(ANCHOR)
-    readme.write_text(before + added + anchor + after, encoding="utf-8")
+    """Put `sections` (title -> Markdown) into the model card at `readme`.
 
-
-def replace_quick_start(
-    readme: Path, prompt: str | Sequence[Mapping[str, Any]], model: str, max_new_tokens: int | None = None
-) -> None:
-    """Let the quick start of the model card at `readme` generate from `prompt` instead of TRL's question.
-
-    Args:
-        prompt: text, or chat messages.
-        model: Hub id or path of the model.
-        max_new_tokens: longest completion, in tokens.
+    A section whose title the card has already is replaced, down to the next heading. New ones stand before the framework
+    versions.
     """
     text = readme.read_text(encoding="utf-8")
-    before, heading, rest = text.partition(QUICK_START)
-    # Without TRL's section there is nothing to replace.
-    if not heading:
-        return
-    _, next_heading, after = rest.partition("\n## ")
-    limit = "" if max_new_tokens is None else f"max_new_tokens={max_new_tokens}, "
-    example = (
-        "\n```python\nfrom transformers import pipeline\n\n"
-        f"prompt = {json.dumps(prompt, indent=4, ensure_ascii=False)}\n"
-        f'generator = pipeline("text-generation", model={json.dumps(model)}, device_map="auto")\n'
-        f'print(generator(prompt, {limit}return_full_text=False)[0]["generated_text"])\n```\n'
-    )
-    readme.write_text(before + heading + example + next_heading + after, encoding="utf-8")
+    added = ""
+    for title, body in sections.items():
+        section = re.compile(rf"^(#+ {re.escape(title)}\n).*?(?=^##+ )", re.MULTILINE | re.DOTALL)
+        if section.search(text):
+            text = section.sub(lambda match, body=body: f"{match[1]}\n{body.strip()}\n\n", text, count=1)  # type: ignore[misc]
+        else:
+            added += f"### {title}\n\n{body.strip()}\n\n"
+    before, anchor, after = text.partition(ANCHOR)
+    readme.write_text(before + added + anchor + after, encoding="utf-8")
 
 
 def weighting_section(settings: DurationSettings) -> str:

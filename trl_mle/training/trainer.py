@@ -17,7 +17,7 @@ from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.distributed import errors_reach_all, raise_together
-from trl_mle.training.model_card import PAPER, add_sections, replace_quick_start, weighting_section
+from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.phase_timer import timed
@@ -114,9 +114,8 @@ class DurationAwareTrainer(GRPOTrainer):
                 "`duration_weighting` and its kin)."
             )
         self.model_card_sections: dict[str, str] = {}
-        """Title -> Markdown, added to the model card beside the trainer's own section on duration weighting."""
-        self.model_card_prompt: str | list[dict[str, str]] | None = None
-        """Prompt of the model card's example, as text or chat messages. `None` keeps the question of TRL's template."""
+        """Title -> Markdown, for the model card beside the trainer's own section on duration weighting. A title of TRL's
+        template, such as `Quick start`, replaces that section."""
         self.weighting = DurationWeighting(args)
         self._scored: ScoredBatch | None = None
         # Set before TRL's constructor, for overridden methods that it may call.
@@ -308,9 +307,6 @@ class DurationAwareTrainer(GRPOTrainer):
         for reward_func in self.reward_funcs:
             sections.update(getattr(reward_func, "model_card_sections", dict)())
         add_sections(readme, {**sections, **self.model_card_sections})
-        if self.model_card_prompt is not None:
-            model = self.hub_model_id or str(self.args.output_dir)
-            replace_quick_start(readme, self.model_card_prompt, model, self.args.max_completion_length)
 
     # The life of a run
 

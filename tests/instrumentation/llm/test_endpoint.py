@@ -299,7 +299,7 @@ def test_a_long_program_is_not_sent():
         ({"retries": -1}, "0 or more"),
         ({"wait_s": 0.0}, "positive"),
         ({"model": ""}, "empty"),
-        ({"max_tokens": 0}, "at least 1"),
+        ({"max_tokens": 0}, "1 or more"),
     ],
 )
 def test_wrong_settings_name_the_fix(settings, message):

@@ -214,7 +214,7 @@ def test_wrong_settings_of_a_recipe_name_the_fix(tmp_path, text, message):
 
 def test_the_settings_make_the_instrumenter(tmp_path):
     pytest.importorskip("openai")
-    from trl_mle.scripts.checks import make_instrumenter
+    from trl_mle.scripts.build import make_instrumenter
 
     assert isinstance(make_instrumenter(InstrumentationConfig()), ASTInstrumenter)
     config = InstrumentationConfig(instrumenter="llm", endpoint="http://127.0.0.1:1/v1", cache_dir="none")
@@ -235,7 +235,7 @@ def model(tmp_path_factory):
 
 def test_a_model_in_this_process_answers(model):
     from trl_mle.instrumentation import new_nonce
-    from trl_mle.scripts.checks import make_instrumenter
+    from trl_mle.scripts.build import make_instrumenter
     from trl_mle.types import Program
 
     config = InstrumentationConfig(instrumenter="llm", model=model, cache_dir="none", max_tokens=12)

@@ -84,7 +84,7 @@ def test_metrics_and_warnings_are_those_of_the_other_trainer(tmp_path, caplog):
 def test_the_model_card_says_how_it_was_weighted(tmp_path):
     trainer = async_trainer(tmp_path, [])
     trainer.model_card_sections["Scores"] = "best private score: 0.5"
-    trainer.model_card_prompt = "write a program"
+    trainer.model_card_sections["Quick start"] = "write a program"
     trainer.create_model_card(model_name="tiny")
     card = (tmp_path / "run/README.md").read_text()
     assert "weighting: `proportional`" in card

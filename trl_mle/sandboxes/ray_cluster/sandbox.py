@@ -149,7 +149,7 @@ class RaySandbox:
 
     def limits_for(self, task: TaskSpec) -> Limits:
         """The limits of a program of `task` if the caller gives none."""
-        return default_limits(task, self.config.wall_s)
+        return default_limits(task, self.config.wall_s, self.config.memory_bytes)
 
     async def run(
         self,

@@ -16,7 +16,7 @@ from trl_mle.training.async_grpo.collator import DurationCollator, present_rows,
 from trl_mle.training.async_grpo.config import AsyncDurationAwareConfig
 from trl_mle.training.async_grpo.rollouts import VERSION, DurationRolloutLoop, RecordingQueue
 from trl_mle.training.async_grpo.trl_imports import AsyncGRPOTrainer, AsyncRolloutWorker, RolloutSample
-from trl_mle.training.model_card import PAPER, add_sections, replace_quick_start, weighting_section
+from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.rollout_writer import RolloutWriter
 from trl_mle.training.weighting.weighting import DurationWeighting
 
@@ -63,9 +63,8 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
             )
         super().__init__(model, reward_funcs, args, *rest, **kwargs)
         self.model_card_sections: dict[str, str] = {}
-        """Title -> Markdown, added to the model card beside the trainer's own section on duration weighting."""
-        self.model_card_prompt: str | list[dict[str, str]] | None = None
-        """Prompt of the model card's example, as text or chat messages. `None` keeps the question of TRL's template."""
+        """Title -> Markdown, for the model card beside the trainer's own section on duration weighting. A title of TRL's
+        template, such as `Quick start`, replaces that section."""
         self.weighting = DurationWeighting(args)
         for callback in self.weighting.callbacks():
             self.add_callback(callback)
@@ -189,6 +188,3 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
             return
         readme = Path(str(self.args.output_dir)) / "README.md"
         add_sections(readme, {"Duration weighting": weighting_section(self.args), **self.model_card_sections})
-        if self.model_card_prompt is not None:
-            model = self.hub_model_id or str(self.args.output_dir)
-            replace_quick_start(readme, self.model_card_prompt, model, self.args.max_completion_length)

@@ -1,0 +1,166 @@
+"""`trl-mle grpo` and its kin: packaged recipes, launcher options, the quickstart."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.tasks import toy_task
+from trl_mle.errors import ConfigError
+from trl_mle.scripts import launch, quickstart
+from trl_mle.scripts.console import after_training
+from trl_mle.scripts.settings import RECIPES, recipe_names, recipe_path
+
+
+@pytest.mark.parametrize("name", ["quickstart/grpo", "quickstart/grpo.yaml", "recipes/quickstart/grpo.yaml"])
+def test_packaged_recipes_have_names(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert recipe_path(name) == str(RECIPES / "quickstart/grpo.yaml")
+    assert recipe_path("mine.yaml") == "mine.yaml"
+
+
+def test_a_file_of_the_user_wins_over_a_packaged_recipe(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart").mkdir()
+    Path("quickstart/grpo.yaml").write_text("tasks: []")
+    assert recipe_path("quickstart/grpo.yaml") == "quickstart/grpo.yaml"
+
+
+@pytest.mark.parametrize("script", launch.SCRIPTS)
+def test_names_of_packaged_recipes_can_be_used(script):
+    assert recipe_names(script)
+    assert all(Path(recipe_path(name)).is_file() for name in recipe_names(script))
+
+
+def test_launcher_options_are_told_from_flags():
+    arguments = [
+        "--num_processes",
+        "2",
+        "--tasks",
+        "a",
+        "b",
+        "--accelerate_config",
+        "zero3",
+        "--bf16",
+        "--mixed_precision=bf16",
+    ]
+    options, flags = launch.split_launcher_options(arguments)
+    zero3 = str(launch.CONFIGS / "zero3.yaml")
+    assert options == ["--config_file", zero3, "--num_processes", "2", "--mixed_precision", "bf16"]
+    assert flags == ["--tasks", "a", "b", "--bf16"]
+    with pytest.raises(ConfigError, match=r"'zero9'.*ddp.*zero3"):
+        launch.split_launcher_options(["--accelerate_config", "zero9"])
+
+
+def test_flags_of_the_scripts_are_no_launcher_options():
+    """A key of the YAML file that the launcher takes away could not be set by a flag."""
+    from dataclasses import fields
+
+    from trl import ModelConfig, SFTConfig
+
+    from trl_mle import AsyncDurationAwareConfig, DurationAwareConfig
+    from trl_mle.scripts.arguments import MLEArguments
+
+    for config in (MLEArguments, DurationAwareConfig, AsyncDurationAwareConfig, SFTConfig, ModelConfig):
+        assert not {item.name for item in fields(config)} & {*launch.LAUNCHER_OPTIONS, "accelerate_config"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "cpu"),
+    [
+        (["--use_cpu", "true"], True),
+        (["--use_cpu"], True),
+        (["--config", "quickstart/grpo"], True),
+        (["--config", "quickstart/grpo", "--use_cpu", "false"], False),
+        (["--config", "qwen2.5-3b-instruct/grpo"], False),
+        (["--config", "missing.yaml"], False),
+    ],
+)
+def test_training_on_a_cpu_needs_no_launcher(flags, cpu):
+    assert launch._uses_cpu(flags) == cpu
+
+
+def test_several_gpus_get_a_process_each(monkeypatch, tmp_path):
+    import torch
+    from accelerate.commands.config import config_args
+
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(config_args, "default_config_file", str(tmp_path / "none.yaml"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert launch.default_launcher_options([])[:3] == ["--multi_gpu", "--num_processes", "4"]
+    assert launch.default_launcher_options(["--use_cpu", "true"]) == []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert launch.default_launcher_options([]) == []
+    monkeypatch.setenv("LOCAL_RANK", "0")  # a process of a launcher
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert launch.default_launcher_options([]) == []
+
+
+def trl_mle(*arguments, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "trl_mle.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=cwd, env=environment)
+
+
+def test_help_lists_every_key_and_the_packaged_recipes(tmp_path):
+    from tests.scripts.test_arguments import KEYS
+
+    result = trl_mle("grpo", "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    for key in [*KEYS, "learning_rate", "duration_weighting", "lora_r"]:
+        assert f"--{key}" in result.stdout
+    assert "quickstart/grpo" in result.stdout
+
+
+def test_a_script_trains_through_the_launcher_and_says_what_is_wrong_there(tmp_path):
+    task = toy_task(tmp_path)
+    flags = [
+        *("--accelerate_config", "cpu", "--tasks", task.folder, "--output_dir", "policy", "--max_steps", "1"),
+        *("--per_device_train_batch_size", "2", "--use_cpu", "true", "--bf16", "false", "--report_to", "none"),
+        *("--save_strategy", "no", "--logging_steps", "1", "--gradient_checkpointing", "false"),
+        *("--hidden_size", "32", "--num_layers", "1", "--vocab_size", "600", "--num_demonstrations", "4"),
+    ]
+    result = trl_mle("sft", *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "policy/sft.json").read_text())["steps"] == 1
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["step", "Trained"]
+    assert result.stderr == ""
+    wrong = trl_mle("sft", "--accelerate_config", "cpu", "--tasks", task.folder, "--bug_share", "2", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stderr == "error: `bug_share` is 2.0; it must be at least 0 and less than 1.\n"
+
+
+def test_the_quickstart_stops_at_the_first_script_that_fails(monkeypatch):
+    commands = []
+
+    def run(command, env):
+        commands.append(command)
+        assert env["OMP_NUM_THREADS"] == "3", "the user's own"
+        return subprocess.CompletedProcess(command, codes.pop(0))
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(quickstart.subprocess, "run", run)
+    codes = [0, 0]
+    assert quickstart.quickstart(["--max_steps", "2"]) == 0
+    assert [command[2:] for command in commands] == [
+        ["trl_mle.scripts.sft", "--config", "quickstart/sft"],
+        ["trl_mle.scripts.grpo", "--config", "quickstart/grpo", "--max_steps", "2"],
+    ]
+    commands.clear()
+    codes = [2, 0]
+    assert quickstart.quickstart() == 2
+    assert len(commands) == 1
+
+
+def test_what_fails_after_training_is_an_error_message(capsys):
+    with after_training("The report", "Try again."):
+        raise RuntimeError("no space left")
+    assert "error: The report failed: no space left. Try again." in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt), after_training("The report", ""):
+        raise KeyboardInterrupt

@@ -1,0 +1,73 @@
+"""The model card of a policy: TRL's frame, with an example that fits the policy."""
+
+from __future__ import annotations
+
+import ast
+import re
+from types import SimpleNamespace
+
+from tests.support.tasks import toy_task
+from trl_mle.scripts.model_card import policy_sections
+from trl_mle.training.model_card import add_sections
+
+TRL_CARD = """# Model Card for x
+
+## Quick start
+
+```python
+question = "If you had a time machine"
+```
+
+## Training procedure
+
+This model was trained.
+
+### Framework versions
+
+- TRL: 1
+"""
+
+
+def sections(tmp_path, limit=None):
+    return policy_sections(
+        SimpleNamespace(program_time_limit_s=limit),
+        SimpleNamespace(hub_model_id="me/policy", output_dir="runs/x", max_completion_length=256),
+        SimpleNamespace(model_name_or_path="Qwen/base"),
+        {"./toy": toy_task(tmp_path)},
+    )
+
+
+def test_the_example_is_a_program_with_the_tasks_prompt(tmp_path):
+    text = sections(tmp_path)["Quick start"]
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    ast.parse(code)
+    assert 'load_task("./toy")' in code
+    assert 'model="me/policy"' in code
+    assert "replace" not in code
+    assert "> " in text, "the prompt"
+    limited = sections(tmp_path / "limited", 10.0)["Quick start"]
+    assert 'replace(load_task("./toy"), time_limit_s=10)' in limited
+    ast.parse(re.findall(r"```python\n(.*?)```", limited, re.DOTALL)[0])
+
+
+def test_sections_replace_those_of_trl_or_stand_before_the_versions(tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text(TRL_CARD)
+    for _ in range(2):  # a second time changes nothing
+        add_sections(card, sections(tmp_path / "task"))
+        text = card.read_text()
+        assert "time machine" not in text
+        headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
+        assert headings == [
+            "# Model Card for x",
+            "## Quick start",
+            "## Training procedure",
+            "### Tasks",
+            "### Base model and licence",
+            "### Framework versions",
+        ]
+        assert "This model was trained." in text
+        assert "`Qwen/base`" in text
+        import shutil
+
+        shutil.rmtree(tmp_path / "task")

@@ -1,0 +1,58 @@
+"""Settings of the sandbox on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+from trl_mle.config.base import BackendConfig, Keys, RunContext, check_choice, check_least, check_seconds, usable_cores
+
+
+@dataclass(frozen=True)
+class SandboxConfig(BackendConfig):
+    """Parameters that control how programs run on this machine.
+
+    Args:
+        workers (`int`, *optional*):
+            Programs that run at the same time, per process. Defaults to the cores that this process may use, divided by the
+            training's processes on this machine.
+        isolation (`str`, *optional*, defaults to `"required"`):
+            `"required"` refuses to run if programs could read the answers or forge reports. `"none"` runs them with a warning;
+            choose it only if you trust the programs.
+        wall_s (`float`, *optional*):
+            Wall-clock limit of a program in seconds. Defaults to the task's own.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory of a program in bytes. Defaults to the task's own.
+        preload (`tuple[str, ...]`):
+            Modules that a worker imports once, so that programs start without delay.
+        scratch_dir (`str`, *optional*):
+            Folder on disk for files that programs write. Defaults to memory if the machine allows it, otherwise to the system's
+            temporary folder.
+    """
+
+    KEYS: ClassVar[Keys] = {
+        "workers": "sandbox_workers",
+        "scratch_dir": "sandbox_scratch_dir",
+        "isolation": "sandbox_isolation",
+    }
+
+    workers: int | None = None
+    isolation: Literal["required", "none"] = "required"
+    wall_s: float | None = None
+    memory_bytes: int | None = None
+    preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
+    scratch_dir: str | None = None
+
+    def __post_init__(self):
+        check_least(self, workers=1, memory_bytes=1)
+        check_choice("isolation", self.isolation, ("required", "none"))
+        check_seconds(self, "wall_s")
+
+    @classmethod
+    def for_run(cls, settings: Mapping[str, Any], run: RunContext) -> Self:
+        settings = dict(settings)
+        # Every training process of this machine has workers of its own.
+        if settings.get("workers") is None and run.local_processes > 1:
+            settings["workers"] = max(1, usable_cores() // run.local_processes)
+        return cls(**settings)

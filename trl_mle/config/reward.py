@@ -1,0 +1,57 @@
+"""Settings of the reward."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trl_mle.config.base import Keys, check_choice, check_least
+from trl_mle.errors import ConfigError
+from trl_mle.types import MILESTONES, Split
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Parameters that control how an outcome becomes a reward. Defaults are the paper's.
+
+    Args:
+        failure_reward (`float`, *optional*, defaults to `-10.0`):
+            Reward of a completion without a valid submission and without a milestone.
+        milestone_reward (`float`, *optional*, defaults to `0.1`):
+            Added for each of the seven milestones that a failed program reached.
+        reward_split (`str`, *optional*, defaults to `"public"`):
+            Part of the answers whose score is the reward: `"public"`, or `"all"` as in the paper. With `"all"` the policy is
+            also trained on the private part, so the private score is no independent test.
+        infrastructure_retries (`int`, *optional*, defaults to `2`):
+            Retries of a program after an infrastructure fault. Only a program that had not started is retried, so no program
+            runs twice.
+    """
+
+    KEYS: ClassVar[Keys] = {
+        "failure_reward": "failure_reward",
+        "milestone_reward": "milestone_reward",
+        "reward_split": "reward_split",
+        "infrastructure_retries": "infrastructure_retries",
+    }
+
+    failure_reward: float = -10.0
+    milestone_reward: float = 0.1
+    reward_split: Split = "public"
+    infrastructure_retries: int = 2
+
+    def __post_init__(self):
+        for name in ("failure_reward", "milestone_reward"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"`{name}` is {getattr(self, name)}; it must be a finite number.")
+        if self.milestone_reward < 0:
+            raise ConfigError(f"`milestone_reward` is {self.milestone_reward}; it must not be negative.")
+        best_failure = self.failure_reward + self.milestone_reward * len(MILESTONES)
+        if best_failure >= -1.0:
+            raise ConfigError(
+                f"`failure_reward`={self.failure_reward} and `milestone_reward`={self.milestone_reward} make a failed "
+                f"program with every milestone worth {best_failure:g}, but a valid submission can be worth -1. Lower "
+                f"`failure_reward` below {-1.0 - self.milestone_reward * len(MILESTONES):g}."
+            )
+        check_choice("reward_split", self.reward_split, ("public", "all"), " The private part is only reported.")
+        check_least(self, infrastructure_retries=0)

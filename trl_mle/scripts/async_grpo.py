@@ -1,0 +1,101 @@
+"""Training with duration-aware GRPO while rollouts go on: a vLLM server generates, programs run, the learner never waits.
+
+`trl-mle async-grpo` runs it, and `recipes/async_grpo_mle.py` for `accelerate launch`. The header of
+`recipes/qwen2.5-3b-instruct/async_grpo.yaml` says how to start the server.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trl_mle.scripts.console import after_training, prepare_console
+from trl_mle.scripts.user_errors import user_errors
+
+if TYPE_CHECKING:
+    from trl_mle.tasks import Task
+
+
+@dataclass
+class PolicyArguments:
+    """The part of `trl.ModelConfig` that this script needs. The whole class does not fit: the training's settings have a
+    `dtype` too.
+
+    Args:
+        model_name_or_path (`str`):
+            Hub id or path of the policy; the vLLM server serves the same model.
+        model_revision (`str`, *optional*, defaults to `"main"`):
+            Its branch, tag or commit.
+        use_peft, lora_r, lora_alpha, lora_dropout, lora_target_modules:
+            As in `trl.ModelConfig`.
+    """
+
+    model_name_or_path: str | None = field(default=None, metadata={"help": "Hub id or path of the policy."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit."})
+    use_peft: bool = field(default=False, metadata={"help": "Train an adapter."})
+    lora_r: int = field(default=16, metadata={"help": "Rank of the adapter."})
+    lora_alpha: int = field(default=32, metadata={"help": "Scale of the adapter."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout of the adapter."})
+    lora_target_modules: list[str] | None = field(default=None, metadata={"help": "Modules with an adapter."})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train with settings from `arguments`, by default those of this process; returns the exit code."""
+    prepare_console()
+    with user_errors():
+        return train(*parse(arguments))
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[Any, Any, Any, dict[str, Task]]:
+    """Settings from YAML and flags, and the tasks that they name."""
+    from trl_mle import AsyncDurationAwareConfig
+    from trl_mle.scripts.settings import parse_rl_settings
+
+    return parse_rl_settings("async-grpo", arguments, AsyncDurationAwareConfig, PolicyArguments)
+
+
+def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, Task]) -> int:
+    """Train and save the model. Returns 0, or 1 if the server or the sandbox failed."""
+    from trl import ModelConfig, get_peft_config
+
+    from trl_mle import AsyncDurationAwareTrainer
+    from trl_mle.dataset import prompts_dataset
+    from trl_mle.errors import InfrastructureError
+    from trl_mle.scripts.build import make_reward, prepare_run
+    from trl_mle.scripts.checks import check_async
+    from trl_mle.scripts.model_card import policy_sections
+    from trl_mle.scripts.run_dir import RunRecorder
+
+    check_async(model_args.use_peft)
+    run = prepare_run(mle_args, training_args, model_args, tasks)
+    # The reward function moves into the child process of the rollouts, of which there is one. Its sandbox opens there, on
+    # first use, and has all of this machine's workers.
+    reward = make_reward(mle_args, run.tasks, alone=True)
+    settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
+    try:
+        trainer = AsyncDurationAwareTrainer(
+            model=model_args.model_name_or_path,
+            reward_funcs=reward,
+            args=training_args,
+            train_dataset=prompts_dataset(run.tasks, prompts=1),
+            processing_class=run.tokenizer,
+            peft_config=get_peft_config(ModelConfig(**asdict(model_args))),
+            callbacks=[RunRecorder(run.folder, settings)],
+        )
+        trainer.train(resume_from_checkpoint=run.checkpoint)
+    except (InfrastructureError, TimeoutError) as error:  # TRL raises TimeoutError if the server does not answer
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    # Before anything that may fail: hours of training must not be lost to a card.
+    trainer.save_model(training_args.output_dir)
+    if training_args.process_index == 0:
+        with after_training("The model card", f"The model itself is in {run.folder}."):
+            trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
+            trainer.create_model_card(model_name=run.folder.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""What a script shows: its own progress, results and errors, without the notices of other libraries that a user cannot act on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def prepare_console() -> None:
+    """Set up logging and silence two notices. To be called before transformers and torch are imported."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # tokenizers warns of a fork after its threads have started; workers of the sandbox are forked.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # transformers 5.24 warns of an attribute that TRL 1.16 reads on every checkpoint.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+
+
+def quiet_datasets() -> None:
+    """Hide the bars of `datasets`: SFTTrainer would draw one per step of its preparation."""
+    import datasets
+
+    datasets.disable_progress_bars()
+
+
+@contextmanager
+def after_training(what: str, remedy: str) -> Iterator[None]:
+    """Report an exception of the block on stderr and go on: the model is saved, and whatever follows must still happen."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        sys.stderr.write(f"error: {what} failed: {error}. {remedy}\n")

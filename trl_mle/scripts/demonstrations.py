@@ -1,0 +1,126 @@
+"""Demonstrations to learn from: generated, or the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import ConfigError
+from trl_mle.scripts.checks import check_time_limit
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass
+class DemonstrationArguments:
+    """Parameters of the demonstrations, and the size of a policy that starts from nothing. Help texts are in the fields."""
+
+    demonstrations: str = field(
+        default="generated",
+        metadata={"help": "'generated', a .jsonl, .json or .parquet file, or the id of a data set on the hub."},
+    )
+    demonstrations_split: str = field(default="train", metadata={"help": "Split of a data set on the hub."})
+    tasks: list[str] = field(
+        default_factory=list, metadata={"help": "Tasks that generated demonstrations are for, in equal shares."}
+    )
+    num_demonstrations: int = field(default=2000, metadata={"help": "How many demonstrations to generate."})
+    bug_share: float = field(
+        default=0.6, metadata={"help": "Share of generated programs with at least one mistake, from 0 to less than 1."}
+    )
+    program_time_limit_s: float | None = field(
+        default=None,
+        metadata={"help": "Limit of a program that the prompts state, in seconds. Default: the task's own."},
+    )
+    vocab_size: int = field(default=3072, metadata={"help": "Tokens of a policy that starts from nothing, at most."})
+    hidden_size: int = field(default=192, metadata={"help": "Width of a policy that starts from nothing."})
+    num_layers: int = field(default=4, metadata={"help": "Layers of a policy that starts from nothing."})
+    force: bool = field(default=False, metadata={"help": "Train even if `output_dir` holds the result already."})
+
+    def __post_init__(self):
+        if self.demonstrations == "generated" and not self.tasks:
+            raise ConfigError(
+                "`tasks` is empty. Name at least one for generated demonstrations: `--tasks builtin:digits`."
+            )
+        if self.num_demonstrations < 1:
+            raise ConfigError(f"`num_demonstrations` is {self.num_demonstrations}; it must be at least 1.")
+        if not 0 <= self.bug_share < 1:
+            raise ConfigError(f"`bug_share` is {self.bug_share}; it must be at least 0 and less than 1.")
+        check_time_limit(self.program_time_limit_s)
+
+
+def load_demonstrations(args: DemonstrationArguments) -> Dataset:
+    """Rows with `prompt` and `completion`.
+
+    Raises:
+        UserError: there is no such task, file or data set, or it has other columns.
+    """
+    from datasets import Dataset
+
+    if args.demonstrations != "generated":
+        return as_prompt_completion(load_rows(args.demonstrations, args.demonstrations_split))
+
+    from trl_mle import build_prompt, load_task
+    from trl_mle.demo import generate_demonstrations
+    from trl_mle.scripts.build import with_time_limit
+
+    named = with_time_limit({name: load_task(name) for name in args.tasks}, args.program_time_limit_s)
+    tasks = list(named.values())
+    prompts = {task.id: build_prompt(task) for task in tasks}
+    rows = generate_demonstrations(tasks, args.num_demonstrations, seed=0, bug_share=args.bug_share)
+    return Dataset.from_list(
+        [
+            {
+                "prompt": prompts[str(row["task"])],
+                "completion": [{"role": "assistant", "content": row["completion"]}],
+            }
+            for row in rows
+        ]
+    )
+
+
+def load_rows(source: str, split: str) -> Dataset:
+    """Rows of a file, or of a data set on the hub."""
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+
+    kinds = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+    kind = kinds.get(Path(source).suffix)
+    if kind and not Path(source).is_file():
+        raise ConfigError(f"`demonstrations` is {source!r}, but there is no such file.")
+    try:
+        return load_dataset(kind, data_files=source, split="train") if kind else load_dataset(source, split=split)
+    except (DatasetGenerationError, DatasetNotFoundError, OSError, ValueError) as error:
+        cause = error.__cause__ or error
+        raise ConfigError(
+            f"`demonstrations` is {source!r}, which cannot be loaded: {cause} Give 'generated', a .jsonl, .json or "
+            ".parquet file, or the id of a data set on the hub."
+        ) from error
+
+
+def as_prompt_completion(dataset: Dataset) -> Dataset:
+    """`dataset` with the columns `prompt` and `completion` only. The last message of `messages` is the completion."""
+    if {"prompt", "completion"} <= set(dataset.column_names):
+        return dataset.select_columns(["prompt", "completion"])
+    if "messages" not in dataset.column_names:
+        raise ConfigError(
+            f"The demonstrations have the columns {dataset.column_names}; they need `messages`, or `prompt` and "
+            "`completion`."
+        )
+
+    def split(row):
+        messages = row["messages"]
+        if len(messages) < 2 or messages[-1]["role"] != "assistant":
+            raise ConfigError("Each `messages` needs a prompt and, as its last message, the assistant's answer.")
+        return {"prompt": messages[:-1], "completion": messages[-1:]}
+
+    return dataset.map(split, remove_columns=dataset.column_names, desc="Splitting messages")
+
+
+def texts_of(dataset: Dataset) -> Iterator[str]:
+    """Every text of the demonstrations: a tokenizer is trained on them."""
+    for row in dataset:
+        for part in (row["prompt"], row["completion"]):
+            yield from [part] if isinstance(part, str) else (message["content"] for message in part)

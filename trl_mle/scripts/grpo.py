@@ -1,0 +1,107 @@
+"""Training of a policy on machine-learning-engineering tasks with duration-aware GRPO: `trl-mle grpo`.
+
+`recipes/grpo_mle.py` is the same script for `accelerate launch`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from trl_mle.scripts.console import after_training, prepare_console
+from trl_mle.scripts.user_errors import user_errors
+
+if TYPE_CHECKING:
+    from trl_mle.tasks import Task
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train with settings from `arguments`, by default those of this process; returns the exit code."""
+    prepare_console()
+    with user_errors():
+        return train(*parse(arguments))
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[Any, Any, Any, dict[str, Task]]:
+    """Settings from YAML and flags, and the tasks that they name."""
+    from trl import ModelConfig
+
+    from trl_mle import DurationAwareConfig
+    from trl_mle.scripts.checks import check_vllm
+    from trl_mle.scripts.settings import parse_rl_settings
+
+    return parse_rl_settings("grpo", arguments, DurationAwareConfig, ModelConfig, check_vllm)
+
+
+def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, Task]) -> int:
+    """Train, save the model, then report. Returns 0, or 1 or 130 if an infrastructure fault or the user stopped training."""
+    from transformers import ProgressCallback
+    from trl import get_peft_config, get_quantization_config
+
+    from trl_mle import DurationAwareTrainer
+    from trl_mle.dataset import prompts_dataset
+    from trl_mle.errors import InfrastructureError
+    from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run
+    from trl_mle.scripts.model_card import policy_sections
+    from trl_mle.scripts.run_dir import RunRecorder
+    from trl_mle.training.callbacks import GRPO_METRICS, MLEProgress
+
+    run = prepare_run(mle_args, training_args, model_args, tasks)
+    training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
+    reward = make_reward(mle_args, run.tasks)
+    settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
+    trainer = DurationAwareTrainer(
+        model=model_args.model_name_or_path,
+        reward_funcs=reward,
+        args=training_args,
+        train_dataset=prompts_dataset(
+            run.tasks, prompts=training_args.generation_batch_size // training_args.num_generations
+        ),
+        processing_class=run.tokenizer,
+        peft_config=get_peft_config(model_args),
+        quantization_config=get_quantization_config(model_args),
+        callbacks=[RunRecorder(run.folder, settings)],
+    )
+    # Set before training: checkpoints have a card, too.
+    trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
+    if not training_args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(MLEProgress(GRPO_METRICS))
+    stopped = 0
+    try:
+        trainer.train(resume_from_checkpoint=run.checkpoint)
+    except KeyboardInterrupt:
+        stopped = 130
+        print("\nInterrupted: what was reached so far follows.", file=sys.stderr)
+    except InfrastructureError as error:
+        stopped = 1
+        print(f"\nerror: {error}\nTraining stopped: what was reached so far follows.", file=sys.stderr)
+    finally:
+        reward.close()
+    if not stopped:
+        # Before anything that may fail: hours of training must not be lost to a report.
+        trainer.save_model(training_args.output_dir)
+    if training_args.process_index == 0 and training_args.save_rollouts and (run.folder / "rollouts").exists():
+        with after_training("The report", f"`trl-mle report {run.folder}` makes it again."):
+            report(trainer, run)
+    if stopped:
+        return stopped
+    with after_training("The model card", f"The model itself is in {run.folder}."):
+        trainer.create_model_card(model_name=run.folder.name)
+    if training_args.push_to_hub:
+        trainer.push_to_hub()
+    return 0
+
+
+def report(trainer: Any, run: Any) -> None:
+    """Show the run's summary, write its files, and put the scores into the model card."""
+    from trl_mle.reports import report_run, scores_section
+
+    summary = report_run(run.folder, {task.id: task for task in run.tasks.values()}, run.validations)
+    trainer.model_card_sections["Scores"] = scores_section(summary, run.validations)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Settings of a script from a YAML file and flags, with TRL's parser."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trl_mle.errors import ConfigError
+from trl_mle.scripts.checks import check_model_path, check_task_ids, resume_from
+from trl_mle.scripts.user_errors import user_errors
+
+if TYPE_CHECKING:
+    from trl import TrlParser
+
+    from trl_mle.tasks import Task
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+"""Folder of the packaged YAML files."""
+
+
+def recipe_path(name: str) -> str:
+    """Path of a YAML file: `name` itself if it exists, otherwise the packaged recipe of that name.
+
+    `quickstart/grpo`, `quickstart/grpo.yaml` and `recipes/quickstart/grpo.yaml` all name `trl_mle/recipes/quickstart/grpo.yaml`.
+    """
+    if Path(name).is_file():
+        return name
+    packaged = RECIPES / f"{name.removeprefix('recipes/').removesuffix('.yaml')}.yaml"
+    return str(packaged) if packaged.is_file() else name
+
+
+def recipe_names(script: str) -> list[str]:
+    """Names of the packaged recipes of a script, such as `quickstart/grpo`."""
+    paths = (path.relative_to(RECIPES) for path in RECIPES.glob(f"*/{script.replace('-', '_')}*.yaml"))
+    return sorted(str(path.with_suffix("")) for path in paths)
+
+
+def make_parser(script: str, classes: tuple[type, ...]) -> TrlParser:
+    """The parser of `trl-mle SCRIPT`; every field of `classes` is a key of the YAML file and a flag."""
+    from trl import TrlParser
+
+    return TrlParser(
+        list(classes),  # type: ignore[arg-type]  # dataclasses have no common base
+        prog=f"trl-mle {script}",
+        usage=f"trl-mle {script} --config FILE.yaml [--key value ...]    (--help lists every key)",
+        epilog=f"--config also takes the name of a packaged recipe: {', '.join(recipe_names(script))}. Flags win over the file.",
+    )
+
+
+def parse_arguments(script: str, classes: tuple[type, ...], arguments: Sequence[str] | None) -> tuple[Any, ...]:
+    """One object per class. A wrong key or value is a `ConfigError` or `ValueError` that names it."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for index, argument in enumerate(arguments[:-1]):
+        if argument == "--config":
+            arguments[index + 1] = recipe_path(arguments[index + 1])
+    return make_parser(script, classes).parse_args_and_config(arguments)
+
+
+def parse_rl_settings(
+    script: str,
+    arguments: Sequence[str] | None,
+    training_class: type,
+    model_class: type,
+    *checks: Callable[[Any], None],
+) -> tuple[Any, Any, Any, dict[str, Task]]:
+    """Settings of a reinforcement-learning script, and the tasks that they name.
+
+    Args:
+        script (`str`):
+            Name of the command: `"grpo"` or `"async-grpo"`.
+        arguments (sequence of `str`, *optional*):
+            Flags. Defaults to those of this process.
+        training_class, model_class (`type`):
+            Dataclasses of the training's and the model's settings.
+        *checks:
+            Called with the training's settings before tasks are prepared.
+
+    Returns:
+        `MLEArguments`, training settings, model settings, and name -> task.
+    """
+    from trl_mle.scripts.arguments import MLEArguments
+    from trl_mle.tasks import load_task
+
+    with user_errors(parsing=True):
+        classes = (MLEArguments, training_class, model_class)
+        mle_args, training_args, model_args = parse_arguments(script, classes, arguments)
+        if not model_args.model_name_or_path:
+            raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
+        checkpoint = resume_from(training_args)
+        check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
+        for check in checks:
+            check(training_args)
+    # The main process fills the cache of prepared tasks before the others read it.
+    with training_args.main_process_first(local=False, desc="preparing the tasks"):
+        tasks = {name: load_task(name) for name in mle_args.tasks}
+    check_task_ids(tasks)
+    return mle_args, training_args, model_args, tasks

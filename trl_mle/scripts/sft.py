@@ -1,0 +1,176 @@
+"""Warm start of a policy on demonstrations, and training of the demo policy from nothing: `trl-mle sft`.
+
+`recipes/sft_mle.py` is the same script for `accelerate launch`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trl_mle.scripts.console import prepare_console, quiet_datasets
+from trl_mle.scripts.demonstrations import DemonstrationArguments, load_demonstrations, texts_of
+from trl_mle.scripts.user_errors import user_errors
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MARKER = "sft.json"
+"""File that is written last into `output_dir`: what the policy there was trained with."""
+PER_PROCESS = ("local_rank", "force", "disable_tqdm", "log_level", "log_level_replica")
+"""Settings that do not change what is trained."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train with settings from `arguments`, by default those of this process; returns the exit code."""
+    prepare_console()
+    # OpenMP threads that wait by spinning make a step ten times slower on a busy machine. torch reads this when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with user_errors():
+        demo_args, training_args, model_args = parse(arguments)
+        quiet_datasets()
+        # The main process fills the caches of tasks and data sets before the others read them.
+        with training_args.main_process_first(local=False, desc="preparing the demonstrations"):
+            dataset = load_demonstrations(demo_args)
+        fingerprint = fingerprint_of(dataset, demo_args, training_args, model_args)
+        marker = Path(training_args.output_dir, MARKER)
+        trained = not demo_args.force and is_trained(marker, fingerprint)
+        wait_for_everyone()  # before the main process touches the marker
+        if trained:
+            if training_args.process_index == 0:
+                print(f"{marker.parent} holds the policy of these settings already; `--force` trains it again.")
+            return 0
+        return train(dataset, demo_args, training_args, model_args, marker, fingerprint)
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[DemonstrationArguments, Any, Any]:
+    """Settings from YAML and flags."""
+    from trl import ModelConfig, SFTConfig
+
+    from trl_mle.scripts.checks import check_model_path, resume_from
+    from trl_mle.scripts.settings import parse_arguments
+
+    with user_errors(parsing=True):
+        demo_args, training_args, model_args = parse_arguments(
+            "sft", (DemonstrationArguments, SFTConfig, ModelConfig), arguments
+        )
+        check_model_path(model_args.model_name_or_path)
+        resume_from(training_args)
+    return demo_args, training_args, model_args
+
+
+def fingerprint_of(dataset: Dataset, demo_args: DemonstrationArguments, training_args: Any, model_args: Any) -> str:
+    """A hash of everything that decides what is trained: settings, demonstrations and versions."""
+    from importlib.metadata import version
+
+    settings = {**asdict(demo_args), **training_args.to_dict(), **asdict(model_args)}
+    inputs = {
+        "settings": {name: value for name, value in settings.items() if name not in PER_PROCESS},
+        "versions": {name: version(name) for name in ("trl_mle", "trl", "transformers", "tokenizers", "torch")},
+    }
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode())
+    for row in dataset:
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def is_trained(marker: Path, fingerprint: str) -> bool:
+    """Whether `marker` says that the policy beside it has this fingerprint."""
+    if not marker.exists() or not (marker.parent / "config.json").exists():
+        return False
+    try:
+        return json.loads(marker.read_text(encoding="utf-8"))["fingerprint"] == fingerprint
+    except (ValueError, KeyError, TypeError):  # written by something else, or cut off: train
+        return False
+
+
+def wait_for_everyone() -> None:
+    """Wait until all processes are here."""
+    from accelerate import PartialState
+
+    PartialState().wait_for_everyone()
+
+
+def make_policy(
+    dataset: Dataset, demo_args: DemonstrationArguments, training_args: Any, model_args: Any
+) -> tuple[Any, Any]:
+    """Model (or its name) and tokenizer to start from. Without a name, a small model starts from nothing."""
+    if model_args.model_name_or_path in (None, "tiny"):
+        from trl_mle.demo.tiny_policy import build_tiny_policy, build_tokenizer
+
+        tokenizer = build_tokenizer(texts_of(dataset), demo_args.vocab_size)
+        return build_tiny_policy(
+            tokenizer, demo_args.hidden_size, demo_args.num_layers, seed=training_args.seed
+        ), tokenizer
+
+    from trl_mle.scripts.build import load_tokenizer, model_init_kwargs
+
+    tokenizer = load_tokenizer(model_args, training_args)
+    training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
+    return model_args.model_name_or_path, tokenizer
+
+
+def train(
+    dataset: Dataset,
+    demo_args: DemonstrationArguments,
+    training_args: Any,
+    model_args: Any,
+    marker: Path,
+    fingerprint: str,
+) -> int:
+    """Train, save the policy, then write its marker; returns 0."""
+    from transformers import ProgressCallback
+    from trl import SFTTrainer, get_peft_config, get_quantization_config
+
+    from trl_mle.scripts.checks import resume_from
+    from trl_mle.training.callbacks import SFT_METRICS, MLEProgress
+
+    training_args.completion_only_loss = True
+    model, tokenizer = make_policy(dataset, demo_args, training_args, model_args)
+    trainer: Any = SFTTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        quantization_config=get_quantization_config(model_args),
+    )
+    if not training_args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(MLEProgress(SFT_METRICS))
+    if training_args.process_index == 0:  # a run that is cut off must not look like a finished one
+        marker.unlink(missing_ok=True)
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=resume_from(training_args))
+    seconds = time.perf_counter() - started
+    trainer.save_model(training_args.output_dir)
+    if training_args.process_index == 0:
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        summary: dict[str, Any] = {
+            "fingerprint": fingerprint,
+            "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+            "demonstrations": len(dataset),
+            "steps": trainer.state.global_step,
+            "train_seconds": round(seconds, 1),
+            "loss": [losses[0], losses[-1]] if losses else None,
+        }
+        marker.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        change = f"; loss per completion token {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else ""
+        print(
+            f"Trained {summary['parameters'] / 1e6:.1f} M parameters on {len(dataset)} demonstrations in "
+            f"{summary['steps']} steps and {seconds:.0f} s{change}. Saved to {training_args.output_dir}."
+        )
+    if training_args.push_to_hub:
+        trainer.push_to_hub()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
