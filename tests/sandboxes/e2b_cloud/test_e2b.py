@@ -20,7 +20,8 @@ from tests.support.e2b_server import KEY, processes, serve, slow, status
 from tests.support.tasks import toy_task
 from trl_mle import E2BConfig, E2BSandbox, PoolConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
-from trl_mle.sandboxes.e2b_cloud import guest, vm_pool
+from trl_mle.sandboxes.e2b_cloud import guest
+from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
 from trl_mle.sandboxes.local import runner
 from trl_mle.types import Limits
 
@@ -185,16 +186,17 @@ async def test_an_account_with_room_for_fewer(server, task):
     assert not caught.value.may_have_started
 
 
-async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(server, task, monkeypatch):
+async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(server, task):
     """It must not wait inside until the pool takes it for one that was never answered."""
-    monkeypatch.setattr("trl_mle.sandboxes.e2b_cloud.vm_pool._ROOM_S", 0.3)
 
     def full(handler):
         return len(server.machines) >= 1 and status(429, "1 sandbox at most")(handler)
 
     server.order("create", *[full] * 1000)
     config = PoolConfig(progress="off", slack_s=15)
-    async with SandboxPool(E2BSandbox(settings(server, max_sandboxes=3)), config) as pool:
+    timing = E2BTiming(capacity_wait_s=0.3)
+    sandbox = E2BSandbox(settings(server, max_sandboxes=3), timing=timing)
+    async with SandboxPool(sandbox, config) as pool:
         assert pool.workers == 3
         codes = [f"import time\ntime.sleep(0.5)\nprint({n})" for n in range(5)]
         executions = await asyncio.gather(*(pool.run(code, task, LIMITS) for code in codes))
@@ -205,7 +207,7 @@ async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(ser
         assert 0 < taken["sandbox/speed_min"] == taken["sandbox/speed_max"]
         assert pool.counts.faults == {}
         assert 1 <= pool.counts.retried <= 3, "those that had come before the first refusal"
-        monkeypatch.setattr("trl_mle.sandboxes.e2b_cloud.vm_pool._GROW_S", 1e-3)
+        sandbox._vms.timing = replace(timing, grow_s=1e-3)
         assert pool.workers == 3, "the account may have room again"
 
 
@@ -232,7 +234,7 @@ def test_what_is_uploaded_uses_the_standard_library_alone():
 async def test_a_sandbox_whose_session_is_too_short_is_replaced(server, task):
     async with E2BSandbox(settings(server, session_s=205)) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
-        for machine in sandbox._machines._idle:
+        for machine in sandbox._vms._idle:
             machine.ends_at -= 30
         await sandbox.run("print(1)", task, LIMITS)
         assert len(server.machines) == 1
@@ -324,7 +326,7 @@ async def test_leaving_while_a_sandbox_is_created(server, task):
 async def test_the_end_finds_lost_sandboxes_of_this_run_and_no_others(server, task, caplog):
     server.create({"timeout": 1000, "metadata": {"trl_mle_run": "another"}})
     async with E2BSandbox(settings(server)) as sandbox:
-        server.create({"timeout": 1000, "metadata": {"trl_mle_run": sandbox._machines.run_id}})
+        server.create({"timeout": 1000, "metadata": {"trl_mle_run": sandbox._vms.run_id}})
     assert [machine.metadata["trl_mle_run"] for machine in server.machines.values()] == ["another"]
     assert "1 E2B sandboxes were left" in caplog.text
 
@@ -398,7 +400,7 @@ async def test_a_small_sandbox_lowers_the_limit_of_memory(server, task, caplog):
     code = "x = []\nwhile True: x.append(b'1' * 10_000_000)"
     async with E2BSandbox(settings(server)) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
-        sandbox._machines._idle[0].memory_bytes = 512 * 1024**2
+        sandbox._vms._idle[0].memory_bytes = 512 * 1024**2
         execution = await sandbox.run(code, task, LIMITS)
     assert execution.status == "memory"
     assert "limit of 268435456" in execution.stderr
@@ -435,4 +437,4 @@ async def test_without_the_sdk(server, monkeypatch):
 
 
 def test_the_margin_holds_what_a_program_may_take():
-    assert vm_pool.MARGIN_S > 1.5 * vm_pool.ANSWER_S
+    assert E2BTiming().margin_s > 1.5 * E2BTiming().answer_s

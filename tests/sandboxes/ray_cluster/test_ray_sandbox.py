@@ -29,8 +29,8 @@ from tests.support.ray_cluster import GIB, account, add_node, ledger, local_clus
 from tests.support.tasks import toy_task
 from trl_mle import Limits, PoolConfig, RayConfig, RaySandbox, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
-from trl_mle.sandboxes.ray_cluster import cluster as ray_cluster
 from trl_mle.sandboxes.ray_cluster import archive_stream
+from trl_mle.sandboxes.ray_cluster import cluster as ray_cluster
 from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle
 from trl_mle.sandboxes.ray_cluster.sandbox import _pack
 

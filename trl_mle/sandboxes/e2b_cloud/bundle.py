@@ -1,4 +1,4 @@
-"""What is uploaded to a machine: the modules that run there, and a task's public files. Never the answers."""
+"""What is uploaded to a VM: the modules that run there, and a task's public files. Never the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong with the SDK, as one of this package's errors. A program's own failure never comes this way."""
+"""Errors of the SDK as errors of this package. The failure of a program is never one of them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 
 KEY = "E2B_API_KEY"
-"""Environment variable that holds the key. The SDK reads it; nothing here does but to keep it out of messages."""
+"""Environment variable that holds the key. The SDK reads it. This package reads it only to remove it from messages."""
 
 
-class MachineGoneError(SandboxError):
-    """The machine does not exist any more."""
+class VMGoneError(SandboxError):
+    """The VM does not exist any more."""
 
 
 class BusyError(SandboxError):
-    """E2B has answered that it will not, for now (429, 503); nothing has changed by that."""
+    """E2B refused a request for now (429, 503). The request had no effect."""
 
 
 class RunnerError(SandboxError):
-    """What runs programs inside a machine has failed; there will be no reply."""
+    """The runner inside a VM has failed. There will be no reply."""
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def explained(step: str, *, may_have_started: bool | None = False, of_account: b
         may_have_started (`bool`, *optional*, defaults to `False`):
             Whether the program may have begun by then. `None`: it is begun by this step, so it depends on the error.
         of_account (`bool`, *optional*, defaults to `False`):
-            Whether the API is asked, with the key, and not a machine.
+            Whether the API is asked, with the key, and not a VM.
 
     Raises:
         SandboxUnavailableError: the key, the template or a setting is refused; retrying does not help.
@@ -61,10 +61,10 @@ def missing_key() -> SandboxUnavailableError:
     )
 
 
-def without_key(words: str) -> str:
-    """`words` with the key taken out, should a server have repeated it."""
+def without_key(text: str) -> str:
+    """`text` without the key, which a server may have repeated."""
     key = os.environ.get(KEY)
-    return words.replace(key, f"${KEY}") if key else words
+    return text.replace(key, f"${KEY}") if key else text
 
 
 def _explain(error: Exception, step: str, may_have_started: bool | None, of_account: bool) -> SandboxError:
@@ -72,41 +72,41 @@ def _explain(error: Exception, step: str, may_have_started: bool | None, of_acco
 
     response = _response(error)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    words = without_key(f"{step} failed: {type(error).__name__}: {error}")
+    message = without_key(f"{step} failed: {type(error).__name__}: {error}")
     if of_account and (isinstance(error, AuthenticationException) or status in (401, 403)):
         return SandboxUnavailableError(
-            f"E2B refuses the key in the environment variable `{KEY}`; check it, and what it may do. {words}",
+            f"E2B refuses the key in the environment variable `{KEY}`; check it, and what it may do. {message}",
             may_have_started=False,
         )
     if of_account and status in (400, 404):
         return SandboxUnavailableError(
-            f"E2B refuses what it was asked for; check `template` and `session_s`. {words}", may_have_started=False
+            f"E2B refuses what it was asked for; check `template` and `session_s`. {message}", may_have_started=False
         )
     kind = SandboxError
     if status in (429, 503) or isinstance(error, RateLimitException):
         kind = BusyError
     elif is_gone(error) and not of_account:
-        kind = MachineGoneError
+        kind = VMGoneError
     return kind(
-        words,
+        message,
         may_have_started=not _is_refusal(error) if may_have_started is None else may_have_started,
         retry_after_s=_retry_after_s(response) if kind is BusyError else None,
     )
 
 
 def is_gone(error: BaseException) -> bool:
-    """Whether the machine does not exist any more, as far as the SDK can tell."""
+    """Whether the VM does not exist any more, as far as the SDK can tell."""
     from e2b.exceptions import SandboxNotFoundException, SandboxNotRunningException
 
     return isinstance(error, (SandboxNotFoundException, SandboxNotRunningException))
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether a command certainly was not started: a definite answer said no, or there never was a connection."""
+    """Whether a command certainly did not start: E2B refused it, or the connection could not be made."""
     from e2b import exceptions
 
     if isinstance(error, exceptions.SandboxNotRunningException):
-        return error.__cause__ is None  # else the connection was lost, and the machine found gone later
+        return error.__cause__ is None  # else the connection was lost, and the VM found gone later
     refusals = (
         exceptions.AuthenticationException,
         exceptions.InvalidArgumentException,

@@ -23,7 +23,7 @@ from trl_mle.config import SandboxConfig
 from trl_mle.errors import SandboxError, SandboxUnavailableError, UserError
 from trl_mle.sandboxes.isolation import Layer
 from trl_mle.sandboxes.local.sandbox import LocalSandbox
-from trl_mle.sandboxes.ray_cluster import cleanup, archive_stream
+from trl_mle.sandboxes.ray_cluster import archive_stream, cleanup
 from trl_mle.types import Execution, Limits, TaskSpec
 
 _WORK = 60_000
