@@ -14,8 +14,8 @@ from statistics import median, quantiles
 
 from tests.support.corpus import Comparison, Entry
 from trl_mle.instrumentation import LLMInstrumenter, fallbacks, new_nonce
-from trl_mle.instrumentation.llm.prompt import Message, prompt_version
-from trl_mle.language_models.backends import Answer, BackendError
+from trl_mle.instrumentation.llm.prompt import prompt_version
+from trl_mle.language_models.backends import Answer, BackendError, Message
 from trl_mle.language_models.cache import default_cache_dir
 from trl_mle.types import METRICS, Program
 

@@ -61,9 +61,8 @@ def parse(arguments: list[str] | None):
 def train(mle_args, training_args, model_args, tasks) -> int:
     from trl import ModelConfig, get_peft_config
 
-    from trl_mle import AsyncDurationAwareTrainer
+    from trl_mle import AsyncDurationAwareTrainer, prompts_dataset
     from trl_mle.errors import InfrastructureError
-    from trl_mle.prompts.dataset import prompts_dataset
     from trl_mle.scripts.checks import check_async, check_chat_template, load_tokenizer, resume_from
     from trl_mle.scripts.run_dir import RunRecorder
 

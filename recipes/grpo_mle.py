@@ -74,10 +74,9 @@ def train(mle_args, training_args, model_args, tasks) -> int:
     from transformers import ProgressCallback
     from trl import get_peft_config, get_quantization_config
 
-    from trl_mle import DurationAwareTrainer
+    from trl_mle import DurationAwareTrainer, prompts_dataset
     from trl_mle.errors import InfrastructureError
     from trl_mle.evaluation import report_run, scores_section
-    from trl_mle.prompts.dataset import prompts_dataset
     from trl_mle.scripts.checks import check_chat_template, load_tokenizer, model_init_kwargs, resume_from
     from trl_mle.scripts.run_dir import RunRecorder
     from trl_mle.training.callbacks import GRPO_METRICS, MLEProgress

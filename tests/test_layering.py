@@ -23,6 +23,7 @@ LAYERS = {
     "config": 1,
     "language_models": 2,
     **dict.fromkeys(STAGES, 3),
+    "dataset": 4,
     "rewards": 4,
     "training": 5,
     "evaluation": 5,
@@ -30,9 +31,8 @@ LAYERS = {
     "scripts": 7,
     "cli": 8,
 }
-# `Task.grade` is a public name of the task; grading itself knows no task folder, only a `TaskSpec`. The data set of a run is
-# made of prompts.
-BETWEEN_STAGES = {("tasks", "grading"), ("language_models", "instrumentation"), ("evaluation", "reports")}
+# `Task.grade` is a public name of the task; grading itself knows no task folder, only a `TaskSpec`.
+BETWEEN_STAGES = {("tasks", "grading"), ("evaluation", "reports")}
 
 
 TORCH_FILES = {"transformers_backend.py", "tiny_policy.py"}
@@ -86,9 +86,9 @@ def test_only_training_imports_torch_and_trl(path):
 def test_importing_the_package_and_the_stages_loads_no_heavy_library():
     stages = [stage for stage in STAGES if (PACKAGE / stage).is_dir()]
     script = (
-        "import sys, trl_mle, trl_mle.types, trl_mle.errors, trl_mle.config\n"
+        "import sys, trl_mle, trl_mle.types, trl_mle.errors, trl_mle.config\nfrom trl_mle import prompts_dataset\n"
         + "".join(f"import trl_mle.{stage}\n" for stage in [*stages, "rewards"])
-        + "print(sorted({'torch', 'trl', 'transformers', 'sklearn', 'pandas'} & set(sys.modules)))"
+        + "print(sorted({'torch', 'trl', 'transformers', 'datasets', 'sklearn', 'pandas'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trl_mle.config import E2BConfig, InstrumentationConfig, PoolConfig, RayConfig, RewardConfig, SandboxConfig
+    from trl_mle.dataset import prompts_dataset
     from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
     from trl_mle.programs import extract_program
     from trl_mle.prompts import build_prompt
@@ -56,6 +57,7 @@ _HOMES = {
     "extract_program": "trl_mle.programs",
     "list_tasks": "trl_mle.tasks",
     "load_task": "trl_mle.tasks",
+    "prompts_dataset": "trl_mle.dataset",
 }
 
 __all__ = [
@@ -87,6 +89,7 @@ __all__ = [
     "extract_program",
     "list_tasks",
     "load_task",
+    "prompts_dataset",
 ]
 
 

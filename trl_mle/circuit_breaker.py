@@ -1,4 +1,4 @@
-"""Whether a service is worth asking: closed while it answers, open once it does not, with a probe now and then."""
+"""`CircuitBreaker`: stops requests to a service that keeps failing, and probes it at growing intervals."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 FAILURES = 3
-"""Requests in a row that fail before the circuit opens, where nothing else is said."""
+"""Default number of failed requests in a row that open the breaker."""
 _LONGEST = 10
-"""The time between probes grows to this many times the first."""
+"""The time between probes grows to this multiple of the first one."""
 
 
-class Circuit:
-    """Opens after some failed requests in a row, or at once where an error is permanent.
+class CircuitBreaker:
+    """Opens after some failed requests in a row, or at once after a permanent error.
 
-    While it is open nothing is sent, but for one probe after `probe_after_s` seconds, doubled after each probe that
-    fails. One warning is logged when it opens and one when it closes again.
+    While the breaker is open, no request is admitted except one probe after `probe_after_s` seconds. The interval doubles
+    after each failed probe. One warning is logged when the breaker opens, and one when it closes again.
 
     Args:
         name (`str`):
-            What is asked, for the warning.
+            Name of the service, for the warning.
         probe_after_s (`float`):
             Seconds until the first probe.
         clock (`Callable[[], float]`, *optional*):
-            Monotonic seconds.
+            Clock that returns monotonic seconds. Defaults to `time.monotonic`.
         failures (`int`, *optional*, defaults to `FAILURES`):
-            Requests in a row that fail before the circuit opens.
+            Failed requests in a row that open the breaker.
         when_open (`str`, *optional*):
-            What happens while it is open, for the warning.
+            Consequence of the open breaker, for the warning.
         when_closed (`str`, *optional*):
-            What happens once it is closed again, for the warning.
+            Consequence of the closed breaker, for the warning.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Circuit:
         self.name = name
         self.probe_after_s = probe_after_s
         self.opened = 0
-        """How often it has opened."""
+        """How often the breaker has opened."""
         self._clock = clock
         self._most_failures = failures
         self._when_open = when_open
@@ -60,16 +60,20 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing but probes is sent."""
+        """Whether only probes are admitted."""
         return self._open_until is not None
 
     @property
     def wait_s(self) -> float:
-        """Seconds until the next probe may be sent; 0 while it is closed."""
+        """Seconds until the next probe may be sent; 0 while the breaker is closed."""
         return 0.0 if self._open_until is None else max(0.0, self._open_until - self._clock())
 
     def admit(self) -> bool:
-        """Whether a request may be sent now; a probe is admitted once until it has succeeded, failed or been `released`."""
+        """Whether a request may be sent at this moment.
+
+        While the breaker is open, one probe is admitted. The next one is admitted only after the first has ended by
+        `succeeded`, `failed` or `release`.
+        """
         if self._open_until is None:
             return True
         if self._probing or self._clock() < self._open_until:
@@ -78,27 +82,34 @@ class Circuit:
         return True
 
     def release(self) -> None:
-        """A probe ended without telling anything (it was cancelled)."""
+        """Report a probe that ended without a result (it was cancelled)."""
         self._probing = False
 
     def succeeded(self) -> None:
-        """An answer came."""
+        """Report an answer: the breaker closes."""
         if self.is_open:
             logger.warning("%s answers again. %s", self.name, self._when_closed)
         self._failures = self._probes = 0
         self._open_until = None
         self._probing = False
 
-    def failed(self, words: str, permanent: bool = False) -> None:
-        """A request failed."""
+    def failed(self, reason: str, permanent: bool = False) -> None:
+        """Report a failed request.
+
+        Args:
+            reason (`str`):
+                What happened, for the warning.
+            permanent (`bool`, *optional*, defaults to `False`):
+                Whether the error lasts until somebody changes a setting; one such error opens the breaker.
+        """
         self._failures += 1
         if self.is_open and not self._probing:
-            return  # sent before the circuit opened
+            return  # the request was sent before the breaker opened and says nothing about a probe
         if not self.is_open and self._failures < self._most_failures and not permanent:
             return
         if not self.is_open:
             self.opened += 1
-            logger.warning("%s cannot be used: %s. %s", self.name, words, self._when_open)
+            logger.warning("%s cannot be used: %s. %s", self.name, reason, self._when_open)
         self._probing = False
         self._open_until = self._clock() + self.probe_after_s * min(2**self._probes, _LONGEST)
         self._probes += 1

@@ -1,4 +1,4 @@
-"""Programs of the demo: right ones are valid, each mistake breaks its program in the way that it says."""
+"""Demonstrations: programs without a mistake are valid, and each mistake breaks its program as its `shows_as` says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every pair of model family and feature treatment, for every kind of target, on tables that a test can afford."""
+"""Every pair of model family and feature treatment, for every kind of target, on tables that are small enough for a test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def table(kind: str) -> tuple[pd.DataFrame, pd.Series]:
     rows = ROWS + TEST_ROWS
     x = pd.DataFrame(rng.normal(size=(rows, 3)), columns=["a", "b b", 'c"c'])
     signal = x["a"] - x["b b"]
-    if kind == "mixed":  # categories, gaps and free text beside numbers
+    if kind == "mixed":  # categories, missing values and free text beside numbers
         x["colour"] = rng.choice(["red", "green", "blue"], rows)
         x["name"] = [f"row {row}" for row in range(rows)]
         x.loc[::7, "a"] = np.nan
@@ -93,7 +93,7 @@ async def test_every_pair_of_family_and_treatment_is_valid(task):
     async with LocalSandbox(workers=1) as sandbox:
         for pair, choice in seen.items():
             program = extract_program(build_completion(task, choice)).code
-            # Fewer rounds and members: what a family writes is tested here, not how long it takes.
+            # Fewer rounds and members: this test is about the programs of a family, not about their duration.
             for many, few in (
                 ("max_iter=300", "max_iter=5"),
                 ("max_iter=60", "max_iter=5"),

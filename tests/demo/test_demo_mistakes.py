@@ -1,4 +1,4 @@
-"""Each mistake breaks its program in the way that it says, on real tasks and in the sandbox."""
+"""Each mistake breaks its program as its `shows_as` says, on real tasks and in the sandbox."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_each_mistake_breaks_the_program_as_it_says(name):
             if not bug.applies(Context(task, facts, LINEAR)):
                 continue
             text = build_completion(task, Choice(LINEAR, treatment, setting, refit=True, bugs=(bug,)))
-            # The slow loop would take half an hour and more.
+            # The slow loop would take half an hour or more.
             limits = Limits(wall_s=2.0 if bug.shows_as == "timeout" else 20.0)
             execution = await sandbox.run(extract_program(text).code, task, limits)
             if bug.shows_as == "timeout":

@@ -1,4 +1,4 @@
-"""Submission -> Grade: form checks, and the boundary between the policy's fault and ours."""
+"""grade_submission: form checks, and the boundary between the policy's fault and the grader's."""
 
 import os
 import random
@@ -94,7 +94,7 @@ def test_the_order_of_rows_and_columns_is_free(kind, seed):
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "words"),
+    ("kind", "data", "message"),
     [
         ("number", b"", "empty"),
         ("number", b"\n\n", "empty"),
@@ -116,14 +116,14 @@ def test_the_order_of_rows_and_columns_is_free(kind, seed):
         ("number", "id,y\r\n10,ü\r\n".encode("utf-16"), "UTF-8|NUL"),
     ],
 )
-def test_malformed_files_are_named(kind, data, words):
+def test_malformed_files_are_named(kind, data, message):
     result = grade(kind, data)
     assert result == Grade(None, False, result.reason)
-    assert re.search(words, result.reason), result.reason
+    assert re.search(message, result.reason), result.reason
 
 
 @pytest.mark.parametrize(
-    ("kind", "column", "value", "words"),
+    ("kind", "column", "value", "message"),
     [
         ("number", "y", "", "missing value in column 'y', line 3"),
         ("number", "y", "nan", "'nan' in column 'y', line 3 is not a finite number"),
@@ -141,12 +141,12 @@ def test_malformed_files_are_named(kind, data, words):
         ("binary", "y", "7", "not a probability"),
     ],
 )
-def test_a_bad_cell_is_named_with_column_line_and_value(kind, column, value, words):
+def test_a_bad_cell_is_named_with_column_line_and_value(kind, column, value, message):
     frame = perfect(kind).astype(str)
     frame.loc[1, column] = value
     result = grade(kind, as_csv(frame))
     assert not result.valid
-    assert re.search(words, result.reason), result.reason
+    assert re.search(message, result.reason), result.reason
 
 
 def test_a_row_of_zero_probabilities_is_named():
@@ -191,7 +191,7 @@ def test_a_file_past_the_size_limit_is_refused_without_being_parsed():
     data = as_csv(perfect("number"))
     assert "more than 10" in grade_submission(data, answers, spec, max_bytes=10).reason
     assert "2000 columns" in grade("number", b"," * 1999).reason
-    # The limit also follows from the task: 6 rows of 2 columns never need megabytes.
+    # The limit also follows from the task: 6 rows of 2 columns need no megabytes.
     assert not grade("number", b"," * 4_000_000).valid
 
 
@@ -276,14 +276,14 @@ def test_paths_of_all_kinds(tmp_path):
     link.symlink_to(good)
     pipe = tmp_path / "pipe.csv"
     os.mkfifo(pipe)
-    for path, words in (
+    for path, message in (
         (tmp_path / "none.csv", "there is no file none.csv"),
         (link, "symbolic link"),
         (pipe, "not a regular file"),
         (tmp_path, "not a regular file"),
     ):
         result = grade_submission(path, answers, spec)
-        assert words in result.reason
+        assert message in result.reason
         assert not result.valid
     sparse = tmp_path / "sparse.csv"
     with sparse.open("wb") as file:
@@ -326,7 +326,7 @@ def test_running_out_of_memory_is_our_fault(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda table: table.drop(columns="split"), "no column 'split'"),
         (lambda table: table.assign(y="x"), "finite numbers"),
@@ -335,9 +335,9 @@ def test_running_out_of_memory_is_our_fault(monkeypatch):
         (lambda table: table.iloc[:0], "no rows"),
     ],
 )
-def test_broken_answers_are_a_grading_error(change, words):
+def test_broken_answers_are_a_grading_error(change, message):
     spec, answers = NUMBER
-    with pytest.raises(GradingError, match=words):
+    with pytest.raises(GradingError, match=message):
         grade_submission(as_csv(perfect("number")), change(answers), spec)
 
 

@@ -1,4 +1,4 @@
-"""Every metric: known values, direction, and what it takes."""
+"""Every metric: known values, direction, and accepted predictions."""
 
 import numpy as np
 import pytest

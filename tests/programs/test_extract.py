@@ -1,4 +1,4 @@
-"""Completions become programs, or a named reason."""
+"""extract_program: completions become programs, or give a named reason."""
 
 import pytest
 from hypothesis import given
@@ -136,7 +136,7 @@ def test_reasons(completion, expected):
      "1. ", "- ```py\n", "```py\n(\n```\n", "\t```\n", '"""\n```\n'],
 )  # fmt: skip
 def test_adversarial_text_stays_linear(unit, monkeypatch):
-    """Counts parsed characters: repeated fences must not make the parser read the text again and again."""
+    """Number of parsed characters: repeated fences must not make the parser read the text again and again."""
     from trl_mle.programs import fences
 
     parsed = 0

@@ -1,4 +1,4 @@
-"""Prompts: what they say, how long they are, and that data cannot break them."""
+"""Prompts: their content, their length, and that no data can break them."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ from trl_mle.types import TaskSpec
 
 TOKENS = 1024
 CHARACTERS_PER_TOKEN = 2.5
-"""A cautious estimate: English and code have 3 to 4 characters to a token of Qwen's, tables of numbers about 2.5."""
+"""A cautious estimate: with Qwen's tokenizer, English and code have 3 to 4 characters per token, tables of numbers 2.5."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +54,7 @@ def test_prompts_of_builtin_tasks_are_complete_and_short(name):
     text = "\n".join(message["content"] for message in messages)
     assert len(text) / CHARACTERS_PER_TOKEN <= TOKENS
     sample = (task.public_dir / "sample_submission.csv").read_text().splitlines()
-    for words in (
+    for part in (
         *sample[:3],
         f"stopped after {task.time_limit_s:g} s",
         "numpy, pandas, scikit-learn, scipy",
@@ -64,7 +64,7 @@ def test_prompts_of_builtin_tasks_are_complete_and_short(name):
         f"{len(pd.read_csv(task.public_dir / 'train.csv'))} rows",
         f"{task.target_column} (to predict)",
     ):
-        assert words in text
+        assert part in text
     assert sample[3] not in text
     assert "private" not in text
     assert str(task.folder) not in text

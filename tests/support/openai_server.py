@@ -1,4 +1,4 @@
-"""A loopback HTTP server that speaks OpenAI's chat completions, with faults to order."""
+"""A server on the loopback that speaks OpenAI's chat completions and injects faults."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Reply = Callable[[BaseHTTPRequestHandler], None]
 
 
 def completion(text, finish_reason="stop", **changes) -> Reply:
-    """A right answer."""
+    """Reply: a well-formed completion with `text`; `changes` replace fields of the response."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
     content = {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], **changes}
     return body(json.dumps(content).encode())
 
 
 def body(content: bytes, status: int = 200, **headers: str) -> Reply:
-    """Any response."""
+    """Reply: any response."""
 
     def reply(handler):
         handler.send_response(status)
@@ -36,17 +36,17 @@ def body(content: bytes, status: int = 200, **headers: str) -> Reply:
 
 
 def status(code: int, **headers: str) -> Reply:
-    """An error."""
+    """Reply: an HTTP error."""
     return body(json.dumps({"error": {"message": f"error {code}", "type": "x"}}).encode(), code, **headers)
 
 
 def reset(handler) -> None:
-    """The connection breaks before a byte is sent."""
+    """Reply: the connection breaks before a byte is sent."""
     _break(handler)
 
 
 def broken_body(handler) -> None:
-    """The connection breaks in the middle of the body."""
+    """Reply: the connection breaks in the middle of the body."""
     handler.send_response(200)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", "1000")
@@ -63,7 +63,7 @@ def _break(handler) -> None:
 
 
 class Server:
-    """Answers with `replies` one after another, the last one for ever; `requests` holds what was asked."""
+    """State of a server: it gives `replies` in order and repeats the last one; `requests` and `keys` record each request."""
 
     def __init__(self):
         self.replies: list[Reply] = []
@@ -73,7 +73,7 @@ class Server:
         self._lock = threading.Lock()
 
     def hang(self, handler) -> None:
-        """No answer until the test is over."""
+        """Reply: no answer until the test is over."""
         self.stopping.wait(30)
 
     def next(self, handler) -> None:
@@ -89,7 +89,7 @@ class Server:
 
 @contextmanager
 def serve(*replies: Reply) -> Iterator[tuple[str, Server]]:
-    """(Base URL, server)."""
+    """Start a server with `replies`; yields its base URL and its state."""
     server = Server()
     server.replies = list(replies)
 
@@ -106,7 +106,7 @@ def serve(*replies: Reply) -> Iterator[tuple[str, Server]]:
         daemon_threads = True
 
         def handle_error(self, request, client_address):
-            return None  # clients that went away, connections that broke on purpose
+            return None  # clients that have left and connections that broke on purpose are no news
 
     http = Quiet(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})

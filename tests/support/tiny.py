@@ -38,6 +38,15 @@ def tiny_model(vocabulary: int = 258) -> Qwen2ForCausalLM:
     )
 
 
+def save_chat_model(folder) -> str:
+    """Save a tiny model with a chat template in `folder`; returns its path."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content[:20] }}\n{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    tiny_model().save_pretrained(folder)
+    return str(folder)
+
+
 def tiny_dataset(rows: int = 8) -> Dataset:
     return Dataset.from_list([{"prompt": f"task {row}: "} for row in range(rows)])
 

@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from trl_mle.tasks import builtin as builtin_module
 from trl_mle.tasks.builtin import packaged_data
 from trl_mle.tasks.builtin.packaged_data import data_file
 from trl_mle.tasks.cache import cache_dir, prepare_once
+from trl_mle.tasks.load import SOURCES, TaskSource
 from trl_mle.types import Limits, TaskSpec
 
 ROWS = {
@@ -62,7 +64,7 @@ def test_a_builtin_has_its_rows_and_ids(task, name):
     assert list(sample.columns) == [task.id_column, *task.prediction_columns]
     assert sample["id"].tolist() == test["id"].tolist()
     assert sorted([*train["id"], *test["id"]]) == list(range(len(train) + len(test)))
-    # What is read with default settings has no gap that comes from the words themselves.
+    # Read with default settings, no word is mistaken for a missing value.
     assert not train.isna().any().any()
     assert not test.isna().any().any()
 
@@ -200,7 +202,7 @@ def test_the_reference_beats_the_baseline(task, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("builtin:digit", "unknown task 'builtin:digit'; choose one of builtin:computers"),
         ("digits", r"Did you mean 'builtin:digits'\?"),
@@ -209,9 +211,20 @@ def test_the_reference_beats_the_baseline(task, tmp_path):
         ("builtin:../../etc", "unknown task"),
     ],
 )
-def test_unknown_names(name, words):
-    with pytest.raises(TaskError, match=words):
+def test_unknown_names(name, message):
+    with pytest.raises(TaskError, match=message):
         load_task(name)
+
+
+def test_a_new_source_is_one_line(cache, monkeypatch):
+    digits = load_task("builtin:digits")
+    source = TaskSource(lambda name: replace(digits, id=f"toy:{name}"), lambda: {"toy:one": "One toy"})
+    monkeypatch.setitem(SOURCES, "toy", source)
+    assert load_task("toy:one").id == "toy:one"
+    assert list_tasks()["toy:one"] == "One toy"
+    assert next(iter(list_tasks())).startswith("builtin:")
+    with pytest.raises(TaskError, match=r"one of builtin:computers.*toy:one"):
+        load_task("./nowhere")
 
 
 def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):

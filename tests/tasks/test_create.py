@@ -1,4 +1,4 @@
-"""A task from one's own CSV, and the command line around tasks."""
+"""create_task from a user's CSV, and the commands for tasks."""
 
 import numpy as np
 import pandas as pd
@@ -52,7 +52,7 @@ def test_a_task_for_each_kind_of_metric(csv, table, tmp_path, target, metric, co
     train, test = pd.read_csv(task.public_dir / "train.csv"), pd.read_csv(task.public_dir / "test.csv")
     answers = pd.read_csv(task.private_dir / "answers.csv")
     assert (len(train), len(test), (answers["split"] == "public").sum()) == (84, 36, 18)
-    # Every row of the table is there once, with its own target.
+    # Every row of the table occurs once, with its own target.
     together = pd.concat([train, test.merge(answers.drop(columns="split"), on="id")])
     again = together[table.columns].sort_values(list(table.columns)).reset_index(drop=True)
     pd.testing.assert_frame_equal(again, table.sort_values(list(table.columns)).reset_index(drop=True))
@@ -76,7 +76,7 @@ def test_classes_are_written_as_integers_where_they_are(table, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ({"target": "cost"}, "no column 'cost'; it has 'size', 'colour'"),
         ({"metric": "auc"}, "unknown metric 'auc'"),
@@ -90,15 +90,15 @@ def test_classes_are_written_as_integers_where_they_are(table, tmp_path):
         ({"public_fraction": 0.001}, "one part would be empty"),
     ],
 )
-def test_wrong_arguments_are_named_and_leave_no_folder(csv, tmp_path, arguments, words):
+def test_wrong_arguments_are_named_and_leave_no_folder(csv, tmp_path, arguments, message):
     out = tmp_path / "out"
-    with pytest.raises(TaskError, match=words):
+    with pytest.raises(TaskError, match=message):
         create_task(**({"csv": csv, "target": "kind", "metric": "accuracy", "out": out} | arguments))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.csv"]
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (lambda table: table.assign(id=1), "has a column 'id'.*--drop id"),
         (lambda table: table.assign(kind="ox"), "the same value in each row"),
@@ -106,11 +106,11 @@ def test_wrong_arguments_are_named_and_leave_no_folder(csv, tmp_path, arguments,
         (lambda table: table.assign(kind=["rare", *table["kind"][1:]]), "class 'rare' of 'kind' has only 1 rows"),
     ],
 )
-def test_wrong_tables_are_named(table, tmp_path, change, words):
+def test_wrong_tables_are_named(table, tmp_path, change, message):
     path = tmp_path / "data.csv"
     change(table).to_csv(path, index=False)
-    with pytest.raises(TaskError, match=words):
-        # Two seeds, since a single row may land on either side.
+    with pytest.raises(TaskError, match=message):
+        # Two seeds, because a single row may land on either side of the split.
         for seed in range(8):
             create_task(path, "kind", "roc_auc", tmp_path / f"out{seed}", seed=seed)
 
@@ -154,8 +154,8 @@ def test_prepare_and_show(tmp_path, monkeypatch):
     monkeypatch.setenv("TRL_MLE_CACHE", str(tmp_path))
     assert str(tmp_path) in run("prepare", "builtin:diabetes").replace("\n", "")
     shown = run("show", "builtin:diabetes", "--prompt")
-    for words in ("rmse (minimize)", "linear: 59.5 is -1, 52 is 1", "30 s, 2 GiB, 1 thread", "f0 .. f9 (10 columns)"):
-        assert words in shown
+    for part in ("rmse (minimize)", "linear: 59.5 is -1, 52 is 1", "30 s, 2 GiB, 1 thread", "f0 .. f9 (10 columns)"):
+        assert part in shown
 
 
 def test_create_and_show(csv, tmp_path):

@@ -1,4 +1,4 @@
-"""Task folders of a user: what is wrong is named with file, key, value and fix."""
+"""Task folders of users: every error names file, key, value and fix."""
 
 import re
 from pathlib import Path
@@ -38,10 +38,10 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def fails(folder: Path, words: str) -> None:
+def fails(folder: Path, message: str) -> None:
     with pytest.raises(TaskError) as caught:
         load_task(folder)
-    assert re.search(words, str(caught.value), re.DOTALL), str(caught.value)
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
     assert str(folder) in str(caught.value)
 
 
@@ -58,7 +58,7 @@ def test_a_folder_is_read_with_its_defaults(folder):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
         ("metric:", "metrik:", r"task\.yaml: unknown key 'metrik' \(value 'accuracy'\); did you mean 'metric'"),
         ("title: Will it rain?\n", "", "key 'title' is missing"),
@@ -93,11 +93,11 @@ def test_a_folder_is_read_with_its_defaults(folder):
         ("metric: accuracy", "metric: f1_macro\ntarget_colum: x", "unknown key 'target_colum'"),
     ],
 )
-def test_a_wrong_key_or_value(folder, old, new, words):
+def test_a_wrong_key_or_value(folder, old, new, message):
     text = (folder / "task.yaml").read_text()
     assert old in text
     (folder / "task.yaml").write_text(text.replace(old, new, 1))
-    fails(folder, words)
+    fails(folder, message)
 
 
 def test_yaml_that_is_no_mapping_or_no_text(folder):
@@ -133,7 +133,7 @@ def test_a_missing_file(folder, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "message"),
     [
         ("description.md", " \n", "is empty"),
         ("public/sample_submission.csv", "row,rain\n3,no\n", "lacks 1 ids .* '4'"),
@@ -154,9 +154,9 @@ def test_a_missing_file(folder, name):
         ("private/answers.csv", "row,snow,split\n3,yes,public\n4,no,private\n", "no column 'rain'"),
     ],
 )
-def test_files_that_contradict_each_other(folder, name, content, words):
+def test_files_that_contradict_each_other(folder, name, content, message):
     (folder / name).write_text(content)
-    fails(folder, words)
+    fails(folder, message)
 
 
 def test_probabilities_need_a_column_for_each_class(folder):

@@ -1,4 +1,4 @@
-"""Programs that a demo policy learns from: a small generator of plausible solutions with plausible mistakes."""
+"""Demonstrations for the demo policy: a small generator of plausible solutions with plausible mistakes."""
 
 from trl_mle.demo.bugs import BUGS
 from trl_mle.demo.families import FAMILIES

@@ -1,7 +1,7 @@
-"""The mistakes that demonstrations hold, each in its own place of the program.
+"""The mistakes in demonstrations, each in its own place of the program.
 
-Places are independent of each other, so that a policy gradient can unlearn one mistake after another. Each is decided
-where the program is written, not in the plan.
+Places are independent of each other, so that a policy gradient can unlearn one mistake after another. A mistake appears where
+the program is written, not in the plan.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trl_mle.types import TaskSpec
 
 @dataclass(frozen=True)
 class Context:
-    """What a mistake may depend on."""
+    """The facts that a mistake may depend on."""
 
     task: TaskSpec
     facts: TableFacts
@@ -29,14 +29,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Bug:
-    """A mistake: how it breaks the program and what it changes."""
+    """A mistake: how it changes the program and how the change shows."""
 
     name: str
     place: str
     """Key of `PLACES`."""
     shows_as: str
-    """Exceptions that may end the program, separated by spaces; `timeout`; or `submission` where it runs but writes
-    nothing valid."""
+    """Symptom: the exceptions that may end the program (separated by spaces), `timeout`, or `submission` if the program runs
+    but writes no valid submission."""
     edit: Callable[[Draft, Context], Draft]
     applies: Callable[[Context], bool] = lambda context: True
 
@@ -52,7 +52,7 @@ PLACES: dict[str, float] = {
     "predict": 0.09,
     "write": 0.14,
 }
-"""Places of a program in order, with their share of the mistakes."""
+"""Places of a program in order, each with its share of the mistakes."""
 
 
 def _other_name(taken: tuple[str, ...], *candidates: str) -> str:
@@ -130,8 +130,8 @@ def _wrong_rows(draft: Draft, context: Context) -> Draft:
 
 def _no_id(draft: Draft, context: Context) -> Draft:
     id_column = quote(context.task.id_column)
-    kept = (line for line in draft.write if not line.startswith(f"submission.insert(0, {id_column}"))
-    return replace(draft, write=tuple(line.replace(f"{id_column}: test[{id_column}], ", "") for line in kept))
+    lines = (line for line in draft.write if not line.startswith(f"submission.insert(0, {id_column}"))
+    return replace(draft, write=tuple(line.replace(f"{id_column}: test[{id_column}], ", "") for line in lines))
 
 
 def _wrong_prediction_column(draft: Draft, context: Context) -> Draft:
@@ -165,7 +165,7 @@ def _one_column(context: Context) -> bool:
 
 
 def _other_row_count(context: Context) -> bool:
-    """Whether held-out rows and test rows differ in number, so that the mistake shows."""
+    """Whether the numbers of held-out rows and of test rows differ; otherwise the mistake would not show."""
     held_out = -(-context.facts.train_rows // 5)
     return _one_column(context) and held_out != context.facts.test_rows
 
@@ -221,7 +221,7 @@ BUGS: tuple[Bug, ...] = (
 
 
 def choose_bugs(context: Context, share: float, rng: Random) -> tuple[Bug, ...]:
-    """Mistakes of one program: with probability `share` at least one, at most one in each place."""
+    """Choose the mistakes of one program: with probability `share` at least one, and at most one per place."""
     options = {place: [bug for bug in BUGS if bug.place == place and bug.applies(context)] for place in PLACES}
     total = sum(PLACES[place] for place, bugs in options.items() if bugs)
     chosen = []

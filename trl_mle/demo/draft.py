@@ -1,4 +1,4 @@
-"""A completion in parts, so that a mistake can be made in one place and nowhere else."""
+"""`Draft`: a completion in parts, so that a mistake can be made in one place without touching the others."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Import = tuple[str, str]
 
 @dataclass(frozen=True)
 class Draft:
-    """Lines of a program by what they do. The names `X`, `y`, `X_test`, `model` are the same in all of them."""
+    """The lines of a program by their purpose. All parts use the names `X`, `y`, `X_test` and `model`."""
 
     plan: str
-    """The words before the program."""
+    """The text before the program."""
     names: frozenset[Import]
-    """What is imported from scikit-learn."""
+    """Imports from scikit-learn."""
     load: tuple[str, ...]
     target: tuple[str, ...]
     features: tuple[str, ...]
@@ -39,7 +39,7 @@ class Draft:
         return f"{self._imports(body)}\n\n{body}\n"
 
     def completion(self) -> str:
-        """Plan and program as a policy writes them."""
+        """Plan and program, in the form in which a policy writes them."""
         return f"{self.plan}\n\n```python\n{self.code()}```"
 
     def _imports(self, body: str) -> str:

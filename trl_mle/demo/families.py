@@ -15,24 +15,24 @@ STACKING = {True: "StackingRegressor", False: "StackingClassifier"}
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """A way to model, with the settings that a program chooses from."""
+    """A family of models, with the settings from which a program chooses one."""
 
     name: str
-    words: dict[bool, str]
-    """How the plan calls it, by whether the task is a regression."""
+    phrase: dict[bool, str]
+    """Name in the plan, by whether the task is a regression."""
     share: float
-    """How often it is written, relative to the others."""
+    """Relative frequency among the programs."""
     imports: dict[bool, frozenset[Import]]
     settings: dict[bool, tuple[str, ...]]
-    """Expressions of the model, each with other settings; `{scoring}` stands for the metric's name in scikit-learn."""
+    """Expressions that make the model, one per setting. `{scoring}` stands for the metric's name in scikit-learn."""
     before: dict[bool, tuple[str, ...]] | None = None
-    """Lines that the expression refers to."""
+    """Lines that define names of the expression."""
     refit: str = "model.fit(X, y)"
-    """How the model is trained again on all rows."""
+    """Line that trains the model again on all rows."""
     dense: bool = False
-    """Whether it needs a dense matrix."""
+    """Whether the model needs a dense matrix."""
     reads_features: bool = True
-    """Whether it looks at `X` at all."""
+    """Whether the model uses `X` at all."""
 
 
 def _from(module: str, *names: str) -> frozenset[Import]:
@@ -57,7 +57,7 @@ _DUMMY = {True: "DummyRegressor", False: "DummyClassifier"}
 FAMILIES: tuple[Family, ...] = (
     Family(
         name="constant",
-        words={True: "a constant guess", False: "a constant guess"},
+        phrase={True: "a constant guess", False: "a constant guess"},
         share=0.12,
         imports=_module("dummy", _DUMMY),
         settings={
@@ -68,7 +68,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="linear",
-        words={True: "ridge regression", False: "logistic regression"},
+        phrase={True: "ridge regression", False: "logistic regression"},
         share=0.26,
         imports=_module("linear_model", LINEAR),
         settings={
@@ -78,28 +78,28 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="neighbours",
-        words={True: "nearest neighbours", False: "nearest neighbours"},
+        phrase={True: "nearest neighbours", False: "nearest neighbours"},
         share=0.17,
         imports=_module("neighbors", _NEIGHBOURS),
         settings=_each("{cls}(n_neighbors={value})", _NEIGHBOURS, (3, 5, 10, 25)),
     ),
     Family(
         name="tree",
-        words={True: "a decision tree", False: "a decision tree"},
+        phrase={True: "a decision tree", False: "a decision tree"},
         share=0.2,
         imports=_module("tree", _TREE),
         settings=_each("{cls}(max_depth={value}, random_state=0)", _TREE, (3, 6, 10, 20)),
     ),
     Family(
         name="forest",
-        words={True: "a random forest", False: "a random forest"},
+        phrase={True: "a random forest", False: "a random forest"},
         share=0.1,
         imports=_module("ensemble", FOREST),
         settings=_each("{cls}(n_estimators={value}, max_depth=8, random_state=0)", FOREST, (10, 30, 60)),
     ),
     Family(
         name="boosting",
-        words={True: "gradient boosting", False: "gradient boosting"},
+        phrase={True: "gradient boosting", False: "gradient boosting"},
         share=0.07,
         imports=_module("ensemble", BOOSTING),
         settings={
@@ -110,7 +110,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="tuned",
-        words={True: "tuned gradient boosting", False: "tuned gradient boosting"},
+        phrase={True: "tuned gradient boosting", False: "tuned gradient boosting"},
         share=0.05,
         imports={
             regression: _from("ensemble", name) | _from("model_selection", "GridSearchCV")
@@ -130,7 +130,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="stacking",
-        words={True: "a stack of boosting and trees", False: "a stack of boosting and trees"},
+        phrase={True: "a stack of boosting and trees", False: "a stack of boosting and trees"},
         share=0.04,
         imports={
             regression: _from("ensemble", BOOSTING[regression], TREES[regression], STACKING[regression])

@@ -10,41 +10,41 @@ from trl_mle.demo.draft import Import
 from trl_mle.demo.table import TableFacts
 
 WIDE = 30
-"""Columns from which on principal components, and up to which squares of columns, are worth a try."""
+"""Number of columns from which principal components are tried, and below which squares of columns are tried."""
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """A way to make features."""
+    """A way to turn columns into features."""
 
     name: str
-    words: str
-    """How the plan calls it."""
+    phrase: str
+    """Name in the plan."""
     applies: Callable[[TableFacts], bool]
     lines: Callable[[TableFacts], tuple[str, ...]]
-    """Code that defines `X` and `X_test` from `train` and `test`."""
+    """Lines that define `X` and `X_test` from `train` and `test`."""
     imports: frozenset[Import] = frozenset()
     dense: bool = True
     """Whether `X` is a dense matrix."""
 
 
 def quote(name: str) -> str:
-    """A string literal with double quotes."""
+    """`name` as a string literal in double quotes."""
     return json.dumps(name, ensure_ascii=False)
 
 
 def quote_list(names: Iterable[str]) -> str:
-    """A list of string literals."""
+    """`names` as a list of string literals."""
     return f"[{', '.join(map(quote, names))}]"
 
 
 def dropped(frame: str, columns: tuple[str, ...]) -> str:
-    """`frame` without `columns`."""
+    """An expression for `frame` without `columns`."""
     return f"{frame}.drop(columns={quote_list(columns)})" if columns else frame
 
 
 def raw_lines(facts: TableFacts) -> tuple[str, ...]:
-    """Features as they are in the files."""
+    """Lines that take the columns of the files as features, unchanged."""
     return f"X = {dropped('train', facts.train_drop)}", f"X_test = {dropped('test', facts.test_drop)}"
 
 

@@ -1,4 +1,4 @@
-"""Completions as a small policy might write them: a plan in words and one Python program, some of them with mistakes."""
+"""Completions such as a small policy might write: a plan and one Python program, in some of them with mistakes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ REFIT_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Choice:
-    """Everything that is decided when a completion is written."""
+    """All decisions of a completion."""
 
     family: Family
     treatment: Treatment
     setting: str
-    """Expression of the model."""
+    """Expression that makes the model."""
     refit: bool
     bugs: tuple[Bug, ...] = ()
 
@@ -49,14 +49,14 @@ def generate_completion(task: TaskSpec, rng: Random, bug_share: float = BUG_SHAR
 
     Args:
         task (`TaskSpec`):
-            Its public CSV files are read once and remembered.
+            Task to solve. Its public CSV files are read once and cached.
         rng (`random.Random`):
-            Source of every choice; the same state gives the same text.
+            Source of all choices. The same state gives the same text.
         bug_share (`float`, *optional*, defaults to `0.6`):
             Share of programs with at least one mistake, from 0 to less than 1.
 
     Raises:
-        TaskError: the metric or the columns are of a kind for which there are no demonstrations.
+        TaskError: there are no demonstrations for the metric or for the kind of columns.
         ConfigError: `bug_share` is out of range.
     """
     return build_completion(task, _choose(task, rng, bug_share))
@@ -65,13 +65,14 @@ def generate_completion(task: TaskSpec, rng: Random, bug_share: float = BUG_SHAR
 def generate_demonstrations(
     tasks: Sequence[TaskSpec], n: int, seed: int, bug_share: float = BUG_SHARE
 ) -> list[dict[str, object]]:
-    """`n` completions, every task in equal shares; the same seed gives the same list.
+    """Generate `n` completions, in equal shares per task. The same seed gives the same list.
 
     Returns:
         Rows `{"task": id, "completion": text, "family": name, "treatment": name, "bugs": [names]}`.
 
     Raises:
-        TaskError, ConfigError: as [`generate_completion`]; also where `tasks` is empty or `n` is less than 1.
+        TaskError: as in [`generate_completion`].
+        ConfigError: as in [`generate_completion`], or `tasks` is empty, or `n` is less than 1.
     """
     if not tasks:
         raise ConfigError("there is no task to write demonstrations for. Name at least one.")
@@ -95,7 +96,7 @@ def generate_demonstrations(
 
 
 def build_completion(task: TaskSpec, choice: Choice) -> str:
-    """The text of `choice` for `task`."""
+    """Write the completion of `choice` for `task`."""
     facts = read_facts(task)
     draft = _draft(task, facts, choice)
     for bug in choice.bugs:
@@ -125,8 +126,8 @@ def _draft(task: TaskSpec, facts: TableFacts, choice: Choice) -> Draft:
     check = CHECKS[task.metric]
     options = ", keep_default_na=False" if facts.text else ""
     return Draft(
-        # One line for each decision: a tokenizer that joins words within lines keeps them apart.
-        plan=f"Model: {choice.family.words[regression]}\nFeatures: {choice.treatment.words}\nCheck: a fifth of the rows",
+        # One line per decision, because the demo policy's tokens join words within a line.
+        plan=f"Model: {choice.family.phrase[regression]}\nFeatures: {choice.treatment.phrase}\nCheck: a fifth of the rows",
         names=choice.treatment.imports
         | choice.family.imports[regression]
         | {("sklearn.metrics", check.function), ("sklearn.model_selection", "train_test_split")},

@@ -1,4 +1,4 @@
-"""How a program checks itself: metric -> scikit-learn function and call."""
+"""The score on held-out rows that a program prints: scikit-learn's function and call, by metric."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ class Check:
 
 CHECKS: dict[str, Check] = {
     "rmse": Check("root_mean_squared_error", "neg_root_mean_squared_error"),
-    "rmsle": Check(
-        "root_mean_squared_error", "neg_root_mean_squared_error"
-    ),  # of the logarithm, which is what the models learn
+    # The models learn the logarithm of the target, so its RMSE is the RMSLE.
+    "rmsle": Check("root_mean_squared_error", "neg_root_mean_squared_error"),
     "mae": Check("mean_absolute_error", "neg_mean_absolute_error"),
     "median_absolute_error": Check("median_absolute_error", "neg_median_absolute_error"),
     "r2": Check("r2_score", "r2"),

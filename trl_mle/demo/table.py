@@ -1,4 +1,4 @@
-"""What the generator knows of a task: its `TaskSpec` and the columns of its public CSV files."""
+"""`TableFacts`: the facts about a task's public CSV files that the generator uses."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ KINDS: dict[str, Kind] = {
     "log_loss": "probability",
     "roc_auc": "probability",
 }
-"""What a metric asks for. `probability` becomes `probabilities` where there is a column for each class."""
+"""Kind of prediction by metric. `probability` becomes `probabilities` if there is one column per class."""
 
 MAX_CATEGORIES = 40
-"""Distinct values up to which a column that is not numeric is a category; with more it is free text."""
+"""Most distinct values of a categorical column. A column that is not numeric and has more is free text."""
 
 
 @dataclass(frozen=True)
 class TableFacts:
-    """Columns of a task that a program can use."""
+    """The columns of a task by their use in a program."""
 
     kind: Kind
-    """What has to be predicted."""
+    """Kind of the prediction."""
     numeric: tuple[str, ...]
-    """Numeric feature columns, in `train.csv` and in `test.csv`."""
+    """Feature columns that are numeric in both `train.csv` and `test.csv`."""
     categorical: tuple[str, ...]
-    """Feature columns with few distinct values that are not numbers."""
+    """Feature columns that are not numeric and have few distinct values."""
     text: str | None
-    """The column to read, where there is nothing but free text; else `None`."""
+    """The column of text to read if all features are free text; otherwise `None`."""
     train_drop: tuple[str, ...]
-    """Columns of `train.csv` that are no features, the target last."""
+    """Columns of `train.csv` that are not features; the target is the last one."""
     test_drop: tuple[str, ...]
-    """Columns of `test.csv` that are no features."""
+    """Columns of `test.csv` that are not features."""
     train_names: tuple[str, ...]
     """Every column of `train.csv`."""
     train_rows: int
@@ -57,7 +57,7 @@ class TableFacts:
 
 
 def read_facts(task: TaskSpec) -> TableFacts:
-    """The facts of `task`, read once for each version of its files.
+    """Read the facts of `task`. The files are read again only if they have changed.
 
     Raises:
         TaskError: the metric is unknown, a public file cannot be read, or no column can be used.
@@ -100,6 +100,7 @@ def _read(train: Path, test: Path, versions: tuple[int, int], kind: Kind, id_col
     if not numeric and not categorical:
         if not free:
             raise TaskError(f"{train.parent}: train.csv and test.csv share no column besides {id_column!r}.")
+        # Of several text columns, the longest texts say most.
         text = max(free, key=lambda name: tables[0][name].astype(str).str.len().mean())
     used = {*numeric, *categorical}
     return TableFacts(

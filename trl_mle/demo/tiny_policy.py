@@ -1,7 +1,7 @@
-"""The demo policy: a Qwen2 of a few million parameters and its own tokenizer, both made from nothing.
+"""The demo policy: a Qwen2 of a few million parameters and a tokenizer of its own, both made without any download.
 
-For machines without a GPU or a model hub. Its tokens are whole idioms of the texts that it is made for, so that a
-program takes about thirty of them.
+The demo policy is for machines without a GPU or without access to a model hub. Its tokens are whole idioms of the
+demonstrations, so that a program has about thirty tokens.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""ChatML."""
+"""Chat template in the format ChatML."""
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-"""Padding, start and end of a message; as in Qwen2."""
+"""Padding, start of a message, end of a message; the same tokens as in Qwen2."""
 MAX_TOKEN_CHARACTERS = 160
-"""Longest token."""
+"""Longest token, in characters."""
 MERGES_PER_IDIOM = 4
-"""Merges of BPE for each idiom that may be kept; most of them are steps to a longer one."""
+"""BPE merges per idiom of the vocabulary. Most merges are only steps to a longer idiom."""
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
-"""Every byte is a token, so that any text can be written."""
+"""Smallest vocabulary. Every byte is a token, so that the policy can write any text."""
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Qwen2Tokenizer:
-    """A byte-level tokenizer with whole idioms as added tokens, found by BPE; they may cross words but not lines.
+    """Build a byte-level tokenizer whose added tokens are whole idioms of `texts`.
 
-    It is a `Qwen2Tokenizer` because `AutoTokenizer` makes one of whatever lies beside a Qwen2 model: a tokenizer with
-    another way to split text would be loaded without a word and would split otherwise. Added tokens survive that.
+    Idioms are found by BPE; an idiom may cross words but not lines. The class is `Qwen2Tokenizer` because `AutoTokenizer`
+    loads the tokenizer of any Qwen2 model as a `Qwen2Tokenizer`: a tokenizer that splits text in another way would be loaded
+    without a warning and split differently. Added tokens are not affected by this.
 
     Args:
         texts (iterable of `str`):
-            What is to become short: prompts and completions.
+            Prompts and completions, which shall have few tokens.
         vocab_size (`int`, *optional*, defaults to `4096`):
-            Largest number of tokens, at least 259. Few or short texts give fewer.
+            Largest size of the vocabulary, at least 259. Few or short texts give a smaller one.
 
     Returns:
-        A tokenizer with a ChatML template, `<|im_end|>` as end and `<|endoftext|>` as padding. Decoding what it encoded
-        gives the text back (in Unicode's NFC form, as with every Qwen2 tokenizer).
+        `Qwen2Tokenizer`: with a ChatML template, `<|im_end|>` as end and `<|endoftext|>` as padding. Encoding and decoding
+        a text gives it back (in Unicode's NFC form, as with every Qwen2 tokenizer).
 
     Raises:
-        ConfigError: `vocab_size` has no room for every byte.
+        ConfigError: `vocab_size` is too small for all bytes.
     """
     from tokenizers import AddedToken, pre_tokenizers
     from transformers import Qwen2Tokenizer
@@ -72,10 +73,10 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Qwen2Tokeni
 
 
 def _idioms(texts: Iterable[str], count: int) -> list[str]:
-    """At most `count` pieces of text that byte-level BPE within lines writes `texts` with, the most frequent first.
+    """At most `count` pieces of text with which byte-level BPE writes `texts`, the most frequent first.
 
-    Steps on the way to longer pieces are left out: added tokens are matched longest first, and such a step could match
-    across the place where something is decided.
+    Pieces that are only steps to a longer piece are left out. Added tokens are matched longest first, and such a step could
+    match across the place where the policy has to decide between two idioms.
     """
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
@@ -100,7 +101,7 @@ def _idioms(texts: Iterable[str], count: int) -> list[str]:
     for text, times in seen.items():
         for start, end in miner.encode(text).offsets:
             used[text[start:end]] += times
-    # One byte is a token already, and a piece that is not ASCII could be taken for bytes when it is decoded.
+    # A single byte is a token already. A piece that is not ASCII could be mistaken for bytes when it is decoded.
     return [piece for piece, _ in used.most_common() if len(piece) > 1 and piece.isascii()][:count]
 
 
@@ -112,22 +113,22 @@ def build_tiny_policy(
     max_length: int = 2048,
     seed: int = 0,
 ) -> Qwen2ForCausalLM:
-    """A Qwen2 with random weights for `tokenizer`.
+    """Build a Qwen2 with random weights for `tokenizer`.
 
     Args:
         tokenizer (`Qwen2Tokenizer`):
-            Gives the size of the vocabulary and the ids of end and padding.
+            Tokenizer that gives the size of the vocabulary and the ids of end and padding.
         hidden_size (`int`, *optional*, defaults to `192`):
-            Width; a multiple of `2 * heads`.
+            Width of the model, a multiple of `2 * heads`.
         layers, heads (`int`, *optional*, default to `4`):
-            Depth, and attention heads a layer; two heads share their keys and values.
+            Number of layers, and of attention heads per layer. Two heads share their keys and values.
         max_length (`int`, *optional*, defaults to `2048`):
-            Tokens of prompt and completion together.
+            Longest prompt and completion together, in tokens.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the weights.
 
     Raises:
-        ConfigError: the sizes do not fit together.
+        ConfigError: the sizes contradict each other.
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -145,7 +146,8 @@ def build_tiny_policy(
         num_attention_heads=heads,
         num_key_value_heads=heads // 2,
         max_position_embeddings=max_length,
-        initializer_range=hidden_size**-0.5,  # Qwen2's 0.02 suits wide models: attention would start nearly uniform
+        initializer_range=hidden_size
+        ** -0.5,  # Qwen2's 0.02 suits wide models; here attention would start nearly uniform
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

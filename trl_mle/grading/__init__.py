@@ -1,4 +1,4 @@
-"""Submission -> `Grade`: form checks, metrics, and the boundary between the policy's fault and ours."""
+"""From a submission to a `Grade`: form checks, metrics, and the boundary between the policy's fault and the grader's."""
 
 from trl_mle.grading.answers import SPLIT_COLUMN, AnswerKey
 from trl_mle.grading.form import MAX_SUBMISSION_BYTES, FormError

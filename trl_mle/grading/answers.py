@@ -1,4 +1,4 @@
-"""The answers of a task, ready for comparison. Everything wrong here is the task's fault (`TaskError`)."""
+"""`AnswerKey`: the answers of a task as arrays. An error in the answers is the task's fault (`TaskError`)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ PARTS: tuple[Split, ...] = ("public", "private")
 
 
 def canonical_label(value: str, integers: bool) -> str | None:
-    """`value` as answers and submissions are compared, or `None` where it has the wrong type.
+    """The form of a label in which answers and submissions are compared, or `None` if `value` has the wrong type.
 
-    With `integers`, `"3"`, `"3.0"` and `" 3"` are the same label: pandas writes a column of integers as floats as soon
-    as one value went missing on the way.
+    With `integers`, `"3"`, `"3.0"` and `" 3"` are the same label, because pandas writes a column of integers as floats if
+    one value was missing at some time.
     """
     value = value.strip()
     if not integers:
         return value or None
-    if "_" in value:  # int() and float() take "1_000"
+    if "_" in value:  # int() and float() accept "1_000", which no CSV writer means
         return None
     try:
         return str(int(value))
     except ValueError:
-        pass  # not an integer as it stands, but perhaps one that was written as a float
+        pass  # perhaps an integer that was written as a float
     try:
         number = float(value)
     except ValueError:
@@ -53,9 +53,9 @@ class AnswerKey:
     position: dict[str, int]
     """Row of each id."""
     truth: np.ndarray
-    """(N,) floats for a metric of numbers, class codes otherwise."""
+    """(N,) floats if the metric takes numbers, class codes otherwise."""
     classes: tuple[str, ...]
-    """The K labels behind the codes; empty for a metric of numbers."""
+    """The K labels, in the order of their codes; empty if the metric takes numbers."""
     integer_labels: bool
     """Whether every label is an integer."""
     public: np.ndarray
@@ -71,18 +71,18 @@ class AnswerKey:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, spec: TaskSpec, name: str = "the answers") -> AnswerKey:
-        """Check `frame` (columns: id, target, split) against `spec`.
+        """Make the key from `frame` (columns: id, target, split) and check it against `spec`.
 
         Raises:
-            TaskError: naming `name`, the column and the value.
+            TaskError: an answer is wrong; the message names `name`, the column and the value.
         """
         import numpy as np
 
         metric = get_metric(spec.metric)
         for column in (spec.id_column, spec.target_column, SPLIT_COLUMN):
             if column not in frame.columns:
-                found = ", ".join(map(repr, frame.columns))
-                raise TaskError(f"{name} has no column {column!r} (it has {found}); add it.")
+                columns = ", ".join(map(repr, frame.columns))
+                raise TaskError(f"{name} has no column {column!r} (it has {columns}); add it.")
         if not len(frame):
             raise TaskError(f"{name} has no rows.")
         ids = tuple(frame[spec.id_column].astype(str))
@@ -123,7 +123,7 @@ class AnswerKey:
 
     @classmethod
     def from_csv(cls, path: Path, spec: TaskSpec) -> AnswerKey:
-        """Read and check `path`; a file that has not changed since is not read again."""
+        """Make the key from the file `path`. A file is read again only if it has changed."""
         try:
             stat = path.stat()
         except OSError as error:

@@ -1,8 +1,8 @@
-"""Checks of a submission's form. Everything wrong here is the policy's fault and is said in words (`FormError`).
+"""Checks of a submission's form. An error in the form is the policy's fault and raises `FormError` with the reason.
 
-The order of rows and of columns is free. Probabilities may be given up to a factor: each must lie in [0, 1], the sum
-of a row must be positive, and a row is divided by its sum (as MLE-bench's and Kaggle's graders do), so that
-`0.5, 0.5, 0.5` means one third each. A label that no answer has is legal and wrong; it must be of the answers' type.
+Rows and columns may stand in any order. Each probability must lie in [0, 1], and the sum of a row must be positive. A row of
+probabilities is divided by its sum (as MLE-bench's and Kaggle's graders do), so that `0.5, 0.5, 0.5` means one third each. A
+label must have the type of the answers' labels. A label that no answer has is valid and counts as wrong.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_SUBMISSION_BYTES = 64 * 1024**2
-"""Default size of the largest submission that is read, in bytes (as `Limits.submission_bytes`)."""
+"""Default size of the largest submission that is accepted, in bytes (as `Limits.submission_bytes`)."""
 _CELL_BYTES = 512
 _SHOWN = 60
 _LISTED = 5
 
 
 class FormError(Exception):
-    """The submission has the wrong form. The text becomes `Grade.reason`."""
+    """A submission with the wrong form. The message becomes `Grade.reason`."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Table:
 
     header: list[str]
     rows: list[list[str]]
-    """As many cells in each row as there are names in `header`."""
+    """Rows of cells. Each row has as many cells as `header`."""
     lines: list[int]
-    """Line of the file on which each row ends, from 1."""
+    """Number of the line (from 1) on which each row ends."""
 
 
 def read_bytes(path: Path, max_bytes: int = MAX_SUBMISSION_BYTES) -> bytes:
-    """The content of a regular file of at most `max_bytes`; never follows a link and never waits for a pipe.
+    """Read a regular file of at most `max_bytes`. Links are not followed, and a pipe is not waited for.
 
     Raises:
-        FormError: there is no such file, or it is not one that a program should have written.
+        FormError: there is no such file, it is not a regular file, or it is too large.
         OSError: the file system failed.
     """
     try:
@@ -72,7 +72,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_SUBMISSION_BYTES) -> bytes:
         os.close(descriptor)
         raise FormError(f"{Path(path).name} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        # Read one byte more than allowed: the size on disk may change while we read.
+        # One byte more than allowed is read, because the file may grow after its size was checked.
         data = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
     if data is None or len(data) > max_bytes:
         raise FormError(f"the submission has more than {max_bytes} bytes")
@@ -80,16 +80,16 @@ def read_bytes(path: Path, max_bytes: int = MAX_SUBMISSION_BYTES) -> bytes:
 
 
 def size_limit(key: AnswerKey, spec: TaskSpec) -> int:
-    """Bytes that a generously written submission of this task may have. Bounds the work that a hostile one causes."""
+    """Generous size limit of a submission of this task, in bytes. It bounds the work that a hostile submission causes."""
     cells = (len(key.ids) + 1) * (len(spec.prediction_columns) + 1)
     return 64 * 1024 + cells * _CELL_BYTES
 
 
 def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES) -> Table:
-    """Bytes to rows of text. Stops at the first row past `max_rows`, so that work is bounded by the task's size.
+    """Parse a CSV file. Parsing stops at the first row beyond `max_rows`, so that the size of the task bounds the work.
 
     Raises:
-        FormError: too large, not UTF-8, not a rectangular CSV file, or with the wrong number of rows.
+        FormError: the file is too large, is not UTF-8, is not a rectangular CSV file, or has too many rows.
     """
     if len(data) > max_bytes:
         raise FormError(f"the submission has {len(data)} bytes, more than {max_bytes}")
@@ -128,13 +128,14 @@ def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES)
 
 
 def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> np.ndarray:
-    """The predictions in the order of `key.ids`, as `Metric.score` takes them.
+    """Check a submission against the answers' ids and the task's columns.
 
     Returns:
-        (N,) floats or class codes, or (N, K) probabilities with rows of sum 1.
+        `ndarray`: the predictions in the order of `key.ids`, as `Metric.score` takes them: (N,) floats or class codes, or
+        (N, K) probabilities whose rows have the sum 1.
 
     Raises:
-        FormError: naming the column, row or value.
+        FormError: the form is wrong; the message names the column, row or value.
     """
     import numpy as np
 
@@ -153,7 +154,7 @@ def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> np.ndarray:
     if len(columns) == 1:
         return np.column_stack([1.0 - values[:, 0], values[:, 0]])
     sums = values.sum(axis=1, keepdims=True)
-    # A sum that is positive but denormal loses the digits that the division needs.
+    # A sum that is positive but denormal has too few digits for the division.
     if (tiny := sums[:, 0] < 1e-12).any():
         row = order[int(np.argmax(tiny))]
         raise FormError(f"the probabilities in line {table.lines[row]} have the sum {sums[tiny][0, 0]:g}; need > 0")
@@ -176,7 +177,7 @@ def _check_columns(header: list[str], spec: TaskSpec) -> None:
 
 
 def _check_ids(table: Table, key: AnswerKey, spec: TaskSpec) -> list[int]:
-    """(N,) row of `table` for each id of `key`."""
+    """Index of the row of `table` for each of the N ids of `key`."""
     at = table.header.index(spec.id_column)
     order = [-1] * len(key.ids)
     for row, (cells, line) in enumerate(zip(table.rows, table.lines, strict=True)):
@@ -199,7 +200,7 @@ def _number(table: Table, row: int, at: int, key: AnswerKey) -> float:
     if not text:
         raise FormError(f"missing value {where}")
     try:
-        # float() also takes "1_000", which no CSV writer means.
+        # float() accepts "1_000", which no CSV writer means.
         value = float(text) if "_" not in text else None
     except ValueError:
         value = None

@@ -1,7 +1,7 @@
-"""From a submission to a grade.
+"""`grade_submission`: from a submission to a `Grade`.
 
-The boundary: what only the submission can have caused is an invalid `Grade` (the policy's fault); what goes wrong once
-the submission has the right form is a `GradingError` (ours), and never a reward.
+A fault that only the submission can have caused is the policy's: it gives an invalid `Grade`. A fault after the submission
+has passed the form checks is the grader's or the task's: it raises `GradingError` and is never a reward.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ def grade_submission(
     split: Split = "public",
     max_bytes: int = MAX_SUBMISSION_BYTES,
 ) -> Grade:
-    """Score `submission` on the rows of `split`. The form is checked on all rows, whatever the split.
+    """Score `submission` on the rows of `split`. The form of all rows is checked, whatever the split.
 
     Args:
-        submission (`Path` or `bytes`):
-            The file that the program wrote, or its content.
+        submission (`Path`, `str` or `bytes`):
+            Path of the file that the program wrote, or its content.
         answers (`DataFrame`, `Path` or `AnswerKey`):
-            Columns: id, target and `split`.
+            Answers with the columns id, target and `split`.
         spec (`TaskSpec`):
-            Metric and columns.
+            Task whose metric and columns are used.
         split (`str`, *optional*, defaults to `"public"`):
-            `"public"`, `"private"` or `"all"`.
+            Part of the answers: `"public"`, `"private"` or `"all"`.
         max_bytes (`int`, *optional*):
-            Size of the largest submission that is read, in bytes.
+            Size of the largest submission that is accepted, in bytes.
 
     Returns:
-        `Grade` with the raw score in the metric's unit, or with the reason why the submission is invalid.
+        [`Grade`]: the raw score in the unit of the metric, or the reason why the submission is invalid.
 
     Raises:
-        TaskError: `split` is none of the three.
-        GradingError: the grader or the task is broken; nothing is known about the submission.
+        TaskError: `split` is not one of the three.
+        GradingError: the grader or the task is broken, and nothing is known about the submission.
     """
     if split not in ("public", "private", "all"):
         raise TaskError(f"unknown split {split!r}; choose 'public', 'private' or 'all'.")
@@ -81,5 +81,5 @@ def _read(submission: Path | str | bytes, max_rows: int, max_bytes: int) -> Tabl
     except (FormError, MemoryError):
         raise
     except Exception as error:
-        # Parsing depends on nothing but the submission, so a crash here is of its making.
+        # Parsing depends on the submission alone, so the submission has caused any error of it.
         raise FormError(f"the submission cannot be read as CSV: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""Named metrics, on top of scikit-learn, each with what a submission must hold for it."""
+"""Named metrics on top of scikit-learn, each with the kind of predictions that it takes."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ ScoreFunction = Callable[["np.ndarray", "np.ndarray", int], float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and the form of what it scores.
+    """A metric and the kind of predictions that it takes.
 
-    `score(y_true, y_pred, n_classes)` gets finite arrays that have passed the form checks. For N rows and K classes:
+    The arguments of `score(y_true, y_pred, n_classes)` are finite arrays that have passed the form checks. For N rows and K
+    classes:
 
-    - `label`: `y_true` (N,) and `y_pred` (N,) hold class codes 0..K-1; K stands for a label that no answer has.
+    - `label`: `y_true` (N,) and `y_pred` (N,) hold class codes 0..K-1. The code K is a label that no answer has.
     - `number`: `y_true` (N,) and `y_pred` (N,) hold floats.
-    - `probability`: `y_true` (N,) holds class codes, `y_pred` (N, K) rows of probabilities with sum 1.
+    - `probability`: `y_true` (N,) holds class codes, `y_pred` (N, K) holds rows of probabilities with the sum 1.
     """
 
     name: str
-    """What `task.yaml` and the prompt call it."""
+    """Name in `task.yaml` and in the prompt."""
     direction: Direction
     """Whether a higher or a lower score is better."""
     predicts: PredictionKind
-    """What the prediction columns hold."""
+    """Kind of values in the prediction columns."""
     function: ScoreFunction
-    """Arrays in, score out."""
+    """Function `(y_true, y_pred, n_classes) -> score`."""
     best: float
     """Score of a perfect submission."""
     minimum: float | None = None
-    """Smallest allowed target and prediction; `None` where there is none."""
+    """Smallest allowed target and prediction; `None` for no limit."""
     needs_every_class: bool = False
-    """Whether each part of the answers must hold each class for the score to be defined."""
+    """Whether the score is defined only if each part of the answers holds each class."""
 
     def score(self, y_true: np.ndarray, y_pred: np.ndarray, n_classes: int = 0) -> float:
-        """The score; may be non-finite where predictions are so large that they overflow."""
+        """The score. It is not finite if predictions are so large that they overflow."""
         import numpy as np
 
         with np.errstate(all="ignore"):
@@ -125,7 +126,7 @@ def _median_absolute_error(y_true: np.ndarray, y_pred: np.ndarray, n_classes: in
 def _r2(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
     from sklearn.metrics import r2_score
 
-    # Without `force_finite`, a constant target gives a non-finite score instead of a made-up one.
+    # With `force_finite`, scikit-learn would invent a score for a constant target; without it, the score is not finite.
     return r2_score(y_true, y_pred, force_finite=False)
 
 
@@ -153,7 +154,7 @@ def get_metric(name: str) -> Metric:
     """The metric called `name`.
 
     Raises:
-        TaskError: there is none; the message lists the choices.
+        TaskError: there is no such metric; the message lists the choices.
     """
     if not isinstance(name, str) or name not in METRICS:
         raise TaskError(f"unknown metric {name!r}; choose one of {', '.join(METRICS)}.")

@@ -1,4 +1,7 @@
-"""Who answers: any server that speaks OpenAI's chat completions. (A model in this process: `training.frozen_model`.)"""
+"""Backends that answer a conversation: the protocol, its records, and any server that speaks OpenAI's chat completions.
+
+A model in this process is `transformers_backend.TransformersBackend`, in a module of its own because it imports torch.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,26 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 
-from trl_mle.errors import ConfigError, InstrumentationError, missing_extra
-from trl_mle.instrumentation.llm.prompt import Message
+from trl_mle.errors import ConfigError, InfrastructureError, missing_extra
 
 MAX_RESPONSE_BYTES = 1024**2
-"""A response is read up to this many bytes."""
+"""Bytes of a response that are read; a longer response counts as truncated."""
 _HTTP_LIBRARIES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2"})
 _NO_KEY = "not-needed"
 _ADVICE = {
     401: "set the environment variable {variable} to a valid key",
     403: "the key in {variable} may not use this model",
-    404: "check `instrumenter_model` and that `instrumenter_endpoint` ends in /v1",
+    404: "check that the endpoint serves a model of this name and that its URL ends in /v1",
 }
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
 
 
 class Answer(NamedTuple):
@@ -27,35 +36,35 @@ class Answer(NamedTuple):
 
     text: str
     truncated: bool
-    """Whether it was stopped before it was done."""
+    """Whether the answer was cut off before the model ended it."""
 
 
-class BackendError(InstrumentationError):
-    """No answer.
+class BackendError(InfrastructureError):
+    """A backend gave no answer.
 
     Args:
-        words (`str`):
-            What happened; holds no key.
-        retry (`bool`):
-            Whether the same request may succeed soon: a transport error, a time-out, 429 or 5xx.
-        down (`bool`):
-            Whether this speaks against the endpoint (or its settings) rather than against this request.
-        permanent (`bool`):
-            Whether it lasts until somebody changes a setting: a wrong key, an unknown model.
+        message (`str`):
+            What happened. It must not contain a key.
+        retry (`bool`, *optional*, defaults to `False`):
+            Whether the same request may succeed soon: after a transport error, a time-out, a 429 or a 5xx.
+        down (`bool`, *optional*, defaults to `False`):
+            Whether the endpoint or its settings are at fault, rather than this request.
+        permanent (`bool`, *optional*, defaults to `False`):
+            Whether the error lasts until somebody changes a setting: a wrong key, an unknown model.
         retry_after_s (`float`, *optional*):
             Seconds that the server asks to wait.
     """
 
     def __init__(
         self,
-        words: str,
+        message: str,
         *,
         retry: bool = False,
         down: bool = False,
         permanent: bool = False,
         retry_after_s: float | None = None,
     ):
-        super().__init__(words)
+        super().__init__(message)
         self.retry = retry
         self.down = down
         self.permanent = permanent
@@ -63,38 +72,40 @@ class BackendError(InstrumentationError):
 
 
 class Backend(Protocol):
-    """A frozen model that answers a conversation greedily."""
+    """A frozen model that continues a conversation."""
 
     model: str
-    """Which model; part of the cache's key."""
+    """Name of the model, as it enters cache keys and warnings."""
 
     async def complete(self, messages: Sequence[Message]) -> Answer:
         """The model's next turn.
 
         Raises:
-            BackendError: there is none.
+            BackendError: the backend has no answer.
         """
         ...
 
     async def aclose(self) -> None:
-        """Give back connections. Safe to call twice."""
+        """Release connections. A second call does nothing."""
         ...
 
 
 class OpenAIBackend:
     """A model behind an OpenAI-compatible endpoint (vLLM, llama.cpp, a hosted model), by the official client.
 
+    The model answers greedily (temperature 0).
+
     Args:
         endpoint (`str`):
             Base URL, such as `http://127.0.0.1:8001/v1`.
         model (`str`):
-            The model's name there.
+            Name of the model at the endpoint.
         api_key_variable (`str`):
-            Environment variable with the key. `OPENAI_API_KEY` may be missing (a server of one's own needs none).
+            Environment variable that holds the key. Only `OPENAI_API_KEY` may be unset, for a server that needs no key.
         max_tokens (`int`):
-            Longest answer in tokens.
+            Longest answer, in tokens.
         timeout_s (`float`):
-            Seconds after which a request is given up, from its first to its last byte.
+            Time limit of a request in seconds, from its first to its last byte.
 
     Raises:
         UserError: `openai` is not installed.
@@ -118,14 +129,15 @@ class OpenAIBackend:
             base_url=endpoint,
             api_key=key or _NO_KEY,
             timeout=timeout_s,
-            max_retries=0,  # retries are counted and bounded by `asking`
+            max_retries=0,  # `ModelClient` retries, so that retries are counted and bounded
         )
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def complete(self, messages: Sequence[Message]) -> Answer:
-        """As in [`Backend`]."""
+        """See [`Backend`]."""
         try:
+            # The client's own timeout starts again with every byte: a server that trickles would never reach it.
             async with asyncio.timeout(self.timeout_s):
                 return _read(await self._post(messages))
         except (TimeoutError, self._openai.APITimeoutError):
@@ -137,6 +149,7 @@ class OpenAIBackend:
         except self._openai.OpenAIError as error:
             raise BackendError(f"{type(error).__name__} from the client", down=True) from None
         except Exception as error:
+            # A body is read as a stream, where the client lets errors of its HTTP library through.
             if type(error).__module__.split(".")[0] not in _HTTP_LIBRARIES:
                 raise
             raise BackendError(f"the connection broke ({type(error).__name__})", retry=True, down=True) from None
@@ -144,7 +157,8 @@ class OpenAIBackend:
     async def _post(self, messages: Sequence[Message]) -> bytes:
         """The body of the response, up to `MAX_RESPONSE_BYTES`."""
         if self._client is None or self._loop is not asyncio.get_running_loop():
-            self._loop, self._client = asyncio.get_running_loop(), self._make_client()  # connections belong to a loop
+            # Connections belong to an event loop: another loop needs another client.
+            self._loop, self._client = asyncio.get_running_loop(), self._make_client()
         body = bytearray()
         request: dict[str, Any] = {"model": self.model, "messages": list(messages), "max_tokens": self.max_tokens}
         async with self._client.chat.completions.with_streaming_response.create(
@@ -157,19 +171,20 @@ class OpenAIBackend:
         return bytes(body)
 
     def _of_status(self, status: int, headers: Any) -> BackendError:
-        words = f"HTTP {status}"
+        message = f"HTTP {status}"
         if status in _ADVICE:
-            words += f": {_ADVICE[status].format(variable=self._variable)}"
-        if status == 429:  # alive, and busy
-            return BackendError(words, retry=True, retry_after_s=_seconds(headers.get("retry-after")))
+            message += f": {_ADVICE[status].format(variable=self._variable)}"
+        if status == 429:  # the server is up and busy, which is no reason to open the breaker
+            return BackendError(message, retry=True, retry_after_s=_seconds(headers.get("retry-after")))
         if status >= 500:
-            return BackendError(words, retry=True, down=True, retry_after_s=_seconds(headers.get("retry-after")))
-        return BackendError(words, down=status in _ADVICE, permanent=status in _ADVICE)
+            return BackendError(message, retry=True, down=True, retry_after_s=_seconds(headers.get("retry-after")))
+        # Key, permission and model name are the same in every request; any other 4xx is about this request alone.
+        return BackendError(message, down=status in _ADVICE, permanent=status in _ADVICE)
 
     async def aclose(self) -> None:
-        """As in [`Backend`]."""
+        """See [`Backend`]."""
         client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
+        if client is not None and self._loop is asyncio.get_running_loop():  # connections of an ended loop are gone
             await client.close()
 
 
@@ -178,16 +193,16 @@ def _read(body: bytes) -> Answer:
         return Answer("", truncated=True)
     try:
         choice = json.loads(body)["choices"][0]
-        text, finished = choice["message"]["content"], choice.get("finish_reason")
+        text, finish_reason = choice["message"]["content"], choice.get("finish_reason")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise BackendError("the response is no chat completion", down=True) from None
     if not isinstance(text, str):
         raise BackendError("the response holds no text")
-    return Answer(text, truncated=finished == "length")
+    return Answer(text, truncated=finish_reason == "length")
 
 
 def _seconds(text: str | None) -> float | None:
-    """`Retry-After` in seconds; a date is not understood."""
+    """`Retry-After` in seconds; `None` if the header is missing or holds a date."""
     try:
         return max(0.0, float(text)) if text is not None else None
     except ValueError:

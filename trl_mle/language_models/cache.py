@@ -1,4 +1,4 @@
-"""Answers on disk, shared by processes; whatever goes wrong with it, the model is asked instead."""
+"""A cache of model answers on disk, shared by processes. An error of the cache never stops a question: it is a miss."""
 
 from __future__ import annotations
 
@@ -8,81 +8,111 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from trl_mle.errors import missing_extra
-from trl_mle.language_models.backends import Answer
+from trl_mle.language_models.backends import Answer, Message
 
 logger = logging.getLogger(__name__)
 
 SIZE_BYTES = 512 * 1024**2
-"""Largest cache; past it the oldest answers go."""
+"""Largest size of a cache in bytes; beyond it the oldest answers are dropped."""
 _MAX_ROW_CHARS = 1024**2
-"""A longer text would go into a file of its own; there is none."""
-_LOCK_S = 1.0
-"""Seconds to wait for another process that writes."""
+"""`diskcache` puts a longer text into a file of its own, which `_text_disk` refuses."""
 _FAILURES = 3
-_REST_S = 30.0
-"""After so many failures in a row the cache is left alone for so many seconds."""
+"""Failed accesses in a row after which the cache is left alone for `CacheTiming.rest_s`."""
+
+
+@dataclass(frozen=True)
+class CacheTiming:
+    """Waiting times of a `DiskCache`."""
+
+    lock_s: float = 1.0
+    """Longest wait for another process that writes, in seconds."""
+    rest_s: float = 30.0
+    """Time without any access after several failed ones in a row, in seconds."""
 
 
 class AnswerCache(Protocol):
-    """Where answers are kept."""
+    """A store of answers."""
 
     errors: int
-    """Accesses that failed."""
+    """Number of accesses that failed."""
 
     def get(self, key: str) -> Answer | None:
-        """The answer kept under `key`; `None` where there is none or it cannot be read. Never raises; may block."""
+        """The answer under `key`, or `None` if there is none or it cannot be read. Never raises; may block."""
         ...
 
     def put(self, key: str, answer: Answer) -> None:
-        """Keep `answer`. Never raises; may block."""
+        """Store `answer` under `key`. Never raises; may block."""
         ...
 
 
-def cache_key(code: str, model: str, prompt_version: str, answer_format: str, max_tokens: int) -> str:
-    """What an answer depends on, as one hash."""
-    parts = json.dumps([code, model, prompt_version, answer_format, max_tokens])
+def cache_key(conversation: str | Sequence[Message], model: str, *settings: str | float | None) -> str:
+    """The cache key of a question: one hash of everything that its answer depends on.
+
+    Args:
+        conversation (`str` or sequence of [`Message`]):
+            The messages, or a text from which they follow together with `settings`.
+        model (`str`):
+            Name of the model.
+        *settings (`str`, `float` or `None`):
+            Further values that change the answer: version of the prompt, longest answer, temperature, seed.
+
+    Returns:
+        `str`: 64 hexadecimal digits.
+    """
+    parts = json.dumps([conversation if isinstance(conversation, str) else list(conversation), model, *settings])
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def default_cache_dir() -> Path:
-    """`trl_mle/instrumentation` in the user's cache folder (`XDG_CACHE_HOME`)."""
+    """Folder of instrumentation answers: `trl_mle/instrumentation` in the user's cache folder (`XDG_CACHE_HOME`)."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "trl_mle" / "instrumentation"
 
 
 class NoCache:
-    """Keeps nothing."""
+    """An [`AnswerCache`] that stores nothing."""
 
     errors = 0
 
     def get(self, key: str) -> Answer | None:
+        """See [`AnswerCache`]."""
         return None
 
     def put(self, key: str, answer: Answer) -> None:
+        """See [`AnswerCache`]."""
         return None
 
 
 class DiskCache:
-    """`diskcache.Cache` (SQLite) of JSON texts. Pickles, which `diskcache` would load, are refused.
+    """An [`AnswerCache`] in a `diskcache.Cache` (SQLite) whose entries are JSON texts.
 
-    A folder that cannot be used, a damaged file and a lock that is not given back are counted in `errors`, and warned of
-    once. Network file systems whose locks do not work are no place for it.
+    Pickles, which `diskcache` would load, are refused. A folder that cannot be used, a damaged file and a lock that is not
+    released are counted in `errors`; the first of them is logged as a warning. The folder must not be on a network file
+    system whose locks do not work.
+
+    Args:
+        folder (`Path`):
+            Folder of the database; created if it does not exist.
+        timing ([`CacheTiming`], *optional*):
+            Waiting times.
 
     Raises:
         UserError: `diskcache` is not installed.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, timing: CacheTiming | None = None):
         try:
             import diskcache
         except ImportError as error:
             raise missing_extra("diskcache", "llm") from error
         self.folder = folder
+        self.timing = timing or CacheTiming()
         self.errors = 0
         self._in_a_row = 0
         self._rest_until = 0.0
@@ -93,12 +123,12 @@ class DiskCache:
         try:
             self._cache = diskcache.Cache(
                 str(folder),
-                timeout=_LOCK_S,
+                timeout=self.timing.lock_s,
                 disk=_text_disk(),
                 disk_min_file_size=_MAX_ROW_CHARS,
                 size_limit=SIZE_BYTES,
-                eviction_policy="least-recently-stored",  # reading writes nothing
-                # A mapped file that another process cuts off kills whoever reads it (SIGBUS): nothing is mapped.
+                eviction_policy="least-recently-stored",  # with this policy a read does not write
+                # No memory mapping: if another process truncates a mapped file, reading it kills the reader (SIGBUS).
                 sqlite_mmap_size=0,
                 sqlite_journal_mode="delete",
             )
@@ -106,17 +136,18 @@ class DiskCache:
             self._failed(error)
 
     def get(self, key: str) -> Answer | None:
-        """As in [`AnswerCache`]."""
-        kept = self._try(lambda cache: cache.get(key))
-        return None if kept is None else self._try(lambda cache: _answer(json.loads(kept)))
+        """See [`AnswerCache`]."""
+        entry = self._try(lambda cache: cache.get(key))
+        # Decoded by `_try` as well: an entry that is no answer counts as a failed access.
+        return None if entry is None else self._try(lambda cache: _answer(json.loads(entry)))
 
     def put(self, key: str, answer: Answer) -> None:
-        """As in [`AnswerCache`]."""
+        """See [`AnswerCache`]."""
         text = json.dumps({"text": answer.text, "truncated": answer.truncated})
         self._try(lambda cache: cache.set(key, text))
 
     def _try(self, access: Callable[[Any], Any]) -> Any:
-        """The result of `access`, or `None` where it fails."""
+        """The result of `access`, or `None` if it fails or the cache is left alone."""
         if self._cache is None or time.monotonic() < self._rest_until:
             return None
         try:
@@ -131,19 +162,19 @@ class DiskCache:
         self.errors += 1
         self._in_a_row += 1
         if self._in_a_row >= _FAILURES:
-            self._rest_until = time.monotonic() + _REST_S
+            self._rest_until = time.monotonic() + self.timing.rest_s
         if self.errors == 1:
             logger.warning(
-                "The cache of instrumentation answers in %s cannot be used (%s: %s); the model is asked instead. Remove the "
-                "folder or choose another `instrumenter_cache_dir`.",
+                "The cache of model answers in %s cannot be used (%s: %s); the model is asked instead. Remove the folder or "
+                "choose another one (`instrumenter_cache_dir`).",
                 self.folder,
                 type(error).__name__,
                 error,
             )
 
 
-def _answer(kept: Any) -> Answer:
-    text, truncated = kept["text"], kept["truncated"]
+def _answer(entry: Any) -> Answer:
+    text, truncated = entry["text"], entry["truncated"]
     if not isinstance(text, str) or not isinstance(truncated, bool):
         raise ValueError("the entry is no answer")
     return Answer(text, truncated)
@@ -153,11 +184,11 @@ def _text_disk() -> type:
     import diskcache
 
     class TextDisk(diskcache.Disk):
-        """`diskcache.Disk` that neither writes nor loads anything but texts in the database."""
+        """`diskcache.Disk` that stores and loads only texts in the database: no pickles, no files."""
 
         def store(self, value, read, key=diskcache.UNKNOWN):
             if not isinstance(value, str) or read:
-                raise ValueError("only texts are kept")
+                raise ValueError("only texts are stored")
             return super().store(value, read, key)
 
         def fetch(self, mode, filename, value, read):

@@ -1,137 +1,210 @@
-"""One question, asked once: cache, queue, time limit, retries and the circuit around a backend."""
+"""`ModelClient`: asks a backend through a cache, a queue, retries, a time limit and a circuit breaker."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from trl_mle.circuit_breaker import Circuit
-from trl_mle.instrumentation import fallbacks
-from trl_mle.instrumentation.llm.answer import MAX_ANSWER_CHARS, Rejected
-from trl_mle.instrumentation.llm.prompt import Message
-from trl_mle.language_models.backends import Answer, Backend, BackendError
-from trl_mle.language_models.cache import AnswerCache
+from trl_mle.circuit_breaker import CircuitBreaker
+from trl_mle.errors import InfrastructureError
+from trl_mle.language_models.backends import Answer, Backend, BackendError, Message
+from trl_mle.language_models.cache import AnswerCache, NoCache
 
-_MOST_RETRY_AFTER_S = 30.0
-_backoff = wait_random_exponential(multiplier=0.5, max=8.0)
+Failure = Literal["timeout", "unavailable", "refused"]
 
 
+class NoAnswerError(InfrastructureError):
+    """A question has no answer.
+
+    Args:
+        kind (`str`):
+            `"timeout"`: no answer came within the time limit. `"unavailable"`: the endpoint is down, overloaded, or rejects
+            the key or the model. `"refused"`: the endpoint rejected this one request (a 400: the conversation is longer
+            than the model's context).
+        message (`str`):
+            What happened.
+    """
+
+    def __init__(self, kind: Failure, message: str):
+        super().__init__(message)
+        self.kind: Failure = kind
+
+
+@dataclass(frozen=True)
+class ClientTiming:
+    """Waiting times between the tries of one question."""
+
+    first_backoff_s: float = 0.5
+    """Longest pause before the first retry, in seconds; doubled for each further retry. The pause is drawn at random."""
+    longest_backoff_s: float = 8.0
+    """Longest random pause before any retry, in seconds."""
+    longest_retry_after_s: float = 30.0
+    """Longest pause that a server may ask for (`Retry-After`), in seconds."""
+
+
+@dataclass
 class _Flight:
-    """A question that is being answered, and how many wait for it."""
+    """A question whose answer is on its way."""
 
-    def __init__(self, task: asyncio.Task[Answer]):
-        self.task = task
-        self.waiting = 0
+    task: asyncio.Task[Answer]
+    waiting: int = 0
+    """Callers that wait for the answer."""
 
 
-class Asker:
-    """Asks a backend for one event loop.
+class ModelClient:
+    """Asks a backend any conversation, from any event loop.
 
-    Equal questions that come while the first is being answered wait for its answer. Nothing here takes longer than
-    `wait_s` for one question, whatever the endpoint does.
+    `ask` returns or raises within `wait_s` seconds, whatever the endpoint does. Equal questions that arrive while the first
+    one is being answered share its answer.
 
     Args:
         backend ([`Backend`]):
-            Who answers.
-        cache ([`AnswerCache`]):
-            Where answers are kept.
-        circuit ([`Circuit`]):
-            Whether the backend is worth asking.
-        counts (`Counter`):
-            Where `requests`, `request_errors`, `cache_hits` and `joined` are counted, and `request_ms` summed.
-        concurrency (`int`):
-            Requests at the same time.
-        retries (`int`):
-            How often a request is sent again.
-        wait_s (`float`):
-            Seconds that one question may wait, queue and retries included.
+            Model that answers.
+        cache ([`AnswerCache`], *optional*):
+            Store of answers. Defaults to none.
+        breaker ([`CircuitBreaker`], *optional*):
+            Circuit breaker of the backend, which several clients may share. Defaults to one that probes every 30 s.
+        counts (`Counter`, *optional*):
+            Counter to which `requests`, `request_errors`, `cache_hits`, `joined` and `request_ms` are added. Defaults to a
+            new one.
+        concurrency (`int`, *optional*, defaults to `16`):
+            Requests at the same time, per event loop.
+        retries (`int`, *optional*, defaults to `2`):
+            Most repetitions of a failed request.
+        wait_s (`float`, *optional*, defaults to `120.0`):
+            Time limit of a question in seconds, with queue and retries.
+        max_answer_chars (`int`, *optional*):
+            Length in characters beyond which an answer counts as truncated and its text is dropped. Defaults to no limit.
+        timing ([`ClientTiming`], *optional*):
+            Waiting times between tries.
     """
 
     def __init__(
         self,
         backend: Backend,
-        cache: AnswerCache,
-        circuit: Circuit,
-        counts: Counter[str],
+        cache: AnswerCache | None = None,
+        breaker: CircuitBreaker | None = None,
+        counts: Counter[str] | None = None,
         *,
-        concurrency: int,
-        retries: int,
-        wait_s: float,
+        concurrency: int = 16,
+        retries: int = 2,
+        wait_s: float = 120.0,
+        max_answer_chars: int | None = None,
+        timing: ClientTiming | None = None,
     ):
         self.backend = backend
-        self.cache = cache
-        self.circuit = circuit
-        self.counts = counts
+        self.cache: AnswerCache = NoCache() if cache is None else cache
+        self.breaker = (
+            breaker if breaker is not None else CircuitBreaker(f"The language model {backend.model!r}", 30.0)
+        )
+        self.counts: Counter[str] = counts if counts is not None else Counter()
+        self.concurrency = concurrency
         self.retries = retries
         self.wait_s = wait_s
+        self.max_answer_chars = max_answer_chars
+        self.timing = timing or ClientTiming()
+        self._backoff = wait_random_exponential(self.timing.first_backoff_s, self.timing.longest_backoff_s)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._slots = asyncio.Semaphore(concurrency)
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[Hashable, _Flight] = {}
 
-    async def ask(self, key: str, messages: Sequence[Message]) -> Answer:
-        """The answer to `messages`, whose cache key is `key`.
+    async def ask(self, messages: Sequence[Message], key: str | None = None) -> Answer:
+        """The model's answer to `messages`.
+
+        Args:
+            messages (sequence of [`Message`]):
+                The conversation so far.
+            key (`str`, *optional*):
+                Cache key of the question, made by [`cache_key`]. Without a key the answer is neither cached nor shared with
+                equal questions, as for a model that samples.
 
         Raises:
-            Rejected: there is none; why.
+            NoAnswerError: the question has no answer; its `kind` says why.
         """
-        flight = self._flights.get(key)
+        self._use_running_loop()
+        flights, flight_key = self._flights, object() if key is None else key
+        flight = flights.get(flight_key)
         if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.create_task(self._answer(key, messages)))
+            flight = flights[flight_key] = _Flight(asyncio.create_task(self._answer(key, messages)))
         else:
             self.counts["joined"] += 1
         flight.waiting += 1
         try:
+            # A caller that is cancelled or out of time must not cancel the request that others wait for.
             async with asyncio.timeout(self.wait_s):
                 return await asyncio.shield(flight.task)
         except TimeoutError:
-            raise Rejected(fallbacks.TIMEOUT, f"no answer within {self.wait_s:g} s") from None
+            raise NoAnswerError("timeout", f"no answer within {self.wait_s:g} s") from None
         except BackendError as error:
-            kind = fallbacks.UNAVAILABLE if error.down or error.retry else fallbacks.REFUSED
-            raise Rejected(kind, str(error)) from None
+            kind: Failure = "unavailable" if error.down or error.retry else "refused"
+            raise NoAnswerError(kind, str(error)) from None
         finally:
             flight.waiting -= 1
             if not flight.waiting:
-                flight.task.cancel()  # nobody waits; no effect on a task that is done
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
+                flight.task.cancel()  # the last caller has left; a task that is done stays done
+                if flights.get(flight_key) is flight:
+                    del flights[flight_key]
 
-    async def _answer(self, key: str, messages: Sequence[Message]) -> Answer:
-        kept = await asyncio.to_thread(self.cache.get, key)
-        if kept is not None:
+    async def aclose(self) -> None:
+        """Release the backend's connections."""
+        await self.backend.aclose()
+
+    def _use_running_loop(self) -> None:
+        """Start afresh in another event loop: semaphores and tasks belong to the loop that made them."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self._slots = asyncio.Semaphore(self.concurrency)
+            self._flights = {}
+
+    async def _answer(self, key: str | None, messages: Sequence[Message]) -> Answer:
+        cached = await asyncio.to_thread(self.cache.get, key) if key is not None else None
+        if cached is not None:
             self.counts["cache_hits"] += 1
-            return kept
+            return cached
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(self._is_worth_a_retry),
             stop=stop_after_attempt(1 + self.retries),
-            wait=_wait,
+            wait=self._pause_s,
             reraise=True,
         ):
             with attempt:
                 answer = await self._request(messages)
-        if len(answer.text) > MAX_ANSWER_CHARS:
+        if self.max_answer_chars is not None and len(answer.text) > self.max_answer_chars:
             answer = Answer("", truncated=True)
-        await asyncio.to_thread(self.cache.put, key, answer)
+        if key is not None:
+            await asyncio.to_thread(self.cache.put, key, answer)
         return answer
 
     def _is_worth_a_retry(self, error: BaseException) -> bool:
-        return isinstance(error, BackendError) and error.retry and not self.circuit.is_open
+        return isinstance(error, BackendError) and error.retry and not self.breaker.is_open
+
+    def _pause_s(self, state: RetryCallState) -> float:
+        """Seconds until the next try: random and growing, and at least what the server asks for."""
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked_s = getattr(error, "retry_after_s", None) or 0.0
+        return max(self._backoff(state), min(asked_s, self.timing.longest_retry_after_s))
 
     async def _request(self, messages: Sequence[Message]) -> Answer:
-        """One request; what becomes of it is told to the circuit."""
-        if self.circuit.is_open and not self.circuit.admit():
-            raise BackendError("the endpoint is down", down=True)  # without a place in the queue
-        probing = self.circuit.is_open
+        """Send one request when a slot is free and the breaker admits it."""
+        # Asked before the queue: behind an open breaker a question fails at once instead of after a wait.
+        if self.breaker.is_open and not self.breaker.admit():
+            raise BackendError("the endpoint is down", down=True)
+        probing = self.breaker.is_open
         try:
             async with self._slots:
-                if self.circuit.is_open and not probing:
-                    raise BackendError("the endpoint is down", down=True)  # it went down while this one queued
+                if self.breaker.is_open and not probing:  # the breaker opened while this request queued
+                    raise BackendError("the endpoint is down", down=True)
                 return await self._send(messages)
         finally:
-            if probing and self.circuit.is_open:
-                self.circuit.release()
+            if probing and self.breaker.is_open:
+                self.breaker.release()  # a cancelled probe has reported nothing and would block the next one
 
     async def _send(self, messages: Sequence[Message]) -> Answer:
         started = time.monotonic()
@@ -141,16 +214,9 @@ class Asker:
         except BackendError as error:
             self.counts["request_errors"] += 1
             if error.down:
-                self.circuit.failed(str(error), error.permanent)
+                self.breaker.failed(str(error), error.permanent)
             raise
         finally:
             self.counts["request_ms"] += round(1000 * (time.monotonic() - started))
-        self.circuit.succeeded()
+        self.breaker.succeeded()
         return answer
-
-
-def _wait(state: RetryCallState) -> float:
-    """Seconds until the next try: growing and random, and at least what the server asks for (up to 30)."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    asked = getattr(error, "retry_after_s", None) or 0.0
-    return max(_backoff(state), min(asked, _MOST_RETRY_AFTER_S))

@@ -1,4 +1,4 @@
-"""A frozen language model in this process, for `LLMInstrumenter` without a server."""
+"""A [`Backend`] that runs a frozen transformers model in this process, without a server."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from trl_mle.errors import ConfigError
-from trl_mle.instrumentation.llm.prompt import Message
-from trl_mle.language_models.backends import Answer, BackendError
+from trl_mle.language_models.backends import Answer, BackendError, Message
 
 BATCH = 8
-"""Conversations that are answered together."""
+"""Most conversations in one forward pass."""
 
 
 class TransformersBackend:
-    """Answers greedily with a transformers model that is never trained. A [`Backend`] of `LLMInstrumenter`.
+    """A frozen transformers model that answers greedily.
 
-    Conversations that wait at the same time are answered in one batch, in a thread. Every process of a run holds a model
-    of its own, and shares its GPU with training: a server beside training is faster (`docs/instrumentation.md`).
+    Conversations that wait at the same time are answered in one batch, in a thread. Every process of a run loads a model of
+    its own, which shares its GPU with training. A server beside training is faster (`docs/instrumentation.md`).
 
     Args:
         model (`str`):
-            Hub id or path: by default of the settings `Qwen/Qwen2.5-3B-Instruct`, or the policy that training starts from.
+            Hub id or path, for example `Qwen/Qwen2.5-3B-Instruct` or the policy that training starts from.
         max_tokens (`int`):
-            Longest answer in tokens.
+            Longest answer, in tokens.
         device (`str`, *optional*):
-            Where it runs. Defaults to this process's GPU, or the CPU.
+            Device of the model. Defaults to this process's GPU, or to the CPU.
         dtype (`str`, *optional*, defaults to `"auto"`):
-            Type of the weights.
+            Data type of the weights.
 
     Raises:
         ConfigError: there is no such model, it has no chat template, or the run uses ZeRO-3.
@@ -44,7 +43,8 @@ class TransformersBackend:
         self.max_tokens = max_tokens
         if is_deepspeed_zero3_enabled():
             raise ConfigError(
-                "ZeRO-3 would split the instrumentation model over the processes. Serve it and set `instrumenter_endpoint`."
+                f"ZeRO-3 would split the frozen model {model!r} over the processes. Serve the model and give the URL of the "
+                "server (`instrumenter_endpoint`)."
             )
         local = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         self.device = device or (local if torch.cuda.is_available() else "cpu")
@@ -54,10 +54,10 @@ class TransformersBackend:
             self._tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
             self._model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"The instrumentation model {model!r} cannot be loaded: {error}") from error
+            raise ConfigError(f"The frozen language model {model!r} cannot be loaded: {error}") from error
         if self._tokenizer.chat_template is None:
             raise ConfigError(
-                f"The instrumentation model {model!r} has no chat template; use an instruction-tuned one."
+                f"The frozen language model {model!r} has no chat template; use an instruction-tuned one."
             )
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
@@ -66,10 +66,10 @@ class TransformersBackend:
         self._runner: asyncio.Task[None] | None = None
 
     async def complete(self, messages: Sequence[Message]) -> Answer:
-        """As in [`Backend`].
+        """See [`Backend`].
 
         Raises:
-            BackendError: the model failed (out of memory, too long a conversation).
+            BackendError: the model failed (out of memory, a conversation longer than its context).
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._queue.append((list(messages), future))
@@ -78,19 +78,19 @@ class TransformersBackend:
         return await future
 
     async def aclose(self) -> None:
-        """Stop answering."""
+        """Stop the batches that have not started."""
         if self._runner is not None:
             self._runner.cancel()
 
     async def _run(self) -> None:
         while self._queue:
             batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
-            batch = [item for item in batch if not item[1].done()]  # whoever gave up waiting
+            batch = [item for item in batch if not item[1].done()]  # a caller that gave up has cancelled its future
             if not batch:
                 continue
             try:
                 answers = await asyncio.to_thread(self._generate, [messages for messages, _ in batch])
-            except Exception as error:  # told to each of those who wait
+            except Exception as error:  # any error of the model: each waiting caller gets it
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(BackendError(f"the model failed: {type(error).__name__}", down=True))
@@ -106,10 +106,11 @@ class TransformersBackend:
         ).to(self.device)
         longest = getattr(self._model.config, "max_position_embeddings", None)
         length = inputs["input_ids"].shape[1]
+        # Beyond its context a model answers nonsense instead of failing.
         if longest is not None and length + self.max_tokens > longest:
             raise ValueError(f"{length} + {self.max_tokens} tokens are more than the model's {longest}")
         output = self._model.generate(
-            **inputs,
+            **inputs,  # the sampling settings are those of greedy search, whatever the model's own configuration says
             max_new_tokens=self.max_tokens,
             do_sample=False,
             temperature=None,
@@ -125,6 +126,7 @@ class TransformersBackend:
         return answers
 
     def _end_tokens(self) -> set[int]:
-        ends = self._model.generation_config.eos_token_id
-        listed = ends if isinstance(ends, list) else [ends]
-        return {token for token in (*listed, self._tokenizer.eos_token_id) if token is not None}
+        # A chat model often has two: one ends its turn (in the generation settings), one ends the text (the tokenizer's).
+        configured = self._model.generation_config.eos_token_id
+        tokens = configured if isinstance(configured, list) else [configured]
+        return {token for token in (*tokens, self._tokenizer.eos_token_id) if token is not None}

@@ -1,4 +1,4 @@
-"""Completion -> `Program`, or a named reason why not."""
+"""From a completion to a `Program`, or a named reason why there is none."""
 
 from trl_mle.programs.extract import REASONS, extract_program
 

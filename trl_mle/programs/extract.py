@@ -22,31 +22,31 @@ REASONS: tuple[str, ...] = (
     "empty_code_block",
     "wrong_language",
 )
-"""Every `ExtractionError.reason` that `extract_program` gives."""
+"""All values of `ExtractionError.reason` that `extract_program` raises."""
 
 MAX_CHARACTERS = 200_000
-"""Longest completion that is looked at, in characters."""
+"""Longest completion that is searched for a program, in characters."""
 
 _UNDECODABLE = re.compile("[\x00\ud800-\udfff]")
 _CLOSING_TAG_OF_PROMPT = re.compile(r"</think>(?![\"'`)\\])")
 
 
 def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
-    """Take the plan and the last complete Python block out of a completion.
+    """Extract the plan and the last complete Python block of a completion.
 
-    Code is never taken from a thinking section. An untagged block counts only where no block is tagged as Python and
-    it parses as Python. A program with a syntax error is still a program: it runs and fails.
+    Code in a thinking section is ignored. A block without a language tag counts only if no block is tagged as Python and
+    the block parses as Python. A program with a syntax error is still a program: it runs and fails.
 
     Args:
         completion (`str` or sequence of chat messages):
-            The policy's text, or messages of which the last one with the role `assistant` counts. Its content is a
-            string or a list of `{"type": "text", "text": ...}` parts.
+            The policy's text, or chat messages, of which the last one with the role `assistant` is read. The content of a
+            message is a string or a list of `{"type": "text", "text": ...}` parts.
 
     Returns:
-        [`Program`]: `plan` is the text before the block, without thinking; `code` has `\\n` line ends.
+        [`Program`]: `plan` is the text before the block, without thinking sections. `code` has `\\n` line ends.
 
     Raises:
-        ExtractionError: with one of `REASONS`.
+        ExtractionError: there is no program; the `reason` is one of `REASONS`.
     """
     text = _text_of(completion)
     if not text.strip():
@@ -97,7 +97,7 @@ def _content_of(content: object) -> str:
 
 
 def _without_leading_thinking(text: str) -> str:
-    """Drop thinking sections at the start, also one that the prompt's template opened (only `</think>` is there)."""
+    """Drop the thinking sections at the start of `text`."""
     position = 0
     while True:
         while position < len(text) and text[position].isspace():
@@ -108,6 +108,7 @@ def _without_leading_thinking(text: str) -> str:
         if end < 0:
             raise ExtractionError("unterminated_thinking", "the completion ends inside `<think>`")
         position = end + len("</think>")
+    # A chat template may end the prompt with `<think>`: the completion then holds only the closing tag.
     if position == 0 or not text[:position].strip():
         closing = _CLOSING_TAG_OF_PROMPT.search(text)
         if closing is not None and "<think>" not in text[: closing.start()]:
@@ -116,7 +117,7 @@ def _without_leading_thinking(text: str) -> str:
 
 
 def _choose(blocks: list[Block]) -> Block:
-    """The last complete Python block that is not empty; otherwise the reason why there is none."""
+    """The last complete Python block that is not empty. Raises `ExtractionError` if there is none."""
     tagged = [block for block in blocks if block.is_python]
     untagged = [block for block in blocks if block.is_untagged]
     for block in reversed(tagged):
@@ -126,6 +127,7 @@ def _choose(blocks: list[Block]) -> Block:
         for block in reversed(untagged):
             if block.terminated and _looks_like_python(block.code):
                 return block
+    # No block is usable. The most telling reason is the one of the blocks that could have been the program.
     candidates = tagged or untagged
     if any(not block.terminated for block in candidates):
         raise ExtractionError("unterminated_code_block", "the last code block has no closing fence")
@@ -138,7 +140,7 @@ def _choose(blocks: list[Block]) -> Block:
 
 
 def _looks_like_python(code: str) -> bool:
-    """Whether `code` parses and does something: a lone word or `accuracy: 0.9` parses, but is no program."""
+    """Whether `code` parses and does something. A single word and `accuracy: 0.9` parse too, but they are no programs."""
     tree = parse_python(code)
     if not isinstance(tree, ast.Module):
         return False

@@ -1,7 +1,7 @@
 """Fenced code blocks of a completion, found in one pass over its lines (CommonMark's rules, with any indentation).
 
-A fence closes only at a line of its own: the same character, at least as long as the opening, indented at most three
-columns deeper. So fences inside an indented docstring do not end a program.
+A block ends at a line that holds only a fence of the same character. The closing fence must be at least as long as the
+opening one and may be indented at most three columns deeper. So a fence inside an indented docstring does not end a program.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \
 _FENCE_LINE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*")
 _PYTHON_TAG = re.compile(r"\{?\s*\.?(?:i?python|py)\d*(?:\.\d+)*(?![\w+.-])", re.IGNORECASE)
 _CLOSINGS_TRIED = 8
-"""How many closing fences a triple-quoted string may hold before the first one counts: keeps the work linear."""
+"""Most closing fences that are tried for one block. The bound keeps the work linear in the length of the completion."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Block:
     start: int
     """Index of the opening line."""
     info: str
-    """Text behind the opening fence, for example `python`."""
+    """Text after the opening fence, for example `python`."""
     code: str
-    """Content without the fence's own indentation; ends with a newline unless empty."""
+    """Content without the indentation of the fence. Ends with a newline unless it is empty."""
     terminated: bool
-    """Whether the closing fence is there."""
+    """Whether the block has a closing fence."""
 
     @property
     def is_python(self) -> bool:
@@ -40,14 +40,14 @@ class Block:
 
     @property
     def is_untagged(self) -> bool:
-        """Whether the block names no language."""
+        """Whether the block has no language tag."""
         return not self.info
 
 
 def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
-    """All fenced blocks of `lines` and the indices of the lines that lie in a thinking section between them.
+    """The fenced blocks of `lines`, and the indices of the lines in thinking sections between them.
 
-    A line outside a fence that starts with `<think>` opens a thinking section; fences in it open nothing.
+    A line outside a block that starts with `<think>` opens a thinking section. Fences in a thinking section are ignored.
     """
     blocks: list[Block] = []
     thinking: list[int] = []
@@ -62,6 +62,7 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
             index += 1
             continue
         opening = _OPENING.fullmatch(lines[index])
+        # CommonMark: the text after a fence of backticks holds no backtick; otherwise the line is inline code.
         if opening is None or (opening[2][0] == "`" and "`" in opening[3]):
             index += 1
             continue
@@ -72,7 +73,7 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
 
 
 def parse_python(code: str) -> ast.Module | SyntaxError | None:
-    """The syntax tree, the syntax error, or `None` where the parser gives up for another reason (depth, size)."""
+    """The syntax tree, the syntax error, or `None` if the parser gives up for another reason (depth, size)."""
     try:
         return parse_quietly(code)
     except SyntaxError as error:
@@ -90,12 +91,12 @@ class _Closing:
 
 
 def _closings(lines: list[str]) -> list[_Closing]:
-    found = []
+    closings = []
     for index, line in enumerate(lines):
         match = _FENCE_LINE.fullmatch(line)
         if match is not None:
-            found.append(_Closing(index, len(match[1].expandtabs(4)), match[2][0], len(match[2])))
-    return found
+            closings.append(_Closing(index, len(match[1].expandtabs(4)), match[2][0], len(match[2])))
+    return closings
 
 
 def _read_block(lines: list[str], start: int, opening: re.Match[str], closings: list[_Closing]) -> tuple[int, Block]:
@@ -114,6 +115,7 @@ def _read_block(lines: list[str], start: int, opening: re.Match[str], closings: 
         return len(lines), Block(start, info, _content(lines[start + 1 :], indent), terminated=False)
     end = candidates[0]
     block = Block(start, info, _content(lines[start + 1 : end], indent), terminated=True)
+    # A program may write Markdown from a triple-quoted string. The first fence that leaves a complete program is the end.
     if block.is_python and _ends_inside_string(block.code):
         for later in candidates[1:]:
             code = _content(lines[start + 1 : later], indent)

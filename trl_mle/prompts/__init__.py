@@ -1,4 +1,4 @@
-"""Task -> chat messages. The words are in `templates/`, the facts come from the task's public files."""
+"""From a task to chat messages. The text stands in `templates/`; the facts come from the task's public files."""
 
 from trl_mle.prompts.scratch import build_prompt
 

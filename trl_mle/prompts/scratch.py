@@ -1,4 +1,4 @@
-"""Task -> chat messages."""
+"""`build_prompt`: the chat messages that ask for a solution of a task from scratch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_DESCRIPTION = 1200
-"""Characters of a task's description."""
+"""Longest description of a task in a prompt, in characters."""
 MAX_TITLE = 100
-"""Characters of a task's title."""
+"""Longest title of a task in a prompt, in characters."""
 SAMPLE_ROWS = 2
-"""Rows of the sample submission."""
+"""Rows of the sample submission that are shown."""
 SAMPLE_COLUMNS = 12
-"""Columns of the sample submission; of a wider one the first and the last are shown."""
+"""Columns of the sample submission that are shown. Of a wider one, the first ones and the last one are shown."""
 
 LABELS = "One label in each row."
 NUMBERS = "One finite number in each row."
@@ -41,15 +41,15 @@ METRIC_TEXTS: dict[str, tuple[str, str]] = {
     "median_absolute_error": ("median absolute error", NUMBERS),
     "r2": ("R2, the coefficient of determination", NUMBERS),
 }
-"""Metric by name: its words, and what the only prediction column holds."""
+"""By metric: its name in the prompt, and the content of a single prediction column."""
 
 
 def build_prompt(task: TaskSpec) -> list[dict[str, str]]:
-    """The messages that ask for a solution of `task` from scratch.
+    """Build the chat messages that ask for a solution of `task` from scratch.
 
     Args:
         task (`TaskSpec`):
-            Its public files are read; its answers are not known here.
+            Task to solve. Only its public files are read.
 
     Returns:
         `[{"role": "system", "content": ...}, {"role": "user", "content": ...}]`.
@@ -105,7 +105,7 @@ def _values(task: TaskSpec) -> dict[str, object]:
 
 
 def _cut(text: str, limit: int) -> str:
-    """`text` with its lines, but without code fences, which would be taken for the answer's."""
+    """`text` with its line breaks and without code fences, which a policy could take for those of its answer."""
     text = text.replace("```", "").strip()
     return text if len(text) <= limit else text[: limit - 3] + "..."
 

@@ -1,6 +1,6 @@
-"""What the prompt says of a table: one line per column, or one for a run of like columns.
+"""Summary of a table for the prompt: one line per column, or one line for a run of similar columns.
 
-Names and values come from data and may hold anything, so they are cleaned and cut before they reach the prompt.
+Names and values come from data and may hold any text, so they are cleaned and cut before they reach the prompt.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_NAME = 40
-"""Characters of a column's name."""
+"""Longest name of a column, in characters."""
 MAX_VALUE = 24
-"""Characters of a category or an example."""
+"""Longest category or example, in characters."""
 MAX_CATEGORIES = 10
-"""Categories that are listed."""
+"""Most categories that are listed."""
 MAX_LINES = 24
-"""Lines of a table."""
+"""Most lines of a table, without the one of its target."""
 MIN_RUN = 4
-"""Columns with numbered names and of one kind from which on they share a line."""
+"""Smallest number of numeric columns with consecutively numbered names that share a line."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class TableSummary:
 
 
 def clean(text: object, limit: int) -> str:
-    """`text` on one line, without control characters and backticks, at most `limit` characters long."""
+    """`text` on one line of at most `limit` characters, without control characters and backticks."""
     line = re.sub(r"[`\x00-\x1f\x7f-\x9f\u2028\u2029\s]+", " ", str(text)).strip()
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a CSV file below its header."""
+    """Number of rows of a CSV file, without its header."""
     import csv
 
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -50,9 +50,9 @@ def count_rows(path: Path) -> int:
 
 
 def summarize(table: pd.DataFrame, id_column: str, target_column: str) -> TableSummary:
-    """Summarise `table` (N rows): type, range or categories, and share of missing values of each column.
+    """Summarise each column of `table` (N rows): type, range or categories, and share of missing values.
 
-    The target comes last and is never part of a run.
+    The target stands last and is never part of a run.
     """
     columns = [column for column in table.columns if column != target_column]
     lines = []
@@ -96,10 +96,12 @@ def _describe(values: pd.Series, is_target: bool = False) -> str:
         return "empty"
     distinct = present.nunique()
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    # A numeric target with few values is a class: its values say more than its range.
     if numeric and not (is_target and distinct <= MAX_CATEGORIES):
         return f"{_kind(values)} {_range(present.min(), present.max())}{_missing(values)}"
     if is_target or distinct <= MAX_CATEGORIES or present.map(lambda value: len(str(value))).max() <= 1:
         return f"{_categories(present, distinct)}{_missing(values)}"
+    # Values that repeat often are categories even if they are too many to be listed in full.
     if distinct <= min(100, len(values) // 10):
         return f"{_categories(present, distinct)}{_missing(values)}"
     return f"text, such as {clean(present.iloc[0], MAX_VALUE)!r}{_missing(values)}"
@@ -117,7 +119,7 @@ def _categories(present: pd.Series, distinct: int) -> str:
     counts = present.value_counts()
     shown = list(counts.index[:MAX_CATEGORIES])
     if distinct <= MAX_CATEGORIES:
-        # pandas may read numbers and texts into one column; they do not compare.
+        # pandas may read numbers and texts into one column, and the two cannot be compared.
         shown.sort(key=lambda value: (isinstance(value, str), value))
     names = ", ".join(clean(value, MAX_VALUE) for value in shown)
     more = f" and {distinct - MAX_CATEGORIES} more" if distinct > MAX_CATEGORIES else ""

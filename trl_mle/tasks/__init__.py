@@ -1,4 +1,4 @@
-"""What the policy is asked: folder format, built-in tasks, and tasks made from one's own CSV."""
+"""Tasks: the folder format, the built-in tasks, and tasks made from a user's CSV file."""
 
 from trl_mle.tasks.create import create_task
 from trl_mle.tasks.load import list_tasks, load_task

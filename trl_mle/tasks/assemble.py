@@ -1,4 +1,4 @@
-"""From one labelled table to the four tables of a task."""
+"""`assemble`: from one labelled table to the four tables of a task."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ID_COLUMN = "id"
 
 @dataclass(frozen=True)
 class TaskTables:
-    """What `public/` and `private/` hold."""
+    """The tables of `public/` and `private/`."""
 
     train: pd.DataFrame
     """Columns: id, features, target."""
     test: pd.DataFrame
     """Columns: id, features."""
     sample: pd.DataFrame
-    """Columns: id, predictions: a valid submission that knows nothing of the test rows."""
+    """Columns: id, predictions. A valid submission that is the same for every test row."""
     answers: pd.DataFrame
     """Columns: id, target, split."""
 
@@ -38,20 +38,20 @@ def assemble(
     seed: int,
     public_share: float = 0.5,
 ) -> TaskTables:
-    """Shuffle `table`, give its rows new ids, split off the test rows, and split the answers.
+    """Shuffle `table`, give its rows new ids, split off the test rows, and split their answers into public and private.
 
-    Both splits are seeded and stratified by class or, for a number, by quantile bins.
+    Both splits follow from `seed` and are stratified by class or, for a number, by quantile bins.
 
     Args:
         table (`DataFrame`):
-            Features and `target`; an index is dropped.
+            Features and `target`. Its index is dropped.
         train_rows, test_rows (`int`):
-            How many rows to keep. Rows past their sum are dropped at random.
+            Number of rows of each kind. Further rows are dropped at random.
         public_share (`float`, *optional*, defaults to `0.5`):
-            Share of the test rows whose answers are the public part.
+            Share of the test rows in the public part of the answers.
 
     Raises:
-        TaskError: there are too few rows, or a name is taken.
+        TaskError: there are too few rows, or a column has a reserved name.
     """
     import numpy as np
     import pandas as pd
@@ -65,15 +65,15 @@ def assemble(
     if target == SPLIT_COLUMN:
         raise TaskError(f"the target column cannot be called {SPLIT_COLUMN!r}; rename it.")
     rng = np.random.default_rng(seed)
-    kept = table.iloc[rng.permutation(len(table))[: train_rows + test_rows]].reset_index(drop=True)
-    is_test = stratified_mask(kept[target], test_rows / len(kept), seed, numeric)
+    selected = table.iloc[rng.permutation(len(table))[: train_rows + test_rows]].reset_index(drop=True)
+    is_test = stratified_mask(selected[target], test_rows / len(selected), seed, numeric)
     # Train rows get the first ids and test rows the following ones, each in shuffled order.
-    kept = kept.iloc[np.argsort(is_test, kind="stable")].reset_index(drop=True)
-    kept = pd.concat([pd.Series(range(len(kept)), name=ID_COLUMN), kept], axis=1)
-    train, test = kept.iloc[:train_rows], kept.iloc[train_rows:]
+    selected = selected.iloc[np.argsort(is_test, kind="stable")].reset_index(drop=True)
+    selected = pd.concat([pd.Series(range(len(selected)), name=ID_COLUMN), selected], axis=1)
+    train, test = selected.iloc[:train_rows], selected.iloc[train_rows:]
     is_public = stratified_mask(test[target], public_share, seed + 1, numeric)
     answers = test[[ID_COLUMN, target]].assign(**{SPLIT_COLUMN: np.where(is_public, "public", "private")})
-    features = [column for column in kept.columns if column != target]
+    features = [column for column in selected.columns if column != target]
     train = train[[*features, target]]
     return TaskTables(train, test[features], _sample(test[[ID_COLUMN]], train[target], metric.predicts), answers)
 
@@ -92,5 +92,5 @@ def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
 
 
 def class_names(target: pd.Series) -> list[str]:
-    """The classes in the order of the prediction columns: as numbers where they are, else alphabetically."""
+    """The classes in the order of the prediction columns: numbers by value, other labels alphabetically."""
     return [str(value) for value in sorted(target.unique())]

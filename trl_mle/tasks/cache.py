@@ -1,4 +1,4 @@
-"""Where prepared tasks live, and how one is prepared once although several processes want it at the same time."""
+"""The cache of prepared tasks, in which a task is prepared once even if several processes ask for it at the same time."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from trl_mle.errors import TaskError
 logger = logging.getLogger(__name__)
 
 STALE_S = 3600.0
-"""Age in seconds past which a half-prepared folder belongs to a process that was killed."""
+"""Age in seconds beyond which a half-prepared folder counts as left by a process that was killed."""
 _TEMPORARY = ".preparing-"
 
 
 def cache_dir() -> Path:
-    """Folder of prepared tasks: `TRL_MLE_CACHE`, or `trl_mle/tasks` in the user's cache folder (`XDG_CACHE_HOME`)."""
+    """Folder of prepared tasks: the variable `TRL_MLE_CACHE`, or `trl_mle/tasks` in the user's cache folder (`XDG_CACHE_HOME`)."""
     if chosen := os.environ.get("TRL_MLE_CACHE"):
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
@@ -29,10 +29,14 @@ def cache_dir() -> Path:
 
 
 def prepare_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """`target`, filled by `build` unless it exists already.
+    """Make the folder `target` with `build`, unless it exists already.
 
-    `build` gets an empty folder beside `target` that is renamed once it is complete, so that nobody ever sees half a
-    task. Of several processes, the first to finish wins; the others drop their equal work.
+    `build` gets an empty folder beside `target`, which is renamed when it is complete. So no process ever sees a
+    half-prepared task. If several processes prepare the same task, the first one to finish wins and the others drop their
+    equal work.
+
+    Returns:
+        `Path`: `target`.
 
     Raises:
         TaskError: the folder cannot be created or written.
@@ -52,6 +56,7 @@ def prepare_once(target: Path, build: Callable[[Path], None]) -> Path:
         build(temporary)
         os.replace(temporary, target)
     except OSError as error:
+        # A rename onto a folder that is not empty: another process has finished first.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not target.is_dir():
             raise TaskError(f"{target} cannot be written: {error}") from error
         logger.info("%s was prepared by another process at the same time", target)
@@ -64,7 +69,7 @@ def _remove_stale(folder: Path) -> None:
     for path in folder.glob(f"{_TEMPORARY}*"):
         try:
             age_s = time.time() - path.stat().st_mtime
-        except FileNotFoundError:  # its owner has just finished
+        except FileNotFoundError:  # the process that owns it has just finished
             continue
         if age_s > STALE_S:
             logger.info("Removing %s, left by a process that was killed", path)

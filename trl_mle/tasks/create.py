@@ -1,4 +1,4 @@
-"""A task folder from a user's own CSV."""
+"""`create_task`: a task folder from a user's CSV file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_CLASSES = 200
-"""More distinct labels than this are taken for a number that got the wrong metric."""
+"""Most classes of a target. A column with more distinct values is probably a number with the wrong metric."""
 
 
 def create_task(
@@ -43,59 +43,63 @@ def create_task(
 ) -> Task:
     """Make the task folder `out` from one labelled table.
 
-    Rows are shuffled and get new ids; the test rows and the two parts of the answers are split off by `seed`,
-    stratified by class or by quantiles of a number. A metric of probabilities gets one prediction column per class, or
-    one in all where the labels are 0 and 1. The score transform gives the sample submission (mean, most common label
-    or equal probabilities) -0.5 and a perfect one 1.
+    Rows are shuffled and get new ids. The test rows and the two parts of the answers are split off by `seed`, stratified by
+    class or by quantiles of a number. A metric of probabilities gets one prediction column per class, or a single one if the
+    labels are 0 and 1. The score transform gives -0.5 to the sample submission (mean, most common label or equal
+    probabilities) and 1 to a perfect submission.
 
     Args:
         csv (`Path`):
-            The table, with a header.
+            CSV file with a header.
         target (`str`):
             Column to predict.
         metric (`str`):
             Name of a metric of `trl_mle.grading.METRICS`.
         out (`Path`):
-            Folder to make; its name is the task's id.
+            Folder to make. Its name becomes the task's id.
+        title (`str`, *optional*):
+            One line for tables. Defaults to the target and the name of the file.
+        description (`str`, *optional*):
+            Text of `description.md`, which the prompt shows. Defaults to one sentence that names the target.
         drop (`Sequence[str]`, *optional*):
             Columns to leave out, such as row ids.
         test_fraction (`float`, *optional*, defaults to `0.3`):
-            Share of the rows whose target is hidden.
+            Share of the rows that become test rows, whose target is hidden.
         public_fraction (`float`, *optional*, defaults to `0.5`):
-            Share of the hidden rows that give the reward.
+            Share of the test rows whose answers give the reward.
         time_limit_s (`float`, *optional*, defaults to `60.0`):
             Wall-clock limit of a program, in seconds.
         seed (`int`, *optional*, defaults to `0`):
-            Of the shuffle and the splits.
+            Seed of the shuffle and of the splits.
 
     Raises:
-        TaskError: the table, the target, the metric or `out` cannot work; the message names the fix.
+        TaskError: the table, the target, the metric or `out` cannot be used; the message names the fix.
     """
     csv, out = Path(csv), Path(out)
-    found = get_metric(metric)
+    scorer = get_metric(metric)
     if out.exists():
         raise TaskError(f"{out} exists already; choose another folder or remove it.")
     for name, share in (("test_fraction", test_fraction), ("public_fraction", public_fraction)):
         if not 0.0 < share < 1.0:
             raise TaskError(f"{name} is {share}; write a share between 0 and 1.")
     table = _read(csv, target, drop)
-    table[target] = _clean_target(table[target], found, csv)
+    table[target] = _clean_target(table[target], scorer, csv)
     test_rows = round(test_fraction * len(table))
     tables = assemble(table, target, metric, len(table) - test_rows, test_rows, seed, public_fraction)
-    _check_classes(tables, target, found)
+    _check_classes(tables, target, scorer)
     spec = TaskSpec(
         id=re.sub(r"[^A-Za-z0-9._-]+", "-", out.name).lstrip("._-") or "task",
         title=title or f"Predict {target} of {csv.name}",
         description=description or f"Predict the column `{target}` from the other columns.",
         folder=out,
         metric=metric,
-        direction=found.direction,
+        direction=scorer.direction,
         id_column=ID_COLUMN,
         prediction_columns=tuple(column for column in tables.sample.columns if column != ID_COLUMN),
         target_column=target,
         time_limit_s=float(time_limit_s),
     )
-    text = _task_yaml(spec, tables, found)
+    text = _task_yaml(spec, tables, scorer)
 
     def build(folder: Path) -> None:
         write_folder(folder, tables, ID_COLUMN, target)
@@ -157,6 +161,7 @@ def _clean_target(values: pd.Series, metric: Metric, csv: Path) -> pd.Series:
             f"column {name!r} of {csv} has {values.nunique()} different values, too many for the classes of "
             f"{metric.name} (at most {MAX_CLASSES}); try rmse."
         )
+    # Whole numbers in a column of floats are class codes: a table may have been written after a value was missing.
     if pd.api.types.is_float_dtype(values):
         if (values % 1 != 0).any():
             raise TaskError(f"{metric.name} needs classes, but column {name!r} holds fractions; try rmse.")
@@ -171,6 +176,7 @@ def _check_classes(tables: TaskTables, target: str, metric: Metric) -> None:
         return
     answers = tables.answers
     parts = {"train": tables.train[target]}
+    # Every class must be learnable from the train rows. Some scores also need every class in each part of the answers.
     if metric.needs_every_class:
         parts |= {part: answers.loc[answers[SPLIT_COLUMN] == part, target] for part in ("public", "private")}
     for value in sorted({*tables.train[target], *answers[target]}):
@@ -187,7 +193,7 @@ def _task_yaml(spec: TaskSpec, tables: TaskTables, metric: Metric) -> str:
     grade = grade_submission(tables.sample.to_csv(index=False).encode(), tables.answers, spec, "all")
     if grade.score is None:
         raise TaskError(f"the sample submission has no {metric.name}: {grade.reason}. Choose another metric.")
-    # The sample's score is to be a quarter of the way from worst (-1) to best (1).
+    # The sample's score shall be a quarter of the way from worst (-1) to best (1), which is -0.5.
     worst = grade.score - (metric.best - grade.score) / 3
     transform = ScoreTransform("linear", round(worst, 6), metric.best)
     comment = (

@@ -1,4 +1,4 @@
-"""The task folder: `task.yaml`, `description.md`, `public/`, `private/`, maybe `reference.py` and `baseline.py`."""
+"""The task folder: `task.yaml`, `description.md`, `public/`, `private/`, and optionally `reference.py` and `baseline.py`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PROGRAMS = ("reference", "baseline")
 
 
 def load_folder(folder: Path, id_prefix: str = "") -> Task:
-    """Read and check a whole task folder.
+    """Read a task folder and check all its files against each other.
 
     Args:
         folder (`Path`):
             The folder that holds `task.yaml`.
         id_prefix (`str`, *optional*):
-            Put before the id of `task.yaml`, for example `builtin:`.
+            Prefix of the id of `task.yaml`, for example `builtin:`.
 
     Raises:
-        TaskError: a file is missing or two of them contradict each other.
+        TaskError: a file is missing, or two files contradict each other.
     """
     folder = folder.resolve()
     if not folder.is_dir():
@@ -59,9 +59,9 @@ def load_folder(folder: Path, id_prefix: str = "") -> Task:
 
 
 def write_folder(folder: Path, tables: TaskTables, id_column: str, target_column: str) -> None:
-    """Write the data of a task into the existing `folder`. The caller adds `task.yaml` and `description.md`.
+    """Write the data files of a task into the existing `folder`. The caller adds `task.yaml` and `description.md`.
 
-    Public files are read-only; `private/` is for the owner alone (modes 0700 and 0600).
+    Public files are read-only. Only the owner may open `private/` (modes 0700 and 0600).
     """
     public, private = folder / "public", folder / "private"
     public.mkdir(mode=0o755)
@@ -69,7 +69,7 @@ def write_folder(folder: Path, tables: TaskTables, id_column: str, target_column
     for name, frame in zip(PUBLIC_FILES, (tables.train, tables.test, tables.sample), strict=True):
         frame.to_csv(public / name, index=False)
         (public / name).chmod(0o444)
-    # Created with its final mode: there is no moment at which others can open it.
+    # Created with its final mode, so that there is no moment at which others can open it.
     descriptor = os.open(private / "answers.csv", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
         tables.answers[[id_column, target_column, SPLIT_COLUMN]].to_csv(file, index=False)

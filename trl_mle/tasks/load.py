@@ -1,8 +1,10 @@
-"""From a task's name to a `Task`."""
+"""Task sources: from the name of a task to a `Task`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from trl_mle.errors import TaskError
 from trl_mle.tasks.builtin import PREFIX, builtin_titles, load_builtin
@@ -10,35 +12,57 @@ from trl_mle.tasks.folder import load_folder
 from trl_mle.tasks.task import Task
 
 
+class TaskSource(NamedTuple):
+    """A collection of tasks whose names share a prefix."""
+
+    load: Callable[[str], Task]
+    """Loads a task by its name without the prefix. Raises `TaskError` with the choices if there is no such task."""
+    titles: Callable[[], dict[str, str]]
+    """Title of each task by its full name, without preparing any."""
+
+
+def _load_mlebench(name: str) -> Task:
+    raise TaskError(
+        f"'mlebench:{name}': tasks of MLE-bench are not supported in this version. Prepare the competition's CSV and make "
+        f"a task folder of it with `trl-mle tasks create`."
+    )
+
+
+SOURCES: dict[str, TaskSource] = {
+    "builtin": TaskSource(load_builtin, builtin_titles),
+    "mlebench": TaskSource(_load_mlebench, dict),
+}
+"""Source by the prefix of its tasks' names (`builtin:digits`). A new source is a module of its own and one line here. A name
+without a known prefix is the path of a task folder."""
+
+
 def list_tasks() -> dict[str, str]:
-    """Titles of the built-in tasks by id, for example `{"builtin:digits": "..."}`; nothing is prepared."""
-    return builtin_titles()
+    """Titles of all tasks that have a name, for example `{"builtin:digits": "..."}`. Prepares no task."""
+    return {name: title for source in SOURCES.values() for name, title in source.titles().items()}
 
 
 def load_task(name: str | Path) -> Task:
-    """The task of that name, checked and ready to be graded.
+    """Load and check a task.
 
     Args:
         name (`str` or `Path`):
-            `builtin:digits` and the like (see [`list_tasks`]), prepared in the cache on first use, or the path of a
-            task folder.
+            Name of a task, such as `builtin:digits` (see [`list_tasks`]), or path of a task folder. A built-in task is
+            prepared in the cache on first use.
+
+    Returns:
+        [`Task`]: ready to be graded.
 
     Raises:
         TaskError: there is no such task, or its folder contradicts itself.
         UserError: the package that ships the data of a built-in task is not installed.
     """
     text = str(name)
-    if text.startswith(PREFIX):
-        return load_builtin(text.removeprefix(PREFIX))
-    if text.startswith("mlebench:"):
-        raise TaskError(
-            f"{text!r}: tasks of MLE-bench are not supported in this version. Prepare the competition's CSV and make "
-            f"a task folder of it with `trl-mle tasks create`."
-        )
+    prefix, colon, rest = text.partition(":")
+    if colon and prefix in SOURCES:
+        return SOURCES[prefix].load(rest)
     path = Path(name).expanduser()
     if not path.exists():
-        hint = f" Did you mean {PREFIX + text!r}?" if PREFIX + text in builtin_titles() else ""
-        raise TaskError(
-            f"there is no task {text!r}: give a task folder or one of {', '.join(builtin_titles())}.{hint}"
-        )
+        names = list_tasks()
+        hint = f" Did you mean {PREFIX + text!r}?" if PREFIX + text in names else ""
+        raise TaskError(f"there is no task {text!r}: give a task folder or one of {', '.join(names)}.{hint}")
     return load_folder(path)

@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STRATA = 10
-"""Quantile bins by which a numeric target is stratified."""
+"""Number of quantile bins by which a numeric target is stratified."""
 
 
 def stratified_mask(target: pd.Series, share: float, seed: int, numeric: bool) -> np.ndarray:
-    """Choose `round(share * N)` of N rows so that each class (or quantile bin of a number) has that share.
+    """Choose `round(share * N)` of N rows so that each class, or each quantile bin of a number, has that share.
 
     Args:
         target (`Series`):
             (N,) labels or numbers.
         share (`float`):
-            Between 0 and 1.
+            Share of the rows to choose, between 0 and 1.
         seed (`int`):
-            The same seed chooses the same rows.
+            Seed of the choice: the same seed chooses the same rows.
         numeric (`bool`):
-            Whether `target` holds numbers, which are binned by quantiles first.
+            Whether `target` holds numbers, which are put into quantile bins first.
 
     Returns:
-        (N,) booleans.
+        `ndarray`: (N,) booleans, true for the chosen rows.
 
     Raises:
         TaskError: a part would be empty.
@@ -42,12 +42,13 @@ def stratified_mask(target: pd.Series, share: float, seed: int, numeric: bool) -
     rng = np.random.default_rng(seed)
     values = target.to_numpy()
     if numeric:
+        # Ranks instead of values: ties cannot make a bin too large.
         ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
         strata = ranks * min(STRATA, rows) // rows
     else:
         strata = np.unique(values.astype(str), return_inverse=True)[1]
     sizes = np.bincount(strata)
-    # Largest remainders: every stratum gets its share rounded down or up, and the sum is what was asked for.
+    # Largest remainder method: each stratum gets its share rounded down or up, and the sum is exactly `chosen`.
     quota = np.floor(share * sizes).astype(int)
     remainder = share * sizes - quota
     order = np.lexsort((rng.random(len(sizes)), -remainder))

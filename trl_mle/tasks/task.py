@@ -1,4 +1,4 @@
-"""A task with its answers: the only object that can grade."""
+"""`Task`: a task with its answers, the only object that can grade."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ class Task(TaskSpec):
     """A `TaskSpec` with the host's side of the folder: answers, reference solution and baseline."""
 
     reference: Path | None = None
-    """Program that shows what can be reached, or `None`."""
+    """Reference solution: a program that shows a score that can be reached. `None` if the folder has none."""
     baseline: Path | None = None
-    """Simple program that the reference must beat, or `None`."""
+    """Baseline: a simple program that the reference solution must beat. `None` if the folder has none."""
 
     @property
     def private_dir(self) -> Path:
-        """Folder with the answers. Never give it to a sandbox."""
+        """Folder with the answers. It must never be given to a sandbox."""
         return self.folder / "private"
 
     def grade(self, submission: Path | str | bytes, split: Split = "public") -> Grade:
-        """Score a submission: the path of `submission.csv`, or its content.
+        """Score a submission.
 
         Args:
-            submission (`Path` or `bytes`):
-                What a program wrote.
+            submission (`Path`, `str` or `bytes`):
+                Path of a `submission.csv`, or its content.
             split (`str`, *optional*, defaults to `"public"`):
-                `"public"` is for rewards and for choosing, `"private"` only for reports, `"all"` is both together.
+                Part of the answers: `"public"` for rewards and for choosing the best of n, `"private"` for reports only,
+                `"all"` for both together.
 
         Returns:
-            `Grade`, with a reason where the submission is invalid.
+            [`Grade`]: the score, or the reason why the submission is invalid.
 
         Raises:
-            GradingError: the task or the grader is broken; nothing is known about the submission.
+            GradingError: the task or the grader is broken, and nothing is known about the submission.
         """
         return grade_submission(submission, self.private_dir / "answers.csv", self, split)

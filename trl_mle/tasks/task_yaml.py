@@ -1,4 +1,4 @@
-"""Strict reading of `task.yaml`: every error names the file, the key, the value and the fix."""
+"""Reading and writing of `task.yaml`. Reading is strict: every error names the file, the key, the value and the fix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRANSFORM_KEYS = ("kind", "worst", "best")
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML lets the last of two equal keys win; here that is an error with its line."""
+    """A YAML loader that rejects a key that occurs twice; PyYAML would silently use the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -34,10 +34,13 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def read_task_yaml(path: Path) -> dict[str, Any]:
-    """The checked fields of `path`, named as in `TaskSpec`, with `transform` as a `ScoreTransform`.
+    """Read and check a `task.yaml`.
+
+    Returns:
+        `dict`: the fields by their names in `TaskSpec`, with `transform` as a `ScoreTransform`.
 
     Raises:
-        TaskError: the file is missing, is not YAML, or has a key or value that cannot work.
+        TaskError: the file is missing or is not YAML, or a key or value is wrong.
     """
     data = _load(path)
     for key in data:
@@ -141,7 +144,7 @@ def _is_number(value: Any) -> bool:
 
 
 def task_yaml(spec: TaskSpec, comment: str = "") -> str:
-    """The text of a `task.yaml` from which `read_task_yaml` reads the fields of `spec` again."""
+    """The text of a `task.yaml` from which `read_task_yaml` reads the fields of `spec`. `comment` becomes its first lines."""
     transform = spec.transform
     data: dict[str, Any] = {key: getattr(spec, key) for key in REQUIRED + OPTIONAL if key != "transform"}
     data["packages"] = list(spec.packages)

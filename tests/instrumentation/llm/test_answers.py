@@ -11,8 +11,8 @@ import pytest
 
 from trl_mle.instrumentation import ASTInstrumenter
 from trl_mle.instrumentation.llm.answer import Rejected, read_answer
+from trl_mle.instrumentation.llm.instrumenter import apply_answer
 from trl_mle.instrumentation.llm.prompt import build_messages, example, prompt_version
-from trl_mle.instrumentation.llm.propose import apply_answer
 from trl_mle.types import METRICS, MILESTONES, Program
 
 NONCE = "0123456789abcdef0123456789abcdef"

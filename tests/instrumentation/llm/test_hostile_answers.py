@@ -14,8 +14,8 @@ from trl_mle.instrumentation import ASTInstrumenter, verify_print_only
 from trl_mle.instrumentation.analysis.placement import Flow
 from trl_mle.instrumentation.hazards import find_hazard
 from trl_mle.instrumentation.llm.answer import Rejected
+from trl_mle.instrumentation.llm.instrumenter import apply_answer
 from trl_mle.instrumentation.llm.prompt import example
-from trl_mle.instrumentation.llm.propose import apply_answer
 from trl_mle.instrumentation.statements import as_metric, mark_dumps
 from trl_mle.instrumentation.verify import parse
 from trl_mle.types import METRICS, MILESTONES, Program

@@ -1,4 +1,4 @@
-"""A model's instrumentation on the way from completion to reward: overlap, metrics, columns, settings."""
+"""LLMInstrumenter under MLEReward: overlap, metrics, columns, settings."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_without_a_model_only_its_own_reasons_are_logged(tmp_path):
 
 
 def test_a_program_can_claim_no_metric_that_was_not_inserted(tmp_path):
-    """Whoever learns the nonce still reports nothing but what the instrumenter put in."""
+    """A program that learns the nonce can still report only the metrics that the instrumenter inserted."""
     from trl_mle.instrumentation.marks import metric_prefix
 
     task = toy_task(tmp_path)
@@ -198,7 +198,7 @@ def test_a_recipe_chooses_the_instrumenter(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("instrumenter: gpt\n", "'ast' or 'llm'"),
         ("instrumenter: llm\ninstrumenter_endpoint: localhost:8001\n", "http://127.0.0.1:8001/v1"),
@@ -206,8 +206,8 @@ def test_a_recipe_chooses_the_instrumenter(tmp_path):
         ("instrumenter_answer_format: xml\n", "'lines' or 'rewrite'"),
     ],
 )
-def test_wrong_settings_of_a_recipe_name_the_fix(tmp_path, text, words):
-    with pytest.raises(ValueError, match=words):
+def test_wrong_settings_of_a_recipe_name_the_fix(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
         parse(tmp_path, text)
 
 
@@ -227,14 +227,9 @@ def test_the_settings_make_the_instrumenter(tmp_path):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    from tests.support.tiny import tiny_model, tiny_tokenizer
+    from tests.support.tiny import save_chat_model
 
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = "{% for m in messages %}{{ m.content[:20] }}\n{% endfor %}"
-    tokenizer.save_pretrained(folder)
-    tiny_model().save_pretrained(folder)
-    return str(folder)
+    return save_chat_model(tmp_path_factory.mktemp("model"))
 
 
 def test_a_model_in_this_process_answers(model):
@@ -255,26 +250,3 @@ def test_a_model_in_this_process_answers(model):
     assert all(result.fallback_kind.startswith("llm_") for result in results), "it is a random model"
     assert not any(result.fallback_kind in ("llm_error", "llm_unavailable") for result in results)
     assert made.take_metrics()["instrumentation/requests"] == 10
-
-
-def test_answers_of_a_batch_are_those_of_single_conversations(model):
-    from trl_mle.language_models.transformers_backend import TransformersBackend
-
-    backend = TransformersBackend(model, 8, dtype="float32")
-    conversations = [[{"role": "user", "content": text}] for text in ("a", "a longer one", "loaded")]
-
-    async def both():
-        single = [await backend.complete(messages) for messages in conversations]
-        return single, await asyncio.gather(*map(backend.complete, conversations))
-
-    single, together = asyncio.run(both())
-    assert single == together
-    assert not any(parameter.requires_grad for parameter in backend._model.parameters())
-
-
-def test_a_model_that_cannot_be_loaded_is_named():
-    from trl_mle.errors import ConfigError
-    from trl_mle.language_models.transformers_backend import TransformersBackend
-
-    with pytest.raises(ConfigError, match="no/such"):
-        TransformersBackend("no/such", 8)

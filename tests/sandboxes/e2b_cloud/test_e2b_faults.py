@@ -18,6 +18,7 @@ from tests.support import e2b_server as fault
 from tests.support.tasks import toy_task
 from trl_mle import E2BSandbox, MLEReward, PoolConfig, RewardConfig, SandboxPool
 from trl_mle.errors import SandboxError, SandboxUnavailableError
+from trl_mle.sandboxes.e2b_cloud import vm
 from trl_mle.sandboxes.e2b_cloud.errors import explained
 from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
 from trl_mle.sandboxes.local.runner import frames

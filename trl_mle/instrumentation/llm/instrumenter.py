@@ -1,4 +1,4 @@
-"""`LLMInstrumenter`: a frozen language model says where a program reaches its milestones, and is not taken at its word."""
+"""`LLMInstrumenter`: a frozen language model proposes where a program reaches its milestones, and each claim is verified."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ import logging
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from trl_mle.circuit_breaker import Circuit
+from trl_mle.circuit_breaker import CircuitBreaker
 from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError
 from trl_mle.instrumentation import fallbacks
 from trl_mle.instrumentation.ast_instrumenter import ASTInstrumenter
-from trl_mle.instrumentation.llm.answer import Rejected
-from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS, build_messages, prompt_version
-from trl_mle.instrumentation.llm.propose import apply_answer
+from trl_mle.instrumentation.insertion import find_elifs, split_lines
+from trl_mle.instrumentation.llm.answer import MAX_ANSWER_CHARS, Rejected, read_answer
+from trl_mle.instrumentation.llm.claims import place
+from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS, AnswerFormat, build_messages, prompt_version
 from trl_mle.instrumentation.marks import mark
+from trl_mle.instrumentation.rendering import BYTE_ORDER_MARK, render
+from trl_mle.instrumentation.verify import parse
 from trl_mle.language_models.backends import Backend, OpenAIBackend
 from trl_mle.language_models.cache import AnswerCache, DiskCache, NoCache, cache_key, default_cache_dir
-from trl_mle.language_models.client import Asker
+from trl_mle.language_models.client import ClientTiming, ModelClient, NoAnswerError
 from trl_mle.types import MILESTONES, InstrumentedProgram, Program
 
 logger = logging.getLogger(__name__)
 
 MAX_PROGRAM_CHARS = 40_000
-"""Longer programs are not sent."""
+"""Longest program that is sent to the model, in characters."""
 _COUNTED = (
     "requests",
     "request_errors",
@@ -37,31 +40,39 @@ _COUNTED = (
     "claims_dropped",
     "marks_added",
 )
+_FALLBACK_KINDS = {
+    "timeout": fallbacks.TIMEOUT,
+    "unavailable": fallbacks.UNAVAILABLE,
+    "refused": fallbacks.REFUSED,
+}
+"""Fallback kind by `NoAnswerError.kind`."""
 
 
 class LLMInstrumenter:
-    """Inserts the marks that a frozen language model proposes, as far as they are verified (paper, environment
+    """Inserts the marks that a frozen language model proposes and that can be verified (paper, section on environment
     instrumentation).
 
-    The model answers with copied lines, or with the program rewritten with plain prints; it never sees the nonce. Its
-    answer is used only if it holds no other change of the program, a mark never stands before what it claims, and the
-    marks of `ASTInstrumenter` stand whatever it says (see `claims`). The marks are then put into the policy's own text, and
-    the result is verified as that of `ASTInstrumenter`, which does the work where the answer, or the endpoint, fails:
-    `fallback_reason` says why.
+    The model answers with copied lines of the program, or with the program rewritten with plain prints. The model never sees
+    the nonce. An answer is used only if it changes nothing else in the program. A mark never stands before the code that it
+    claims, and the marks of `ASTInstrumenter` are inserted whatever the model says (see `claims`). The marks are put into the
+    policy's own text, and the result is verified as that of `ASTInstrumenter` is. If the answer cannot be used or the endpoint
+    fails, the program of `ASTInstrumenter` is returned, with the cause in `fallback_reason`.
 
     Args:
         config ([`InstrumentationConfig`], *optional*):
-            All settings. Give either this or the keywords.
+            All settings. Give either `config` or its fields as keywords.
         backend ([`Backend`], *optional*):
-            Who answers. Defaults to the endpoint of the settings.
+            Model that answers. Defaults to the endpoint of the settings.
         cache ([`AnswerCache`], *optional*):
-            Where answers are kept. Defaults to the folder of the settings.
+            Store of answers. Defaults to the folder of the settings.
+        timing ([`ClientTiming`], *optional*):
+            Waiting times between the tries of one question.
         **settings:
             Fields of `InstrumentationConfig`, such as `endpoint` and `model`.
 
     Raises:
         UserError: the package of the client or of the cache is not installed.
-        ConfigError: there is neither an endpoint nor a backend.
+        ConfigError: neither an endpoint nor a backend is given.
 
     Example:
 
@@ -77,6 +88,7 @@ class LLMInstrumenter:
         *,
         backend: Backend | None = None,
         cache: AnswerCache | None = None,
+        timing: ClientTiming | None = None,
         **settings: Any,
     ):
         if config is not None and settings:
@@ -84,39 +96,54 @@ class LLMInstrumenter:
         self.config = config or InstrumentationConfig(instrumenter="llm", **settings)
         self.max_tokens = self.config.max_tokens or DEFAULT_MAX_TOKENS[self.config.answer_format]
         self.backend: Backend = backend or self._endpoint()
-        self.cache: AnswerCache = cache or _cache(self.config.cache_dir)
+        self.cache: AnswerCache = _cache(self.config.cache_dir) if cache is None else cache
         self.counts: Counter[str] = Counter()
         self._cache_errors_seen = 0
         name = f"The instrumentation model {self.backend.model!r}"
         name += f" at {self.config.endpoint}" if backend is None else ""
-        self._circuit = Circuit(
-            name,
-            self.config.probe_after_s,
-            when_open="Programs are instrumented from their syntax tree instead, and it is tried again every now and then "
-            "(metric instrumentation/fallback_share).",
-            when_closed="Programs are instrumented by the model again.",
+        self.client = ModelClient(
+            self.backend,
+            self.cache,
+            CircuitBreaker(
+                name,
+                self.config.probe_after_s,
+                when_open="Programs are instrumented from their syntax tree instead, and it is tried again every now and then "
+                "(metric instrumentation/fallback_share).",
+                when_closed="Programs are instrumented by the model again.",
+            ),
+            self.counts,
+            concurrency=self.config.concurrency,
+            retries=self.config.retries,
+            wait_s=self.config.wait_s,
+            max_answer_chars=MAX_ANSWER_CHARS,
+            timing=timing,
         )
         self._fallback = ASTInstrumenter()
-        self._asker: Asker | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def instrument(self, program: Program, nonce: str) -> InstrumentedProgram:
-        """Return `program` with marks that carry `nonce`; within `wait_s` seconds, whatever the endpoint does.
+        """Insert marks that carry `nonce` into `program`, within `wait_s` seconds whatever the endpoint does.
 
         Raises:
             UserError: `nonce` has the wrong form.
         """
-        mark(nonce, MILESTONES[0])  # a wrong nonce is the caller's error
+        mark(nonce, MILESTONES[0])  # a wrong nonce is the caller's error: it must not end as a fallback
         plain = await asyncio.to_thread(self._fallback.instrument, program, nonce)
+        # Nothing may be inserted into such a program, so there is nothing to ask.
         if plain.fallback_kind in (fallbacks.NOT_PARSED, fallbacks.HAS_MARKS, fallbacks.HAZARD):
-            return replace(plain, instrumenter="llm")  # nothing may be inserted, so there is nothing to ask
+            return replace(plain, instrumenter="llm")
         try:
             return await self._by_model(program, nonce)
+        except NoAnswerError as error:
+            return _fall_back(plain, _FALLBACK_KINDS[error.kind], str(error))
         except Rejected as rejection:
             return _fall_back(plain, rejection.kind, rejection.reason)
-        except Exception as error:  # a bug of ours must not stop training, and must be seen
+        except Exception as error:  # a bug of this package must not stop training, and must be seen
             logger.exception("Instrumentation by the model failed")
             return _fall_back(plain, fallbacks.ERROR, f"{type(error).__name__}: {error}")
+
+    async def instrument_async(self, program: Program, nonce: str) -> InstrumentedProgram:
+        """See [`Instrumenter`]; an alias of `instrument`."""
+        return await self.instrument(program, nonce)
 
     async def _by_model(self, program: Program, nonce: str) -> InstrumentedProgram:
         answer_format = self.config.answer_format
@@ -125,7 +152,7 @@ class LLMInstrumenter:
         key = cache_key(
             program.code, self.backend.model, prompt_version(answer_format), answer_format, self.max_tokens
         )
-        answer = await self._here().ask(key, build_messages(program.code, answer_format))
+        answer = await self.client.ask(build_messages(program.code, answer_format), key)
         if answer.truncated:
             raise Rejected(fallbacks.TRUNCATED, "the answer was cut off")
         applied = await asyncio.to_thread(apply_answer, program, answer.text, answer_format, nonce)
@@ -133,12 +160,12 @@ class LLMInstrumenter:
         self.counts["claims_moved"] += applied.moved
         self.counts["claims_dropped"] += len(applied.dropped)
         self.counts["marks_added"] += len(applied.added)
-        for words in applied.dropped:
-            logger.debug("A claim of the model was dropped: %s", words)
+        for reason in applied.dropped:
+            logger.debug("A claim of the model was dropped: %s", reason)
         return applied.program
 
     def take_metrics(self) -> dict[str, float]:
-        """Metric -> value since the last call: counts, the accesses to the cache that failed, and seconds a request."""
+        """Metrics since the last call: counts, failed accesses to the cache, and mean seconds per request."""
         taken = {f"instrumentation/{name}": float(self.counts[name]) for name in _COUNTED}
         taken["instrumentation/cache_errors"] = float(self.cache.errors - self._cache_errors_seen)
         self._cache_errors_seen = self.cache.errors
@@ -148,24 +175,8 @@ class LLMInstrumenter:
         return taken
 
     async def aclose(self) -> None:
-        """Give back the connections."""
-        await self.backend.aclose()
-
-    def _here(self) -> Asker:
-        """What belongs to the running event loop."""
-        loop = asyncio.get_running_loop()
-        if self._asker is None or self._loop is not loop:
-            self._loop = loop
-            self._asker = Asker(
-                self.backend,
-                self.cache,
-                self._circuit,
-                self.counts,
-                concurrency=self.config.concurrency,
-                retries=self.config.retries,
-                wait_s=self.config.wait_s,
-            )
-        return self._asker
+        """Release the backend's connections. The instrumenter can be used again afterwards."""
+        await self.client.aclose()
 
     def _endpoint(self) -> Backend:
         config = self.config
@@ -179,6 +190,56 @@ class LLMInstrumenter:
         )
 
 
+class Applied(NamedTuple):
+    """Result of `apply_answer`: a verified program, and what became of each claim."""
+
+    program: InstrumentedProgram
+    kept: int
+    """Number of claims whose marks stand where the model put them."""
+    moved: int
+    """Number of claims that were too early or in a loop: their marks stand where `ASTInstrumenter` puts them."""
+    added: tuple[str, ...]
+    """Milestones that the program proves and the model did not claim."""
+    dropped: tuple[str, ...]
+    """Reason for each claim that was dropped."""
+
+
+def apply_answer(program: Program, answer: str, answer_format: AnswerFormat, nonce: str) -> Applied:
+    """Insert into `program` the marks that `answer` claims and that can be verified. Asks no model.
+
+    The result is made from the text of the program, never from the text of the answer.
+
+    Args:
+        program ([`Program`]):
+            A program that parses and is free of hazards.
+        answer (`str`):
+            The model's answer; any text.
+        answer_format (`str`):
+            Form in which the model was asked to answer.
+        nonce (`str`):
+            Secret of this run.
+
+    Raises:
+        Rejected: the answer cannot be used; its `reason` says why.
+        RecursionError: the program is nested too deeply.
+    """
+    tree = parse(program.code)
+    lines = split_lines(program.code.removeprefix(BYTE_ORDER_MARK))
+    claims = read_answer(answer, tree, lines, answer_format)
+    placed = place(claims, tree, find_elifs(tree, lines))
+    # With no claim left, every mark would come from the rules: that is the work of `ASTInstrumenter`, and counted as such.
+    if not (placed.kept or placed.moved):
+        reason = placed.dropped[0] if placed.dropped else "it claims nothing"
+        raise Rejected(fallbacks.NOTHING_PROVED, f"nothing of the answer could be verified ({reason})")
+    code, verdict = render(program.code, tree, lines, placed.insertions, nonce)
+    if not verdict.ok:
+        raise Rejected(fallbacks.NOT_VERIFIED, f"not verified: {verdict.reason}")
+    instrumented = InstrumentedProgram(
+        code, program, nonce, verdict.inserted, metrics=verdict.metrics, instrumenter="llm"
+    )
+    return Applied(instrumented, placed.kept, placed.moved, placed.added, placed.dropped)
+
+
 def _cache(folder: str | None) -> AnswerCache:
     if folder == "none":
         return NoCache()
@@ -186,5 +247,5 @@ def _cache(folder: str | None) -> AnswerCache:
 
 
 def _fall_back(plain: InstrumentedProgram, kind: str, reason: str) -> InstrumentedProgram:
-    words = f"llm: {reason}" + (f"; ast: {plain.fallback_reason}" if plain.fallback_reason else "")
-    return replace(plain, fallback_reason=words, fallback_kind=kind, instrumenter="llm")
+    reasons = f"llm: {reason}" + (f"; ast: {plain.fallback_reason}" if plain.fallback_reason else "")
+    return replace(plain, fallback_reason=reasons, fallback_kind=kind, instrumenter="llm")

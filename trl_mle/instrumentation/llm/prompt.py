@@ -7,10 +7,12 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypedDict
+from string import Template
+from typing import Literal, NamedTuple
 
 from trl_mle.instrumentation.llm.plain_marks import as_plain_mark
 from trl_mle.instrumentation.llm.quotes import statements_by_line
+from trl_mle.language_models.backends import Message
 from trl_mle.parsing import parse_quietly
 from trl_mle.types import MILESTONES
 
@@ -18,32 +20,70 @@ AnswerFormat = Literal["lines", "rewrite"]
 _TEMPLATES = Path(__file__).parent / "templates"
 _EXAMPLES = ("example_1.txt", "example_2.txt")
 DEFAULT_MAX_TOKENS = {"lines": 500, "rewrite": 2048}
-"""Longest answer in tokens: ten lines, or a whole program of 1,024 tokens with prints."""
-
-ANSWER_LINES = (*MILESTONES, "validation_score", "training_score", "training_loss")
-"""The lines of an answer. What is asked for first is found best, and the score on held-out data is worth most."""
+"""Default of the longest answer in tokens: ten lines, or a whole program of 1,024 tokens with prints."""
 
 
-class Message(TypedDict):
-    """One turn of the conversation."""
+class MilestoneText(NamedTuple):
+    """What the model is told about one milestone, in each answer format."""
 
-    role: Literal["system", "user", "assistant"]
-    content: str
+    reached_by: str
+    """`lines`: what the line that reaches the milestone does."""
+    print_after: str
+    """`rewrite`: the moment after which the print belongs."""
+
+
+MILESTONE_TEXTS: dict[str, MilestoneText] = {
+    "imported_libraries": MilestoneText(
+        "the last line that imports a library for data or machine learning.",
+        "the last import of a library for data or machine learning.",
+    ),
+    "loaded_data": MilestoneText(
+        "the training data is read from its file.",
+        "the training data has been read from its file.",
+    ),
+    "built_features": MilestoneText(
+        "the inputs of the model are made (columns chosen, text vectorised, data scaled, encoded or split).",
+        "the inputs of the model exist (columns chosen, text vectorised, data scaled, encoded or split).",
+    ),
+    "defined_model": MilestoneText(
+        "the model object, or the parameters that training changes, are created.",
+        "the model object, or the parameters that training changes, have been created.",
+    ),
+    "trained_model": MilestoneText(
+        "the model is trained (fit, a search or cross-validation that fits, or the update in a training loop).",
+        "training is finished (the last fit, or after the training loop).",
+    ),
+    "evaluated_model": MilestoneText(
+        "a score or loss on held-out data (validation split, folds, out-of-fold) is computed.",
+        "a score or loss on held-out data has been computed.",
+    ),
+    "wrote_predictions": MilestoneText(
+        "submission.csv is written.",
+        "submission.csv has been written.",
+    ),
+}
+"""The milestones in the words of the prompt. A changed word changes `prompt_version`, and every program is asked again."""
+
+_VARIABLES = ("validation_score", "training_score", "training_loss")
+ANSWER_LINES = (*MILESTONES, *_VARIABLES)
+"""Lines of an answer in the format `lines`. The variable that is asked for first is found best, and the score on held-out data
+is worth most."""
+_NUMBERS = {10: "ten", 11: "eleven", 12: "twelve"}
 
 
 def build_messages(code: str, answer_format: AnswerFormat) -> list[Message]:
-    """Instructions, two worked examples and the program `code`. Nothing in it is secret."""
+    """Instructions, two worked examples and the program `code`. The messages hold no secret."""
     return [*_opening(answer_format), {"role": "user", "content": _question(code)}]
 
 
 def prompt_version(answer_format: AnswerFormat) -> str:
-    """Identifier of everything that is said beside the program; it changes when a word of it does."""
+    """Identifier (12 hexadecimal digits) of all messages except the program; it changes with every word of them."""
     return hashlib.sha256(json.dumps(_opening(answer_format)).encode()).hexdigest()[:12]
 
 
 @cache
 def _opening(answer_format: AnswerFormat) -> tuple[Message, ...]:
-    messages: list[Message] = [{"role": "system", "content": (_TEMPLATES / f"{answer_format}.txt").read_text("utf-8")}]
+    messages: list[Message] = [{"role": "system", "content": _instructions(answer_format)}]
     for name in _EXAMPLES:
         code, answer = example(name, answer_format)
         messages.append({"role": "user", "content": _question(code)})
@@ -51,30 +91,40 @@ def _opening(answer_format: AnswerFormat) -> tuple[Message, ...]:
     return tuple(messages)
 
 
+def _instructions(answer_format: AnswerFormat) -> str:
+    texts = [(name, MILESTONE_TEXTS[name]) for name in MILESTONES]
+    return Template((_TEMPLATES / f"{answer_format}.txt").read_text("utf-8")).substitute(
+        milestones="\n".join(f"- {name}: {text.reached_by}" for name, text in texts),
+        milestone_prints="\n".join(f'- print("MILESTONE: {name}") after {text.print_after}' for name, text in texts),
+        count=_NUMBERS.get(len(ANSWER_LINES), str(len(ANSWER_LINES))),
+        form="\n".join(f"{name}: <{'variable' if name in _VARIABLES else 'line'}>" for name in ANSWER_LINES),
+    )
+
+
 def _question(code: str) -> str:
     return f"The program:\n\n```python\n{code.rstrip()}\n```"
 
 
 def example(name: str, answer_format: AnswerFormat) -> tuple[str, str]:
-    """A worked example, (program, right answer): the template is the program with plain marks."""
+    """A worked example, (program, right answer), made from a template that is the program with plain marks."""
     marked = (_TEMPLATES / name).read_text("utf-8")
     code: list[str] = []
-    found: dict[str, int | str] = {}
+    places: dict[str, int | str] = {}
     for line in marked.splitlines():
         mark = as_plain_mark(_statement(line))
         if mark is None:
             code.append(line)
         else:
-            found.setdefault(mark.name, mark.variable or len(code))
+            places.setdefault(mark.name, mark.variable or len(code))
     text = "\n".join(code) + "\n"
     if answer_format == "rewrite":
         return text, f"```python\n{marked.rstrip()}\n```"
     statements = statements_by_line(parse_quietly(text))
-    return text, "\n".join(f"{name}: {_place(found.get(name), code, statements)}" for name in ANSWER_LINES)
+    return text, "\n".join(f"{name}: {_place(places.get(name), code, statements)}" for name in ANSWER_LINES)
 
 
 def _place(place: int | str | None, code: list[str], statements: dict[int, ast.stmt]) -> str:
-    """The variable, or the first line of the statement that ends in line `place`."""
+    """What the answer says about `place`: the variable, or the first line of the statement that ends in that line."""
     return code[statements[place].lineno - 1].strip() if isinstance(place, int) else place or "none"
 
 

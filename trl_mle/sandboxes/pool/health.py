@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trl_mle.circuit_breaker import Circuit as CircuitBreaker
+from trl_mle.circuit_breaker import CircuitBreaker
 from trl_mle.config import PoolConfig
 from trl_mle.errors import UserError
 

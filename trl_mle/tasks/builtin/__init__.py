@@ -1,7 +1,7 @@
 """The built-in tasks, one folder each: `task.yaml`, `description.md`, `build.py`, `reference.py`, `baseline.py`.
 
-`build.py` has `TRAIN_ROWS`, `TEST_ROWS`, `SEED` and `build()`, which reads real data out of an installed package and
-returns one labelled table. Tasks are prepared in the cache on first use.
+`build.py` defines `TRAIN_ROWS`, `TEST_ROWS`, `SEED` and `build()`, which reads real data from an installed package and
+returns one labelled table. A task is prepared in the cache on first use.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _SHARED = ("assemble.py", "folder.py", "builtin/packaged_data.py", "splits.py")
 
 
 def builtin_titles() -> dict[str, str]:
-    """Title of each built-in task by its id (`builtin:digits`), without preparing any."""
+    """Title of each built-in task by its id (`builtin:digits`). Prepares no task."""
     names = sorted(path.parent.name for path in _HERE.glob("*/task.yaml"))
     return {PREFIX + name: read_task_yaml(_HERE / name / "task.yaml")["title"] for name in names}
 
 
 def load_builtin(name: str) -> Task:
-    """The built-in task `name`, prepared in the cache unless it is there already.
+    """Load the built-in task `name`, and prepare it in the cache if it is not there yet.
 
     Raises:
         TaskError: there is no such task; the message lists the choices.
@@ -44,7 +44,7 @@ def load_builtin(name: str) -> Task:
 
 
 def _digest(name: str) -> str:
-    """Changes with whatever the prepared folder is made from, so that a changed builder prepares anew."""
+    """Hash of all files from which the prepared folder is made: after a change of one of them, the task is prepared anew."""
     digest = hashlib.sha256()
     files = [_HERE / name / file for file in ("build.py", *_COPIED)] + [_HERE.parent / file for file in _SHARED]
     for path in files:

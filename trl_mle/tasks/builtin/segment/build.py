@@ -15,6 +15,6 @@ TRAIN_ROWS, TEST_ROWS, SEED = 1200, 1110, 7
 def build() -> pd.DataFrame:
     """2,310 rows: 18 numeric columns and `category` with 7 classes of 330 rows each."""
     table = river_segments()
-    # The source misspells one name; '-' would keep programs from writing `frame.column`.
+    # The source misspells one name. With '-' in a name, programs could not write `frame.column`.
     table.columns = [column.replace("vegde", "vedge").replace("-", "_") for column in table.columns]
     return table.round(6)

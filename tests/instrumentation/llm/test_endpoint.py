@@ -1,4 +1,4 @@
-"""LLMInstrumenter against a real server on the loopback with the real client: whatever it does, training goes on."""
+"""LLMInstrumenter with the real client against a server on the loopback: no fault of the server stops training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trl_mle import LLMInstrumenter
 from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError, UserError
 from trl_mle.instrumentation import ASTInstrumenter, new_nonce, verify_print_only
-from trl_mle.language_models import client
+from trl_mle.language_models.client import ClientTiming
 from trl_mle.types import Program
 
 pytest.importorskip("openai")
@@ -40,18 +40,13 @@ validation_score: none
 """
 
 
-@pytest.fixture(autouse=True)
-def fast_backoff(monkeypatch):
-    monkeypatch.setattr(client, "_backoff", lambda state: 0.01)
-
-
 def instrumenter(url, **settings):
     settings = {"cache_dir": "none", "model": "m", "request_timeout_s": 5.0, "wait_s": 10.0, **settings}
-    return LLMInstrumenter(endpoint=url, **settings)
+    return LLMInstrumenter(endpoint=url, timing=ClientTiming(longest_backoff_s=0.01), **settings)
 
 
 def run(asked, *codes):
-    """The results for `codes`, asked for at the same time."""
+    """Instrument all `codes` at the same time."""
 
     async def all_of_them():
         try:
@@ -76,7 +71,7 @@ def test_an_accepted_answer():
     with serve(completion(ANSWER)) as (url, server):
         (result,) = run(instrumenter(url), CODE)
     assert result.fallback_reason is None
-    # The rules add `built_features`, which the model denies.
+    # The rules prove `built_features`, which the model denies.
     assert result.inserted == ("imported_libraries", "loaded_data", "built_features", "defined_model", "trained_model")
     assert verify_print_only(CODE, result.code, result.nonce).ok
     (request,) = server.requests
@@ -245,6 +240,13 @@ def test_one_instrumenter_serves_several_event_loops():
     assert len(server.requests) == 3
 
 
+async def test_the_asynchronous_method_of_the_protocol_is_the_same():
+    with serve(completion(ANSWER)) as (url, _):
+        llm, nonce = instrumenter(url), new_nonce()
+        assert await llm.instrument_async(Program("", CODE), nonce) == await llm.instrument(Program("", CODE), nonce)
+        await llm.aclose()
+
+
 def test_who_gives_up_waiting_does_not_take_the_answer_from_others():
     with serve(completion(ANSWER)) as (url, server):
         slow = server.replies[0]
@@ -287,7 +289,7 @@ def test_a_long_program_is_not_sent():
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"instrumenter": "gpt"}, "'ast' or 'llm'"),
         ({"endpoint": "127.0.0.1:8001"}, "http://127.0.0.1:8001/v1"),
@@ -300,8 +302,8 @@ def test_a_long_program_is_not_sent():
         ({"max_tokens": 0}, "at least 1"),
     ],
 )
-def test_wrong_settings_name_the_fix(settings, words):
-    with pytest.raises(ConfigError, match=words):
+def test_wrong_settings_name_the_fix(settings, message):
+    with pytest.raises(ConfigError, match=message):
         InstrumentationConfig(**settings)
 
 
