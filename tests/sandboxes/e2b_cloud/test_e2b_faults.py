@@ -18,9 +18,9 @@ from tests.support import e2b_server as fault
 from tests.support.tasks import toy_task
 from trl_mle import E2BSandbox, MLEReward, PoolConfig, RewardConfig, SandboxPool
 from trl_mle.errors import SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes.e2b_cloud import vm
 from trl_mle.sandboxes.e2b_cloud.errors import explained
 from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
+from trl_mle.sandboxes.e2b_cloud.vm import _parse
 from trl_mle.sandboxes.local.runner import frames
 from trl_mle.sandboxes.local.runner.protocol import GuestReply, ProgramResult
 
@@ -45,7 +45,7 @@ def serving():
     """A server, of whose sandboxes none may be left."""
     with fault.serve() as running:
         yield running
-        assert running.machines == {}
+        assert running.vms == {}
         assert [fault.processes(ended) for ended in running.ended] == [[]] * len(running.ended)
 
 
@@ -224,7 +224,7 @@ async def test_a_start_whose_answer_was_lost_is_looked_for_at_once(server, task)
     async with E2BSandbox(settings(server, request_timeout_s=REQUEST_S), timing=IMPATIENT) as sandbox:
         with pytest.raises(SandboxError):
             await sandbox.run(CODE, task, LIMITS)
-        assert (started(server), server.machines) == (1, {})
+        assert (started(server), server.vms) == (1, {})
 
 
 async def test_an_end_without_answers_ends(task, caplog):
@@ -262,7 +262,7 @@ REPLY = frames.pack(GuestReply("s", RESULT))
 
 
 def test_a_whole_reply():
-    assert vm._parse(REPLY, "s") == RESULT
+    assert _parse(REPLY, "s") == RESULT
 
 
 @given(st.data())
@@ -270,7 +270,7 @@ def test_a_reply_that_is_not_whole(data):
     cut = data.draw(st.integers(0, len(REPLY) - 1))
     for content, secret in ((REPLY[:cut], "s"), (REPLY + b"x", "s"), (REPLY, "t"), (data.draw(st.binary()), "s")):
         with pytest.raises(SandboxError):
-            vm._parse(content, secret)
+            _parse(content, secret)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ async def test_a_worker_that_died_is_replaced(server, task):
     """Inside the sandbox: the process that runs programs is gone, the one that serves goes on."""
     async with E2BSandbox(settings(server), timing=IMPATIENT) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
-        (home,) = server.machines.values()
+        (home,) = server.vms.values()
         fault.kill(home, "runner")
         try:
             assert (await sandbox.run("print(2)", task, LIMITS)).stdout == "2\n"
@@ -336,8 +336,8 @@ async def test_a_fault_of_the_worker_before_the_start_is_retried(server, task):
     pool = SandboxPool(E2BSandbox(settings(server, max_sandboxes=1), timing=IMPATIENT), PoolConfig(progress="off"))
     async with asyncio.timeout(60), pool:
         await pool.run("print(1)", task, LIMITS)
-        (machine,) = server.machines.values()
-        for pid in fault.interpreters(machine, "runner"):
+        (vm,) = server.vms.values()
+        for pid in fault.interpreters(vm, "runner"):
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (6, 1024))
         assert (await pool.run("print(2)", task, LIMITS)).stdout == "2\n"
         assert pool.counts.retried == 1
