@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +23,8 @@ from trl_mle import E2BConfig, E2BSandbox, PoolConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
 from trl_mle.sandboxes.e2b_cloud import guest
 from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
+from trl_mle.sandboxes.e2b_cloud.vm import VM
+from trl_mle.sandboxes.e2b_cloud.vm_pool import VMPool
 from trl_mle.sandboxes.local import runner
 from trl_mle.types import Limits
 
@@ -438,3 +441,12 @@ async def test_without_the_sdk(server, monkeypatch):
 
 def test_the_margin_holds_what_a_program_may_take():
     assert E2BTiming().margin_s > 1.5 * E2BTiming().answer_s
+
+
+def test_speeds_are_those_of_prepared_vms():
+    pool = VMPool(E2BConfig(), lambda vm: None)
+    vm = VM(SimpleNamespace(sandbox_id="m0"), E2BConfig(), E2BTiming(), 0.0)
+    pool._all.add(vm)
+    assert pool.speeds == []
+    vm.is_prepared, vm.speed_factor = True, 1.5
+    assert pool.speeds == [1.5]

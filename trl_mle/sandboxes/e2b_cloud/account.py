@@ -76,17 +76,17 @@ class Account:
         from e2b import SandboxQuery
         from e2b_code_interpreter import AsyncSandbox
 
-        found = []
+        vm_ids: list[str] = []
         try:
             async with asyncio.timeout(self.timing.list_s):
                 pages = AsyncSandbox.list(query=SandboxQuery(metadata=metadata), **self._params)
                 while pages.has_next:
-                    found += [info.sandbox_id for info in await pages.next_items()]
+                    vm_ids += [info.sandbox_id for info in await pages.next_items()]
         except Exception as error:
             _logger.error(
                 "E2B sandboxes could not be listed: %s. Those with the metadata %s, if there are any, end with their session.",
                 without_key(f"{type(error).__name__}: {error}"),
                 metadata,
             )
-        await asyncio.gather(*map(self.kill, found))
-        return len(found)
+        await asyncio.gather(*map(self.kill, vm_ids))
+        return len(vm_ids)

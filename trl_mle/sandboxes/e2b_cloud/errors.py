@@ -34,11 +34,11 @@ def explained(step: str, *, may_have_started: bool | None = False, of_account: b
 
     Args:
         step (`str`):
-            What is done, in words that stand before "failed".
+            The step, as the beginning of the message "... failed".
         may_have_started (`bool`, *optional*, defaults to `False`):
-            Whether the program may have begun by then. `None`: it is begun by this step, so it depends on the error.
+            Whether the program may have started before the step. `None`: the step starts it, so the error decides.
         of_account (`bool`, *optional*, defaults to `False`):
-            Whether the API is asked, with the key, and not a VM.
+            Whether the request goes to the API, with the key, and not to a VM.
 
     Raises:
         SandboxUnavailableError: the key, the template or a setting is refused; retrying does not help.
@@ -48,8 +48,8 @@ def explained(step: str, *, may_have_started: bool | None = False, of_account: b
         yield
     except SandboxError:
         raise
-    except Exception as error:  # the SDK's have no common base, and transports raise their own
-        # Without its cause: what a server or the SDK has put into it may hold the key.
+    except Exception as error:  # the SDK's errors have no common base, and its transport raises others
+        # Without the cause, whose text may contain the key.
         raise _explain(error, step, may_have_started, of_account) from None
 
 
@@ -106,7 +106,9 @@ def _is_refusal(error: Exception) -> bool:
     from e2b import exceptions
 
     if isinstance(error, exceptions.SandboxNotRunningException):
-        return error.__cause__ is None  # else the connection was lost, and the VM found gone later
+        return (
+            error.__cause__ is None
+        )  # with a cause, the connection was lost first and the VM may have run the program
     refusals = (
         exceptions.AuthenticationException,
         exceptions.InvalidArgumentException,
@@ -122,20 +124,20 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _response(error: Exception) -> Any:
-    """The HTTP response that an error was made from, or `None`.
+    """The HTTP response behind an error, or `None`.
 
-    The SDK's exceptions do not carry it, so `Retry-After` would be lost; the frame that raised still has it.
+    The exceptions of the SDK do not carry it, but the frame that raised them does. `Retry-After` is read from it.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         for name in ("res", "r"):
-            found = frame.f_locals.get(name)
-            if hasattr(found, "status_code") and hasattr(found, "headers"):
-                return found
+            response = frame.f_locals.get(name)
+            if hasattr(response, "status_code") and hasattr(response, "headers"):
+                return response
     return None
 
 
 def _retry_after_s(response: Any) -> float | None:
-    """Seconds of the header `Retry-After`, which holds a number or a date."""
+    """Seconds of the header `Retry-After`, which is a number or a date."""
     text = str(response.headers.get("Retry-After", "")).strip() if response is not None else ""
     if text.isascii() and text.isdecimal():
         return float(text)

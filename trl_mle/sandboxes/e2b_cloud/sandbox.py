@@ -92,8 +92,8 @@ class E2BSandbox:
             sandbox_url=sandbox_url,
         )
         if config is not None and keywords != E2BConfig():
-            given = {name: value for name, value in asdict(keywords).items() if value != getattr(E2BConfig(), name)}
-            raise ConfigError(f"`config` and the keywords {given} were both given; put the values into `E2BConfig`.")
+            changed = {name: value for name, value in asdict(keywords).items() if value != getattr(E2BConfig(), name)}
+            raise ConfigError(f"`config` and the keywords {changed} were both given; put the values into `E2BConfig`.")
         self.config = keywords if config is None else config
         self._timing = timing
         self.layers: tuple[Layer, ...] = ()
@@ -101,7 +101,7 @@ class E2BSandbox:
         self.speed_factors: dict[str, float] = {}
         """Id of each E2B sandbox that was prepared -> how fast a fixed loop ran there; above 1 is faster than usual."""
         self._without: tuple[str, ...] = ()
-        """Layers that are treated as missing; for tests of the fall-backs."""
+        """Layers that VMs treat as missing, for tests of the fallbacks."""
         self._vms: VMPool
         self._slots: asyncio.Semaphore
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -186,7 +186,7 @@ class E2BSandbox:
                 reply = await vm.run(tuple(task.packages), request, key)
                 keep = isinstance(reply, ProgramResult) or reply.lasting
             except SandboxError as error:
-                # Refused for being one too many, before anything began: the E2B sandbox is as it was.
+                # E2B asked to wait before anything began, so the VM is unchanged. After any other fault its state is unknown.
                 keep = isinstance(error, BusyError) and not error.may_have_started
                 raise
             finally:
@@ -231,13 +231,13 @@ class E2BSandbox:
 
     def _check_vm(self, vm: VM) -> None:
         self.speed_factors[vm.id] = vm.speed_factor
-        found = from_worker(vm.layers)
-        if self.layers != found:
-            self.layers = found
-            for layer in found:
+        layers = from_worker(vm.layers)
+        if self.layers != layers:
+            self.layers = layers
+            for layer in layers:
                 if not layer.active:
                     _logger.warning("E2B sandboxes lack the layer %s: %s", layer.name, layer.without)
-        if self.config.isolation == "required" and any(layer.required and not layer.active for layer in found):
+        if self.config.isolation == "required" and any(layer.required and not layer.active for layer in layers):
             raise SandboxUnavailableError(
                 "Programs could change what is reported about them: inside the E2B sandbox there is neither a private root "
                 "nor Landlock. Run as root (`user`), use a template with a newer kernel, or set `isolation` to 'none' in "

@@ -63,9 +63,11 @@ class VM:
         self.folder = ""
         self.layers = Layers()
         """The layers of isolation that its worker has found, once the VM is prepared."""
+        self.is_prepared = False
         self.speed_factor = 1.0
+        """Speed of a fixed loop on the VM, once it is prepared. Above 1 is faster than the reference."""
         self.memory_bytes = 0
-        self.given: set[str] = set()
+        self.uploaded: set[str] = set()
         """Keys of the public files that the VM has."""
         self._sandbox = sandbox
 
@@ -102,17 +104,18 @@ class VM:
             raise SandboxError(f"preparing the sandbox failed: {answer.reason}", may_have_started=False)
         self.layers, self.memory_bytes = answer.layers, ready.memory_bytes
         self.speed_factor = _REFERENCE_S / max(ready.loop_s, 1e-6)
+        self.is_prepared = True
 
     async def give(self, key: str, archive: Path) -> None:
         """Upload the public files in `archive` unless the VM has them."""
-        if key in self.given:
+        if key in self.uploaded:
             return
         size = archive.stat().st_size
         with explained("uploading the public files"), archive.open("rb") as file:
             await self._write(f"{self.folder}/{key}.tar.gz", file, size)
         command = self._guest("unpack", f"{self.folder}/{key}.tar.gz", self._public(key))
         await self._command(command, "unpacking the public files", self.timing.answer_s + size / _BYTES_PER_S)
-        self.given.add(key)
+        self.uploaded.add(key)
 
     async def run(self, packages: tuple[str, ...], request: ProgramRequest, key: str) -> Reply:
         """Run one program with the public files of `key`.
@@ -120,7 +123,7 @@ class VM:
         Args:
             packages (`tuple[str, ...]`): distributions that the task allows.
             request (`ProgramRequest`): the program; the folder of its public files is filled in here.
-            key (`str`): of the public files that were given before.
+            key (`str`): key of public files that `give` has uploaded.
 
         Raises:
             SandboxError: there is no reply. The VM cannot be used any more.

@@ -64,6 +64,7 @@ class VMPool:
         self._capacity: int | None = None
         """Number of VMs when the account last refused one; `None` before the first refusal."""
         self._refused_at = 0.0
+        """Time of the last refusal, in monotonic seconds."""
 
     @property
     def capacity(self) -> int:
@@ -76,14 +77,14 @@ class VMPool:
     @property
     def speeds(self) -> list[float]:
         """Speed factors of the prepared VMs."""
-        return [vm.speed_factor for vm in self._all if vm.layers]
+        return [vm.speed_factor for vm in self._all if vm.is_prepared]
 
     async def take(self, key: str, wall_s: float) -> VM:
         """A VM for one program: an idle one, a new one, or the next that becomes free if the account has no capacity.
 
         Args:
-            key (`str`): of the public files that it needs.
-            wall_s (`float`): longest time that the program may take, in seconds.
+            key (`str`): key of the public files that the program needs.
+            wall_s (`float`): wall-clock limit of the program, in seconds.
 
         Raises:
             BusyError: the account has no capacity, and no VM of this run became free within `capacity_wait_s`.
@@ -93,13 +94,14 @@ class VMPool:
         except BusyError as error:
             busy = self._refused(error)
         deadline = asyncio.get_running_loop().time() + self.timing.capacity_wait_s
+        # One program at a time looks for a VM from here on, or all that wait would ask the account after each change.
         try:
             async with asyncio.timeout_at(deadline):
                 await self._queue.acquire()
         except TimeoutError:
             raise busy from None
         try:
-            while self._all:  # of this run: one of them will be free or gone
+            while self._all:  # else no VM of this run can become free, and another user holds the capacity
                 self._changed.clear()
                 if vm := await self._idle_one(key, wall_s):
                     return vm
@@ -138,7 +140,7 @@ class VMPool:
             raise SandboxError(CLOSED, may_have_started=False)
         if not self._idle:
             return None
-        vm = next((vm for vm in reversed(self._idle) if key in vm.given), self._idle[-1])
+        vm = next((vm for vm in reversed(self._idle) if key in vm.uploaded), self._idle[-1])
         self._idle.remove(vm)
         return vm
 
@@ -149,8 +151,10 @@ class VMPool:
         try:
             return await start
         except asyncio.CancelledError:
+            # The VM may have become ready in the same moment: the next program can have it.
             if start.done() and not start.cancelled() and start.exception() is None:
                 await self.give_back(start.result(), keep=True)
+            # `end` cancels the start and not this call, which then ends in an error of the sandbox.
             task = asyncio.current_task()
             if self.closing and not (task and task.cancelling()):
                 raise SandboxError(CLOSED, may_have_started=False) from None
@@ -174,7 +178,7 @@ class VMPool:
         try:
             vm = await asyncio.shield(creation)
         except asyncio.CancelledError:
-            # A request that was given up may be obeyed all the same.
+            # E2B may still create the VM of a request that was abandoned.
             await asyncio.wait([creation], timeout=self.timing.creation_s)
             if creation.done() and not creation.cancelled() and creation.exception() is None:
                 await finish(self._account.kill(creation.result().id))
@@ -184,7 +188,7 @@ class VMPool:
             raise
         except (SandboxUnavailableError, BusyError):
             raise
-        except SandboxError:  # the answer may have been lost on its way: then there is one that nobody knows
+        except SandboxError:  # the answer may have been lost, and the VM created
             await finish(self._account.sweep({_START: name}))
             raise
         self._all.add(vm)
@@ -208,10 +212,10 @@ class VMPool:
         await asyncio.gather(*starts, *map(self._kill, vms), return_exceptions=True)
         self._idle.clear()
         for _ in range(_SWEEPS):
-            found = await self._account.sweep({_RUN: self.run_id})
-            if not found:
+            lost = await self._account.sweep({_RUN: self.run_id})
+            if not lost:
                 return
-            _logger.warning("%d E2B sandboxes were left and have been killed now", found)
+            _logger.warning("%d E2B sandboxes were left and have been killed now", lost)
             await asyncio.sleep(self.timing.sweep_s)
 
 
