@@ -142,6 +142,7 @@ class VM:
             await self._write(f"{run_folder}/request", frames.pack(message))
         most = 2 * limits.output_bytes + limits.submission_bytes + 1024**2
         deadline = time.monotonic() + wait_s + self.timing.answer_s / 2
+        # Started in the background: a stream that breaks later must not look like a start that failed.
         with explained("starting the program", may_have_started=None):
             handle = await self._sandbox.commands.run(
                 self._guest("run", self.folder, run_folder),
@@ -172,7 +173,7 @@ class VM:
                         ) from None
         except (VMGoneError, RunnerError):
             raise
-        except SandboxError as error:
+        except SandboxError as error:  # the stream broke, but the command goes on in the VM and writes its reply
             return error
         finally:
             with suppress(Exception):
@@ -193,6 +194,7 @@ class VM:
             except VMGoneError:
                 raise
             except SandboxError:
+                # A read may fail in passing, and the program cannot be run again: a few more tries save its result.
                 failures += 1
                 if failures == _READS or time.monotonic() > until:
                     raise
