@@ -112,7 +112,7 @@ class Dispatcher:
                 continue
             self._counts.running += 1
             waiter.set_result(lease)
-        # Not one by one through `queue_s`: no program could succeed, and training should not stand still.
+        # All at once: no program could succeed, and longer waiting would hold up the training.
         if self._health.is_hopeless:
             message = f"the sandbox has been down for more than `outage_s`={self._config.outage_s:g} s"
             self._refuse_all(message, "outage")
