@@ -36,7 +36,7 @@ Fault = Callable[["Handler"], bool]
 
 
 def status(code: int, message: str = "", **headers: str) -> Fault:
-    """An answer of the API, of a machine or of the proxy before it."""
+    """An answer of the API, of a VM or of the proxy before it."""
 
     def fault(handler: Handler) -> bool:
         handler.answer(code, {"code": code, "message": message or f"error {code}"}, **headers)
@@ -46,8 +46,8 @@ def status(code: int, message: str = "", **headers: str) -> Fault:
 
 
 def gone(handler: Handler) -> bool:
-    """The machine has been evicted: what the proxy answers from now on."""
-    handler.server.evict(handler.machine_id)
+    """The VM has been evicted: what the proxy answers from now on."""
+    handler.server.evict(handler.vm_id)
     return handler.not_found()
 
 
@@ -71,7 +71,7 @@ def lost_answer(handler: Handler) -> bool:
 
 
 def created_but(code: int) -> Fault:
-    """A machine is made, and the answer is an error."""
+    """A VM is made, and the answer is an error."""
 
     def fault(handler: Handler) -> bool:
         handler.create()
@@ -91,8 +91,8 @@ def slow(seconds: float) -> Fault:
 
 
 def evict_while_running(handler: Handler) -> bool:
-    """The machine ends while the command runs, and the stream with it."""
-    handler.while_running = lambda: handler.server.evict(handler.machine_id)
+    """The VM ends while the command runs, and the stream with it."""
+    handler.while_running = lambda: handler.server.evict(handler.vm_id)
     return False
 
 
@@ -109,7 +109,7 @@ def silent_while_running(handler: Handler) -> bool:
 
 
 def kill_while_running(handler: Handler) -> bool:
-    """The process that stands between machine and program is killed."""
+    """The process that stands between VM and program is killed."""
     handler.while_running = lambda: os.kill(handler.child.pid, signal.SIGKILL)
     return False
 
@@ -139,7 +139,7 @@ def cut_body(handler: Handler) -> bool:
 
 
 @dataclass
-class Machine:
+class FakeVM:
     """One sandbox of the server."""
 
     id: str
@@ -160,12 +160,12 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.machines: dict[str, Machine] = {}
-        self.ended: list[Machine] = []
+        self.vms: dict[str, FakeVM] = {}
+        self.ended: list[FakeVM] = []
         self.faults: dict[str, list[Fault]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.most_at_once = 0
-        self.by_key: dict[str | None, Machine] = {}
+        self.by_key: dict[str | None, FakeVM] = {}
         self.stopping = threading.Event()
         self.lock = threading.RLock()
         self.root = Path(tempfile.mkdtemp(prefix="e2b-server-"))
@@ -184,69 +184,69 @@ class Server(ThreadingHTTPServer):
             pending = self.faults.get(step)
             return pending.pop(0) if pending else None
 
-    def create(self, request: dict[str, Any]) -> Machine:
+    def create(self, request: dict[str, Any]) -> FakeVM:
         with self.lock:
-            number = len(self.machines) + len(self.ended)
+            number = len(self.vms) + len(self.ended)
             home = self.root / f"home-{number}"
             home.mkdir(mode=0o755)
-            machine = Machine(
+            vm = FakeVM(
                 id=f"m{number}",
                 home=home,
                 metadata=request.get("metadata", {}),
                 ends_at=time.time() + request.get("timeout", 300),
                 request=request,
             )
-            self.machines[machine.id] = machine
-            self.most_at_once = max(self.most_at_once, len(self.machines))
-            return machine
+            self.vms[vm.id] = vm
+            self.most_at_once = max(self.most_at_once, len(self.vms))
+            return vm
 
-    def evict(self, machine_id: str) -> bool:
-        """End a machine with all of its processes."""
+    def evict(self, vm_id: str) -> bool:
+        """End a VM with all of its processes."""
         with self.lock:
-            machine = self.machines.pop(machine_id, None)
-            if machine is None:
+            vm = self.vms.pop(vm_id, None)
+            if vm is None:
                 return False
-            self.ended.append(machine)
-        while pids := processes(machine):
+            self.ended.append(vm)
+        while pids := processes(vm):
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
-        shutil.rmtree(machine.home, ignore_errors=True)
+        shutil.rmtree(vm.home, ignore_errors=True)
         return True
 
     def handle_error(self, request, client_address):
         return None  # clients that went away, connections that broke on purpose
 
 
-def processes(machine: Machine) -> list[int]:
-    """Those that a machine's commands have left, found by a variable that they inherit, or by where they are."""
+def processes(vm: FakeVM) -> list[int]:
+    """Those that a VM's commands have left, found by a variable that they inherit, or by where they are."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with suppress(OSError):
                 state = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[0]
                 variables = Path(f"/proc/{entry}/environ").read_bytes()
-                home = os.fsencode(machine.home)
-                inside = f"{MARK}={machine.home}\0".encode() in variables or b"=" + home + b"/" in variables
+                home = os.fsencode(vm.home)
+                inside = f"{MARK}={vm.home}\0".encode() in variables or b"=" + home + b"/" in variables
                 if inside and state not in "ZX":
                     found.append(int(entry))
     return found
 
 
-def interpreters(machine: Machine, module: str) -> list[int]:
-    """Processes of the machine that run `module` (`runner`: the worker, `guest`: the process that serves)."""
+def interpreters(vm: FakeVM, module: str) -> list[int]:
+    """Processes of the VM that run `module` (`runner`: the worker, `guest`: the process that serves)."""
     found = []
-    for pid in processes(machine):
+    for pid in processes(vm):
         with suppress(OSError):
             if f"/trl_mle/{module}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 
 
-def kill(machine: Machine, module: str) -> None:
-    """Kill the machine's interpreters that run `module`."""
-    for pid in interpreters(machine, module):
+def kill(vm: FakeVM, module: str) -> None:
+    """Kill the VM's interpreters that run `module`."""
+    for pid in interpreters(vm, module):
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
 
@@ -266,7 +266,7 @@ class Handler(BaseHTTPRequestHandler):
         self.pause_s = 0.0
         self.while_running: Callable[[], object] | None = None
         self.child: subprocess.Popen[bytes]
-        self.machine_id = self.headers.get("E2b-Sandbox-Id", "")
+        self.vm_id = self.headers.get("E2b-Sandbox-Id", "")
 
     def do_GET(self) -> None:
         self._handle("GET")
@@ -289,7 +289,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._control("create" if method == "POST" else "list", self._create if method == "POST" else self._list,
                               body, query)  # fmt: skip
             elif parts[0] == "sandboxes" and method == "DELETE":
-                self.machine_id = parts[1]
+                self.vm_id = parts[1]
                 self._control("kill", self._kill, body, query)
             elif parts == ["health"]:
                 self._inside("health", self._health, body, query)
@@ -312,44 +312,44 @@ class Handler(BaseHTTPRequestHandler):
             action(body, query)
 
     def _inside(self, step: str, action, body: bytes, query: dict[str, str]) -> None:
-        machine = self.server.machines.get(self.machine_id)
-        if machine is not None and machine.ends_at < time.time():
-            self.server.evict(machine.id)
-            machine = None
-        if machine is None:
+        vm = self.server.vms.get(self.vm_id)
+        if vm is not None and vm.ends_at < time.time():
+            self.server.evict(vm.id)
+            vm = None
+        if vm is None:
             self.not_found()
-        elif self.headers.get("X-Access-Token") != f"token-{machine.id}" and step != "health":
+        elif self.headers.get("X-Access-Token") != f"token-{vm.id}" and step != "health":
             self.answer(401, {"code": 401, "message": "wrong access token"})
         else:
             fault = self.server.next_fault(step)
             if fault is None or not fault(self):
-                action(machine, body, query)
+                action(vm, body, query)
 
     def not_found(self) -> bool:
-        message = {"sandboxId": self.machine_id, "message": "The sandbox was not found", "code": 502}
+        message = {"sandboxId": self.vm_id, "message": "The sandbox was not found", "code": 502}
         self.answer(502, message)
         return True
 
     # Control plane
 
-    def create(self) -> Machine:
-        """The machine that is asked for: the same one where the same request comes again."""
+    def create(self) -> FakeVM:
+        """The VM that is asked for: the same one where the same request comes again."""
         key = self.headers.get("Idempotency-Key")
         if key is None or key not in self.server.by_key:
             self.server.by_key[key] = self.server.create(json.loads(self.body))
         return self.server.by_key[key]
 
     def _create(self, body: bytes, query: dict[str, str]) -> None:
-        machine = self.create()
-        request = machine.request
+        vm = self.create()
+        request = vm.request
         self.answer(
             201,
             {
                 "templateID": request["templateID"],
-                "sandboxID": machine.id,
+                "sandboxID": vm.id,
                 "clientID": "c",
                 "envdVersion": ENVD,
-                "envdAccessToken": f"token-{machine.id}",
+                "envdAccessToken": f"token-{vm.id}",
                 "domain": None,
             },
         )
@@ -357,50 +357,50 @@ class Handler(BaseHTTPRequestHandler):
     def _list(self, body: bytes, query: dict[str, str]) -> None:
         wanted = {unquote(k): unquote(v[0]) for k, v in parse_qs(query.get("metadata", "")).items()}
         with self.server.lock:
-            found = [m for m in self.server.machines.values() if wanted.items() <= m.metadata.items()]
+            found = [m for m in self.server.vms.values() if wanted.items() <= m.metadata.items()]
         self.answer(
             200,
             [
                 {
-                    **{"templateID": "t", "sandboxID": machine.id, "clientID": "c", "state": "running"},
+                    **{"templateID": "t", "sandboxID": vm.id, "clientID": "c", "state": "running"},
                     **{"startedAt": "2026-01-01T00:00:00Z", "endAt": "2026-01-01T01:00:00Z", "envdVersion": ENVD},
-                    **{"cpuCount": 2, "memoryMB": 1024, "diskSizeMB": 1024, "metadata": machine.metadata},
+                    **{"cpuCount": 2, "memoryMB": 1024, "diskSizeMB": 1024, "metadata": vm.metadata},
                 }
-                for machine in found
+                for vm in found
             ],
         )
 
     def _kill(self, body: bytes, query: dict[str, str]) -> None:
-        if self.server.evict(self.machine_id):
+        if self.server.evict(self.vm_id):
             self.answer(204, None)
         else:
             self.answer(404, {"code": 404, "message": "no such sandbox"})
 
-    # Inside of a machine
+    # Inside of a VM
 
-    def _health(self, machine: Machine, body: bytes, query: dict[str, str]) -> None:
+    def _health(self, vm: FakeVM, body: bytes, query: dict[str, str]) -> None:
         self.answer(204, None)
 
-    def _path(self, machine: Machine, path: str) -> Path:
-        full = (machine.home / path).resolve()
-        if not full.is_relative_to(machine.home.resolve()):
-            raise ValueError(f"{path} lies outside of the machine")
+    def _path(self, vm: FakeVM, path: str) -> Path:
+        full = (vm.home / path).resolve()
+        if not full.is_relative_to(vm.home.resolve()):
+            raise ValueError(f"{path} lies outside of the vm")
         return full
 
-    def _write(self, machine: Machine, body: bytes, query: dict[str, str]) -> None:
+    def _write(self, vm: FakeVM, body: bytes, query: dict[str, str]) -> None:
         kind = self.headers.get("Content-Type", "")
         if kind.startswith("multipart/form-data"):
             message = BytesParser().parsebytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
             body = message.get_payload()[0].get_payload(decode=True)
-        path = self._path(machine, query["path"])
+        path = self._path(vm, query["path"])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
-        machine.uploads.append((query["path"], body))
+        vm.uploads.append((query["path"], body))
         self.answer(200, [{"name": path.name, "type": "file", "path": str(path)}])
 
-    def _read(self, machine: Machine, body: bytes, query: dict[str, str]) -> None:
+    def _read(self, vm: FakeVM, body: bytes, query: dict[str, str]) -> None:
         try:
-            content = self._path(machine, query["path"]).read_bytes()
+            content = self._path(vm, query["path"]).read_bytes()
         except FileNotFoundError:
             self.answer(404, {"code": 404, "message": "no such file"})
             return
@@ -419,20 +419,20 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(self.pause_s)
 
-    def _start(self, machine: Machine, body: bytes, query: dict[str, str]) -> None:
+    def _start(self, vm: FakeVM, body: bytes, query: dict[str, str]) -> None:
         """A command: Connect's protocol for a stream from the server, as JSON."""
         process = json.loads(body[5:])["process"]
         command = [process["cmd"], *process.get("args", ())]
-        machine.commands.append(command[-1])
+        vm.commands.append(command[-1])
         limit_s = int(self.headers.get("Connect-Timeout-Ms", 0)) / 1000
         child = self.child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=machine.home,
+            cwd=vm.home,
             env={
-                **{"PATH": os.environ["PATH"], "HOME": str(machine.home), MARK: str(machine.home)},
+                **{"PATH": os.environ["PATH"], "HOME": str(vm.home), MARK: str(vm.home)},
                 **{name: os.environ[name] for name in OF_THE_PROCESSOR if name in os.environ},
             },
             start_new_session=True,
@@ -458,7 +458,7 @@ class Handler(BaseHTTPRequestHandler):
             for thread in threads:
                 thread.join()
             code = child.wait()
-            if machine.id not in self.server.machines:
+            if vm.id not in self.server.vms:
                 self.cut()
                 return
             self._event({"end": {"exitCode": code, "exited": code >= 0, "status": f"exit status {code}"}})
@@ -530,8 +530,8 @@ def serve() -> Iterator[Server]:
     finally:
         server.stopping.set()
         server.shutdown()
-        for machine_id in list(server.machines):
-            server.evict(machine_id)
+        for vm_id in list(server.vms):
+            server.evict(vm_id)
         server.server_close()
         thread.join()
         shutil.rmtree(server.root, ignore_errors=True)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +21,10 @@ from tests.support.e2b_server import KEY, processes, serve, slow, status
 from tests.support.tasks import toy_task
 from trl_mle import E2BConfig, E2BSandbox, PoolConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
-from trl_mle.sandboxes.e2b_cloud import guest, vm_pool
+from trl_mle.sandboxes.e2b_cloud import guest
+from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
+from trl_mle.sandboxes.e2b_cloud.vm import VM
+from trl_mle.sandboxes.e2b_cloud.vm_pool import VMPool
 from trl_mle.sandboxes.local import runner
 from trl_mle.types import Limits
 
@@ -37,7 +41,7 @@ def key(monkeypatch):
 def server():
     with serve() as running:
         yield running
-    assert [processes(machine) for machine in running.ended] == [[]] * len(running.ended)
+    assert [processes(vm) for vm in running.ended] == [[]] * len(running.ended)
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +56,11 @@ def settings(server, **changes) -> E2BConfig:
 
 
 def started(server) -> int:
-    return len(server.machines) + len(server.ended)
+    return len(server.vms) + len(server.ended)
 
 
-def runs(machine) -> int:
-    return sum(" run " in command for command in machine.commands)
+def runs(vm) -> int:
+    return sum(" run " in command for command in vm.commands)
 
 
 async def until(condition) -> None:
@@ -87,7 +91,7 @@ sys.exit(3)
     assert execution.stderr == "True\n"
     assert execution.submission == b"id,y\n"
     assert 0 < execution.wall_s < 5
-    assert server.machines == {}
+    assert server.vms == {}
 
 
 async def test_lines_are_those_of_the_source(server, task):
@@ -122,12 +126,12 @@ async def test_public_files_are_uploaded_once_and_answers_never(server, task):
     async with E2BSandbox(settings(server, max_sandboxes=1)) as sandbox:
         for _ in range(3):
             await sandbox.run("print(1)", task, LIMITS)
-    (machine,) = server.ended
-    archives = [content for path, content in machine.uploads if path.endswith(".tar.gz")]
+    (vm,) = server.ended
+    archives = [content for path, content in vm.uploads if path.endswith(".tar.gz")]
     assert len(archives) == 1
     names = subprocess.run(["tar", "-tz"], input=archives[0], capture_output=True, check=True).stdout.decode().split()
     assert sorted(names) == ["sample_submission.csv", "test.csv", "train.csv"]
-    sent = [gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content for _, content in machine.uploads]
+    sent = [gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content for _, content in vm.uploads]
     assert not any(answers in content or str(task.folder).encode() in content for content in sent)
 
 
@@ -153,7 +157,7 @@ async def test_reuse(server, task, reuse, expected):
             )
             assert (execution.stdout, execution.stderr) == ("4\n", "")
     assert started(server) == expected
-    assert server.machines == {}
+    assert server.vms == {}
 
 
 async def test_never_more_sandboxes_than_allowed(server, task):
@@ -166,7 +170,7 @@ async def test_never_more_sandboxes_than_allowed(server, task):
 
 async def test_an_account_with_room_for_fewer(server, task):
     def full(handler):
-        return len(server.machines) >= 2 and status(429, "2 sandboxes at most")(handler)
+        return len(server.vms) >= 2 and status(429, "2 sandboxes at most")(handler)
 
     server.order("create", *[full] * 1000)
     async with E2BSandbox(settings(server, max_sandboxes=4)) as sandbox:
@@ -185,16 +189,17 @@ async def test_an_account_with_room_for_fewer(server, task):
     assert not caught.value.may_have_started
 
 
-async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(server, task, monkeypatch):
+async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(server, task):
     """It must not wait inside until the pool takes it for one that was never answered."""
-    monkeypatch.setattr("trl_mle.sandboxes.e2b_cloud.vm_pool._ROOM_S", 0.3)
 
     def full(handler):
-        return len(server.machines) >= 1 and status(429, "1 sandbox at most")(handler)
+        return len(server.vms) >= 1 and status(429, "1 sandbox at most")(handler)
 
     server.order("create", *[full] * 1000)
     config = PoolConfig(progress="off", slack_s=15)
-    async with SandboxPool(E2BSandbox(settings(server, max_sandboxes=3)), config) as pool:
+    timing = E2BTiming(capacity_wait_s=0.3)
+    sandbox = E2BSandbox(settings(server, max_sandboxes=3), timing=timing)
+    async with SandboxPool(sandbox, config) as pool:
         assert pool.workers == 3
         codes = [f"import time\ntime.sleep(0.5)\nprint({n})" for n in range(5)]
         executions = await asyncio.gather(*(pool.run(code, task, LIMITS) for code in codes))
@@ -205,7 +210,7 @@ async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(ser
         assert 0 < taken["sandbox/speed_min"] == taken["sandbox/speed_max"]
         assert pool.counts.faults == {}
         assert 1 <= pool.counts.retried <= 3, "those that had come before the first refusal"
-        monkeypatch.setattr("trl_mle.sandboxes.e2b_cloud.vm_pool._GROW_S", 1e-3)
+        sandbox._vms.timing = replace(timing, grow_s=1e-3)
         assert pool.workers == 3, "the account may have room again"
 
 
@@ -232,10 +237,10 @@ def test_what_is_uploaded_uses_the_standard_library_alone():
 async def test_a_sandbox_whose_session_is_too_short_is_replaced(server, task):
     async with E2BSandbox(settings(server, session_s=205)) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
-        for machine in sandbox._machines._idle:
-            machine.ends_at -= 30
+        for vm in sandbox._vms._idle:
+            vm.ends_at -= 30
         await sandbox.run("print(1)", task, LIMITS)
-        assert len(server.machines) == 1
+        assert len(server.vms) == 1
         with pytest.raises(SandboxUnavailableError, match=r"session_s.*205.*at least 380"):
             await sandbox.run("print(1)", task, replace(LIMITS, wall_s=200))
     assert started(server) == 2
@@ -245,10 +250,10 @@ async def test_requests_of_a_new_sandbox(server, task):
     config = settings(server, template="mine", session_s=700.0)
     async with E2BSandbox(config) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
-    (machine,) = server.ended
-    assert (machine.request["templateID"], machine.request["timeout"]) == ("mine", 700)
-    assert machine.request["allow_internet_access"] is False
-    assert set(machine.metadata) == {"trl_mle_run", "trl_mle_start"}
+    (vm,) = server.ended
+    assert (vm.request["templateID"], vm.request["timeout"]) == ("mine", 700)
+    assert vm.request["allow_internet_access"] is False
+    assert set(vm.metadata) == {"trl_mle_run", "trl_mle_start"}
 
 
 async def test_the_key_goes_to_the_api_alone(server, task, caplog, tmp_path):
@@ -261,22 +266,22 @@ async def test_the_key_goes_to_the_api_alone(server, task, caplog, tmp_path):
         assert KEY not in repr(vars(sandbox))
     assert KEY not in execution.stdout + execution.stderr + caplog.text
     assert "E2B" not in execution.stdout
-    (machine,) = server.ended
-    assert KEY.encode() not in b"".join(content for _, content in machine.uploads)
-    assert KEY not in "".join(machine.commands) + str(machine.request)
+    (vm,) = server.ended
+    assert KEY.encode() not in b"".join(content for _, content in vm.uploads)
+    assert KEY not in "".join(vm.commands) + str(vm.request)
     with_key = {path for _, path, headers in server.requests if KEY in str(headers)}
-    assert with_key == {"/v2/sandboxes", f"/sandboxes/{machine.id}"}
+    assert with_key == {"/v2/sandboxes", f"/sandboxes/{vm.id}"}
 
 
 async def test_cancelling_kills_the_sandbox(server, task):
     async with E2BSandbox(settings(server)) as sandbox:
         running = asyncio.create_task(sandbox.run(WAIT, task, LIMITS))
-        await until(lambda: any(map(runs, server.machines.values())))
+        await until(lambda: any(map(runs, server.vms.values())))
         await asyncio.sleep(0.2)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert server.machines == {}
+        assert server.vms == {}
         assert processes(server.ended[0]) == []
         assert (await sandbox.run("print(1)", task, LIMITS)).stdout == "1\n"
 
@@ -290,19 +295,19 @@ async def test_cancelling_while_a_sandbox_is_created_leaves_none(server, task):
         with pytest.raises(asyncio.CancelledError):
             await running
         await asyncio.sleep(0.6)
-    assert server.machines == {}
+    assert server.vms == {}
 
 
 async def test_leaving_ends_what_runs_and_what_waits(server, task):
     sandbox = E2BSandbox(settings(server, max_sandboxes=1))
     await sandbox.__aenter__()
     results = [asyncio.create_task(sandbox.run(WAIT, task, LIMITS)) for _ in range(3)]
-    await until(lambda: any(map(runs, server.machines.values())))
+    await until(lambda: any(map(runs, server.vms.values())))
     await sandbox.__aexit__(None, None, None)
     errors = await asyncio.gather(*results, return_exceptions=True)
     assert all(isinstance(error, SandboxError) for error in errors)
     assert [error.may_have_started for error in errors] == [True, False, False]
-    assert server.machines == {}
+    assert server.vms == {}
     assert started(server) == 1
 
 
@@ -317,15 +322,15 @@ async def test_leaving_while_a_sandbox_is_created(server, task):
         await result
     assert not caught.value.may_have_started
     await asyncio.sleep(0.6)
-    assert server.machines == {}
+    assert server.vms == {}
     assert started(server) == 1
 
 
 async def test_the_end_finds_lost_sandboxes_of_this_run_and_no_others(server, task, caplog):
     server.create({"timeout": 1000, "metadata": {"trl_mle_run": "another"}})
     async with E2BSandbox(settings(server)) as sandbox:
-        server.create({"timeout": 1000, "metadata": {"trl_mle_run": sandbox._machines.run_id}})
-    assert [machine.metadata["trl_mle_run"] for machine in server.machines.values()] == ["another"]
+        server.create({"timeout": 1000, "metadata": {"trl_mle_run": sandbox._vms.run_id}})
+    assert [vm.metadata["trl_mle_run"] for vm in server.vms.values()] == ["another"]
     assert "1 E2B sandboxes were left" in caplog.text
 
 
@@ -368,7 +373,7 @@ async def test_a_template_that_will_not_do(server, task, changes, words):
     async with E2BSandbox(settings(server, **changes)) as sandbox:
         with pytest.raises(SandboxUnavailableError, match=words):
             await sandbox.run("print(1)", task, LIMITS)
-    assert server.machines == {}
+    assert server.vms == {}
 
 
 async def test_a_task_whose_packages_are_missing(server, task):
@@ -385,7 +390,7 @@ async def test_a_sandbox_without_isolation_is_refused_unless_asked_for(server, t
         for _ in range(2):
             with pytest.raises(SandboxUnavailableError, match="isolation"):
                 await sandbox.run("print(1)", task, LIMITS)
-    assert server.machines == {}
+    assert server.vms == {}
     assert sum(map(runs, server.ended)) == 0
     sandbox = E2BSandbox(settings(server, isolation="none"))
     sandbox._without = everything
@@ -398,7 +403,7 @@ async def test_a_small_sandbox_lowers_the_limit_of_memory(server, task, caplog):
     code = "x = []\nwhile True: x.append(b'1' * 10_000_000)"
     async with E2BSandbox(settings(server)) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
-        sandbox._machines._idle[0].memory_bytes = 512 * 1024**2
+        sandbox._vms._idle[0].memory_bytes = 512 * 1024**2
         execution = await sandbox.run(code, task, LIMITS)
     assert execution.status == "memory"
     assert "limit of 268435456" in execution.stderr
@@ -435,4 +440,13 @@ async def test_without_the_sdk(server, monkeypatch):
 
 
 def test_the_margin_holds_what_a_program_may_take():
-    assert vm_pool.MARGIN_S > 1.5 * vm_pool.ANSWER_S
+    assert E2BTiming().margin_s > 1.5 * E2BTiming().answer_s
+
+
+def test_speeds_are_those_of_prepared_vms():
+    pool = VMPool(E2BConfig(), lambda vm: None)
+    vm = VM(SimpleNamespace(sandbox_id="m0"), E2BConfig(), E2BTiming(), 0.0)
+    pool._all.add(vm)
+    assert pool.speeds == []
+    vm.is_prepared, vm.speed_factor = True, 1.5
+    assert pool.speeds == [1.5]

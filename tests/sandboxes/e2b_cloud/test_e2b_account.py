@@ -40,7 +40,7 @@ def task(tmp_path):
 
 async def left(sandbox: E2BSandbox) -> int:
     """Sandboxes of this run that E2B still lists."""
-    return await sandbox._machines._account.sweep({"trl_mle_run": sandbox._machines.run_id})
+    return await sandbox._vms._account.sweep({"trl_mle_run": sandbox._vms.run_id})
 
 
 async def test_programs_of_all_kinds(task):

@@ -18,28 +18,20 @@ from tests.support import e2b_server as fault
 from tests.support.tasks import toy_task
 from trl_mle import E2BSandbox, MLEReward, PoolConfig, RewardConfig, SandboxPool
 from trl_mle.errors import SandboxError, SandboxUnavailableError
-from trl_mle.sandboxes.e2b_cloud import account, vm, vm_pool
 from trl_mle.sandboxes.e2b_cloud.errors import explained
+from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
+from trl_mle.sandboxes.e2b_cloud.vm import _parse
 from trl_mle.sandboxes.local.runner import frames
 from trl_mle.sandboxes.local.runner.protocol import GuestReply, ProgramResult
 
 CODE = "import time\ntime.sleep(0.5)\nprint('done')\nopen('submission.csv', 'w').write('x' * 5000)"
 REQUEST_S = 1.2
+IMPATIENT = E2BTiming(answer_s=4.0, poll_s=0.1, spare_s=1.0, kill_s=1.0, kill_again_s=0.05, sweep_s=0.05)
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("E2B_API_KEY", fault.KEY)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(vm, "ANSWER_S", 4.0)
-    monkeypatch.setattr(vm, "_POLL_S", 0.1)
-    monkeypatch.setattr(account, "_AGAIN_S", 0.05)
-    monkeypatch.setattr(account, "_KILL_S", 1.0)
-    monkeypatch.setattr(vm, "_SPARE_S", 1.0)
-    monkeypatch.setattr(vm_pool, "_SWEEP_S", 0.05)
 
 
 @pytest.fixture
@@ -53,7 +45,7 @@ def serving():
     """A server, of whose sandboxes none may be left."""
     with fault.serve() as running:
         yield running
-        assert running.machines == {}
+        assert running.vms == {}
         assert [fault.processes(ended) for ended in running.ended] == [[]] * len(running.ended)
 
 
@@ -66,11 +58,11 @@ def passing(handler):
     return False
 
 
-async def meet(server, task, step, nth, *faults, limits=LIMITS, code=CODE):
+async def meet(server, task, step, nth, *faults, limits=LIMITS, code=CODE, timing=IMPATIENT):
     """The result of a program whose `nth` request of `step` meets `faults`."""
     server.order(step, *[passing] * (nth - 1), *faults)
     began = time.monotonic()
-    async with E2BSandbox(settings(server, request_timeout_s=REQUEST_S)) as sandbox:
+    async with E2BSandbox(settings(server, request_timeout_s=REQUEST_S), timing=timing) as sandbox:
         try:
             return await sandbox.run(code, task, limits)
         except SandboxError as error:
@@ -229,19 +221,18 @@ async def test_a_kill_that_fails_is_logged_and_swept(server, task, caplog):
 
 async def test_a_start_whose_answer_was_lost_is_looked_for_at_once(server, task):
     server.order("create", fault.lost_answer)
-    async with E2BSandbox(settings(server, request_timeout_s=REQUEST_S)) as sandbox:
+    async with E2BSandbox(settings(server, request_timeout_s=REQUEST_S), timing=IMPATIENT) as sandbox:
         with pytest.raises(SandboxError):
             await sandbox.run(CODE, task, LIMITS)
-        assert (started(server), server.machines) == (1, {})
+        assert (started(server), server.vms) == (1, {})
 
 
-async def test_an_end_without_answers_ends(task, caplog, monkeypatch):
-    monkeypatch.setattr(account, "_LIST_S", 1.0)
+async def test_an_end_without_answers_ends(task, caplog):
     with fault.serve() as server:
         server.order("kill", *[fault.hang] * 100)
         server.order("list", *[fault.hang] * 100)
         began = time.monotonic()
-        assert is_done(await meet(server, task, "create", 1, passing))
+        assert is_done(await meet(server, task, "create", 1, passing, timing=replace(IMPATIENT, list_s=1.0)))
         assert time.monotonic() - began < 20
         assert "could not be killed" in caplog.text
         assert "could not be listed" in caplog.text
@@ -271,7 +262,7 @@ REPLY = frames.pack(GuestReply("s", RESULT))
 
 
 def test_a_whole_reply():
-    assert vm._parse(REPLY, "s") == RESULT
+    assert _parse(REPLY, "s") == RESULT
 
 
 @given(st.data())
@@ -279,7 +270,7 @@ def test_a_reply_that_is_not_whole(data):
     cut = data.draw(st.integers(0, len(REPLY) - 1))
     for content, secret in ((REPLY[:cut], "s"), (REPLY + b"x", "s"), (REPLY, "t"), (data.draw(st.binary()), "s")):
         with pytest.raises(SandboxError):
-            vm._parse(content, secret)
+            _parse(content, secret)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +283,7 @@ def test_a_reply_that_is_not_whole(data):
     ids=["seconds", "date", "past"],
 )
 async def test_how_long_e2b_asks_to_wait(server, task, value, least, most):
-    async with E2BSandbox(settings(server)) as sandbox:
+    async with E2BSandbox(settings(server), timing=IMPATIENT) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
         server.order("write", fault.status(429, Retry_After=value()))
         with pytest.raises(SandboxError) as caught:
@@ -306,7 +297,7 @@ async def test_a_list_that_fails_is_logged(server, task, caplog):
 
 
 async def test_a_sandbox_that_ended_between_two_programs(server, task):
-    async with E2BSandbox(settings(server)) as sandbox:
+    async with E2BSandbox(settings(server), timing=IMPATIENT) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
         server.evict("m0")
         with pytest.raises(SandboxError) as caught:
@@ -317,7 +308,7 @@ async def test_a_sandbox_that_ended_between_two_programs(server, task):
 
 
 async def test_a_sandbox_that_refuses_one_request_is_kept(server, task):
-    async with E2BSandbox(settings(server)) as sandbox:
+    async with E2BSandbox(settings(server), timing=IMPATIENT) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
         server.order("write", fault.status(429, Retry_After="7"))
         with pytest.raises(SandboxError) as caught:
@@ -329,9 +320,9 @@ async def test_a_sandbox_that_refuses_one_request_is_kept(server, task):
 
 async def test_a_worker_that_died_is_replaced(server, task):
     """Inside the sandbox: the process that runs programs is gone, the one that serves goes on."""
-    async with E2BSandbox(settings(server)) as sandbox:
+    async with E2BSandbox(settings(server), timing=IMPATIENT) as sandbox:
         await sandbox.run("print(1)", task, LIMITS)
-        (home,) = server.machines.values()
+        (home,) = server.vms.values()
         fault.kill(home, "runner")
         try:
             assert (await sandbox.run("print(2)", task, LIMITS)).stdout == "2\n"
@@ -342,11 +333,11 @@ async def test_a_worker_that_died_is_replaced(server, task):
 
 async def test_a_fault_of_the_worker_before_the_start_is_retried(server, task):
     """The worker itself says that the program has not started: it lacks descriptors for the program's pipes."""
-    pool = SandboxPool(E2BSandbox(settings(server, max_sandboxes=1)), PoolConfig(progress="off"))
+    pool = SandboxPool(E2BSandbox(settings(server, max_sandboxes=1), timing=IMPATIENT), PoolConfig(progress="off"))
     async with asyncio.timeout(60), pool:
         await pool.run("print(1)", task, LIMITS)
-        (machine,) = server.machines.values()
-        for pid in fault.interpreters(machine, "runner"):
+        (vm,) = server.vms.values()
+        for pid in fault.interpreters(vm, "runner"):
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (6, 1024))
         assert (await pool.run("print(2)", task, LIMITS)).stdout == "2\n"
         assert pool.counts.retried == 1
@@ -367,7 +358,7 @@ async def test_a_fault_is_never_a_reward(task):
     async def reward_of(name, step, nth, what):
         with serving() as server:
             server.order(step, *[passing] * (nth - 1), what)
-            sandbox = E2BSandbox(settings(server, request_timeout_s=REQUEST_S, max_sandboxes=1))
+            sandbox = E2BSandbox(settings(server, request_timeout_s=REQUEST_S, max_sandboxes=1), timing=IMPATIENT)
             reward = MLEReward(sandbox, reward=RewardConfig(infrastructure_retries=0), tasks={"toy": task})
             extra: dict[str, list] = {}
             rewards = []

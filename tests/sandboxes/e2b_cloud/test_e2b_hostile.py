@@ -27,7 +27,7 @@ def task(tmp_path_factory):
 def server():
     with serve() as running:
         yield running
-    assert [processes(machine) for machine in running.ended] == [[]] * len(running.ended)
+    assert [processes(vm) for vm in running.ended] == [[]] * len(running.ended)
 
 
 @pytest.fixture(params=[(), pytest.param(("namespaces",), marks=pytest.mark.slow)], ids=["layers", "fall_back"])
@@ -41,11 +41,11 @@ async def attacked(sandbox, server, task, code, limits=LIMITS, sandboxes=1):
     """The execution of a hostile program, after which an honest one runs in the same sandbox as if nothing had been."""
     async with sandbox:
         await sandbox.run("print(0)", task, limits)  # the sandbox is prepared, its public files are there
-        (machine,) = server.machines.values()
-        quiet = set(processes(machine))
-        execution = await sandbox.run(f"folder = {str(machine.home)!r}\n{code}", task, limits)
-        assert set(processes(machine)) == quiet
-        assert [path.name for path in machine.home.rglob("*") if "evil" in path.name] == []
+        (vm,) = server.vms.values()
+        quiet = set(processes(vm))
+        execution = await sandbox.run(f"folder = {str(vm.home)!r}\n{code}", task, limits)
+        assert set(processes(vm)) == quiet
+        assert [path.name for path in vm.home.rglob("*") if "evil" in path.name] == []
         honest = await sandbox.run(
             "import os\nprint(sorted(os.listdir()), len(open('input/train.csv').readlines()))", task, limits
         )
@@ -236,8 +236,8 @@ async def test_the_process_that_serves_is_killed_all_the_same(server, task):
     """What no program can do here: then nothing is known about the program, and the sandbox is not used again."""
     async with E2BSandbox(settings(server, max_sandboxes=1)) as sandbox:
         await sandbox.run("print(0)", task, LIMITS)
-        (machine,) = server.machines.values()
-        kill(machine, "guest")
+        (vm,) = server.vms.values()
+        kill(vm, "guest")
         with pytest.raises(SandboxError):
             await sandbox.run("print(1)", task, LIMITS)
         assert (await sandbox.run("print(2)", task, LIMITS)).stdout == "2\n"

@@ -1,9 +1,11 @@
-"""What stands between `E2BSandbox` and an E2B sandbox, which is called a machine here: it is a small virtual machine.
+"""`E2BSandbox`: programs in E2B sandboxes, which are small virtual machines and are called VMs here.
 
-- `machines`: all machines of one run: started as programs come, used again, none left
-- `machine`: one machine: prepared, given public files and programs
-- `account`: how machines are created, killed and looked for
-- `bundle`: what is uploaded: modules, public files, never the answers
-- `faults`: what went wrong with the SDK, as one of this package's errors
-- `guest/`: runs inside the machine, beside `runner`: standard library alone
+- `sandbox`: the sandbox that callers see
+- `vm_pool`: all VMs of one run, which are started on demand, reused, and killed at the end
+- `vm`: one VM, which gets the runner, public files and programs
+- `account`: creates, kills and lists VMs
+- `bundle`: what is uploaded: modules and public files, never the answers
+- `errors`: errors of the SDK as errors of this package
+- `timing`: durations that tests shorten
+- `guest/`: runs inside the VM beside `runner`; standard library only
 """

@@ -1,4 +1,4 @@
-"""The account: how machines are created, killed and looked for."""
+"""The E2B account: creates, kills and lists VMs through the control plane of the SDK."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 
 from trl_mle.config import E2BConfig
 from trl_mle.sandboxes.e2b_cloud.errors import explained, is_gone, without_key
+from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
 
 _logger = logging.getLogger(__name__)
 
-_KILLS, _KILL_S, _AGAIN_S = 3, 10.0, 0.5
-_LIST_S = 15.0
+_KILLS = 3
+"""Requests to kill a VM before it is left to the end of its session."""
 
 
 class Account:
-    """How the SDK's control plane is asked, with settings of `config` and the key from the environment."""
+    """Requests to the control plane, with the settings of `config` and the key from the environment."""
 
-    def __init__(self, config: E2BConfig):
+    def __init__(self, config: E2BConfig, timing: E2BTiming = E2BTiming()):  # noqa: B008 - frozen
         self.config = config
+        self.timing = timing
         url = config.sandbox_url or config.api_url or ""
         params = {
             "domain": config.domain,
@@ -31,11 +33,11 @@ class Account:
         self._params: Any = {name: value for name, value in params.items() if value is not None}
 
     async def create(self, metadata: dict[str, str], name: str) -> Any:
-        """A new machine as the SDK's object; tries of the SDK with one `name` make one machine."""
+        """Create a VM; the SDK's object. `name` is the idempotency key: retries of the SDK create one VM only."""
         from e2b_code_interpreter import AsyncSandbox
 
         with explained("creating a sandbox", of_account=True):
-            async with asyncio.timeout(self.config.request_timeout_s + _KILL_S):
+            async with asyncio.timeout(self.config.request_timeout_s + self.timing.kill_s):
                 return await AsyncSandbox.create(
                     template=self.config.template,
                     timeout=int(self.config.session_s),
@@ -45,44 +47,46 @@ class Account:
                     **self._params,
                 )
 
-    async def kill(self, machine_id: str) -> bool:
-        """Kill a machine, with a few tries; a failure is logged. Whether it is gone for sure."""
+    async def kill(self, vm_id: str) -> bool:
+        """Kill a VM with a few tries. Returns whether it is certainly gone; a failure is logged."""
         from e2b_code_interpreter import AsyncSandbox
 
         for left in reversed(range(_KILLS)):
             try:
-                async with asyncio.timeout(_KILL_S):
-                    await AsyncSandbox.kill(machine_id, **{**self._params, "request_timeout": _KILL_S, "retries": 1})
+                async with asyncio.timeout(self.timing.kill_s):
+                    await AsyncSandbox.kill(
+                        vm_id, **{**self._params, "request_timeout": self.timing.kill_s, "retries": 1}
+                    )
                 return True
             except Exception as error:
                 if is_gone(error):
                     return True
                 if left:
-                    await asyncio.sleep(_AGAIN_S)
+                    await asyncio.sleep(self.timing.kill_again_s)
                 else:
                     _logger.error(
                         "E2B sandbox %s could not be killed: %s. It ends with its session, or kill it by hand.",
-                        machine_id,
+                        vm_id,
                         without_key(f"{type(error).__name__}: {error}"),
                     )
         return False
 
     async def sweep(self, metadata: dict[str, str]) -> int:
-        """Kill all machines that carry `metadata`; their number. A failure is logged."""
+        """Kill all VMs that carry `metadata` and return their number. A failure is logged."""
         from e2b import SandboxQuery
         from e2b_code_interpreter import AsyncSandbox
 
-        found = []
+        vm_ids: list[str] = []
         try:
-            async with asyncio.timeout(_LIST_S):
+            async with asyncio.timeout(self.timing.list_s):
                 pages = AsyncSandbox.list(query=SandboxQuery(metadata=metadata), **self._params)
                 while pages.has_next:
-                    found += [info.sandbox_id for info in await pages.next_items()]
+                    vm_ids += [info.sandbox_id for info in await pages.next_items()]
         except Exception as error:
             _logger.error(
                 "E2B sandboxes could not be listed: %s. Those with the metadata %s, if there are any, end with their session.",
                 without_key(f"{type(error).__name__}: {error}"),
                 metadata,
             )
-        await asyncio.gather(*map(self.kill, found))
-        return len(found)
+        await asyncio.gather(*map(self.kill, vm_ids))
+        return len(vm_ids)

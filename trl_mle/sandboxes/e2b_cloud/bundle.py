@@ -1,4 +1,4 @@
-"""What is uploaded to a machine: the modules that run there, and a task's public files. Never the answers."""
+"""What is uploaded to a VM: the modules that run there, and a task's public files. Never the answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOLDERS = {"runner": _SANDBOXES / "local" / "runner", "guest": Path(__file__).w
 
 @lru_cache(maxsize=1)
 def modules() -> bytes:
-    """A zip archive of `runner` and `guest`."""
+    """The modules of `runner` and `guest` as a zip archive."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, folder in _FOLDERS.items():
@@ -30,10 +30,10 @@ def modules() -> bytes:
 
 
 def key(folder: Path) -> str:
-    """Tells a folder of public files from others, and from itself after a change.
+    """A key of a folder of public files, which changes with its path and its content.
 
     Raises:
-        SandboxUnavailableError: programs could not read all that is in it.
+        SandboxUnavailableError: the folder contains something that programs could not read.
     """
     try:
         public_files.check(str(folder))
@@ -47,7 +47,7 @@ def key(folder: Path) -> str:
 
 
 def pack(folder: Path, archive: Path) -> Path:
-    """Write the public files in `folder` to `archive`, a compressed tar file; links inside of the folder stay links."""
+    """Write the public files in `folder` to `archive`, a compressed tar file. Links inside the folder stay links."""
     part = archive.with_suffix(".part")
     with tarfile.open(part, "w:gz", compresslevel=1) as tar:
         add_public(tar, folder)
@@ -56,7 +56,7 @@ def pack(folder: Path, archive: Path) -> Path:
 
 
 def _entries(folder: Path) -> list[Path]:
-    found = []
+    paths = []
     for here, folders, files in os.walk(folder):
-        found += [Path(here, name) for name in (*folders, *files)]
-    return sorted(found)
+        paths += [Path(here, name) for name in (*folders, *files)]
+    return sorted(paths)

@@ -1,4 +1,4 @@
-"""What went wrong with the SDK, as one of this package's errors. A program's own failure never comes this way."""
+"""Errors of the SDK as errors of this package. The failure of a program is never one of them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 
 KEY = "E2B_API_KEY"
-"""Environment variable that holds the key. The SDK reads it; nothing here does but to keep it out of messages."""
+"""Environment variable that holds the key. The SDK reads it. This package reads it only to remove it from messages."""
 
 
-class MachineGoneError(SandboxError):
-    """The machine does not exist any more."""
+class VMGoneError(SandboxError):
+    """The VM does not exist any more."""
 
 
 class BusyError(SandboxError):
-    """E2B has answered that it will not, for now (429, 503); nothing has changed by that."""
+    """E2B refused a request for now (429, 503). The request had no effect."""
 
 
 class RunnerError(SandboxError):
-    """What runs programs inside a machine has failed; there will be no reply."""
+    """The runner inside a VM has failed. There will be no reply."""
 
 
 @contextmanager
@@ -34,11 +34,11 @@ def explained(step: str, *, may_have_started: bool | None = False, of_account: b
 
     Args:
         step (`str`):
-            What is done, in words that stand before "failed".
+            The step, as the beginning of the message "... failed".
         may_have_started (`bool`, *optional*, defaults to `False`):
-            Whether the program may have begun by then. `None`: it is begun by this step, so it depends on the error.
+            Whether the program may have started before the step. `None`: the step starts it, so the error decides.
         of_account (`bool`, *optional*, defaults to `False`):
-            Whether the API is asked, with the key, and not a machine.
+            Whether the request goes to the API, with the key, and not to a VM.
 
     Raises:
         SandboxUnavailableError: the key, the template or a setting is refused; retrying does not help.
@@ -48,8 +48,8 @@ def explained(step: str, *, may_have_started: bool | None = False, of_account: b
         yield
     except SandboxError:
         raise
-    except Exception as error:  # the SDK's have no common base, and transports raise their own
-        # Without its cause: what a server or the SDK has put into it may hold the key.
+    except Exception as error:  # the SDK's errors have no common base, and its transport raises others
+        # Without the cause, whose text may contain the key.
         raise _explain(error, step, may_have_started, of_account) from None
 
 
@@ -61,10 +61,10 @@ def missing_key() -> SandboxUnavailableError:
     )
 
 
-def without_key(words: str) -> str:
-    """`words` with the key taken out, should a server have repeated it."""
+def without_key(text: str) -> str:
+    """`text` without the key, which a server may have repeated."""
     key = os.environ.get(KEY)
-    return words.replace(key, f"${KEY}") if key else words
+    return text.replace(key, f"${KEY}") if key else text
 
 
 def _explain(error: Exception, step: str, may_have_started: bool | None, of_account: bool) -> SandboxError:
@@ -72,41 +72,43 @@ def _explain(error: Exception, step: str, may_have_started: bool | None, of_acco
 
     response = _response(error)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    words = without_key(f"{step} failed: {type(error).__name__}: {error}")
+    message = without_key(f"{step} failed: {type(error).__name__}: {error}")
     if of_account and (isinstance(error, AuthenticationException) or status in (401, 403)):
         return SandboxUnavailableError(
-            f"E2B refuses the key in the environment variable `{KEY}`; check it, and what it may do. {words}",
+            f"E2B refuses the key in the environment variable `{KEY}`; check it, and what it may do. {message}",
             may_have_started=False,
         )
     if of_account and status in (400, 404):
         return SandboxUnavailableError(
-            f"E2B refuses what it was asked for; check `template` and `session_s`. {words}", may_have_started=False
+            f"E2B refuses what it was asked for; check `template` and `session_s`. {message}", may_have_started=False
         )
     kind = SandboxError
     if status in (429, 503) or isinstance(error, RateLimitException):
         kind = BusyError
     elif is_gone(error) and not of_account:
-        kind = MachineGoneError
+        kind = VMGoneError
     return kind(
-        words,
+        message,
         may_have_started=not _is_refusal(error) if may_have_started is None else may_have_started,
         retry_after_s=_retry_after_s(response) if kind is BusyError else None,
     )
 
 
 def is_gone(error: BaseException) -> bool:
-    """Whether the machine does not exist any more, as far as the SDK can tell."""
+    """Whether the VM does not exist any more, as far as the SDK can tell."""
     from e2b.exceptions import SandboxNotFoundException, SandboxNotRunningException
 
     return isinstance(error, (SandboxNotFoundException, SandboxNotRunningException))
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether a command certainly was not started: a definite answer said no, or there never was a connection."""
+    """Whether a command certainly did not start: E2B refused it, or the connection could not be made."""
     from e2b import exceptions
 
     if isinstance(error, exceptions.SandboxNotRunningException):
-        return error.__cause__ is None  # else the connection was lost, and the machine found gone later
+        return (
+            error.__cause__ is None
+        )  # with a cause, the connection was lost first and the VM may have run the program
     refusals = (
         exceptions.AuthenticationException,
         exceptions.InvalidArgumentException,
@@ -122,20 +124,20 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _response(error: Exception) -> Any:
-    """The HTTP response that an error was made from, or `None`.
+    """The HTTP response behind an error, or `None`.
 
-    The SDK's exceptions do not carry it, so `Retry-After` would be lost; the frame that raised still has it.
+    The exceptions of the SDK do not carry it, but the frame that raised them does. `Retry-After` is read from it.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         for name in ("res", "r"):
-            found = frame.f_locals.get(name)
-            if hasattr(found, "status_code") and hasattr(found, "headers"):
-                return found
+            response = frame.f_locals.get(name)
+            if hasattr(response, "status_code") and hasattr(response, "headers"):
+                return response
     return None
 
 
 def _retry_after_s(response: Any) -> float | None:
-    """Seconds of the header `Retry-After`, which holds a number or a date."""
+    """Seconds of the header `Retry-After`, which is a number or a date."""
     text = str(response.headers.get("Retry-After", "")).strip() if response is not None else ""
     if text.isascii() and text.isdecimal():
         return float(text)

@@ -1,4 +1,4 @@
-"""`E2BSandbox`: programs in sandboxes of E2B, a cloud of small virtual machines, or of a self-hosted E2B."""
+"""`E2BSandbox`: programs in sandboxes of E2B, a cloud of small virtual VMs, or of a self-hosted E2B."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, m
 from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.e2b_cloud import bundle
 from trl_mle.sandboxes.e2b_cloud.errors import KEY, BusyError, missing_key
-from trl_mle.sandboxes.e2b_cloud.vm import Machine
-from trl_mle.sandboxes.e2b_cloud.vm_pool import CLOSED, MARGIN_S, Machines, finish
+from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
+from trl_mle.sandboxes.e2b_cloud.vm import VM
+from trl_mle.sandboxes.e2b_cloud.vm_pool import CLOSED, VMPool, finish
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
 from trl_mle.sandboxes.local.runner.protocol import ProgramFault, ProgramLimits, ProgramRequest, ProgramResult
 from trl_mle.sandboxes.local.worker_process import to_execution
@@ -28,13 +29,13 @@ _logger = logging.getLogger(__name__)
 class E2BSandbox:
     """Runs programs in E2B sandboxes; see [`Sandbox`] for how to use it and `docs/e2b.md` for what it protects.
 
-    Inside each E2B sandbox works what works in `LocalSandbox`, so that status, limits, clocks and what a program finds are
-    the same. E2B sandboxes are started as programs come, at most `max_sandboxes` at a time, have no way to the internet,
-    and get a task's public files once, never its answers. All of them are killed at the end, and those that were lost on
-    the way are looked for.
+    Each E2B sandbox is a VM that runs the same code as `LocalSandbox`, so that status, limits, clocks and the environment of a
+    program are the same. VMs are started on demand, at most `max_sandboxes` at the same time. They have no access to the
+    internet, and get a task's public files once, never its answers. At the end all VMs are killed, and a search by metadata
+    finds those whose creation was never confirmed.
 
-    The key of the account is read by E2B's SDK from the environment variable `E2B_API_KEY`. A program is given to an E2B
-    sandbox once: where that fails, the error says whether it may have started, and whether E2B asked to wait.
+    E2B's SDK reads the key of the account from the environment variable `E2B_API_KEY`. A program is given to a VM once. If
+    that fails, the error says whether the program may have started, and whether E2B asked to wait.
 
     Args:
         config (`E2BConfig`, *optional*):
@@ -52,7 +53,9 @@ class E2BSandbox:
         memory_bytes (`int`, *optional*):
             Limit of resident memory of a program in bytes. Defaults to the task's own.
         domain, api_url, sandbox_url (`str`, *optional*):
-            Of a self-hosted E2B.
+            Addresses of a self-hosted E2B.
+        timing ([`E2BTiming`], *optional*):
+            Durations that tests shorten.
 
     Example:
 
@@ -75,6 +78,7 @@ class E2BSandbox:
         domain: str | None = None,
         api_url: str | None = None,
         sandbox_url: str | None = None,
+        timing: E2BTiming = E2BTiming(),  # noqa: B008 - frozen
     ):
         keywords = E2BConfig(
             template=template,
@@ -88,17 +92,18 @@ class E2BSandbox:
             sandbox_url=sandbox_url,
         )
         if config is not None and keywords != E2BConfig():
-            given = {name: value for name, value in asdict(keywords).items() if value != getattr(E2BConfig(), name)}
-            raise ConfigError(f"`config` and the keywords {given} were both given; put the values into `E2BConfig`.")
+            changed = {name: value for name, value in asdict(keywords).items() if value != getattr(E2BConfig(), name)}
+            raise ConfigError(f"`config` and the keywords {changed} were both given; put the values into `E2BConfig`.")
         self.config = keywords if config is None else config
+        self._timing = timing
         self.layers: tuple[Layer, ...] = ()
         """Layers of isolation inside the E2B sandboxes, known once the first one is prepared."""
         self.speed_factors: dict[str, float] = {}
         """Id of each E2B sandbox that was prepared -> how fast a fixed loop ran there; above 1 is faster than usual."""
         self._without: tuple[str, ...] = ()
-        """Layers that are treated as missing; for tests of the fall-backs."""
-        self._machines: Machines
-        self._room: asyncio.Semaphore
+        """Layers that VMs treat as missing, for tests of the fallbacks."""
+        self._vms: VMPool
+        self._slots: asyncio.Semaphore
         self._loop: asyncio.AbstractEventLoop | None = None
         self._packing: asyncio.Lock
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -107,8 +112,8 @@ class E2BSandbox:
 
     @property
     def workers(self) -> int:
-        """Programs that can run at the same time now: fewer than `max_sandboxes` where the account has no room for these."""
-        return self.config.max_sandboxes if self._loop is None else self._machines.room
+        """Programs that can run at the same time now: `max_sandboxes`, or fewer if the account has refused more VMs."""
+        return self.config.max_sandboxes if self._loop is None else self._vms.capacity
 
     def describe(self) -> str:
         """The layers of isolation inside the E2B sandboxes as a table in text, or that they are not known yet."""
@@ -124,8 +129,8 @@ class E2BSandbox:
         if not os.environ.get(KEY):
             raise missing_key()
         self._loop = asyncio.get_running_loop()
-        self._machines = Machines(self.config, self._check_machine, self._without)
-        self._room = asyncio.Semaphore(self.config.max_sandboxes)
+        self._vms = VMPool(self.config, self._check_vm, self._without, self._timing)
+        self._slots = asyncio.Semaphore(self.config.max_sandboxes)
         self._packing = asyncio.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="trl-mle-e2b-")
         return self
@@ -135,7 +140,7 @@ class E2BSandbox:
             return
         self._loop = None
         try:
-            await finish(self._machines.end())
+            await finish(self._vms.end())
         finally:
             if self._folder is not None:
                 self._folder.cleanup()
@@ -156,8 +161,8 @@ class E2BSandbox:
     ) -> Execution:
         """Run `code` with the task's public files under `./input/` and return what happened.
 
-        Waits for a free E2B sandbox; that time is no part of the execution. When the call is cancelled, the E2B sandbox
-        of the program is killed before it returns.
+        The call waits for a free E2B sandbox. That time does not count as time of the execution. If the call is cancelled,
+        the E2B sandbox of the program is killed before it returns.
 
         Raises:
             SandboxUnavailableError: the sandbox is not started, E2B refuses the key or the template, or the template lacks
@@ -168,31 +173,31 @@ class E2BSandbox:
         limits = limits or self.limits_for(task)
         check_limits(limits)
         self._check_session(limits)
-        async with self._room:
+        async with self._slots:
             key, archive = await self._public(task)
-            machine = await self._machines.take(key, limits.wall_s)
+            vm = await self._vms.take(key, limits.wall_s)
             keep = False
             try:
-                await machine.give(key, archive)
-                self._warn_of_memory(machine, task, limits)
+                await vm.give(key, archive)
+                self._warn_of_memory(vm, task, limits)
                 request = ProgramRequest(
                     code, code if source is None else source, public="", limits=ProgramLimits(**asdict(limits))
                 )
-                reply = await machine.run(tuple(task.packages), request, key)
+                reply = await vm.run(tuple(task.packages), request, key)
                 keep = isinstance(reply, ProgramResult) or reply.lasting
             except SandboxError as error:
-                # Refused for being one too many, before anything began: the E2B sandbox is as it was.
+                # E2B asked to wait before anything began, so the VM is unchanged. After any other fault its state is unknown.
                 keep = isinstance(error, BusyError) and not error.may_have_started
                 raise
             finally:
-                await self._machines.give_back(machine, keep)
+                await self._vms.give_back(vm, keep)
         if isinstance(reply, ProgramFault):
             raise self._error(reply, task)
         return to_execution(reply)
 
     def take_metrics(self) -> dict[str, float]:
         """Metric -> value: E2B sandboxes now, programs that can run at a time, speed factors of the slowest and the fastest."""
-        speeds = [] if self._loop is None else self._machines.speeds
+        speeds = [] if self._loop is None else self._vms.speeds
         return {
             "sandbox/nodes": float(len(speeds)),
             "sandbox/workers": float(self.workers),
@@ -201,7 +206,7 @@ class E2BSandbox:
         }
 
     async def _public(self, task: TaskSpec) -> tuple[str, Path]:
-        """What tells the task's public files from others, and an archive of them."""
+        """The key of the task's public files, which changes with their content, and an archive of them."""
         key = await asyncio.to_thread(bundle.key, task.public_dir)
         async with self._packing:
             if self._folder is None:
@@ -218,35 +223,35 @@ class E2BSandbox:
             raise SandboxUnavailableError("This `E2BSandbox` was started in another event loop; use that one.")
 
     def _check_session(self, limits: Limits) -> None:
-        if limits.wall_s + MARGIN_S > self.config.session_s:
+        if limits.wall_s + self._timing.margin_s > self.config.session_s:
             raise SandboxUnavailableError(
                 f"`session_s`={self.config.session_s:g} is too short for programs with `wall_s`={limits.wall_s:g}; make it at "
-                f"least {limits.wall_s + MARGIN_S:g}, or the programs shorter."
+                f"least {limits.wall_s + self._timing.margin_s:g}, or the programs shorter."
             )
 
-    def _check_machine(self, machine: Machine) -> None:
-        self.speed_factors[machine.id] = machine.speed_factor
-        found = from_worker(machine.layers)
-        if self.layers != found:
-            self.layers = found
-            for layer in found:
+    def _check_vm(self, vm: VM) -> None:
+        self.speed_factors[vm.id] = vm.speed_factor
+        layers = from_worker(vm.layers)
+        if self.layers != layers:
+            self.layers = layers
+            for layer in layers:
                 if not layer.active:
                     _logger.warning("E2B sandboxes lack the layer %s: %s", layer.name, layer.without)
-        if self.config.isolation == "required" and any(layer.required and not layer.active for layer in found):
+        if self.config.isolation == "required" and any(layer.required and not layer.active for layer in layers):
             raise SandboxUnavailableError(
                 "Programs could change what is reported about them: inside the E2B sandbox there is neither a private root "
                 "nor Landlock. Run as root (`user`), use a template with a newer kernel, or set `isolation` to 'none' in "
                 "`E2BConfig` for programs that you trust."
             )
 
-    def _warn_of_memory(self, machine: Machine, task: TaskSpec, limits: Limits) -> None:
-        room = machine.room(limits.memory_bytes)
-        if room < limits.memory_bytes and task.id not in self._warned:
+    def _warn_of_memory(self, vm: VM, task: TaskSpec, limits: Limits) -> None:
+        usable_bytes = vm.usable_bytes(limits.memory_bytes)
+        if usable_bytes < limits.memory_bytes and task.id not in self._warned:
             self._warned.add(task.id)
             _logger.warning(
                 "The E2B sandboxes have %d MiB of memory, so that programs for %s are stopped at %d MiB instead of %d. Use a "
                 "template with more.",
-                *(machine.memory_bytes >> 20, task.id, room >> 20, limits.memory_bytes >> 20),
+                *(vm.memory_bytes >> 20, task.id, usable_bytes >> 20, limits.memory_bytes >> 20),
             )
 
     def _error(self, fault: ProgramFault, task: TaskSpec) -> SandboxError:

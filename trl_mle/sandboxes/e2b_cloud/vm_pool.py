@@ -1,4 +1,4 @@
-"""All machines of one run: started as programs come, used again, and none of them left."""
+"""All VMs of one run: started on demand, reused, and killed at the end."""
 
 from __future__ import annotations
 
@@ -13,92 +13,98 @@ from trl_mle.config import E2BConfig
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.e2b_cloud.account import Account
 from trl_mle.sandboxes.e2b_cloud.errors import BusyError
-from trl_mle.sandboxes.e2b_cloud.vm import ANSWER_S, Machine
+from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
+from trl_mle.sandboxes.e2b_cloud.vm import VM
 
 _logger = logging.getLogger(__name__)
 
-MARGIN_S = 3 * ANSWER_S
-"""How much longer than a program's wall-clock limit the session of its machine must last, in seconds."""
 CLOSED = "the sandbox was closed while the program waited"
-_SWEEPS, _SWEEP_S = 3, 1.0
-_CREATED_S = 20.0
-_ROOM_S = 120.0
-"""How long a program waits for a machine where the account has no room, in seconds."""
-_GROW_S = 30.0
-"""After how many seconds without another refusal one more machine is tried for."""
+_SWEEPS = 3
+"""Searches for lost VMs when the sandbox closes."""
 _RUN, _START = "trl_mle_run", "trl_mle_start"
-"""Keys of the metadata of each machine: the same for all of one run, and one for each start."""
+"""Keys of the metadata of each VM: one value per run, and one value per start."""
 
 
-class Machines:
-    """The machines of one run; who asks for one limits how many are asked for at a time.
+class VMPool:
+    """The VMs of one run. The caller bounds how many programs hold a VM at the same time.
 
     Args:
         config (`E2BConfig`):
             Settings.
-        check (`Callable[[Machine], None]`):
-            Looks at each new machine and raises where it will not do.
+        check (`Callable[[VM], None]`):
+            Checks each new VM and raises if programs must not run there.
         without (`tuple[str, ...]`, *optional*):
             Layers that are treated as missing; for tests.
+        timing ([`E2BTiming`], *optional*):
+            Durations that tests shorten.
     """
 
-    def __init__(self, config: E2BConfig, check: Callable[[Machine], None], without: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        config: E2BConfig,
+        check: Callable[[VM], None],
+        without: tuple[str, ...] = (),
+        timing: E2BTiming = E2BTiming(),  # noqa: B008 - frozen
+    ):
+        self.timing = timing
         self.run_id = secrets.token_hex(8)
-        """Part of the metadata of each machine."""
+        """Part of the metadata of each VM."""
         self.closing = False
         self.without = without
         self._config = config
         self._check = check
-        self._account = Account(config)
-        self._all: set[Machine] = set()
-        self._idle: list[Machine] = []
-        self._starts: set[asyncio.Task[Machine]] = set()
+        self._account = Account(config, timing)
+        self._all: set[VM] = set()
+        self._idle: list[VM] = []
+        self._starts: set[asyncio.Task[VM]] = set()
         self._queue = asyncio.Lock()
-        """Of programs for which the account had no room."""
+        """Held by the first program that waits because the account has no capacity; the others wait for it in order."""
         self._changed = asyncio.Event()
-        """A machine has become idle, or is gone."""
-        self._room: int | None = None
-        """Machines that there were when the account last refused one; `None`: it has refused none."""
+        """A VM has become idle, or is gone."""
+        self._capacity: int | None = None
+        """Number of VMs when the account last refused one; `None` before the first refusal."""
         self._refused_at = 0.0
+        """Time of the last refusal, in monotonic seconds."""
 
     @property
-    def room(self) -> int:
-        """Programs that may come at the same time: after a refusal as many as there are machines, later ever more again."""
-        if self._room is None:
+    def capacity(self) -> int:
+        """Programs that can run at the same time. After a refusal: as many as there are VMs, and one more per `grow_s`."""
+        if self._capacity is None:
             return self._config.max_sandboxes
-        hoped = self._room + int((time.monotonic() - self._refused_at) / _GROW_S)
+        hoped = self._capacity + int((time.monotonic() - self._refused_at) / self.timing.grow_s)
         return min(self._config.max_sandboxes, max(len(self._all), hoped))
 
     @property
     def speeds(self) -> list[float]:
-        """Speed factors of the machines that are there and prepared."""
-        return [machine.speed_factor for machine in self._all if machine.layers]
+        """Speed factors of the prepared VMs."""
+        return [vm.speed_factor for vm in self._all if vm.is_prepared]
 
-    async def take(self, key: str, wall_s: float) -> Machine:
-        """A machine for one program: an idle one, or a new one, or where the account has no room, the next that is free.
+    async def take(self, key: str, wall_s: float) -> VM:
+        """A VM for one program: an idle one, a new one, or the next that becomes free if the account has no capacity.
 
         Args:
-            key (`str`): of the public files that it needs.
-            wall_s (`float`): longest time that the program may take, in seconds.
+            key (`str`): key of the public files that the program needs.
+            wall_s (`float`): wall-clock limit of the program, in seconds.
 
         Raises:
-            BusyError: the account has no room, and no machine of this run was free within two minutes.
+            BusyError: the account has no capacity, and no VM of this run became free within `capacity_wait_s`.
         """
         try:
             return await self._idle_one(key, wall_s) or await self._new_one()
         except BusyError as error:
             busy = self._refused(error)
-        deadline = asyncio.get_running_loop().time() + _ROOM_S
+        deadline = asyncio.get_running_loop().time() + self.timing.capacity_wait_s
+        # One program at a time looks for a VM from here on, or all that wait would ask the account after each change.
         try:
             async with asyncio.timeout_at(deadline):
                 await self._queue.acquire()
         except TimeoutError:
             raise busy from None
         try:
-            while self._all:  # of this run: one of them will be free or gone
+            while self._all:  # else no VM of this run can become free, and another user holds the capacity
                 self._changed.clear()
-                if machine := await self._idle_one(key, wall_s):
-                    return machine
+                if vm := await self._idle_one(key, wall_s):
+                    return vm
                 async with asyncio.timeout_at(deadline):
                     await self._changed.wait()
                 try:
@@ -112,66 +118,68 @@ class Machines:
         raise busy
 
     def _refused(self, error: BusyError) -> BusyError:
-        self._room, self._refused_at = max(1, len(self._all)), time.monotonic()
+        self._capacity, self._refused_at = max(1, len(self._all)), time.monotonic()
         return error
 
-    async def give_back(self, machine: Machine, keep: bool) -> None:
-        """Have `machine` ready for the next program, or killed where it cannot be or shall not be used again."""
+    async def give_back(self, vm: VM, keep: bool) -> None:
+        """Keep `vm` for the next program, or kill it if it cannot or must not be reused."""
         if keep and self._config.reuse and not self.closing:
-            self._idle.append(machine)
+            self._idle.append(vm)
             self._changed.set()
         else:
-            await self._kill(machine)
+            await self._kill(vm)
 
-    async def _idle_one(self, key: str, wall_s: float) -> Machine | None:
-        """An idle machine whose session is long enough, rather one that has the public files."""
-        needed_until = asyncio.get_running_loop().time() + wall_s + MARGIN_S
-        ending = [machine for machine in self._idle if machine.ends_at < needed_until]
-        self._idle = [machine for machine in self._idle if machine not in ending]
-        for machine in ending:
-            await self._kill(machine)
+    async def _idle_one(self, key: str, wall_s: float) -> VM | None:
+        """An idle VM whose session is long enough; one that has the public files is preferred."""
+        needed_until = asyncio.get_running_loop().time() + wall_s + self.timing.margin_s
+        ending = [vm for vm in self._idle if vm.ends_at < needed_until]
+        self._idle = [vm for vm in self._idle if vm not in ending]
+        for vm in ending:
+            await self._kill(vm)
         if self.closing:
             raise SandboxError(CLOSED, may_have_started=False)
         if not self._idle:
             return None
-        machine = next((machine for machine in reversed(self._idle) if key in machine.given), self._idle[-1])
-        self._idle.remove(machine)
-        return machine
+        vm = next((vm for vm in reversed(self._idle) if key in vm.uploaded), self._idle[-1])
+        self._idle.remove(vm)
+        return vm
 
-    async def _new_one(self) -> Machine:
+    async def _new_one(self) -> VM:
         start = asyncio.create_task(self._start())
         self._starts.add(start)
         start.add_done_callback(self._starts.discard)
         try:
             return await start
         except asyncio.CancelledError:
+            # The VM may have become ready in the same moment: the next program can have it.
             if start.done() and not start.cancelled() and start.exception() is None:
                 await self.give_back(start.result(), keep=True)
+            # `end` cancels the start and not this call, which then ends in an error of the sandbox.
             task = asyncio.current_task()
             if self.closing and not (task and task.cancelling()):
                 raise SandboxError(CLOSED, may_have_started=False) from None
             raise
 
-    async def _start(self) -> Machine:
-        """A new machine, prepared. Where that fails, none is left."""
-        machine = await self._create(secrets.token_hex(8))
+    async def _start(self) -> VM:
+        """A new VM, prepared. If that fails, the VM is killed."""
+        vm = await self._create(secrets.token_hex(8))
         try:
-            await machine.prepare(self.without)
-            self._check(machine)
+            await vm.prepare(self.without)
+            self._check(vm)
         except BaseException:
-            await self._kill(machine)
+            await self._kill(vm)
             raise
-        _logger.info("E2B sandbox %s is ready; its speed factor is %.2f", machine.id, machine.speed_factor)
-        return machine
+        _logger.info("E2B sandbox %s is ready; its speed factor is %.2f", vm.id, vm.speed_factor)
+        return vm
 
-    async def _create(self, name: str) -> Machine:
-        """A new machine. Where that fails or is cancelled, none is left as far as it can be known."""
-        creation = asyncio.ensure_future(Machine.create(self._account, {_RUN: self.run_id, _START: name}, name))
+    async def _create(self, name: str) -> VM:
+        """A new VM. If its creation fails or is cancelled, no VM is left as far as E2B tells."""
+        creation = asyncio.ensure_future(VM.create(self._account, {_RUN: self.run_id, _START: name}, name))
         try:
-            machine = await asyncio.shield(creation)
+            vm = await asyncio.shield(creation)
         except asyncio.CancelledError:
-            # A request that was given up may be obeyed all the same.
-            await asyncio.wait([creation], timeout=_CREATED_S)
+            # E2B may still create the VM of a request that was abandoned.
+            await asyncio.wait([creation], timeout=self.timing.creation_s)
             if creation.done() and not creation.cancelled() and creation.exception() is None:
                 await finish(self._account.kill(creation.result().id))
             else:
@@ -180,39 +188,39 @@ class Machines:
             raise
         except (SandboxUnavailableError, BusyError):
             raise
-        except SandboxError:  # the answer may have been lost on its way: then there is one that nobody knows
+        except SandboxError:  # the answer may have been lost, and the VM created
             await finish(self._account.sweep({_START: name}))
             raise
-        self._all.add(machine)
-        return machine
+        self._all.add(vm)
+        return vm
 
-    async def _kill(self, machine: Machine) -> None:
-        """Kill a machine, also while this call is cancelled."""
-        if machine in self._all:
-            self._all.remove(machine)
+    async def _kill(self, vm: VM) -> None:
+        """Kill a VM. A cancellation of this call does not prevent it."""
+        if vm in self._all:
+            self._all.remove(vm)
             try:
-                await finish(self._account.kill(machine.id))
+                await finish(self._account.kill(vm.id))
             finally:
                 self._changed.set()
 
     async def end(self) -> None:
-        """Kill all machines, those in use too, and look for lost ones."""
+        """Kill all VMs, including those in use, and search for lost ones."""
         self.closing = True
-        starts, machines = list(self._starts), list(self._all)
+        starts, vms = list(self._starts), list(self._all)
         for start in starts:
             start.cancel()
-        await asyncio.gather(*starts, *map(self._kill, machines), return_exceptions=True)
+        await asyncio.gather(*starts, *map(self._kill, vms), return_exceptions=True)
         self._idle.clear()
         for _ in range(_SWEEPS):
-            found = await self._account.sweep({_RUN: self.run_id})
-            if not found:
+            lost = await self._account.sweep({_RUN: self.run_id})
+            if not lost:
                 return
-            _logger.warning("%d E2B sandboxes were left and have been killed now", found)
-            await asyncio.sleep(_SWEEP_S)
+            _logger.warning("%d E2B sandboxes were left and have been killed now", lost)
+            await asyncio.sleep(self.timing.sweep_s)
 
 
 async def finish(action: Coroutine[Any, Any, Any]) -> None:
-    """Await `action` to its end, also when this is cancelled meanwhile; then the cancellation goes on."""
+    """Await `action` to its end. A cancellation meanwhile is raised after that end."""
     task = asyncio.ensure_future(action)
     try:
         await asyncio.shield(task)

@@ -112,6 +112,7 @@ class Dispatcher:
                 continue
             self._counts.running += 1
             waiter.set_result(lease)
+        # All at once: no program could succeed, and longer waiting would hold up the training.
         if self._health.is_hopeless:
             message = f"the sandbox has been down for more than `outage_s`={self._config.outage_s:g} s"
             self._refuse_all(message, "outage")
@@ -124,6 +125,7 @@ class Dispatcher:
         if not self._queue:
             return
         look_s = self._timing.look_s
+        # While a probe is under way its end dispatches, and the timer only notices new workers.
         if self._health.is_down and not self._health.is_probing:
             look_s = max(self._timing.soonest_look_s, self._health.wait_s)
         self._timer = asyncio.get_running_loop().call_later(look_s, self._dispatch)

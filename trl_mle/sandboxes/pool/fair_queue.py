@@ -35,7 +35,7 @@ class FairQueue(Generic[T]):
         group, items = self._groups.popitem(last=False)
         item, _ = items.popitem(last=False)
         del self._group_of[item]
-        if items:
+        if items:  # to the end of the order of groups
             self._groups[group] = items
         return item
 

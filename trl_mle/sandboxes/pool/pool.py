@@ -60,6 +60,7 @@ class SandboxPool:
         clock: Callable[[], float] = time.monotonic,
         timing: PoolTiming = PoolTiming(),  # noqa: B008 - frozen
     ):
+        # Two queues would both retry, and the inner one would hide the faults from the outer one's circuit breaker.
         if isinstance(sandbox, SandboxPool):
             raise ConfigError("`sandbox` is a `SandboxPool` already; give it as it is.")
         self.sandbox = sandbox
@@ -69,6 +70,7 @@ class SandboxPool:
         self.health = Health(f"The sandbox {type(sandbox).__name__}", self.config, clock)
         """Whether the sandbox works."""
         self._timing = timing
+        # A function and not a number: the workers of a cluster come and go.
         self._dispatcher = Dispatcher(lambda: self.workers, self.health, self.counts, self.config, timing)
         self._metrics = Metrics(self.counts)
         self._line = LiveLine(self.counts, self.config.progress)
@@ -160,6 +162,7 @@ class SandboxPool:
             self.counts.count(execution)
             return execution
         finally:
+            # The last program hides the line, so that it does not stay beside the trainer's own output.
             if not self.counts.queued and not self.counts.running:
                 self._hide_line()
 
@@ -209,6 +212,7 @@ class SandboxPool:
         """Cancel a call, and wait for its end for as long as `cancel_s`."""
         call.cancel()
         await asyncio.wait({call}, timeout=self.config.cancel_s)
+        # Its lease stays taken, because the program may still use the worker.
         if not call.done():
             self.counts.abandoned += 1
             _logger.warning(

@@ -122,10 +122,10 @@ def list_nodes(config: RayConfig) -> list[ClusterNode]:
     ray = connected_ray()
     if ray.util.client.ray.is_connected():  # free resources can be read only inside the cluster
         options = {"num_cpus": 0, "runtime_env": config.runtime_env}
-        found = ray.get(ray.remote(_read_nodes).options(**options).remote(), timeout=60)
+        rows = ray.get(ray.remote(_read_nodes).options(**options).remote(), timeout=60)
     else:
-        found = _read_nodes()
-    return sorted((ClusterNode(*fields) for fields in found), key=lambda node: (-node.cpus, node.node_id))
+        rows = _read_nodes()
+    return sorted((ClusterNode(*fields) for fields in rows), key=lambda node: (-node.cpus, node.node_id))
 
 
 def _read_nodes() -> list[tuple[Any, ...]]:
@@ -133,15 +133,15 @@ def _read_nodes() -> list[tuple[Any, ...]]:
     from ray._private.state import available_resources_per_node
 
     free = available_resources_per_node()
-    found = []
+    rows = []
     for node in ray.nodes():
         if node["Alive"]:
             total, unused = node["Resources"], free.get(node["NodeID"], {})
             numbers = (
                 total.get("CPU", 0.0), total.get("memory", 0.0), unused.get("CPU", 0.0), unused.get("memory", 0.0),
             )  # fmt: skip
-            found.append((node["NodeID"], node["NodeManagerAddress"], *numbers))
-    return found
+            rows.append((node["NodeID"], node["NodeManagerAddress"], *numbers))
+    return rows
 
 
 def capacity(node: ClusterNode, config: RayConfig) -> tuple[int, int]:
