@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from trl_mle.instrumentation.llm.milestone_texts import instructions
 from trl_mle.instrumentation.llm.plain_marks import as_plain_mark
 from trl_mle.instrumentation.llm.quotes import statements_by_line
 from trl_mle.parsing import parse_quietly
@@ -43,7 +44,7 @@ def prompt_version(answer_format: AnswerFormat) -> str:
 
 @cache
 def _opening(answer_format: AnswerFormat) -> tuple[Message, ...]:
-    messages: list[Message] = [{"role": "system", "content": (_TEMPLATES / f"{answer_format}.txt").read_text("utf-8")}]
+    messages: list[Message] = [{"role": "system", "content": instructions(answer_format)}]
     for name in _EXAMPLES:
         code, answer = example(name, answer_format)
         messages.append({"role": "user", "content": _question(code)})

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from trl_mle.instrumentation import fallbacks
-from trl_mle.instrumentation.insertion import find_elifs, split_lines
+from trl_mle.instrumentation.insertion import BYTE_ORDER_MARK, find_elifs, render, split_lines
 from trl_mle.instrumentation.llm.answer import Rejected, read_answer
 from trl_mle.instrumentation.llm.claims import place
 from trl_mle.instrumentation.llm.prompt import AnswerFormat
-from trl_mle.instrumentation.rendering import BYTE_ORDER_MARK, render
 from trl_mle.instrumentation.verify import parse
 from trl_mle.types import InstrumentedProgram, Program
 
