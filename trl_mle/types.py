@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -16,17 +17,36 @@ Split = Literal["public", "private", "all"]
 ExecutionStatus = Literal["ok", "error", "timeout", "memory", "output", "killed"]
 OutcomeKind = Literal["valid", "failure", "timeout", "fault"]
 
-MILESTONES: tuple[str, ...] = (
-    "imported_libraries",
-    "loaded_data",
-    "built_features",
-    "defined_model",
-    "trained_model",
-    "evaluated_model",
-    "wrote_predictions",
-)
-"""The seven milestones that are worth partial credit, in the order in which a program reaches them (paper, section on
-environment instrumentation)."""
+
+class Milestone(StrEnum):
+    """A step of a program that is worth partial credit (paper, section on environment instrumentation).
+
+    A member is a `str`. Files, pickles, logs and marks hold the plain name.
+    """
+
+    IMPORTED_LIBRARIES = "imported_libraries"
+    """A library for data or machine learning was imported."""
+    LOADED_DATA = "loaded_data"
+    """The training data was read from its file."""
+    BUILT_FEATURES = "built_features"
+    """The inputs of the model exist."""
+    DEFINED_MODEL = "defined_model"
+    """The model object, or the parameters that training changes, exist."""
+    TRAINED_MODEL = "trained_model"
+    """Training finished."""
+    EVALUATED_MODEL = "evaluated_model"
+    """A score or loss on held-out data was computed."""
+    WROTE_PREDICTIONS = "wrote_predictions"
+    """`submission.csv` was written."""
+
+    __repr__ = str.__repr__  # a list of milestones in a CSV file or a log shows plain names
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        return str, (self.value,)  # a pickle can be read without this package, and by `torch.load(weights_only=True)`
+
+
+MILESTONES: tuple[Milestone, ...] = tuple(Milestone)
+"""All milestones, in the order in which a program reaches them."""
 
 METRICS: tuple[str, ...] = ("training_loss", "training_score", "validation_score")
 """The named numbers that an instrumented program may report. They are worth no reward."""
@@ -104,12 +124,12 @@ class InstrumentedProgram:
     """The program before instrumentation."""
     nonce: str
     """Secret of this run; part of every inserted mark."""
-    inserted: tuple[str, ...] = ()
+    inserted: tuple[Milestone, ...] = ()
     """Milestones for which at least one print was inserted, in the order of `MILESTONES`."""
     fallback_reason: str | None = None
     """Why the program runs as it is, or why a simpler instrumenter did the work; `None` where all went well."""
     fallback_kind: str | None = None
-    """The reason as a short identifier that is counted, one of `instrumentation.fallbacks.KINDS`; `None` where all went
+    """The reason as a short identifier that is counted, one of `instrumentation.fallbacks.FALLBACK_KINDS`; `None` where all went
     well."""
     metrics: tuple[str, ...] = ()
     """Named metrics for which at least one print was inserted, in the order of `METRICS`."""
@@ -171,7 +191,7 @@ class Execution:
     """Bytes of standard output that were dropped."""
     stderr_cut_bytes: int = 0
     """Bytes of standard error that were dropped."""
-    milestones: tuple[str, ...] = ()
+    milestones: tuple[Milestone, ...] = ()
     """Milestones whose marks were seen, in the order of `MILESTONES`."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Last finite value of each named metric that the program's prints revealed."""

@@ -1,7 +1,7 @@
 """`Program` -> a program that prints a mark at each milestone, and nothing else changed."""
 
 from trl_mle.instrumentation.ast_instrumenter import ASTInstrumenter
-from trl_mle.instrumentation.base import Instrumenter
+from trl_mle.instrumentation.base import Instrumenter, as_instrumenter
 from trl_mle.instrumentation.llm import LLMInstrumenter
 from trl_mle.instrumentation.marks import mark, new_nonce, parse_metrics, parse_milestones, strip_marks
 from trl_mle.instrumentation.verify import Verdict, verify_print_only
@@ -11,6 +11,7 @@ __all__ = [
     "Instrumenter",
     "LLMInstrumenter",
     "Verdict",
+    "as_instrumenter",
     "mark",
     "new_nonce",
     "parse_metrics",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
-from trl_mle.instrumentation.fallbacks import AST_KINDS, KINDS
+from trl_mle.instrumentation.fallbacks import AST_KINDS, FALLBACK_KINDS
 from trl_mle.types import METRICS, Outcome
 
 KEPT_OUTPUT_CHARS = 4000
@@ -87,6 +87,6 @@ def _log_instrumentation(ran: Sequence[Outcome], log_metric: Callable[[str, floa
     if not instrumented:
         return
     log_metric("instrumentation/fallback_share", fmean(item.fallback_reason is not None for item in instrumented))
-    kinds = KINDS if any(item.instrumenter == "llm" for item in instrumented) else AST_KINDS
+    kinds = FALLBACK_KINDS if any(item.instrumenter == "llm" for item in instrumented) else AST_KINDS
     for kind in kinds:
         log_metric(f"instrumentation/reason/{kind}", fmean(item.fallback_kind == kind for item in instrumented))
