@@ -129,7 +129,7 @@ class InstrumentedProgram:
     fallback_reason: str | None = None
     """Why the program runs as it is, or why a simpler instrumenter did the work; `None` where all went well."""
     fallback_kind: str | None = None
-    """The reason as a short identifier that is counted, one of `instrumentation.fallbacks.KINDS`; `None` where all went
+    """The reason as a short identifier that is counted, one of `instrumentation.fallbacks.FALLBACK_KINDS`; `None` where all went
     well."""
     metrics: tuple[str, ...] = ()
     """Named metrics for which at least one print was inserted, in the order of `METRICS`."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trl_mle.errors import UserError
 from trl_mle.instrumentation import mark, parse_metrics, parse_milestones, strip_marks, verify_print_only
-from trl_mle.instrumentation.analysis.bound_variables import Variables, metric_hazard
+from trl_mle.instrumentation.analysis.bound_variables import BoundVariables, metric_hazard
 from trl_mle.instrumentation.mark_statements import metric_source
 from trl_mle.instrumentation.marks import metric_prefix
 from trl_mle.instrumentation.verify import parse
@@ -152,10 +152,10 @@ def test_statements_that_are_not_exactly_a_report_are_refused(statement):
 
 def test_variables_hold_their_last_value():
     tree = parse("score = 1\nscore = f(score)\nx = y = 2\n")
-    found = Variables(tree).after(tree.body[2])
+    found = BoundVariables(tree).after(tree.body[2])
     assert set(found) == {"score", "x", "y"}
     assert type(found["score"]).__name__ == "Call"
-    assert set(Variables(tree).after(tree.body[0])) == {"score"}
+    assert set(BoundVariables(tree).after(tree.body[0])) == {"score"}
 
 
 def test_an_ordinary_program_has_no_hazard():

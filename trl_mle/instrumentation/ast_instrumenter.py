@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from trl_mle.instrumentation import fallbacks
 from trl_mle.instrumentation.analysis.hazards import find_hazard
-from trl_mle.instrumentation.analysis.placement import Flow
+from trl_mle.instrumentation.analysis.placement import Placement
 from trl_mle.instrumentation.base import run_instrument
-from trl_mle.instrumentation.insertion import find_elifs, split_lines
+from trl_mle.instrumentation.insertion import BYTE_ORDER_MARK, find_elifs, render, split_lines
 from trl_mle.instrumentation.marks import MARK_PREFIX, mark
-from trl_mle.instrumentation.rendering import BYTE_ORDER_MARK, render
 from trl_mle.instrumentation.verify import parse
 from trl_mle.types import MILESTONES, InstrumentedProgram, Program
 
@@ -62,7 +61,7 @@ class ASTInstrumenter:
         if hazard is not None:
             return _unchanged(program, nonce, fallbacks.HAZARD, hazard)
         lines = split_lines(program.code.removeprefix(BYTE_ORDER_MARK))
-        insertions = Flow(tree, find_elifs(tree, lines)).run()
+        insertions = Placement(tree, find_elifs(tree, lines)).run()
         if not insertions:
             return _unchanged(program, nonce, fallbacks.NO_MILESTONE, "no statement reaches a milestone")
         code, verdict = render(program.code, tree, lines, insertions, nonce)

@@ -37,4 +37,4 @@ LLM_KINDS = (
 )  # fmt: skip
 """The model did not do: `ASTInstrumenter` did the work."""
 
-KINDS = AST_KINDS + LLM_KINDS
+FALLBACK_KINDS = AST_KINDS + LLM_KINDS

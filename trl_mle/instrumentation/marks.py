@@ -15,7 +15,7 @@ import re
 import secrets
 
 from trl_mle.errors import UserError
-from trl_mle.types import METRICS, MILESTONES
+from trl_mle.types import METRICS, MILESTONES, Milestone
 
 MARK_PREFIX = "[[trl_mle:"
 """How every mark begins, whatever its nonce."""
@@ -62,7 +62,7 @@ def _key(nonce: str, message: str) -> str:
     return hmac.new(nonce.encode("ascii"), message.encode("ascii"), hashlib.sha256).hexdigest()[:_KEY_CHARACTERS]
 
 
-def parse_milestones(stdout: str, nonce: str) -> tuple[str, ...]:
+def parse_milestones(stdout: str, nonce: str) -> tuple[Milestone, ...]:
     """The milestones whose marks with this nonce are in `stdout`, each once, in the order of `MILESTONES`."""
     seen = set(_pattern(nonce).findall(stdout))
     return tuple(milestone for milestone in MILESTONES if mark(nonce, milestone) in seen)

@@ -12,11 +12,12 @@ import ast
 import re
 from typing import NamedTuple
 
-from trl_mle.instrumentation.analysis.bound_variables import unsafe_report
-from trl_mle.instrumentation.mark_statements import as_metric, mark_dumps, needs_robust_print
+from trl_mle.instrumentation.analysis.bound_variables import BoundVariables, metric_hazard
+from trl_mle.instrumentation.analysis.name_bindings import needs_robust_print
+from trl_mle.instrumentation.mark_statements import as_metric, mark_dumps
 from trl_mle.instrumentation.marks import MARK_PREFIX
 from trl_mle.parsing import parse_quietly
-from trl_mle.types import METRICS, MILESTONES
+from trl_mle.types import METRICS, MILESTONES, Milestone
 
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -27,7 +28,7 @@ class Verdict(NamedTuple):
 
     reason: str | None
     """Why the programs differ in more than marks; `None` where they do not."""
-    inserted: tuple[str, ...]
+    inserted: tuple[Milestone, ...]
     """Milestones for which a mark was inserted, in the order of `MILESTONES`; empty with a reason."""
     metrics: tuple[str, ...] = ()
     """Metrics for which a report was inserted, in the order of `METRICS`; empty with a reason."""
@@ -70,7 +71,7 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
         return Verdict(f"a program does not parse: {type(error).__name__}: {error}", ())
     if misplaced := _misplaced(instrumented, nonce):
         return Verdict(misplaced, ())
-    if unsafe := unsafe_report(original, instrumented, nonce):
+    if unsafe := _unsafe_report(original, instrumented, nonce):
         return Verdict(unsafe, ())
     reports = {found[0] for node in ast.walk(instrumented) if (found := as_metric(node, nonce)) is not None}
     marks = remove_marks(instrumented, nonce)
@@ -84,6 +85,20 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
         tuple(milestone for milestone in MILESTONES if milestone in seen),
         tuple(metric for metric in METRICS if metric in reports),
     )
+
+
+def _unsafe_report(original: ast.Module, instrumented: ast.Module, nonce: str) -> str | None:
+    """Why a metric that `instrumented` reports might change what the program does, or `None`."""
+    reports = [(node, found) for node in ast.walk(instrumented) if (found := as_metric(node, nonce)) is not None]
+    if not reports:
+        return None
+    if hazard := metric_hazard(original):
+        return hazard
+    variables = BoundVariables(instrumented)
+    for node, (metric, variable) in reports:
+        if variable not in variables.after(node):  # type: ignore[arg-type]  # `as_metric` finds statements only
+            return f"`{metric}` reads `{variable}`, which may not be bound there"
+    return None
 
 
 def remove_marks(tree: ast.AST, nonce: str) -> list[tuple[str, bool]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import get_args
 
-from trl_mle.instrumentation.fallbacks import AST_KINDS, KINDS
+from trl_mle.instrumentation.fallbacks import AST_KINDS, FALLBACK_KINDS
 from trl_mle.outcomes import Column, to_row
 from trl_mle.types import Outcome, OutcomeKind
 
@@ -43,6 +43,6 @@ def _log_instrumentation(ran: Sequence[Outcome], log_metric: Callable[[str, floa
         return
     log_metric("instrumentation/fallback_share", fmean(item.fallback_reason is not None for item in instrumented))
     # A run without a model has no use for a dozen metrics about one.
-    kinds = KINDS if any(item.instrumenter == "llm" for item in instrumented) else AST_KINDS
+    kinds = FALLBACK_KINDS if any(item.instrumenter == "llm" for item in instrumented) else AST_KINDS
     for kind in kinds:
         log_metric(f"instrumentation/reason/{kind}", fmean(item.fallback_kind == kind for item in instrumented))

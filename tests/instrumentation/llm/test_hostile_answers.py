@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.instrumentation.test_verify import mutated, parses, programs
 from trl_mle.instrumentation import ASTInstrumenter, verify_print_only
 from trl_mle.instrumentation.analysis.hazards import find_hazard
-from trl_mle.instrumentation.analysis.placement import Flow
+from trl_mle.instrumentation.analysis.placement import Placement
 from trl_mle.instrumentation.llm.answer import Rejected
 from trl_mle.instrumentation.llm.instrumenter import apply_answer
 from trl_mle.instrumentation.llm.prompt import example
@@ -62,15 +62,15 @@ def test_any_claims_about_any_program_are_harmless(code, answer):
 
 
 def stands_after_what_it_claims(code, instrumented):
-    """Every mark of a milestone that `Flow` can tell stands where the milestone has been achieved on every path."""
+    """Every mark of a milestone that `Placement` can tell stands where the milestone has been achieved on every path."""
     tree = parse(code)
-    flow = Flow(tree, set())
-    flow.run()
-    known = {name for point in flow.points.values() for name in point.state}
+    placement = Placement(tree, set())
+    placement.run()
+    known = {name for point in placement.points.values() for name in point.state.milestones}
     for statement, milestone in marks_in(tree, parse(instrumented)):
         if milestone in known:
             assert statement is not None, f"{milestone} at the start of a suite"
-            assert milestone in flow.points[id(statement)].state
+            assert milestone in placement.points[id(statement)].state.milestones
 
 
 def marks_in(original, instrumented):

@@ -106,7 +106,7 @@ def test_the_whole_way_with_a_model(tmp_path):
     assert log.metrics["instrumentation/reason/llm_code_deleted"] == 0.0
     assert log.metrics["instrumentation/requests"] == 1
     assert log.metrics["instrumentation/claims_kept"] == 8
-    assert {name.split("/")[-1] for name in log.metrics if "/reason/" in name} == set(fallbacks.KINDS)
+    assert {name.split("/")[-1] for name in log.metrics if "/reason/" in name} == set(fallbacks.FALLBACK_KINDS)
 
 
 def test_an_endpoint_that_is_down_stops_nothing(tmp_path):

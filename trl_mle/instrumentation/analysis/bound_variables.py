@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from trl_mle.instrumentation.mark_statements import as_metric, binds, needs_robust_print
+from trl_mle.instrumentation.analysis.name_bindings import binds, needs_robust_print
 
 _USED = frozenset({"print", "float", "int", "issubclass", "type"})
 _REACHES_NAMES = frozenset(
@@ -31,7 +31,7 @@ def metric_hazard(tree: ast.AST) -> str | None:
     return None
 
 
-class Variables:
+class BoundVariables:
     """Which variables certainly hold a value after a statement of one program."""
 
     def __init__(self, tree: ast.Module):
@@ -91,17 +91,3 @@ def _names(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
         same = isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == len(target.elts)
         for number, part in enumerate(target.elts):
             yield from _names(part, value.elts[number] if same else value)  # type: ignore[attr-defined]
-
-
-def unsafe_report(original: ast.Module, instrumented: ast.Module, nonce: str) -> str | None:
-    """Why a metric that `instrumented` reports might change what the program does, or `None`."""
-    reports = [(node, found) for node in ast.walk(instrumented) if (found := as_metric(node, nonce)) is not None]
-    if not reports:
-        return None
-    if hazard := metric_hazard(original):
-        return hazard
-    variables = Variables(instrumented)
-    for node, (metric, variable) in reports:
-        if variable not in variables.after(node):  # type: ignore[arg-type]  # `as_metric` finds statements only
-            return f"`{metric}` reads `{variable}`, which may not be bound there"
-    return None

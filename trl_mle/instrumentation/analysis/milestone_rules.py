@@ -1,8 +1,7 @@
-"""Which milestones an expression or a simple statement has certainly achieved once it has run.
+"""Milestone rules: what an expression has certainly reached once it is evaluated.
 
-Answers are sets of strings: a milestone; `~import` and `~backward`, steps on the way to one; and `!milestone` for one
-whose mark a called function has certainly printed. What may not have run (a branch of `a if c else b`, the right side
-of `and`, a lambda's body) is left out.
+What may not run is left out: a branch of `a if c else b`, the right side of `and`, the body of a lambda. The rules of
+statements are in `statement_rules`, the names that they look for in `vocabulary`. A new milestone gets its rule here.
 """
 
 from __future__ import annotations
@@ -11,51 +10,44 @@ import ast
 from collections.abc import Callable
 from itertools import islice
 
-from trl_mle.instrumentation.analysis import vocabulary as words
-from trl_mle.instrumentation.analysis.symbols import Facts, FunctionNode
-from trl_mle.instrumentation.analysis.values import Kinds
+from trl_mle.instrumentation.analysis import vocabulary
+from trl_mle.instrumentation.analysis.state import NOTHING, State, Step, did, reached
+from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
+from trl_mle.instrumentation.analysis.values import Values
+from trl_mle.types import Milestone
 
-Achieved = frozenset[str]
-NOTHING: Achieved = frozenset()
-IMPORTED, LOADED, FEATURES, DEFINED, TRAINED, EVALUATED, WROTE = (
-    "imported_libraries",
-    "loaded_data",
-    "built_features",
-    "defined_model",
-    "trained_model",
-    "evaluated_model",
-    "wrote_predictions",
-)
-FITTED = frozenset({TRAINED, DEFINED})
+FITTED = reached(Milestone.TRAINED_MODEL, Milestone.DEFINED_MODEL)
+"""What training reaches. A trained model was also defined, wherever that happened."""
 _PARTS = 200
 """Parts of an expression that are looked at."""
 
 
-class Events:
+class MilestoneRules:
     """Judges the expressions of one program.
 
     Args:
-        summary (`Callable[[FunctionNode], Achieved]`):
-            What a call of a function of this program has achieved when it returns.
+        summary (`Callable[[FunctionNode], State]`):
+            What a call of a function of this program has reached when it returns.
     """
 
-    def __init__(self, facts: Facts, kinds: Kinds, summary: Callable[[FunctionNode], Achieved]):
-        self.facts = facts
-        self.kinds = kinds
+    def __init__(self, symbols: Symbols, values: Values, summary: Callable[[FunctionNode], State]):
+        self.symbols = symbols
+        self.values = values
         self._summary = summary
         self._loads_train: bool | None = None
 
-    def of(self, node: ast.AST | None) -> Achieved:
-        """What has been achieved once `node` is evaluated."""
+    def of(self, node: ast.AST | None) -> State:
+        """What has been reached once `node` is evaluated."""
         match node:
+            # The body of a lambda or generator runs later, or never.
             case None | ast.Lambda() | ast.GeneratorExp() | ast.Constant() | ast.Name():
                 return NOTHING
             case ast.IfExp():
                 return self.of(node.test) | (self.of(node.body) & self.of(node.orelse))
             case ast.BoolOp():
-                return self.of(node.values[0])
+                return self.of(node.values[0])  # the first operand may decide alone
             case ast.Compare():
-                return self.of(node.left) | self.of(node.comparators[0])
+                return self.of(node.left) | self.of(node.comparators[0])  # `a < b < c` may stop after `b`
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
                 return self._of_comprehension(node)
             case ast.Await(value=ast.Call() as call):
@@ -66,126 +58,135 @@ class Events:
                 return self.of(node.value) | self._of_attribute(node)
         return self._of_children(node)
 
-    def _of_children(self, node: ast.AST | None) -> Achieved:
-        found = NOTHING
+    def _of_children(self, node: ast.AST | None) -> State:
+        state = NOTHING
         for child in ast.iter_child_nodes(node) if node is not None else ():
             if isinstance(child, ast.GeneratorExp) and isinstance(node, ast.Call):
-                found |= self._of_comprehension(child)  # sum(... for ...): the call runs it
+                state |= self._of_comprehension(child)  # sum(... for ...): the call runs it
             else:
-                found |= self.of(child)
-        return found
+                state |= self.of(child)
+        return state
 
-    def of_generator(self, node: ast.expr) -> Achieved:
-        """What running the generator expression `node` to its end achieves; nothing for another expression."""
+    def of_generator(self, node: ast.expr) -> State:
+        """What running the generator expression `node` to its end reaches. Any other expression reaches nothing."""
         return self._of_comprehension(node) if isinstance(node, ast.GeneratorExp) else NOTHING
 
-    def _of_comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> Achieved:
+    def _of_comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> State:
         first = node.generators[0]
-        found = self.of(first.iter)
+        state = self.of(first.iter)
+        # A condition may refuse every element. Without one, at least one element is assumed, as in a loop.
         if not any(part.ifs or is_empty(part.iter) for part in node.generators):
             for part in node.generators[1:]:
-                found |= self.of(part.iter)
+                state |= self.of(part.iter)
             parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
             for value in parts:
-                found |= self.of(value)
+                state |= self.of(value)
             if self.is_reading(first.iter):
-                found |= {LOADED}
-        return found
+                state |= reached(Milestone.LOADED_DATA)
+        return state
 
     # Calls
 
-    def _of_call(self, call: ast.Call, runs_coroutine: bool = False) -> Achieved:
-        dotted = self.facts.dotted(call.func)
+    def _of_call(self, call: ast.Call, runs_coroutine: bool = False) -> State:
+        dotted = self.symbols.dotted(call.func)
         name = dotted.rpartition(".")[2]
         receiver = call.func.value if isinstance(call.func, ast.Attribute) else None
-        found = self._of_local_call(call, name, receiver, runs_coroutine)
+        state = self._of_local_call(call, name, receiver, runs_coroutine)
         if receiver is not None:
-            found |= self._of_method(call, name, receiver)
-        if name in words.READERS and self._counts_as_load(call):
-            found |= {LOADED}
+            state |= self._of_method(call, name, receiver)
+        if name in vocabulary.READERS and self._counts_as_load(call):
+            state |= reached(Milestone.LOADED_DATA)
+        # These consume an iterator, so `rows = list(csv.reader(f))` reads the file.
         if name in ("list", "dict", "array", "asarray", "next", "sorted", "tuple") and call.args:
-            found |= {LOADED} if self.is_reading(call.args[0]) else NOTHING
-        if name in words.FEATURE_CALLS:
-            found |= {FEATURES}
+            state |= reached(Milestone.LOADED_DATA) if self.is_reading(call.args[0]) else NOTHING
+        if name in vocabulary.FEATURE_CALLS:
+            state |= reached(Milestone.BUILT_FEATURES)
         if name == "tokenizer" or (receiver is None and call.args and self._is_tokenizer(call.func)):
-            found |= {FEATURES}
-        if "model" in self.kinds._of_call(call, 4) and self._constructs(call, name, receiver):
-            found |= {DEFINED}
-        if name in words.TRAINING_CALLS:
-            found |= FITTED if self._takes_model(call, receiver) else NOTHING
-        if name in ("train", "cv") and dotted.split(".")[0] in words.BOOSTER_LIBRARIES:
-            found |= FITTED
+            state |= reached(Milestone.BUILT_FEATURES)
+        if "model" in self.values.of_call(call, 4) and self._constructs(call, name):
+            state |= reached(Milestone.DEFINED_MODEL)
+        if name in vocabulary.TRAINING_CALLS:
+            state |= FITTED if self._takes_model(call, receiver) else NOTHING
+        # Only of a booster library: `model.train()` of torch merely switches a mode.
+        if name in ("train", "cv") and dotted.split(".")[0] in vocabulary.BOOSTER_LIBRARIES:
+            state |= FITTED
             if name == "cv" or self._validates(call):
-                found |= {EVALUATED}
-        if name in words.LEAST_SQUARES:
-            found |= FITTED
-        if name in words.CROSS_VALIDATED_SCORES:
-            found |= {EVALUATED}
-        if self._is_metric(dotted, name) and self.kinds.is_held_out(list(call.args)):
-            found |= {EVALUATED}
-        if name in words.AVERAGES and self._is_own_metric(call, receiver):
-            found |= {EVALUATED}
+                state |= reached(Milestone.EVALUATED_MODEL)
+        if name in vocabulary.LEAST_SQUARES:
+            state |= FITTED
+        if name in vocabulary.CROSS_VALIDATED_SCORES:
+            state |= reached(Milestone.EVALUATED_MODEL)
+        # A score on the training data is no evaluation, so the arguments must be held out.
+        if self._is_metric(dotted, name) and self.values.is_held_out(list(call.args)):
+            state |= reached(Milestone.EVALUATED_MODEL)
+        if name in vocabulary.AVERAGES and self._is_own_metric(call, receiver):
+            state |= reached(Milestone.EVALUATED_MODEL)
         if self._writes_submission(call, name, dotted):
-            found |= {WROTE}
-        return found
+            state |= reached(Milestone.WROTE_PREDICTIONS)
+        return state
 
-    def _of_local_call(self, call: ast.Call, name: str, receiver: ast.expr | None, runs_coroutine: bool) -> Achieved:
-        found = NOTHING
-        function = self.facts.local_function(call)
+    def _of_local_call(self, call: ast.Call, name: str, receiver: ast.expr | None, runs_coroutine: bool) -> State:
+        state = NOTHING
+        function = self.symbols.local_function(call)
+        # Calling an `async def` only makes a coroutine. Its body runs when that is awaited.
         if function is not None and (runs_coroutine or not isinstance(function, ast.AsyncFunctionDef)):
-            found |= self._summary(function)
+            state |= self._summary(function)
         if name in ("run", "run_until_complete") and call.args and isinstance(call.args[0], ast.Call):
-            coroutine = self.facts.local_function(call.args[0])
+            coroutine = self.symbols.local_function(call.args[0])
             if isinstance(coroutine, ast.AsyncFunctionDef):
-                found |= self._summary(coroutine)
-        if receiver is None and name in self.facts.classes:
-            for owner, method in self.facts.methods.get("__init__", []):
-                if owner is self.facts.classes[name]:
-                    found |= self._summary(method)
-        if name in words.CALLBACK_RUNNERS and call.args and isinstance(call.args[0], ast.Name):
-            callback = self.facts.functions.get(call.args[0].id)
+                state |= self._summary(coroutine)  # asyncio.run(main())
+        if receiver is None and name in self.symbols.classes:
+            for owner, method in self.symbols.methods.get("__init__", []):
+                if owner is self.symbols.classes[name]:
+                    state |= self._summary(method)
+        if name in vocabulary.CALLBACK_RUNNERS and call.args and isinstance(call.args[0], ast.Name):
+            callback = self.symbols.functions.get(call.args[0].id)
             if callback is not None:
-                found |= self._summary(callback)
-        return found
+                state |= self._summary(callback)  # study.optimize(objective)
+        return state
 
-    def _of_method(self, call: ast.Call, name: str, receiver: ast.expr) -> Achieved:
-        kinds = self.kinds
+    def _of_method(self, call: ast.Call, name: str, receiver: ast.expr) -> State:
+        values = self.values
         if name == "fit":
             return self._of_fit(call, receiver)
-        if name == "transform" and "splitter" not in kinds.of(receiver) and call.args:
-            return frozenset({FEATURES})
-        if name in words.FRAME_METHODS and kinds.is_data(receiver):
-            return frozenset({FEATURES})
-        if name == "train" and "trainer" in kinds.of(receiver):
+        if name == "transform" and "splitter" not in values.of(receiver) and call.args:
+            return reached(Milestone.BUILT_FEATURES)
+        # `drop` on a frame of predictions builds no features.
+        if name in vocabulary.FRAME_METHODS and values.is_data(receiver):
+            return reached(Milestone.BUILT_FEATURES)
+        if name == "train" and "trainer" in values.of(receiver):
             return FITTED
-        if name in words.TRAINING_CALLS_OF_DATA:
+        if name in vocabulary.TRAINING_CALLS_OF_DATA:
             return FITTED
         if name == "backward":
-            return frozenset({"~backward"})
-        if name == "score" and len(call.args) + len(call.keywords) >= 2 and kinds.is_model(receiver):
+            return did(Step.BACKWARD)  # gradients alone train nothing: the optimizer must step too
+        # `player.score()` is no evaluation: that needs inputs and answers, and a model.
+        if name == "score" and len(call.args) + len(call.keywords) >= 2 and values.is_model(receiver):
             arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
-            return frozenset({EVALUATED}) if kinds.is_held_out(arguments) else NOTHING
-        if name == "evaluate" and (kinds.of(receiver) & {"model", "trainer"}):
-            held_out = "trainer" in kinds.of(receiver) or kinds.is_held_out(list(call.args))
-            return frozenset({EVALUATED}) if held_out else NOTHING
+            return reached(Milestone.EVALUATED_MODEL) if values.is_held_out(arguments) else NOTHING
+        if name == "evaluate" and (values.of(receiver) & {"model", "trainer"}):
+            # A `Trainer` was given its evaluation set before.
+            held_out = "trainer" in values.of(receiver) or values.is_held_out(list(call.args))
+            return reached(Milestone.EVALUATED_MODEL) if held_out else NOTHING
         return NOTHING
 
-    def _of_fit(self, call: ast.Call, receiver: ast.expr) -> Achieved:
-        if self.kinds.is_transformer(receiver):
-            return frozenset({FEATURES})
-        known = self.kinds.is_model(receiver)
-        given = len(call.args) + len(call.keywords)
-        if not known and (given < 2 or self.kinds.of(receiver)):
+    def _of_fit(self, call: ast.Call, receiver: ast.expr) -> State:
+        if self.values.is_transformer(receiver):
+            return reached(Milestone.BUILT_FEATURES)
+        arguments = len(call.args) + len(call.keywords)
+        # An unknown receiver counts as a model if it takes inputs and answers: `fit(X, y)`, but not `thing.fit(width)`.
+        if not self.values.is_model(receiver) and (arguments < 2 or self.values.of(receiver)):
             return NOTHING
-        found = FITTED
-        if "pipeline" in self.kinds.of(receiver) or (call.args and self._is_made(call.args[0])):
-            found |= {FEATURES}
-        return found | {EVALUATED} if self._validates(call) else found
+        state = FITTED
+        # A pipeline transforms inside `fit`. So does an expression in the call: `fit(train[columns] / 255, y)`.
+        if "pipeline" in self.values.of(receiver) or (call.args and self._is_made(call.args[0])):
+            state |= reached(Milestone.BUILT_FEATURES)
+        return state | reached(Milestone.EVALUATED_MODEL) if self._validates(call) else state
 
     def _is_made(self, node: ast.expr) -> bool:
-        """Whether what a model is fitted on was made for it: by an expression, or chosen before under whatever name."""
+        """Whether the input of a model was made for it, by an expression here or by a selection before under any name."""
         if isinstance(node, ast.Name):
-            values = self.facts.bindings.get(node.id, [])
+            values = self.symbols.bindings.get(node.id, [])
             return any(isinstance(part, ast.Subscript) for value in values for part in islice(ast.walk(value), _PARTS))
         return has_content(node) and not isinstance(node, ast.Starred)
 
@@ -194,91 +195,103 @@ class Events:
         for keyword in call.keywords:
             if keyword.arg in ("validation_data", "validation_split"):
                 return True
-            if keyword.arg in ("eval_set", "valid_sets", "evals") and self.kinds.is_held_out([keyword.value]):
+            # An `eval_set` is often the training set itself, to watch the loss.
+            if keyword.arg in ("eval_set", "valid_sets", "evals") and self.values.is_held_out([keyword.value]):
                 return True
         return False
 
-    def _constructs(self, call: ast.Call, name: str, receiver: ast.expr | None) -> bool:
-        if name in words.MODEL_KEEPING | words.FRAME_KEEPING | words.PASS_THROUGH_ITERATORS:
+    def _constructs(self, call: ast.Call, name: str) -> bool:
+        """Whether a call that gives a model makes a new one."""
+        # `model.to("cuda")` and `frame.copy()` pass on what exists.
+        if name in vocabulary.MODEL_KEEPING | vocabulary.FRAME_KEEPING | vocabulary.PASS_THROUGH_ITERATORS:
             return False
-        return self.facts.local_function(call) is None and name not in ("clone", "deepcopy")
+        # A function of the program defines the model where its body does (`_summary`).
+        return self.symbols.local_function(call) is None and name not in ("clone", "deepcopy")
 
     def _takes_model(self, call: ast.Call, receiver: ast.expr | None) -> bool:
         values = [*call.args, *(keyword.value for keyword in call.keywords)]
-        if receiver is not None and self.kinds.is_model(receiver):
+        if receiver is not None and self.values.is_model(receiver):
             return True
-        return any(self.kinds.is_model(value) for value in values) or len(values) >= 3
+        # `cross_val_score(m, X, y)` trains whatever `m` is called.
+        return any(self.values.is_model(value) for value in values) or len(values) >= 3
 
     def _is_tokenizer(self, func: ast.expr) -> bool:
-        return isinstance(func, ast.Name) and func.id not in self.facts.functions and self.kinds.is_transformer(func)
+        return (
+            isinstance(func, ast.Name) and func.id not in self.symbols.functions and self.values.is_transformer(func)
+        )
 
     # Data
 
     def _counts_as_load(self, call: ast.Call) -> bool:
-        """Whether a read is a read of the training data: of a train file, or of an unnamed one where none is named."""
-        kind = self.kinds.file_of(call)
+        """Whether a read is a read of the training data.
+
+        A train file counts. A file without a telling name counts only if the program names no train file anywhere.
+        """
+        file = self.values.file_of(call)
         if self._loads_train is None:
             sites = [
                 site
-                for name in self.facts.calls
-                if name.lstrip(".") in {*words.READERS, "open"}
-                for site in self.facts.calls[name]
+                for name in self.symbols.calls
+                if name.lstrip(".") in {*vocabulary.READERS, "open"}
+                for site in self.symbols.calls[name]
             ]
-            self._loads_train = any(self.kinds.file_of(site.call) == "train" for site in sites)
-        return kind == "train" or (kind in ("unknown", "other") and not self._loads_train)
+            self._loads_train = any(self.values.file_of(site.call) == "train" for site in sites)
+        return file == "train" or (file in ("unknown", "other") and not self._loads_train)
 
     def is_reading(self, node: ast.expr) -> bool:
-        """Whether going through `node` reads the training data (`csv.reader(f)`, an open file)."""
+        """Whether iteration over `node` reads the training data (`csv.reader(f)`, an open file)."""
         if isinstance(node, ast.Call):
-            name = self.facts.dotted(node.func).rpartition(".")[2]
+            name = self.symbols.dotted(node.func).rpartition(".")[2]
             if name == "open":
                 return self.opens(node, "r")
             if name in ("reader", "DictReader", "enumerate", "list", "readlines"):
                 inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
                 return any(self.is_reading(part) for part in inner)
         if isinstance(node, ast.Name):
-            values = self.facts.bindings.get(node.id, [])
+            values = self.symbols.bindings.get(node.id, [])
             return any(isinstance(value, ast.Call) and self._opens_or_wraps(value, 3) for value in values)
         return False
 
     def _opens_or_wraps(self, call: ast.Call, depth: int) -> bool:
+        """Whether `call` opens the training data, or wraps a reader around an open file, at most `depth` times."""
         if self.opens(call, "r"):
             return True
-        name = self.facts.dotted(call.func).rpartition(".")[2]
+        name = self.symbols.dotted(call.func).rpartition(".")[2]
         if depth == 0 or name not in ("reader", "DictReader") or not call.args:
             return False
         argument = call.args[0]
-        values = self.facts.bindings.get(argument.id, []) if isinstance(argument, ast.Name) else [argument]
+        values = self.symbols.bindings.get(argument.id, []) if isinstance(argument, ast.Name) else [argument]
         return any(isinstance(value, ast.Call) and self._opens_or_wraps(value, depth - 1) for value in values)
 
     def opens(self, call: ast.Call, mode: str) -> bool:
         """Whether `call` opens the training data (`r`) or the submission (`w`)."""
-        name = self.facts.dotted(call.func).rpartition(".")[2]
+        name = self.symbols.dotted(call.func).rpartition(".")[2]
         if name != "open":
             return False
-        is_path = self.kinds.is_path_method(call)
-        rest = call.args if is_path else call.args[1:]
-        given = [*rest[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
-        written = next((str(value.value) for value in given if isinstance(value, ast.Constant)), "r")
-        writes = any(letter in written for letter in "wxa")
+        # `Path(p).open("w")` has the mode first, `open(p, "w")` second.
+        rest = call.args if self.values.is_path_method(call) else call.args[1:]
+        modes = [*rest[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+        text = next((str(value.value) for value in modes if isinstance(value, ast.Constant)), "r")
+        writes = any(letter in text for letter in "wxa")
         if mode == "w":
-            return writes and self.kinds.file_of(call) == "submission"
+            return writes and self.values.file_of(call) == "submission"
         return not writes and self._counts_as_load(call)
 
     # Scores and predictions
 
-    def _of_attribute(self, node: ast.Attribute) -> Achieved:
+    def _of_attribute(self, node: ast.Attribute) -> State:
         if not isinstance(node.ctx, ast.Load):
             return NOTHING
-        is_score = node.attr in words.SCORE_ATTRIBUTES
-        is_score |= node.attr == "best_value" and "study" in self.kinds.of(node.value)
-        return frozenset({EVALUATED}) if is_score else NOTHING
+        is_score = node.attr in vocabulary.SCORE_ATTRIBUTES
+        # `best_value` is a common name, so only that of an Optuna study counts.
+        is_score |= node.attr == "best_value" and "study" in self.values.of(node.value)
+        return reached(Milestone.EVALUATED_MODEL) if is_score else NOTHING
 
     def _is_metric(self, dotted: str, name: str) -> bool:
-        return name in words.METRICS or dotted.startswith("sklearn.metrics.")
+        return name in vocabulary.METRIC_FUNCTIONS or dotted.startswith("sklearn.metrics.")
 
     def _is_own_metric(self, call: ast.Call, receiver: ast.expr | None) -> bool:
-        """Whether `np.mean(pred == y_val)`, `((pred - y_val) ** 2).mean()` and such score held-out data."""
+        """Whether an average is a hand-written score on held-out data: `np.mean(p == y_val)`, `((p - y_val) ** 2).mean()`."""
         inner = call.args[0] if call.args else receiver
         for node in ast.walk(inner) if inner is not None else ():
             match node:
@@ -288,35 +301,38 @@ class Events:
                     sides = [left, right]
                 case _:
                     continue
+            # `y_val - 1` compares no prediction with the answers.
             compares = not any(isinstance(side, ast.Constant) for side in sides)
-            if compares and any(self.kinds.is_held_out_target(side) for side in sides):
+            if compares and any(self.values.is_held_out_target(side) for side in sides):
                 return True
         return False
 
     def _writes_submission(self, call: ast.Call, name: str, dotted: str) -> bool:
-        if name in words.WRITERS:
+        if name in vocabulary.WRITERS:
             if name == "write_text" and isinstance(call.func, ast.Attribute):
-                return self._is_submission(call.func.value)
+                return self._is_submission(call.func.value)  # the path is the receiver
             path = [*call.args[:1], *(keyword.value for keyword in call.keywords if "path" in (keyword.arg or ""))]
             return bool(path) and self._is_submission(path[0])
-        if name in words.STREAM_WRITERS and isinstance(call.func, ast.Attribute):
+        # A file opened in place is closed at the end of the statement. One that is bound is complete at its `close`.
+        if name in vocabulary.STREAM_WRITERS and isinstance(call.func, ast.Attribute):
             return isinstance(call.func.value, ast.Call) and self.opens(call.func.value, "w")
         if name == "print":
             files = [keyword.value for keyword in call.keywords if keyword.arg == "file"]
             return any(isinstance(file, ast.Call) and self.opens(file, "w") for file in files)
-        if name in words.FILE_MOVES and dotted.split(".")[0] in ("shutil", "os") and len(call.args) == 2:
+        # Programs also write elsewhere and move the file: only the destination counts.
+        if name in vocabulary.FILE_MOVES and dotted.split(".")[0] in ("shutil", "os") and len(call.args) == 2:
             return self._is_submission(call.args[1])
         if name == "close" and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
-            values = self.facts.bindings.get(call.func.value.id, [])
+            values = self.symbols.bindings.get(call.func.value.id, [])
             return any(isinstance(value, ast.Call) and self.opens(value, "w") for value in values)
         return False
 
     def _is_submission(self, path: ast.expr) -> bool:
-        return self.kinds.file(path) == "submission"
+        return self.values.file(path) == "submission"
 
 
 def is_empty(node: ast.expr) -> bool:
-    """Whether a loop over `node` certainly runs not at all."""
+    """Whether a loop over `node` certainly has no iteration."""
     match node:
         case ast.List(elts=[]) | ast.Tuple(elts=[]) | ast.Dict(keys=[]) | ast.Constant(value=""):
             return True
@@ -328,7 +344,10 @@ def is_empty(node: ast.expr) -> bool:
 
 
 def has_content(value: ast.expr) -> bool:
-    """Whether a value is more than a constant, a container of constants or a file that was only read."""
+    """Whether a value is more than a constant, a container of constants or a file that was only read.
+
+    `X = []` and `X = pd.read_csv(path)` are no features yet.
+    """
     match value:
         case ast.Constant() | ast.JoinedStr() | ast.Lambda():
             return False
@@ -338,6 +357,6 @@ def has_content(value: ast.expr) -> bool:
             return any(map(has_content, values))
         case ast.Call(args=[], keywords=[], func=ast.Name(id="list" | "dict" | "set")):
             return False
-        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in words.READERS:
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in vocabulary.READERS:
             return False
     return True

@@ -1,13 +1,13 @@
-"""Where marks go: one pass over the statements that follows what has certainly been achieved on every path.
+"""Placement of marks: one pass over the statements that follows what has certainly been reached on every path.
 
-The state is a set (see `events`); branches join by intersection, so a mark stands only where its milestone has been
-achieved whichever way the program came. Two rules keep marks few:
+Paths join by intersection, so a mark stands only where its milestone is reached whichever way the program came (see
+`state`). Two rules keep the number of printed marks small:
 
-- In a loop nothing is printed; what an iteration certainly achieves is printed once, after the outermost loop. What
-  only some iterations achieve is printed where it happens if the loop runs at most `MOST_RUNS` times, otherwise never.
-  (A loop over a value that the text does not show is taken to run at least once.)
-- In a function marks stand only if it runs at most `MOST_RUNS` times. Otherwise, and for what a `return` achieves, the
-  mark stands after the calling statement.
+- In a loop, nothing is printed. What an iteration certainly reaches is printed once, after the outermost loop. What only
+  some iterations reach is printed in place if the loop runs at most `MOST_RUNS` times, otherwise never. A loop over a
+  value that the text does not show is assumed to run at least once.
+- In a function, marks stand only if it runs at most `MOST_RUNS` times. Otherwise the mark stands after the statement that
+  calls the function. So does the mark of what a `return` reaches.
 """
 
 from __future__ import annotations
@@ -16,25 +16,15 @@ import ast
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from trl_mle.instrumentation.analysis import vocabulary as words
+from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.imports import import_anchors, is_library_import
-from trl_mle.instrumentation.analysis.milestone_rules import (
-    IMPORTED,
-    LOADED,
-    NOTHING,
-    WROTE,
-    Achieved,
-    Events,
-    is_empty,
-)
-from trl_mle.instrumentation.analysis.run_counts import MOST_RUNS, Bounds
-from trl_mle.instrumentation.analysis.statement_rules import simple_events
-from trl_mle.instrumentation.analysis.symbols import Facts, FunctionNode
-from trl_mle.instrumentation.analysis.values import Kinds
-from trl_mle.types import MILESTONES
-
-State = Achieved | None
-"""`None`: this point is not reached (after a `return`, `raise`, `sys.exit()`)."""
+from trl_mle.instrumentation.analysis.milestone_rules import MilestoneRules, is_empty
+from trl_mle.instrumentation.analysis.run_counts import MOST_RUNS, RunCounts
+from trl_mle.instrumentation.analysis.state import NOTHING, State, Step, did, join, reached
+from trl_mle.instrumentation.analysis.statement_rules import after_simple_statement
+from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
+from trl_mle.instrumentation.analysis.values import Values
+from trl_mle.types import MILESTONES, Milestone
 
 
 class Insertion(NamedTuple):
@@ -42,23 +32,23 @@ class Insertion(NamedTuple):
 
     suite: list[ast.stmt]
     statement: ast.stmt
-    milestones: tuple[str, ...]
+    milestones: tuple[Milestone, ...]
     """In the order of `MILESTONES`."""
     metrics: tuple[tuple[str, str], ...] = ()
-    """(Name of `METRICS`, variable that holds its value)."""
+    """(Name from `METRICS`, variable that holds its value)."""
 
 
 class Point(NamedTuple):
     """What is known right after one statement."""
 
     suite: list[ast.stmt]
-    state: Achieved
-    """What has been achieved whichever way the program came."""
+    state: State
+    """What has been reached on every path to this point."""
     runs: float
-    """How often this point runs at most."""
+    """Upper bound on how often this point runs."""
     in_loop: bool
     may_print: bool
-    """Whether a print may stand here as far as the flood of output goes; never in the body of a class."""
+    """Whether a print here cannot flood the output. Always false in the body of a class."""
 
 
 @dataclass
@@ -69,18 +59,21 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Context:
+    """What surrounds a suite."""
+
     runs: float
-    """How often this point runs at most."""
+    """Upper bound on how often the suite runs."""
     may_mark: bool
     in_class: bool = False
-    deferred: list[_Candidate] | None = None
-    """Inside a loop: what would be marked here if the loop as a whole does not certainly achieve it."""
-    returns: list[Achieved] = field(default_factory=list)
-    breaks: list[Achieved] = field(default_factory=list)
-    continues: list[Achieved] = field(default_factory=list)
+    candidates: list[_Candidate] | None = None
+    """Inside a loop: the marks that are inserted here if the loop as a whole does not certainly reach their milestone."""
+    returns: list[State] = field(default_factory=list)
+    """States at the `return` statements of the function."""
+    breaks: list[State] = field(default_factory=list)
+    continues: list[State] = field(default_factory=list)
 
 
-class Flow:
+class Placement:
     """Finds the insertions of one program.
 
     Args:
@@ -95,13 +88,13 @@ class Flow:
         self.elifs = elifs
         self.insertions: list[Insertion] = []
         self.points: dict[int, Point] = {}
-        """`id` of a statement -> what holds after it; statements that never run, or nobody can follow, are missing."""
-        self.facts = Facts.of(tree)
-        self.kinds = Kinds(self.facts)
-        self.bounds = Bounds(self.facts, self.kinds)
-        self.events = Events(self.facts, self.kinds, self._summary)
+        """`id` of a statement -> what holds after it. Statements that never run, or that no rule follows, are missing."""
+        self.symbols = Symbols.of(tree)
+        self.values = Values(self.symbols)
+        self.run_counts = RunCounts(self.symbols, self.values)
+        self.rules = MilestoneRules(self.symbols, self.values, self._summary)
         self.anchors = import_anchors(tree)
-        self._summaries: dict[int, Achieved] = {}
+        self._summaries: dict[int, State] = {}
 
     def run(self) -> list[Insertion]:
         """All insertions, inner suites before outer ones.
@@ -112,63 +105,71 @@ class Flow:
         self._block(self.tree.body, NOTHING, _Context(runs=1, may_mark=True))
         return self.insertions
 
-    def _summary(self, function: FunctionNode) -> Achieved:
-        """What a call of `function` has achieved, and printed, when it returns normally."""
+    def _summary(self, function: FunctionNode) -> State:
+        """What a call of `function` has reached, and printed, when it returns normally."""
         if id(function) not in self._summaries:
-            self._summaries[id(function)] = NOTHING  # recursion
-            runs = self.bounds.of_function(function)
+            # A recursive call comes back here before the summary is known. It is taken to reach nothing.
+            self._summaries[id(function)] = NOTHING
+            runs = self.run_counts.of_function(function)
             context = _Context(runs, may_mark=runs <= MOST_RUNS)
             end = self._block(function.body, NOTHING, context)
-            self._summaries[id(function)] = _join([end, *context.returns]) or NOTHING
+            self._summaries[id(function)] = join([end, *context.returns]) or NOTHING
         return self._summaries[id(function)]
 
     # Suites
 
-    def _block(self, suite: list[ast.stmt], state: State, context: _Context) -> State:
+    def _block(self, suite: list[ast.stmt], state: State | None, context: _Context) -> State | None:
         for statement in suite:
             if state is None:
-                return None  # never runs
+                return None  # the rest of the suite never runs
             before = state
             state = self._statement(statement, state, context)
             if state is None:
                 continue
-            if id(statement) in self.anchors and "~import" in state:
-                state |= {IMPORTED}
+            # Only the last import marks the milestone. Marks after earlier ones would pay for a program that stops between.
+            if id(statement) in self.anchors and Step.IMPORT in state.steps:
+                state |= reached(Milestone.IMPORTED_LIBRARIES)
+            # After an `elif` no statement can stand. What it reaches is marked after the whole `if`.
             if id(statement) not in self.elifs:
                 state = self._mark(suite, statement, before, state, context)
                 may_print = context.runs <= MOST_RUNS and not context.in_class
-                self.points[id(statement)] = Point(suite, state, context.runs, context.deferred is not None, may_print)
+                in_loop = context.candidates is not None
+                self.points[id(statement)] = Point(suite, state, context.runs, in_loop, may_print)
         return state
 
     def _mark(
-        self, suite: list[ast.stmt], statement: ast.stmt, before: Achieved, state: Achieved, context: _Context
-    ) -> Achieved:
+        self, suite: list[ast.stmt], statement: ast.stmt, before: State, state: State, context: _Context
+    ) -> State:
         if context.may_mark:
-            wanted = tuple(name for name in MILESTONES if name in state and f"!{name}" not in state)
+            # All that is reached and not yet marked, not only what this statement reached: a branch, a loop or a called
+            # function may have reached it where no mark could stand.
+            wanted = _in_order(state.milestones - state.marked)
             if wanted:
                 self.insertions.append(Insertion(suite, statement, wanted))
-            return state | {f"!{name}" for name in wanted}
-        if context.deferred is not None and context.runs <= MOST_RUNS:
-            gained = state - before
-            wanted = tuple(name for name in MILESTONES if name in gained and not {f"!{name}", f"?{name}"} & state)
+            return state | State(marked=frozenset(wanted))
+        if context.candidates is not None and context.runs <= MOST_RUNS:
+            # In a loop, only what this statement reached: what was reached before the loop is not of this iteration.
+            gained = state.milestones - before.milestones
+            wanted = _in_order(gained - state.marked - state.deferred)
             if wanted:
-                context.deferred.append(_Candidate(Insertion(suite, statement, wanted), context.runs))
-            return state | {f"?{name}" for name in wanted}
+                context.candidates.append(_Candidate(Insertion(suite, statement, wanted), context.runs))
+            return state | State(deferred=frozenset(wanted))
         return state
 
     # Statements
 
-    def _statement(self, node: ast.stmt, state: Achieved, context: _Context) -> State:
+    def _statement(self, node: ast.stmt, state: State, context: _Context) -> State | None:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                return state
+                return state  # a definition runs nothing; its calls count, through `_summary`
             case ast.ClassDef():
-                return self._block(node.body, state, replace(context, may_mark=False, in_class=True, deferred=None))
+                # The body runs, but in it a name may be looked up by code of the program (`__prepare__`): no print there.
+                return self._block(node.body, state, replace(context, may_mark=False, in_class=True, candidates=None))
             case ast.Return():
-                context.returns.append(state | self.events.of(node.value))
+                context.returns.append(state | self.rules.of(node.value))
                 return None
             case ast.Raise():
-                return None
+                return None  # no success is reported on the way to an exception
             case ast.Break():
                 context.breaks.append(state)
                 return None
@@ -186,104 +187,120 @@ class Flow:
             case ast.Match():
                 return self._match(node, state, context)
             case ast.Import() | ast.ImportFrom():
-                return state | {"~import"} if is_library_import(node) else state
-            case ast.Expr(value=ast.Call(func=func)) if self.facts.dotted(func) in words.EXITS:
-                self.events.of(node.value)
+                return state | did(Step.IMPORT) if is_library_import(node) else state
+            case ast.Expr(value=ast.Call(func=func)) if self.symbols.dotted(func) in vocabulary.EXITS:
+                self.rules.of(node.value)  # places the marks in functions that the arguments call
                 return None
-        return simple_events(self.events, node, state)
+        return after_simple_statement(self.rules, node, state)
 
-    def _if(self, node: ast.If, state: Achieved, context: _Context) -> State:
-        state |= self.events.of(node.test)
+    def _if(self, node: ast.If, state: State, context: _Context) -> State | None:
+        state |= self.rules.of(node.test)
+        # A branch that never runs must not join: `if __name__ == "__main__":` has no `else` that reaches nothing.
         constant = _constant(node.test)
         body = None if constant is False else self._block(node.body, state, context)
         orelse = None if constant is True else self._block(node.orelse, state, context)
-        return _join([body, orelse])
+        return join([body, orelse])
 
-    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, state: Achieved, context: _Context) -> State:
+    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, state: State, context: _Context) -> State | None:
         if isinstance(node, ast.While):
             constant = _constant(node.test)
-            state |= self.events.of(node.test)
+            state |= self.rules.of(node.test)
             never, endless = constant is False, constant is True
         else:
-            state |= self.events.of(node.iter)
+            state |= self.rules.of(node.iter)
             never, endless = is_empty(node.iter), False
         if never:
             return self._block(node.orelse, state, context)
-        outer = context.deferred
-        deferred: list[_Candidate] = []
+        outer = context.candidates
+        candidates: list[_Candidate] = []
         inner = _Context(
-            runs=context.runs * self.bounds.of_loop(node),
+            runs=context.runs * self.run_counts.of_loop(node),
             may_mark=False,
             in_class=context.in_class,
-            deferred=deferred,
+            candidates=candidates,
             returns=context.returns,
         )
-        after = _join([self._block(node.body, state, inner), *inner.continues])
-        if after is not None and not isinstance(node, ast.While) and self.events.is_reading(node.iter):
-            after |= {LOADED}
+        after = join([self._block(node.body, state, inner), *inner.continues])
+        # The last line is read only when the iterator ends, so the data is loaded after the loop and not inside it.
+        if after is not None and not isinstance(node, ast.While) and self.rules.is_reading(node.iter):
+            after |= reached(Milestone.LOADED_DATA)
+        # `while True` ends by `break` only.
         end = None if endless else after
         if end is not None and node.orelse:
-            end = self._block(node.orelse, end, context)
-        end = _join([end, *inner.breaks])
-        self._settle(deferred, end, outer, context.may_mark)
-        return end if outer is not None or end is None else frozenset(item for item in end if item[0] != "?")
+            end = self._block(node.orelse, end, context)  # `else` is skipped by `break`
+        end = join([end, *inner.breaks])
+        self._keep_uncertain(candidates, end, outer, context.may_mark)
+        # Outside all loops every candidate is decided, so none is pending any more.
+        return end if outer is not None or end is None else replace(end, deferred=frozenset())
 
-    def _settle(self, deferred: list[_Candidate], end: State, outer: list[_Candidate] | None, may_mark: bool) -> None:
-        """Keep the marks inside a loop for what is not certain after it."""
-        certain = end or NOTHING
-        for candidate in deferred:
+    def _keep_uncertain(
+        self, candidates: list[_Candidate], end: State | None, outer: list[_Candidate] | None, may_mark: bool
+    ) -> None:
+        """Keep the marks inside a loop whose milestones are not certain after it."""
+        certain = (end or NOTHING).milestones
+        for candidate in candidates:
             suite, statement, milestones, _ = candidate.insertion
-            kept = tuple(name for name in milestones if name not in certain)
-            if not kept:
+            # What is certain after the loop is marked there, once.
+            uncertain = tuple(name for name in milestones if name not in certain)
+            if not uncertain:
                 continue
-            insertion = Insertion(suite, statement, kept)
+            insertion = Insertion(suite, statement, uncertain)
             if outer is not None:
+                # The outer loop may yet make it certain.
                 outer.append(_Candidate(insertion, candidate.runs))
             elif may_mark:
                 self.insertions.append(insertion)
 
-    def _try(self, node: ast.Try | ast.TryStar, state: Achieved, context: _Context) -> State:
+    def _try(self, node: ast.Try | ast.TryStar, state: State, context: _Context) -> State | None:
         body = self._block(node.body, state, context)
         ends = [self._block(node.orelse, body, context) if body is not None else None]
         for handler in node.handlers:
+            # The exception may come from the first statement of the body, so a handler knows nothing that the body reached.
             ends.append(self._block(handler.body, state, context))
-        end = _join(ends)
+        end = join(ends)
+        # If every path leaves by `return` or `raise`, `finally` still runs, from the state before the `try`.
         final = self._block(node.finalbody, state if end is None else end, context) if node.finalbody else end
         return None if end is None else final
 
-    def _with(self, node: ast.With | ast.AsyncWith, state: Achieved, context: _Context) -> State:
+    def _with(self, node: ast.With | ast.AsyncWith, state: State, context: _Context) -> State | None:
         swallows = writes = reads = False
         entered = state
         for item in node.items:
-            state |= self.events.of(item.context_expr)
+            state |= self.rules.of(item.context_expr)
             if isinstance(item.context_expr, ast.Call):
                 call = item.context_expr
-                swallows |= self.facts.dotted(call.func).rpartition(".")[2] == "suppress"
-                writes |= self.events.opens(call, "w") and _touches(
-                    node.body, words.STREAM_WRITERS, item.optional_vars
+                swallows |= self.symbols.dotted(call.func).rpartition(".")[2] == "suppress"
+                # Opening a file reads and writes nothing: the body must use the handle.
+                writes |= self.rules.opens(call, "w") and _touches(
+                    node.body, vocabulary.STREAM_WRITERS, item.optional_vars
                 )
-                reads |= self.events.opens(call, "r") and _touches(node.body, words.STREAM_READERS, item.optional_vars)
+                reads |= self.rules.opens(call, "r") and _touches(
+                    node.body, vocabulary.STREAM_READERS, item.optional_vars
+                )
         end = self._block(node.body, state, context)
         if end is None or swallows:
-            return _join([entered, end]) if swallows else None
-        return end | ({WROTE} if writes else NOTHING) | ({LOADED} if reads else NOTHING)
+            # `suppress` continues after the block however far the body came, even if it ends in a `raise`.
+            return join([entered, end]) if swallows else None
+        # The file is complete once it is closed, so both milestones are reached after the block.
+        if writes:
+            end |= reached(Milestone.WROTE_PREDICTIONS)
+        return end | reached(Milestone.LOADED_DATA) if reads else end
 
-    def _match(self, node: ast.Match, state: Achieved, context: _Context) -> State:
-        state |= self.events.of(node.subject)
+    def _match(self, node: ast.Match, state: State, context: _Context) -> State | None:
+        state |= self.rules.of(node.subject)
         ends = [self._block(case.body, state, context) for case in node.cases]
+        # Without a catch-all case, it is possible that no case runs.
         last = node.cases[-1]
         complete = last.guard is None and isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
-        return _join(ends if complete else [state, *ends])
+        return join(ends if complete else [state, *ends])
 
 
-def _join(states: list[State]) -> State:
-    """What holds on every path that is taken."""
-    reached = [state for state in states if state is not None]
-    return frozenset.intersection(*reached) if reached else None
+def _in_order(milestones: frozenset[Milestone]) -> tuple[Milestone, ...]:
+    return tuple(name for name in MILESTONES if name in milestones)
 
 
 def _constant(test: ast.expr) -> bool | None:
-    """The value of a condition that the text shows; the program is `__main__`."""
+    """The value of a condition if the text shows it. The program runs as `__main__`."""
     match test:
         case ast.Constant(value=value):
             return bool(value)
@@ -293,7 +310,7 @@ def _constant(test: ast.expr) -> bool | None:
 
 
 def _touches(body: list[ast.stmt], methods: frozenset[str], handle: ast.expr | None) -> bool:
-    """Whether `body` reads or writes the open file `handle`."""
+    """Whether `body` reads or writes the open file `handle` by one of `methods`."""
     if not isinstance(handle, ast.Name):
         return False
     for statement in body:
@@ -302,9 +319,11 @@ def _touches(body: list[ast.stmt], methods: frozenset[str], handle: ast.expr | N
                 return True
             if isinstance(node, ast.Call) and any(_is(part.value, handle) for part in node.keywords):
                 return True  # print(..., file=f)
+            # `for line in f` reads. "read" and "reader" tell the two sets of methods apart.
             iterates = isinstance(node, (ast.For, ast.comprehension)) and _is(node.iter, handle)
             if iterates and "read" in methods:
                 return True
+            # csv.reader(f), json.load(f)
             if isinstance(node, ast.Call) and "reader" in methods and any(_is(part, handle) for part in node.args):
                 return True
     return False

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import math
 
-from trl_mle.instrumentation.analysis import vocabulary as words
+from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.milestone_rules import is_empty
-from trl_mle.instrumentation.analysis.symbols import Facts, FunctionNode
-from trl_mle.instrumentation.analysis.values import Kinds
+from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
+from trl_mle.instrumentation.analysis.values import Values
 
 MOST_RUNS = 100
 """A mark goes only where it is printed at most this often (60 to 100 bytes each)."""
@@ -16,15 +16,15 @@ _DEFAULT_FOLDS = 10
 _GROWING = (".append", ".extend", ".insert", ".add", ".update", ".setdefault", ".appendleft")
 
 
-class Bounds:
+class RunCounts:
     """Upper bounds for one program; `math.inf` where none is known."""
 
-    def __init__(self, facts: Facts, kinds: Kinds):
-        self.facts = facts
-        self.kinds = kinds
+    def __init__(self, symbols: Symbols, values: Values):
+        self.symbols = symbols
+        self.values = values
         self._runs: dict[int, float] = {}
-        self._names = {id(node): name for name, node in facts.functions.items()}
-        self._owners = {id(node): (owner, name) for name, found in facts.methods.items() for owner, node in found}
+        self._names = {id(node): name for name, node in symbols.functions.items()}
+        self._owners = {id(node): (owner, name) for name, found in symbols.methods.items() for owner, node in found}
 
     def of_function(self, function: FunctionNode | None) -> float:
         """How often the body of `function` runs; `None` is the module, which runs once."""
@@ -37,24 +37,24 @@ class Bounds:
 
     def _of_function(self, function: FunctionNode) -> float:
         decorators = (node.func if isinstance(node, ast.Call) else node for node in function.decorator_list)
-        if any(self.facts.dotted(node).rpartition(".")[2] not in words.SAFE_DECORATORS for node in decorators):
+        if any(self.symbols.dotted(node).rpartition(".")[2] not in vocabulary.SAFE_DECORATORS for node in decorators):
             return math.inf
         name = self._names.get(id(function))
         if name is None:
             if id(function) not in self._owners:
                 return math.inf  # shadowed by a later definition of the same name
             owner, method = self._owners[id(function)]
-            if any(self.facts.dotted(base) != "object" for base in owner.bases):
+            if any(self.symbols.dotted(base) != "object" for base in owner.bases):
                 return math.inf  # its framework may call it
             name = f".{method}"
             if method == "__init__":
                 name = owner.name
             elif method.startswith("__"):
                 return math.inf
-        if name in self.facts.references:
+        if name in self.symbols.references:
             return math.inf
         total = 0.0
-        for site in self.facts.calls.get(name, []):
+        for site in self.symbols.calls.get(name, []):
             total += math.prod(map(self.of_loop, site.loops)) * self.of_function(site.function)
             if total > MOST_RUNS:
                 return math.inf
@@ -77,7 +77,7 @@ class Bounds:
             case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts) | ast.Dict(keys=parts):
                 return math.inf if any(part is None or isinstance(part, ast.Starred) for part in parts) else len(parts)
             case ast.Name(id=name):
-                values = self.facts.bindings.get(name, [])
+                values = self.symbols.bindings.get(name, [])
                 if len(values) != 1 or is_empty(values[0]) or self._grows(name):
                     return math.inf
                 return self._of_iterable(values[0], depth - 1)
@@ -91,30 +91,30 @@ class Bounds:
                     return math.inf
             case ast.Call(func=ast.Attribute(attr="items" | "values" | "keys", value=value)):
                 return self._of_iterable(value, depth - 1)
-            case ast.Call(func=ast.Attribute(attr="split", value=value)) if "splitter" in self.kinds.of(value):
+            case ast.Call(func=ast.Attribute(attr="split", value=value)) if "splitter" in self.values.of(value):
                 return self._of_folds(value)
             case ast.Call(args=[first, *_]):
-                name = self.facts.dotted(node.func).rpartition(".")[2]
-                if name in words.PASS_THROUGH_ITERATORS - {"trange"} | {"zip"}:
+                name = self.symbols.dotted(node.func).rpartition(".")[2]
+                if name in vocabulary.PASS_THROUGH_ITERATORS - {"trange"} | {"zip"}:
                     return self._of_iterable(first, depth - 1)
         return math.inf
 
     def _grows(self, name: str) -> bool:
         """Whether something may be added to the container `name`."""
-        sites = (site for method in _GROWING for site in self.facts.calls.get(method, []))
+        sites = (site for method in _GROWING for site in self.symbols.calls.get(method, []))
         receivers = (site.call.func.value for site in sites if isinstance(site.call.func, ast.Attribute))
-        return f"[{name}]" in self.facts.bindings or any(
+        return f"[{name}]" in self.symbols.bindings or any(
             isinstance(receiver, ast.Name) and receiver.id == name for receiver in receivers
         )
 
     def _of_folds(self, splitter: ast.expr) -> float:
         values = [splitter]
         if isinstance(splitter, ast.Name):
-            values = self.facts.bindings.get(splitter.id, [])
+            values = self.symbols.bindings.get(splitter.id, [])
         if len(values) != 1 or not isinstance(values[0], ast.Call):
             return math.inf
         call = values[0]
-        if self.facts.dotted(call.func).rpartition(".")[2].startswith(("LeaveOne", "Predefined", "Repeated")):
+        if self.symbols.dotted(call.func).rpartition(".")[2].startswith(("LeaveOne", "Predefined", "Repeated")):
             return math.inf
         given = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "n_splits")]
         folds = self._number(given[0]) if given else _DEFAULT_FOLDS
@@ -124,6 +124,6 @@ class Bounds:
         if isinstance(node, ast.Constant) and isinstance(node.value, int):
             return node.value
         if isinstance(node, ast.Name) and depth:
-            values = self.facts.bindings.get(node.id, [])
+            values = self.symbols.bindings.get(node.id, [])
             return self._number(values[0], depth - 1) if len(values) == 1 else None
         return None

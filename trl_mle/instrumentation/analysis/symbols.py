@@ -30,8 +30,8 @@ class CallSite:
 
 
 @dataclass
-class Facts:
-    """The collected facts of one program."""
+class Symbols:
+    """The collected symbols of one program."""
 
     bindings: dict[str, list[ast.expr]] = field(default_factory=dict)
     """Name (or `.attribute`) -> expressions bound to it."""
@@ -56,16 +56,16 @@ class Facts:
     """Whether the program holds data out somewhere (a split or folds)."""
 
     @classmethod
-    def of(cls, tree: ast.Module) -> Facts:
-        """Collect the facts of `tree`.
+    def of(cls, tree: ast.Module) -> Symbols:
+        """Collect the symbols of `tree`.
 
         Raises:
             RecursionError: the program is nested too deeply.
         """
-        facts = cls()
-        _Collector(facts).visit(tree)
-        facts._bind_parameters()
-        return facts
+        symbols = cls()
+        _Collector(symbols).visit(tree)
+        symbols._bind_parameters()
+        return symbols
 
     def bind(self, name: str, value: ast.expr | None) -> None:
         """Note that `name` is bound to `value`."""
@@ -121,8 +121,8 @@ class Facts:
 
 
 class _Collector(ast.NodeVisitor):
-    def __init__(self, facts: Facts):
-        self.facts = facts
+    def __init__(self, symbols: Symbols):
+        self.symbols = symbols
         self.function: FunctionNode | None = None
         self.owner: ast.ClassDef | None = None
         self.loops: tuple[ast.AST, ...] = ()
@@ -130,17 +130,17 @@ class _Collector(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             local = alias.asname or alias.name.split(".")[0]
-            self.facts.imports[local] = alias.name if alias.asname else local
+            self.symbols.imports[local] = alias.name if alias.asname else local
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
-            self.facts.imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
+            self.symbols.imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
 
     def visit_FunctionDef(self, node: FunctionNode) -> None:
         if self.owner is not None:
-            self.facts.methods.setdefault(node.name, []).append((self.owner, node))
+            self.symbols.methods.setdefault(node.name, []).append((self.owner, node))
         else:
-            self.facts.functions[node.name] = node
+            self.symbols.functions[node.name] = node
         for part in (*node.decorator_list, node.args):
             self.visit(part)
         outer = self.function, self.owner, self.loops
@@ -152,7 +152,7 @@ class _Collector(ast.NodeVisitor):
     visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.facts.classes[node.name] = node
+        self.symbols.classes[node.name] = node
         for part in (*node.decorator_list, *node.bases, *node.keywords):
             self.visit(part)
         outer, self.owner = self.owner, node
@@ -162,7 +162,7 @@ class _Collector(ast.NodeVisitor):
 
     def visit_Return(self, node: ast.Return) -> None:
         if self.function is not None and node.value is not None:
-            self.facts.returns.setdefault(id(self.function), []).append(node.value)
+            self.symbols.returns.setdefault(id(self.function), []).append(node.value)
         self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
@@ -190,16 +190,16 @@ class _Collector(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         name = _called_name(node.func)
         if name is not None:
-            self.facts.calls.setdefault(name, []).append(CallSite(node, self.function, self.loops))
+            self.symbols.calls.setdefault(name, []).append(CallSite(node, self.function, self.loops))
             plain = name.removeprefix(".")
-            self.facts.splits |= plain in SPLIT_CALLS or SPLITTER_CLASS.fullmatch(plain) is not None
+            self.symbols.splits |= plain in SPLIT_CALLS or SPLITTER_CLASS.fullmatch(plain) is not None
             if name == ".fit":
                 for value in (*node.args, *(keyword.value for keyword in node.keywords)):
                     names = [
                         inner.id for inner in (value, getattr(value, "value", None)) if isinstance(inner, ast.Name)
                     ]
                     key = item_key(value)
-                    self.facts.fitted_on.update(names if key is None else [key])
+                    self.symbols.fitted_on.update(names if key is None else [key])
         if isinstance(node.func, ast.Attribute):
             self.visit(node.func.value)
         elif name is None:
@@ -209,11 +209,11 @@ class _Collector(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
-            self.facts.references.add(node.id)
+            self.symbols.references.add(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Load):
-            self.facts.references.add(f".{node.attr}")
+            self.symbols.references.add(f".{node.attr}")
         self.visit(node.value)
 
     def generic_visit(self, node: ast.AST) -> None:
@@ -247,23 +247,23 @@ class _Collector(ast.NodeVisitor):
         if _called_name(iterable.func) == "enumerate" and iterable.args:
             self._bind_folds(second, iterable.args[0])
         elif _called_name(iterable.func) == ".split" and iterable.args and isinstance(second, ast.Name):
-            self.facts.held_out.add(second.id)
+            self.symbols.held_out.add(second.id)
 
     def _bind_target(self, target: ast.expr, value: ast.expr | None) -> None:
         if isinstance(target, ast.Name):
-            self.facts.bind(target.id, value)
+            self.symbols.bind(target.id, value)
         elif isinstance(target, ast.Attribute):
-            self.facts.bind(f".{target.attr}", value)
+            self.symbols.bind(f".{target.attr}", value)
         elif isinstance(target, ast.Subscript):
             # models["lr"] = LogisticRegression(): the container holds the value
             if value is not None and isinstance(target.value, ast.Name):
-                self.facts.bind(f"[{target.value.id}]", value)
+                self.symbols.bind(f"[{target.value.id}]", value)
         elif isinstance(target, ast.Starred):
             self._bind_target(target.value, value)
         elif isinstance(target, (ast.Tuple, ast.List)):
             same = isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == len(target.elts)
             if isinstance(value, ast.Call) and _called_name(value.func) in _SPLITTING:
-                self.facts.held_out.update(part.id for part in target.elts[1::2] if isinstance(part, ast.Name))
+                self.symbols.held_out.update(part.id for part in target.elts[1::2] if isinstance(part, ast.Name))
             for number, element in enumerate(target.elts):
                 self._bind_target(element, value.elts[number] if same else value)  # type: ignore[union-attr]
 

@@ -9,8 +9,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from trl_mle.instrumentation.analysis import vocabulary as words
-from trl_mle.instrumentation.analysis.symbols import Facts, item_key
+from trl_mle.instrumentation.analysis import vocabulary
+from trl_mle.instrumentation.analysis.symbols import Symbols, item_key
 
 _DEPTH = 6
 """How many bindings are followed from one expression."""
@@ -28,15 +28,15 @@ _COLUMN_WISE = frozenset({"ColumnTransformer", "make_column_transformer", "make_
 _SAME_AS_ARGUMENT = frozenset({"concat", "clone", "deepcopy", "compile", "DataParallel", "DataFrame", "vstack"})
 
 
-class Kinds:
+class Values:
     """Judges the expressions of one program.
 
     Tags of a value: `model`, `transformer`, `pipeline` (a model that transforms first), `search`, `trainer`, `study`,
     `data`, `test` (the data to predict), `submission` (a frame of predictions), `out_of_fold`, `splitter`.
     """
 
-    def __init__(self, facts: Facts):
-        self.facts = facts
+    def __init__(self, symbols: Symbols):
+        self.symbols = symbols
         self._known: dict[int, frozenset[str]] = {}
         self._held_out: dict[str, bool] = {}
 
@@ -74,28 +74,28 @@ class Kinds:
             case ast.ListComp(elt=value) | ast.GeneratorExp(elt=value) | ast.DictComp(value=value):
                 return self.of(value, depth - 1)
             case ast.Call():
-                return self._of_call(node, depth)
+                return self.of_call(node, depth)
         return _NOTHING
 
     def _of_bound(self, name: str, depth: int) -> frozenset[str]:
-        return self._union(self.facts.bindings.get(name, []), depth)
+        return self._union(self.symbols.bindings.get(name, []), depth)
 
     def _union(self, nodes: list[ast.expr], depth: int) -> frozenset[str]:
         return _NOTHING.union(*(self.of(node, depth - 1) for node in nodes[:_TEXTS]))
 
-    def _of_call(self, call: ast.Call, depth: int) -> frozenset[str]:
-        dotted = self.facts.dotted(call.func)
+    def of_call(self, call: ast.Call, depth: int = _DEPTH) -> frozenset[str]:
+        dotted = self.symbols.dotted(call.func)
         name = dotted.rpartition(".")[2]
         receiver = call.func.value if isinstance(call.func, ast.Attribute) else None
-        if name in self.facts.classes:
+        if name in self.symbols.classes:
             return self.of_class(name)
-        function = self.facts.local_function(call)
-        if function is not None and not (receiver is not None and name in words.MODEL_KEEPING):
-            return self._union(self.facts.returns.get(id(function), []), depth)
-        if name in words.READERS or (receiver is None and name == "open"):
+        function = self.symbols.local_function(call)
+        if function is not None and not (receiver is not None and name in vocabulary.MODEL_KEEPING):
+            return self._union(self.symbols.returns.get(id(function), []), depth)
+        if name in vocabulary.READERS or (receiver is None and name == "open"):
             return _OF_FILE.get(self.file_of(call), frozenset({"data"}))
         if name == "from_pretrained" and receiver is not None:
-            return _of_class_name(self.facts.dotted(receiver).rpartition(".")[2])
+            return _of_class_name(self.symbols.dotted(receiver).rpartition(".")[2])
         if name in _PIPELINES:
             parts = _NOTHING.union(
                 *(self.of(part, depth - 1) for part in (*call.args, *(item.value for item in call.keywords)))
@@ -109,32 +109,35 @@ class Kinds:
             return frozenset({"out_of_fold"})
         if name == "create_study":
             return frozenset({"study"})
-        if name == "train" and dotted.split(".")[0] in words.BOOSTER_LIBRARIES:
+        if name == "train" and dotted.split(".")[0] in vocabulary.BOOSTER_LIBRARIES:
             return frozenset({"model"})
         if name in _SAME_AS_ARGUMENT and call.args:
             return self.of(call.args[0], depth - 1) - {"submission"}
-        if _is_class_like(name) or name in words.MODEL_FACTORIES:
+        if _is_class_like(name) or name in vocabulary.MODEL_FACTORIES:
             tags = _of_class_name(name)
             if tags & {"search", "model"} and any("pipeline" in self.of(part, depth - 1) for part in call.args):
                 tags |= {"pipeline"}
             return tags
         if dotted.startswith(("torchvision.models.", "models.")):
             return frozenset({"model"})
-        if receiver is not None and name in words.MODEL_KEEPING | words.FRAME_KEEPING | words.PASS_THROUGH_ITERATORS:
+        if (
+            receiver is not None
+            and name in vocabulary.MODEL_KEEPING | vocabulary.FRAME_KEEPING | vocabulary.PASS_THROUGH_ITERATORS
+        ):
             return self.of(receiver, depth - 1)
-        if name in words.PASS_THROUGH_ITERATORS | {"zip"}:
+        if name in vocabulary.PASS_THROUGH_ITERATORS | {"zip"}:
             return self._union(call.args, depth)
         return _NOTHING
 
     def of_class(self, name: str) -> frozenset[str]:
         """The tags of an instance of the program's own class `name`."""
-        node = self.facts.classes[name]
-        bases = {self.facts.dotted(base).rpartition(".")[2] for base in node.bases}
+        node = self.symbols.classes[name]
+        bases = {self.symbols.dotted(base).rpartition(".")[2] for base in node.bases}
         methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
-        if bases & words.MODEL_BASES or any("model" in _of_class_name(base) for base in bases):
+        if bases & vocabulary.MODEL_BASES or any("model" in _of_class_name(base) for base in bases):
             return frozenset({"model"})
-        if any(base in self.facts.classes and base != name and self.of_class(base) for base in bases):
-            return _NOTHING.union(*(self.of_class(base) for base in bases if base in self.facts.classes))
+        if any(base in self.symbols.classes and base != name and self.of_class(base) for base in bases):
+            return _NOTHING.union(*(self.of_class(base) for base in bases if base in self.symbols.classes))
         if "fit" in methods and methods & {"predict", "predict_proba"}:
             return frozenset({"model"})
         return frozenset({"transformer"}) if "transform" in methods else _NOTHING
@@ -144,22 +147,22 @@ class Kinds:
         tags = self.of(node)
         if tags & {"model", "search", "trainer"}:
             return True
-        return not tags and words.MODEL_NAME.fullmatch(_last_name(node)) is not None
+        return not tags and vocabulary.MODEL_NAME.fullmatch(_last_name(node)) is not None
 
     def is_transformer(self, node: ast.expr) -> bool:
         """Whether `node` transforms features, by what it is bound to or by its name."""
         tags = self.of(node)
         if tags & {"model", "search", "trainer"}:
             return False
-        return "transformer" in tags or words.TRANSFORMER_NAME.fullmatch(_last_name(node)) is not None
+        return "transformer" in tags or vocabulary.TRANSFORMER_NAME.fullmatch(_last_name(node)) is not None
 
     def is_data(self, node: ast.expr) -> bool:
         """Whether `node` is loaded data (not a frame of predictions)."""
         name = _last_name(node)
-        if words.SUBMISSION_NAME.fullmatch(name):
+        if vocabulary.SUBMISSION_NAME.fullmatch(name):
             return False
         tags = self.of(node)
-        return "data" in tags or ("test" not in tags and words.DATA_NAME.fullmatch(name) is not None)
+        return "data" in tags or ("test" not in tags and vocabulary.DATA_NAME.fullmatch(name) is not None)
 
     # Files
 
@@ -176,7 +179,7 @@ class Kinds:
         if not isinstance(call.func, ast.Attribute) or call.func.attr not in _PATH_METHODS:
             return False
         value = call.func.value
-        return not (isinstance(value, ast.Name) and value.id in self.facts.imports)
+        return not (isinstance(value, ast.Name) and value.id in self.symbols.imports)
 
     def file(self, path: ast.expr) -> str:
         """Which file `path` names, by its strings first and the names in it second."""
@@ -200,7 +203,7 @@ class Kinds:
                 name = inner.id if isinstance(inner, ast.Name) else inner.attr
                 yield name.lower(), False
                 key = name if isinstance(inner, ast.Name) else f".{name}"
-                for value in self.facts.bindings.get(key, self.facts.bindings.get(name, [])):
+                for value in self.symbols.bindings.get(key, self.symbols.bindings.get(name, [])):
                     yield from self._texts(value, depth - 1)
 
     # Scores
@@ -215,32 +218,34 @@ class Kinds:
         names = [name for node in nodes for name in _names(node)]
         if any(self._says_held_out(name, 3) for name in names) or any(map(_takes_last_rows, nodes)):
             return True
-        if any(words.TRAINING_PART.search(name) for name in names):
+        if any(vocabulary.TRAINING_PART.search(name) for name in names):
             return False
         if any(tags & {"out_of_fold"} for tags in map(self.of, nodes)):
             return True
         items = [key for node in nodes for part in ast.walk(node) if (key := item_key(part)) is not None]
-        return bool(names) and self.facts.splits and not self.facts.fitted_on.intersection([*names, *items])
+        return bool(names) and self.symbols.splits and not self.symbols.fitted_on.intersection([*names, *items])
 
     def is_held_out_target(self, node: ast.expr) -> bool:
         """Whether `node` is made from true answers of held-out data (for hand-written metrics)."""
         names = list(_names(node))
-        targets = [name for name in names if words.TARGET_NAME.fullmatch(name) and "pred" not in name.lower()]
+        targets = [name for name in names if vocabulary.TARGET_NAME.fullmatch(name) and "pred" not in name.lower()]
         if any(self._says_held_out(name, 3) for name in targets) or (targets and _takes_last_rows(node)):
             return True
-        if isinstance(node, ast.Name) and node.id in self.facts.held_out:
+        if isinstance(node, ast.Name) and node.id in self.symbols.held_out:
             return True
-        return bool(targets) and any(words.HELD_OUT.search(name) or name in self.facts.held_out for name in names)
+        return bool(targets) and any(
+            vocabulary.HELD_OUT.search(name) or name in self.symbols.held_out for name in names
+        )
 
     def _says_held_out(self, name: str, depth: int) -> bool:
-        if words.HELD_OUT.search(name) or name in self.facts.held_out:
+        if vocabulary.HELD_OUT.search(name) or name in self.symbols.held_out:
             return True
-        if depth == 0 or words.TRAINING_PART.search(name):
+        if depth == 0 or vocabulary.TRAINING_PART.search(name):
             return False
         if name not in self._held_out:
             self._held_out[name] = False
             simple = (ast.Name, ast.Subscript, ast.Attribute)
-            values = [value for value in self.facts.bindings.get(name, []) if isinstance(value, simple)]
+            values = [value for value in self.symbols.bindings.get(name, []) if isinstance(value, simple)]
             self._held_out[name] = any(
                 self._says_held_out(inner, depth - 1) for value in values for inner in _names(value)
             ) or any(map(_takes_last_rows, values))
@@ -258,15 +263,15 @@ def _takes_last_rows(node: ast.expr) -> bool:
 
 
 def _of_class_name(name: str) -> frozenset[str]:
-    if words.SPLITTER_CLASS.fullmatch(name):
+    if vocabulary.SPLITTER_CLASS.fullmatch(name):
         return frozenset({"splitter"})
-    if words.TRAINER_CLASS.fullmatch(name):
+    if vocabulary.TRAINER_CLASS.fullmatch(name):
         return frozenset({"trainer"})
-    if words.TRANSFORMER_CLASS.fullmatch(name):
+    if vocabulary.TRANSFORMER_CLASS.fullmatch(name):
         return frozenset({"transformer"})
     if name.endswith("SearchCV"):
         return frozenset({"search", "model"})
-    if words.MODEL_CLASS.fullmatch(name) or name in words.MODEL_FACTORIES:
+    if vocabulary.MODEL_CLASS.fullmatch(name) or name in vocabulary.MODEL_FACTORIES:
         return frozenset({"model"})
     return _NOTHING
 

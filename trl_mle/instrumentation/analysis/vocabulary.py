@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 
-def _words(text: str) -> frozenset[str]:
+def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-LIBRARIES = _words(
+LIBRARIES = _names(
     "autogluon catboost category_encoders csv cudf cuml cv2 dask datasets datatable fastai flax gensim h2o imblearn "
     "implicit jax joblib keras librosa lightfm lightgbm lightning mlxtend nltk numpy optuna pandas PIL polars prophet "
     "pyarrow pyspark pytorch_lightning pytorch_tabnet river scipy sentence_transformers skimage sklearn skorch spacy "
@@ -18,7 +18,7 @@ LIBRARIES = _words(
 )
 """Top-level modules for machine learning and data (`csv` is the standard library's reader of data)."""
 
-READERS = _words(
+READERS = _names(
     "read_csv read_parquet read_table read_excel read_json read_feather read_pickle read_hdf read_fwf read_orc "
     "read_ndjson read_ipc scan_csv scan_parquet loadtxt genfromtxt fromfile recfromcsv fread imread load_dataset "
     "read_text read_bytes from_csv"
@@ -28,23 +28,23 @@ READERS = _words(
 STREAM_READERS = frozenset({"reader", "DictReader", "read", "readlines", "readline", "load", "loads"})
 """What is called inside a `with open(...)` block to read from it."""
 
-FEATURE_CALLS = _words(
+FEATURE_CALLS = _names(
     "fit_transform get_dummies train_test_split factorize pad_sequences texts_to_sequences DMatrix QuantileDMatrix "
     "Pool DataLoader TensorDataset fit_resample from_tensor_slices text_dataset_from_directory"
 )
 """Functions and methods that turn data into features, whatever they are called on."""
 
-FRAME_METHODS = _words("drop fillna dropna pop assign to_numpy select_dtypes pivot_table")
+FRAME_METHODS = _names("drop fillna dropna pop assign to_numpy select_dtypes pivot_table")
 """Methods that build features when they are called on loaded data."""
 
-FRAME_KEEPING = _words(
+FRAME_KEEPING = _names(
     "copy drop fillna dropna astype sample reset_index set_index merge join assign replace query rename head "
     "sort_values sort_index select_dtypes apply map pipe interpolate clip with_columns collect to_pandas to_numpy "
     "items values keys iloc loc"
 )
 """Methods whose result is the same kind of thing as what they are called on."""
 
-MODEL_KEEPING = _words("fit to cuda cpu double float half eval compile set_params get_model")
+MODEL_KEEPING = _names("fit to cuda cpu double float half eval compile set_params get_model")
 
 FEATURE_NAME = re.compile(
     r"(?:all_|x_|X_)?(?:features?|feats?|feature_(?:cols|columns|names|list|matrix)|predictors|num_cols|cat_cols)"
@@ -73,8 +73,8 @@ MODEL_CLASS = re.compile(
     r"CatBoost|Booster|TabNet\w+|Prophet|ARIMA|SARIMAX|OLS|WLS|GLS|GLM|Logit|Probit|MNLogit|AutoModel\w*|\w+For[A-Z]\w+|"
     r"Sequential|\w*(?:Net|Model|MLP|CNN|RNN|LSTMModel)|TabularPredictor|LinearLearner"
 )
-MODEL_FACTORIES = _words("create_model cnn_learner tabular_learner vision_learner")
-MODEL_BASES = _words("Module Model LightningModule ClassifierMixin RegressorMixin ClassifierBase PreTrainedModel")
+MODEL_FACTORIES = _names("create_model cnn_learner tabular_learner vision_learner")
+MODEL_BASES = _names("Module Model LightningModule ClassifierMixin RegressorMixin ClassifierBase PreTrainedModel")
 TRAINER_CLASS = re.compile(r"(?:Seq2Seq|Lightning|SFT)?Trainer")
 SPLITTER_CLASS = re.compile(r"\w*(?:KFold|ShuffleSplit|TimeSeriesSplit|LeaveOneOut|PredefinedSplit|LeaveOneGroupOut)")
 SPLIT_CALLS = frozenset({"train_test_split", "random_split", "cross_val_predict", "setdiff1d"})
@@ -90,15 +90,15 @@ MODEL_NAME = re.compile(
     re.IGNORECASE,
 )
 
-TRAINING_CALLS = _words("cross_val_score cross_validate cross_val_predict fit_predict partial_fit")
-TRAINING_CALLS_OF_DATA = _words("train_on_batch fit_generator fit_one_cycle")
+TRAINING_CALLS = _names("cross_val_score cross_validate cross_val_predict fit_predict partial_fit")
+TRAINING_CALLS_OF_DATA = _names("train_on_batch fit_generator fit_one_cycle")
 BOOSTER_LIBRARIES = frozenset({"lightgbm", "xgboost", "lgb", "xgb", "catboost"})
 LEAST_SQUARES = frozenset({"lstsq", "polyfit", "curve_fit", "nnls"})
-CALLBACK_RUNNERS = _words("optimize minimize differential_evolution fmin basinhopping gp_minimize delayed")
+CALLBACK_RUNNERS = _names("optimize minimize differential_evolution fmin basinhopping gp_minimize delayed")
 """Functions that run a function they are given, at least once."""
 
 CROSS_VALIDATED_SCORES = frozenset({"cross_val_score", "cross_validate", "learning_curve", "validation_curve"})
-METRICS = _words(
+METRIC_FUNCTIONS = _names(
     "accuracy_score balanced_accuracy_score roc_auc_score average_precision_score f1_score fbeta_score "
     "precision_score recall_score log_loss brier_score_loss cohen_kappa_score matthews_corrcoef jaccard_score "
     "hamming_loss zero_one_loss classification_report confusion_matrix mean_squared_error root_mean_squared_error "
@@ -119,12 +119,12 @@ HELD_OUT = re.compile(
 TRAINING_PART = re.compile(r"(?:^|_|^[xyXY])(?:train\w*|tr|trn|fit)(?:_|$|\d)", re.IGNORECASE)
 TARGET_NAME = re.compile(r"y\w*|\w*(?:target|label|truth|true|actual|gold)\w*", re.IGNORECASE)
 
-WRITERS = _words("to_csv write_csv savetxt write_text sink_csv tofile to_csv_file")
+WRITERS = _names("to_csv write_csv savetxt write_text sink_csv tofile to_csv_file")
 FILE_MOVES = frozenset({"copy", "copyfile", "copy2", "move", "rename", "replace"})
 STREAM_WRITERS = frozenset({"write", "writelines", "writerow", "writerows", "writeheader", "dump", *WRITERS})
 
-SAFE_DECORATORS = _words("staticmethod classmethod lru_cache cache no_grad inference_mode wraps timer")
+SAFE_DECORATORS = _names("staticmethod classmethod lru_cache cache no_grad inference_mode wraps timer")
 """Decorators that run a function as it is; others (a just-in-time compiler) might not survive a print."""
 
 EXITS = frozenset({"exit", "quit", "sys.exit", "os._exit", "os.abort"})
-PASS_THROUGH_ITERATORS = _words("enumerate tqdm trange list tuple sorted reversed set track")
+PASS_THROUGH_ITERATORS = _names("enumerate tqdm trange list tuple sorted reversed set track")

@@ -1,20 +1,20 @@
 """From what a model claims to where marks go: a mark never stands before what it claims.
 
-For a milestone that `Flow` can tell (some statement of the program certainly achieves it):
+For a milestone that `Placement` can tell (some statement of the program certainly achieves it):
 
 - a claim after a statement by which the milestone is achieved on every path, outside loops, is **kept**; where it is late,
   `ASTInstrumenter`'s marks stand as well, since the program may stop in between;
 - any other claim is **moved**: the milestone's marks go where `ASTInstrumenter` puts them. Where that is nowhere (the
   code runs in a loop or function without a bound), it is dropped.
 
-For a milestone that `Flow` cannot tell, a claim stands after the statement it names, or after the outermost loop around
+For a milestone that `Placement` cannot tell, a claim stands after the statement it names, or after the outermost loop around
 it, if that holds what the milestone cannot do without (`evidence`); otherwise it is **dropped**.
 
 Whatever the model claims or leaves out, each mark of `ASTInstrumenter` stands, or one before it in the same suite: a model
 can add marks, and never take one away.
 
 A metric stands where it is claimed, if its variable certainly holds a computed value there (`metric_prints`) and, where
-`Flow` can tell, training or evaluation has been achieved; otherwise it is dropped, and also where name or value say that
+`Placement` can tell, training or evaluation has been achieved; otherwise it is dropped, and also where name or value say that
 it is of the other data (`val_loss` as training loss).
 """
 
@@ -23,16 +23,16 @@ from __future__ import annotations
 import ast
 from typing import NamedTuple
 
-from trl_mle.instrumentation.analysis.bound_variables import Variables, metric_hazard
-from trl_mle.instrumentation.analysis.placement import Flow, Insertion, Point
+from trl_mle.instrumentation.analysis.bound_variables import BoundVariables, metric_hazard
+from trl_mle.instrumentation.analysis.placement import Insertion, Placement, Point
 from trl_mle.instrumentation.llm.answer import Claim
 from trl_mle.instrumentation.llm.evidence import Evidence
-from trl_mle.types import METRICS, MILESTONES
+from trl_mle.types import METRICS, MILESTONES, Milestone
 
 _METRIC_NEEDS = {
-    "training_loss": "trained_model",
-    "training_score": "trained_model",
-    "validation_score": "evaluated_model",
+    "training_loss": Milestone.TRAINED_MODEL,
+    "training_score": Milestone.TRAINED_MODEL,
+    "validation_score": Milestone.EVALUATED_MODEL,
 }
 MOST_PRINTS = 400
 """Marks and reports that a model adds are left out where a run could print more than this, those of the rules included, so
@@ -64,15 +64,15 @@ def place(claims: list[Claim], tree: ast.Module, elifs: set[int]) -> Placed:
 class _Placing:
     def __init__(self, tree: ast.Module, elifs: set[int]):
         self.tree = tree
-        self.flow = Flow(tree, elifs)
-        self.known_places = self.flow.run()
-        self.points = self.flow.points
+        self.placement = Placement(tree, elifs)
+        self.known_places = self.placement.run()
+        self.points = self.placement.points
         states = (point.state for point in self.points.values())
-        self.known = {name for state in states for name in state}.union(
+        self.known = {name for state in states for name in state.milestones}.union(
             *(item.milestones for item in self.known_places)
         )
-        self.evidence = Evidence(self.flow)
-        self.variables = Variables(tree)
+        self.evidence = Evidence(self.placement)
+        self.variables = BoundVariables(tree)
         self.metric_hazard = metric_hazard(tree)
         self.parents = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         self.milestones: dict[int, set[str]] = {}
@@ -108,7 +108,13 @@ class _Placing:
     def _stands(self, claim: Claim) -> bool:
         statement = self._outside_elif(claim.statement)
         point = self.points.get(id(statement))
-        if statement is None or point is None or point.in_loop or not point.may_print or claim.name not in point.state:
+        if (
+            statement is None
+            or point is None
+            or point.in_loop
+            or not point.may_print
+            or claim.name not in point.state.milestones
+        ):
             return False
         self._put(point, statement, claim.name)
         return True
@@ -152,7 +158,7 @@ class _Placing:
         if isinstance(value, (ast.Constant, ast.UnaryOp, ast.List, ast.Dict, ast.Tuple, ast.Lambda)):
             return f"`{claim.variable}` is no computed number"
         needed = _METRIC_NEEDS[claim.name]
-        if needed in self.known and needed not in point.state:
+        if needed in self.known and needed not in point.state.milestones:
             return f"{needed} is not reached there"
         if self.evidence.held_out(claim.variable, value) is (claim.name != "validation_score"):
             return f"`{claim.variable}` is of other data"
@@ -166,7 +172,7 @@ class _Placing:
 
     def _outside_elif(self, statement: ast.stmt | None) -> ast.stmt | None:
         """`statement`, or the whole `if` where it is an `elif`, after which nothing can stand."""
-        while statement is not None and id(statement) in self.flow.elifs:
+        while statement is not None and id(statement) in self.placement.elifs:
             statement = self._around(statement)
         return statement
 

@@ -1,8 +1,8 @@
 """Whether a statement could at all reach a milestone that the syntax tree's own rules do not know.
 
-`Flow` knows the usual ways to each milestone. A model may name an unusual one (an own reader, a model written by hand);
+`Placement` knows the usual ways to each milestone. A model may name an unusual one (an own reader, a model written by hand);
 it is believed only where the statement holds, in a part that certainly runs, what the milestone cannot do without. This
-is weaker than `Flow`: it keeps a model from claiming training after a print, not from calling a poor model a model.
+is weaker than `Placement`: it keeps a model from claiming training after a print, not from calling a poor model a model.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from trl_mle.instrumentation.analysis import vocabulary as words
+from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.milestone_rules import has_content
-from trl_mle.instrumentation.analysis.placement import Flow
+from trl_mle.instrumentation.analysis.placement import Placement
+from trl_mle.types import Milestone
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _DATA_FILE = re.compile(r"\.(?:csv|tsv|parquet|jsonl?|np[yz]|pkl|pickle|feather|txt|h5|arff)(?:\.gz)?$", re.IGNORECASE)
@@ -25,27 +26,36 @@ _SCORES = re.compile(r"score|acc|err|loss|metric|mae|ms[el]|auc|f1|r2|eval|corr"
 _SOLVERS = frozenset({"solve", "inv", "pinv", "lstsq", "svd", "eigh", "qr"})
 _PARAMETERS = re.compile(r"(?:[wWbB]|theta|weights?|bias|params?|coefs?|beta)\d?")
 _NO_MODEL = frozenset({"pandas", "numpy", "polars", "csv", "datasets"})
-_SPLITS = words.SPLIT_CALLS | words.FEATURE_CALLS
+_SPLITS = vocabulary.SPLIT_CALLS | vocabulary.FEATURE_CALLS
 
 
 class Evidence:
-    """Judges the statements of one program, with what `flow` has collected."""
+    """Judges the statements of one program, with what `placement` has collected."""
 
-    def __init__(self, flow: Flow):
-        self.flow = flow
-        self.facts = flow.facts
-        self.kinds = flow.kinds
+    def __init__(self, placement: Placement):
+        self.placement = placement
+        self.symbols = placement.symbols
+        self.values = placement.values
+        self._rules: dict[str, Callable[[ast.AST], bool]] = {
+            Milestone.IMPORTED_LIBRARIES: self._imported_libraries,
+            Milestone.LOADED_DATA: self._loaded_data,
+            Milestone.BUILT_FEATURES: self._built_features,
+            Milestone.DEFINED_MODEL: self._defined_model,
+            Milestone.TRAINED_MODEL: self._trained_model,
+            Milestone.EVALUATED_MODEL: self._evaluated_model,
+            Milestone.WROTE_PREDICTIONS: self._wrote_predictions,
+        }
 
     def supports(self, milestone: str, statement: ast.stmt) -> bool:
-        """Whether `statement` holds what `milestone` cannot do without."""
-        rule = getattr(self, f"_{milestone}")
-        return any(rule(node) for node in self._certain_parts(statement, 3))
+        """Whether `statement` holds what `milestone` cannot do without. A milestone without a rule has no evidence."""
+        rule = self._rules.get(milestone)
+        return rule is not None and any(rule(node) for node in self._certain_parts(statement, 3))
 
     def held_out(self, variable: str, value: ast.expr) -> bool | None:
         """Whether `variable`, set to `value`, is of held-out data, by its name or its value; `None`: nothing says so."""
-        if words.HELD_OUT.search(variable) or any(self._evaluated_model(node) for node in ast.walk(value)):
+        if vocabulary.HELD_OUT.search(variable) or any(self._evaluated_model(node) for node in ast.walk(value)):
             return True
-        return False if words.TRAINING_PART.search(variable) else None
+        return False if vocabulary.TRAINING_PART.search(variable) else None
 
     def _certain_parts(self, statement: ast.stmt, depth: int) -> Iterator[ast.AST]:
         """What runs whenever `statement` does: no branches, no bodies of functions but of those that it calls."""
@@ -64,11 +74,11 @@ class Evidence:
             else:
                 stack += ast.iter_child_nodes(node)
             if isinstance(node, ast.Call) and depth:
-                function = self.facts.local_function(node)
+                function = self.symbols.local_function(node)
                 for inner in function.body if isinstance(function, ast.FunctionDef) else ():
                     yield from self._certain_parts(inner, depth - 1)
 
-    # One rule a milestone
+    # One rule per milestone
 
     def _imported_libraries(self, node: ast.AST) -> bool:
         if isinstance(node, ast.Import):
@@ -83,7 +93,7 @@ class Evidence:
             for argument in _arguments(node)
             for part in ast.walk(argument)
         )
-        kind = self.kinds.file_of(node)
+        kind = self.values.file_of(node)
         return kind == "train" or (kind == "other" and names_data)
 
     def _built_features(self, node: ast.AST) -> bool:
@@ -92,13 +102,13 @@ class Evidence:
         ):
             return False
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        if all(isinstance(part, ast.Name) and words.TARGET_NAME.fullmatch(part.id) for part in targets):
+        if all(isinstance(part, ast.Name) and vocabulary.TARGET_NAME.fullmatch(part.id) for part in targets):
             return False
-        if any("submission" in self.kinds.of(target) for target in targets):
+        if any("submission" in self.values.of(target) for target in targets):
             return False  # predictions
         if any(_READS.search(name) or name.startswith("predict") for name in self._calls(node.value)):
             return False
-        return any(isinstance(part, ast.Name) and self.kinds.is_data(part) for part in ast.walk(node.value))
+        return any(isinstance(part, ast.Name) and self.values.is_data(part) for part in ast.walk(node.value))
 
     def _defined_model(self, node: ast.AST) -> bool:
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
@@ -107,22 +117,22 @@ class Evidence:
         names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
         if isinstance(node.value, ast.Call) and self._is_unknown_class(node.value):
             return True
-        is_model = any(words.MODEL_NAME.fullmatch(name) or _PARAMETERS.fullmatch(name) for name in names)
+        is_model = any(vocabulary.MODEL_NAME.fullmatch(name) or _PARAMETERS.fullmatch(name) for name in names)
         computed = isinstance(node.value, (ast.Call, ast.BinOp, ast.List, ast.Dict, ast.Tuple, ast.ListComp))
         return is_model and computed and has_content(node.value)
 
     def _is_unknown_class(self, call: ast.Call) -> bool:
         """Whether `call` makes an object of a class that no rule knows, of a library or with a method that trains."""
         name = self._name(call)
-        if not name[:1].isupper() or self.kinds.of(call):
+        if not name[:1].isupper() or self.values.of(call):
             return False
-        if name in self.facts.classes:
+        if name in self.symbols.classes:
             return any(
                 _TRAINS.search(part.name)
-                for part in self.facts.classes[name].body
+                for part in self.symbols.classes[name].body
                 if isinstance(part, ast.FunctionDef)
             )
-        dotted = self.facts.dotted(call.func)
+        dotted = self.symbols.dotted(call.func)
         root = dotted.split(".")[0]
         return "." in dotted and root not in _NO_MODEL and root not in sys.stdlib_module_names
 
@@ -134,27 +144,27 @@ class Evidence:
         name = self._name(node)
         if name in _SOLVERS:
             return True
-        if _TRAINS.search(name) is None or name in _SPLITS or self.facts.local_function(node) is not None:
+        if _TRAINS.search(name) is None or name in _SPLITS or self.symbols.local_function(node) is not None:
             return False  # a function of the program is judged by its body
         receiver = node.func.value if isinstance(node.func, ast.Attribute) else None
-        tags = self.kinds.of(receiver) if receiver is not None else frozenset()
+        tags = self.values.of(receiver) if receiver is not None else frozenset()
         return bool(_arguments(node)) and not tags & {"transformer", "splitter", "data", "test"}
 
     def _evaluated_model(self, node: ast.AST) -> bool:
         match node:
             case ast.Compare(left=left, comparators=[right]) | ast.BinOp(left=left, op=ast.Sub(), right=right):
-                return self.kinds.is_held_out_target(left) or self.kinds.is_held_out_target(right)
+                return self.values.is_held_out_target(left) or self.values.is_held_out_target(right)
             case ast.Call() if _SCORES.search(self._name(node)):
-                return any(self.kinds.is_held_out_target(argument) for argument in _arguments(node))
+                return any(self.values.is_held_out_target(argument) for argument in _arguments(node))
         return False
 
     def _wrote_predictions(self, node: ast.AST) -> bool:
         if not isinstance(node, ast.Call) or _WRITES.search(self._name(node)) is None:
             return False
-        return any(self.kinds.file(argument) == "submission" for argument in _arguments(node))
+        return any(self.values.file(argument) == "submission" for argument in _arguments(node))
 
     def _name(self, call: ast.Call) -> str:
-        return self.facts.dotted(call.func).rpartition(".")[2]
+        return self.symbols.dotted(call.func).rpartition(".")[2]
 
     def _calls(self, node: ast.AST) -> list[str]:
         return [self._name(part) for part in ast.walk(node) if isinstance(part, ast.Call)]

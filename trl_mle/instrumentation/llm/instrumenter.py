@@ -14,12 +14,11 @@ from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError
 from trl_mle.instrumentation import fallbacks
 from trl_mle.instrumentation.ast_instrumenter import ASTInstrumenter
-from trl_mle.instrumentation.insertion import find_elifs, split_lines
+from trl_mle.instrumentation.insertion import BYTE_ORDER_MARK, find_elifs, render, split_lines
 from trl_mle.instrumentation.llm.answer import MAX_ANSWER_CHARS, Rejected, read_answer
 from trl_mle.instrumentation.llm.claims import place
 from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS, AnswerFormat, build_messages, prompt_version
 from trl_mle.instrumentation.marks import mark
-from trl_mle.instrumentation.rendering import BYTE_ORDER_MARK, render
 from trl_mle.instrumentation.verify import parse
 from trl_mle.language_models.backends import Backend, OpenAIBackend
 from trl_mle.language_models.cache import AnswerCache, DiskCache, NoCache, cache_key, default_cache_dir

@@ -7,9 +7,9 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from string import Template
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from trl_mle.instrumentation.llm.milestone_texts import instructions
 from trl_mle.instrumentation.llm.plain_marks import as_plain_mark
 from trl_mle.instrumentation.llm.quotes import statements_by_line
 from trl_mle.language_models.backends import Message
@@ -22,53 +22,9 @@ _EXAMPLES = ("example_1.txt", "example_2.txt")
 DEFAULT_MAX_TOKENS = {"lines": 500, "rewrite": 2048}
 """Default of the longest answer in tokens: ten lines, or a whole program of 1,024 tokens with prints."""
 
-
-class MilestoneText(NamedTuple):
-    """What the model is told about one milestone, in each answer format."""
-
-    reached_by: str
-    """`lines`: what the line that reaches the milestone does."""
-    print_after: str
-    """`rewrite`: the moment after which the print belongs."""
-
-
-MILESTONE_TEXTS: dict[str, MilestoneText] = {
-    "imported_libraries": MilestoneText(
-        "the last line that imports a library for data or machine learning.",
-        "the last import of a library for data or machine learning.",
-    ),
-    "loaded_data": MilestoneText(
-        "the training data is read from its file.",
-        "the training data has been read from its file.",
-    ),
-    "built_features": MilestoneText(
-        "the inputs of the model are made (columns chosen, text vectorised, data scaled, encoded or split).",
-        "the inputs of the model exist (columns chosen, text vectorised, data scaled, encoded or split).",
-    ),
-    "defined_model": MilestoneText(
-        "the model object, or the parameters that training changes, are created.",
-        "the model object, or the parameters that training changes, have been created.",
-    ),
-    "trained_model": MilestoneText(
-        "the model is trained (fit, a search or cross-validation that fits, or the update in a training loop).",
-        "training is finished (the last fit, or after the training loop).",
-    ),
-    "evaluated_model": MilestoneText(
-        "a score or loss on held-out data (validation split, folds, out-of-fold) is computed.",
-        "a score or loss on held-out data has been computed.",
-    ),
-    "wrote_predictions": MilestoneText(
-        "submission.csv is written.",
-        "submission.csv has been written.",
-    ),
-}
-"""The milestones in the words of the prompt. A changed word changes `prompt_version`, and every program is asked again."""
-
-_VARIABLES = ("validation_score", "training_score", "training_loss")
-ANSWER_LINES = (*MILESTONES, *_VARIABLES)
+ANSWER_LINES = (*MILESTONES, "validation_score", "training_score", "training_loss")
 """Lines of an answer in the format `lines`. The variable that is asked for first is found best, and the score on held-out data
 is worth most."""
-_NUMBERS = {10: "ten", 11: "eleven", 12: "twelve"}
 
 
 def build_messages(code: str, answer_format: AnswerFormat) -> list[Message]:
@@ -83,22 +39,12 @@ def prompt_version(answer_format: AnswerFormat) -> str:
 
 @cache
 def _opening(answer_format: AnswerFormat) -> tuple[Message, ...]:
-    messages: list[Message] = [{"role": "system", "content": _instructions(answer_format)}]
+    messages: list[Message] = [{"role": "system", "content": instructions(answer_format)}]
     for name in _EXAMPLES:
         code, answer = example(name, answer_format)
         messages.append({"role": "user", "content": _question(code)})
         messages.append({"role": "assistant", "content": answer})
     return tuple(messages)
-
-
-def _instructions(answer_format: AnswerFormat) -> str:
-    texts = [(name, MILESTONE_TEXTS[name]) for name in MILESTONES]
-    return Template((_TEMPLATES / f"{answer_format}.txt").read_text("utf-8")).substitute(
-        milestones="\n".join(f"- {name}: {text.reached_by}" for name, text in texts),
-        milestone_prints="\n".join(f'- print("MILESTONE: {name}") after {text.print_after}' for name, text in texts),
-        count=_NUMBERS.get(len(ANSWER_LINES), str(len(ANSWER_LINES))),
-        form="\n".join(f"{name}: <{'variable' if name in _VARIABLES else 'line'}>" for name in ANSWER_LINES),
-    )
 
 
 def _question(code: str) -> str:

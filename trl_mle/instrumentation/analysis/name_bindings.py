@@ -1,0 +1,46 @@
+"""Whether a program binds a name itself, so that an inserted statement could not rely on it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection
+
+_REPLACES_STDOUT = frozenset({"redirect_stdout"})
+
+
+def needs_robust_print(tree: ast.AST) -> bool:
+    """Whether the program could make the plain `print(...)` mean something else."""
+    if binds(tree, {"print"}):
+        return True
+    for node in ast.walk(tree):
+        match node:
+            case ast.alias() if (node.asname or node.name).split(".")[0] in _REPLACES_STDOUT:
+                return True
+            case ast.Attribute(attr="stdout", ctx=ast.Store() | ast.Del()):
+                return True
+            case ast.Name(id=name) | ast.Attribute(attr=name) if name in _REPLACES_STDOUT:
+                return True
+            case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value="stdout"), *_]):
+                return True
+    return False
+
+
+def binds(tree: ast.AST, names: Collection[str]) -> bool:
+    """Whether the program binds or deletes one of `names` anywhere, as a variable or an attribute; a star import might."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) if name in names:
+                return True
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name) if (
+                name in names
+            ):
+                return True
+            case ast.ExceptHandler(name=name) | ast.MatchAs(name=name) | ast.MatchStar(name=name) if name in names:
+                return True
+            case ast.MatchMapping(rest=name) | ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if name in names:
+                return True
+            case ast.alias() if (node.asname or node.name).split(".")[0] in {"*", *names}:
+                return True
+            case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value=name), *_]) if name in names:
+                return True
+    return False
