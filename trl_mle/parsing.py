@@ -1,8 +1,8 @@
 """Syntax trees of programs, from any thread.
 
-Programs are parsed in several threads, so that a long one does not hold up the event loop, and `ast.parse` has two faults
-there: warnings can be silenced for the whole process only, and before Python 3.11.8 (and 3.12.2) two threads that
-parse at the same time can make it raise a `SystemError` (gh-106905).
+Programs are parsed in several threads, so that a long one does not block the event loop. `ast.parse` has two faults
+there. Its warnings can be silenced for the whole process only. Before Python 3.11.8 (and 3.12.2), two threads that parse at
+the same time can make it raise a `SystemError` (gh-106905).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import warnings
 
 _ONE_AT_A_TIME = threading.Lock()
 _TRIES = 10
-"""Other libraries may parse without the lock."""
+"""Attempts per program. Other libraries may parse without the lock, so the lock alone is not enough."""
 
 
 def parse_quietly(code: str) -> ast.Module:

@@ -1,4 +1,4 @@
-"""`Program` -> a program that prints a mark at each milestone, and nothing else changed."""
+"""Instrumentation: a program becomes one that prints a mark at each milestone. Nothing else is changed."""
 
 from trl_mle.instrumentation.ast_instrumenter import ASTInstrumenter
 from trl_mle.instrumentation.base import Instrumenter, as_instrumenter

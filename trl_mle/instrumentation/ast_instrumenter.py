@@ -15,10 +15,10 @@ from trl_mle.types import MILESTONES, InstrumentedProgram, Program
 class ASTInstrumenter:
     """Inserts marks right after the statements that reach a milestone, on success only.
 
-    The text of the program is kept and marks are put between its lines; where that is impossible the program is
-    written anew from its syntax tree. Either way the result is verified to be the program plus printed marks. A
-    program that cannot be parsed, already contains marks, reads its own source or cannot be verified runs as it is,
-    and `fallback_reason` says why. What each milestone means is in `vocabulary`, where marks go in `flow`.
+    Marks are put between the lines of the text. If that is impossible, the program is written anew from its syntax tree.
+    Either way, the result is verified to be the program plus printed marks. A program that cannot be parsed, already
+    contains marks, reads its own source or cannot be verified runs as it is, and `fallback_reason` says why. The rules of
+    the milestones are in `analysis.milestone_rules`, the places of marks in `analysis.placement`.
     """
 
     def instrument(self, program: Program, nonce: str) -> InstrumentedProgram:
@@ -26,9 +26,9 @@ class ASTInstrumenter:
 
         Args:
             program ([`Program`]):
-                The policy's program; any text.
+                The policy's program. Any text is accepted.
             nonce (`str`):
-                This run's secret, from `new_nonce()`.
+                The secret of this run, from `new_nonce()`.
 
         Raises:
             UserError: `nonce` has the wrong form.

@@ -1,4 +1,4 @@
-"""Why a program was not instrumented as it was asked for: the short identifiers that are counted."""
+"""Fallback kinds: short identifiers of why a program was not instrumented as requested. They are counted in metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ HAZARD = "hazard"
 NO_MILESTONE = "no_milestone"
 NOT_VERIFIED = "not_verified"
 AST_KINDS = (NOT_PARSED, HAS_MARKS, HAZARD, NO_MILESTONE, NOT_VERIFIED)
-"""The syntax tree did not do: the program runs as it is."""
+"""`ASTInstrumenter` inserted nothing: the program runs as it is."""
 
 UNAVAILABLE = "llm_unavailable"
 """The endpoint is down, overloaded, or refuses key or model."""
@@ -21,20 +21,20 @@ TOO_LONG = "llm_too_long"
 TRUNCATED = "llm_truncated"
 """The answer stops in the middle, or is far too long."""
 NOT_AN_ANSWER = "llm_not_an_answer"
-"""The answer does not have the form that was asked for."""
+"""The answer does not have the requested form."""
 UNKNOWN_MARK = "llm_unknown_mark"
 """The answer names a milestone, metric or line that does not exist."""
 CODE_DELETED = "llm_code_deleted"
 CODE_ADDED = "llm_code_added"
 CODE_CHANGED = "llm_code_changed"
 NOTHING_PROVED = "llm_nothing_proved"
-"""Nothing that the answer claims could be verified, or it claims nothing."""
+"""The answer claims nothing, or nothing that could be verified."""
 ERROR = "llm_error"
-"""A bug of ours."""
+"""A bug in this package."""
 LLM_KINDS = (
     UNAVAILABLE, TIMEOUT, REFUSED, TOO_LONG, TRUNCATED, NOT_AN_ANSWER, UNKNOWN_MARK, CODE_DELETED, CODE_ADDED,
     CODE_CHANGED, NOTHING_PROVED, ERROR,
 )  # fmt: skip
-"""The model did not do: `ASTInstrumenter` did the work."""
+"""The model failed: `ASTInstrumenter` instrumented the program."""
 
 FALLBACK_KINDS = AST_KINDS + LLM_KINDS

@@ -1,4 +1,7 @@
-"""Marks into source text: new lines where possible, `; print(...)` inside a one-line suite, the rest untouched."""
+"""Insertion of marks into the text of a program, and verification of the result.
+
+A mark becomes a new line if possible, `; print(...)` inside a one-line suite. The rest of the text is untouched.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,16 @@ _SUITE_OWNERS = (
 def render(
     code: str, tree: ast.Module, lines: list[str], insertions: list[Insertion], nonce: str
 ) -> tuple[str, Verdict]:
-    """`code` with marks, and the verdict on it; without marks that are verified, `code` itself and the reason.
+    """`code` with marks, and the verdict on it. If the result cannot be verified: `code` itself, and why.
 
-    The text of the program is kept and marks are put between its lines; where that is impossible the program is written
-    anew from `tree`, into which the marks are then put.
+    Marks are put between the lines of the text. If that is impossible, they are put into `tree`, from which the program
+    is then written anew.
 
     Args:
         tree (`ast.Module`):
             The program.
         lines (`list[str]`):
-            Its physical lines, a byte-order mark left out.
+            Its physical lines, without a byte-order mark.
         insertions (`list[Insertion]`):
             Where marks go, inner suites before outer ones.
     """
@@ -47,7 +50,7 @@ def render(
 def _renderings(
     code: str, tree: ast.Module, lines: list[str], insertions: list[Insertion], nonce: str
 ) -> Iterator[str]:
-    """The instrumented program as edited text and, should that not do, as unparsed tree."""
+    """The instrumented program as edited text, then as unparsed tree."""
     robust = needs_robust_print(tree)
     marked, cookie = encoding_of(code)
     start = BYTE_ORDER_MARK if marked else ""
@@ -60,7 +63,7 @@ def _renderings(
 
 
 def split_lines(code: str) -> list[str]:
-    """The physical lines as the parser counts them (a form feed ends none), line ends kept."""
+    """The physical lines as the parser counts them, with their line ends. A form feed ends no line."""
     return [line for line in _LINE.findall(code) if line]
 
 
@@ -75,7 +78,7 @@ def find_elifs(tree: ast.Module, lines: list[str]) -> set[int]:
 
 
 def insert_text(lines: list[str], insertions: list[Insertion], nonce: str, robust: bool) -> str | None:
-    """The program with marks as text, or `None` where a mark has no place in it."""
+    """The text of the program with marks, or `None` if a mark has no place in it."""
     edits = [_Edits() for _ in lines]
     newline = next((ending for line in lines if (ending := _ending(line))), "\n")
     for _, statement, milestones, metrics in insertions:
@@ -125,7 +128,7 @@ class _Edits:
 
 
 def _to(line: str, column: int) -> str:
-    """`line` up to a column that is counted in bytes of UTF-8, as the parser does."""
+    """`line` up to `column`, which the parser counts in bytes of UTF-8."""
     return line.encode()[:column].decode()
 
 

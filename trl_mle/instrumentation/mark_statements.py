@@ -1,14 +1,14 @@
 """The statements that instrumentation may insert: a mark, in two spellings, and the report of a named metric.
 
-`print("<mark>\\n", end="", flush=True)` is the usual one: a print statement as in the paper, one write, flushed so
-that a program that is killed later keeps its marks. A program that binds `print` itself or replaces `sys.stdout` gets
-the robust spelling, which depends on neither name. (In a notebook kernel `sys.__stdout__` may not be what is
-recorded, so the robust spelling is not used for all.)
+The usual mark is `print("<mark>\\n", end="", flush=True)`: a print statement as in the paper. It is one write, and it is
+flushed so that a program that is killed later keeps its marks. A program that binds `print` or replaces `sys.stdout`
+gets the robust spelling, which depends on neither name. The robust spelling is not used everywhere, because in a
+notebook kernel `sys.__stdout__` may not be what is recorded.
 
 A metric is printed from a plain variable by an expression that neither raises nor runs code of the program, whatever
-the variable holds: `type(v)` and `issubclass` of a real type ask no object, and `float.__repr__` reads the number of a
-float or of a subclass (`numpy.float64`) itself. What is no number, or a giant integer, is printed as `none`. Where such a
-statement may stand is in `metric_prints`.
+the variable holds. `type(v)` and `issubclass` of a real type call no method of the object. `float.__repr__` reads the
+number of a float or of a subclass (`numpy.float64`). A value that is no number, or a giant integer, is printed as `none`.
+`analysis.bound_variables` says where such a statement may stand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trl_mle.types import METRICS, MILESTONES
 
 
 def mark_source(nonce: str, milestone: str, robust: bool) -> str:
-    """Source text of the statement that prints one mark; one physical line of ASCII."""
+    """Source text of the statement that prints one mark: one physical line of ASCII."""
     text = f'"{mark(nonce, milestone)}\\n"'
     if robust:
         return f'__import__("builtins").print({text}, end="", file=__import__("sys").__stdout__, flush=True)'
@@ -29,7 +29,7 @@ def mark_source(nonce: str, milestone: str, robust: bool) -> str:
 
 
 def mark_statement(nonce: str, milestone: str, robust: bool) -> ast.stmt:
-    """The same as a syntax tree."""
+    """Syntax tree of `mark_source`."""
     return parse_quietly(mark_source(nonce, milestone, robust)).body[0]
 
 
@@ -43,7 +43,7 @@ def mark_dumps(nonce: str) -> dict[str, tuple[str, bool]]:
 
 
 def metric_source(nonce: str, metric: str, variable: str) -> str:
-    """Source text of the statement that reports the number in `variable`; one physical line of ASCII."""
+    """Source text of the statement that reports the number in `variable`: one physical line of ASCII."""
     number = (
         f"float.__repr__({variable}) if issubclass(type({variable}), float) else "
         f"int.__repr__({variable}) if issubclass(type({variable}), int) and int.bit_length({variable}) < 64 else "
@@ -53,12 +53,12 @@ def metric_source(nonce: str, metric: str, variable: str) -> str:
 
 
 def metric_statement(nonce: str, metric: str, variable: str) -> ast.stmt:
-    """The same as a syntax tree."""
+    """Syntax tree of `metric_source`."""
     return parse_quietly(metric_source(nonce, metric, variable)).body[0]
 
 
 def as_metric(node: object, nonce: str) -> tuple[str, str] | None:
-    """(Metric, variable) where `node` is exactly the report of a metric with this nonce, else `None`."""
+    """(Metric, variable) if `node` is exactly the report of a metric with this nonce, otherwise `None`."""
     match node:
         case ast.Expr(
             value=ast.Call(

@@ -1,9 +1,9 @@
-"""The marks by which a running program reports a milestone, and how they are found and removed again.
+"""Marks: the text by which a running program reports a milestone, and how marks are found in the output and removed.
 
-A mark is one line, `[[trl_mle:<key>:<milestone>]]`, written in a single call so that no other output can come between
-its text and its line end. The key is made from the milestone and the nonce, a secret of one run: text printed without
-the right key counts for nothing, and a program that gets to see one mark knows no other. A named metric is reported in
-the same way, `[[trl_mle:<key>:<metric>=<value>]]`, with a key of its own.
+A mark is one line, `[[trl_mle:<key>:<milestone>]]`. It is written in a single call, so that no other output can come
+between its text and its line end. The key is made from the milestone and the nonce, a secret of one run. Text printed
+without the right key counts for nothing, and a program that sees one mark knows no other. A named metric is reported as
+`[[trl_mle:<key>:<metric>=<value>]]`, with a key of its own.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ METRIC_SUFFIX = "]]"
 _NONCE = re.compile(r"[0-9A-Za-z_-]{16,128}")
 _KEY_CHARACTERS = 32
 _VALUE = "[-+0-9a-z.]{0,40}"
-"""What Python writes for a float, an int, or for a value that is neither (`none`)."""
+"""What an inserted report prints: a float, an int, or `none` for any other value."""
 _CUT_KEY_CHARACTERS = 8
-"""Characters of the key that must be there before the end of cut output is taken for a cut mark."""
+"""Characters of the key that must be present for the end of cut output to count as a cut mark."""
 
 
 def new_nonce() -> str:
@@ -46,7 +46,7 @@ def mark(nonce: str, milestone: str) -> str:
 
 
 def metric_prefix(nonce: str, metric: str) -> str:
-    """The text of a reported metric up to its value; the value and `METRIC_SUFFIX` follow.
+    """The text of a reported metric up to its value. The value and `METRIC_SUFFIX` follow.
 
     Raises:
         UserError: `nonce` has the wrong form, or `metric` is not one of `METRICS`.
@@ -69,7 +69,7 @@ def parse_milestones(stdout: str, nonce: str) -> tuple[Milestone, ...]:
 
 
 def parse_metrics(stdout: str, nonce: str) -> tuple[tuple[str, float], ...]:
-    """(Name, value) of every metric that was reported with this nonce, in the order of the output; finite values only."""
+    """(Name, value) of every metric reported with this nonce, in the order of the output. Only finite values."""
     found = ((match[1], match[2]) for match in _metric_pattern(nonce).finditer(stdout))
     values = ((prefix[:-1].rpartition(":")[2], _number(text)) for prefix, text in found)
     return tuple((name, value) for name, value in values if value is not None)
@@ -78,7 +78,7 @@ def parse_metrics(stdout: str, nonce: str) -> tuple[tuple[str, float], ...]:
 def strip_marks(stdout: str, nonce: str) -> str:
     """`stdout` as the program without marks would have written it.
 
-    Where the output was cut in the middle of a mark, the part at its end is removed as well.
+    If the output was cut in the middle of a mark, that part of the mark is removed as well.
     """
     text = _metric_pattern(nonce).sub("", _pattern(nonce).sub("", stdout))
     start = text.rfind(MARK_PREFIX)

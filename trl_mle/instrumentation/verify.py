@@ -1,9 +1,9 @@
 """Proof that instrumentation inserted prints of marks and changed nothing else.
 
-Both programs are parsed, every statement that is exactly the print of a mark or the report of a metric with this run's
-nonce is removed (a report is refused where it could raise, see `metric_prints`), and the trees must then be equal node
-by node (docstrings, decorators and constants with their types included). The comparison is iterative, so no nesting is
-too deep for it, and needs no text of the tree, so no constant is too large.
+Both programs are parsed. Every statement that is exactly the print of a mark or the report of a metric with the nonce of
+this run is removed. A report that could raise is refused (`analysis.bound_variables`). The trees must then be equal node
+by node, including docstrings, decorators and constants with their types. The comparison is iterative, so no nesting is
+too deep for it. It needs no text of the tree, so no constant is too large.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
     """What `verify_print_only` found."""
 
     reason: str | None
-    """Why the programs differ in more than marks; `None` where they do not."""
+    """Why the programs differ in more than marks; `None` if they do not."""
     inserted: tuple[Milestone, ...]
     """Milestones for which a mark was inserted, in the order of `MILESTONES`; empty with a reason."""
     metrics: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
 
 
 def parse(code: str) -> ast.Module:
-    """The syntax tree of `code`, a byte-order mark at its start left out.
+    """The syntax tree of `code`, without a byte-order mark at its start.
 
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: as `ast.parse` does.
@@ -55,9 +55,9 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
         original_code (`str`):
             The policy's program.
         instrumented_code (`str`):
-            What an instrumenter made of it.
+            The result of an instrumenter.
         nonce (`str`):
-            The run's secret: a mark with another one is a foreign statement.
+            The secret of the run. A mark with another nonce is a foreign statement.
     """
     if original_code == instrumented_code:
         return Verdict(None, ())
@@ -102,7 +102,7 @@ def _unsafe_report(original: ast.Module, instrumented: ast.Module, nonce: str) -
 
 
 def remove_marks(tree: ast.AST, nonce: str) -> list[tuple[str, bool]]:
-    """Remove every mark and report of `nonce` from `tree`, in place; returns (milestone, robust spelling) of each mark."""
+    """Remove every mark and report of `nonce` from `tree`, in place. Returns (milestone, robust spelling) per mark."""
     allowed = mark_dumps(nonce)
     removed = []
     for node in ast.walk(tree):
@@ -114,7 +114,7 @@ def remove_marks(tree: ast.AST, nonce: str) -> list[tuple[str, bool]]:
 
 
 def first_difference(left: ast.AST, right: ast.AST) -> str | None:
-    """Where two trees differ first, positions and type comments left out; `None` where they are equal."""
+    """The first difference between two trees, except positions and type comments; `None` if they are equal."""
     stack: list[tuple[object, object, int]] = [(left, right, 0)]
     while stack:
         a, b, line = stack.pop()
@@ -169,7 +169,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 def encoding_of(code: str) -> tuple[bool, str | None]:
-    """Byte-order mark and coding cookie (PEP 263): comments, so the tree does not know them."""
+    """Byte-order mark and coding cookie (PEP 263). The tree lacks both."""
     lines = re.split(r"\r\n|\r|\n", code.removeprefix("\ufeff"), maxsplit=2)[:2]
     for line in lines:
         if found := _COOKIE.match(line):

@@ -1,8 +1,8 @@
-"""Where the report of a metric may stand so that it cannot change what the program does.
+"""Bound variables: where the report of a metric may stand without changing what the program does.
 
-It reads one plain variable. Reading an attribute or an item may run code, and reading a variable raises where it is not
-bound, so: the variable is bound by a plain assignment that has certainly run, in the same function (or the module),
-before the report, and is deleted nowhere. And no name that the report uses can mean something else.
+A report reads one plain variable. Reading an attribute or an item may run code, and reading an unbound variable raises.
+So the variable must be bound by a plain assignment that has certainly run before the report, in the same function (or
+the module), and must be deleted nowhere. Every name that the report uses must have its usual meaning.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _USED = frozenset({"print", "float", "int", "issubclass", "type"})
 _REACHES_NAMES = frozenset(
     {"exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "builtins", "__builtins__", "__dict__"}
 )
-"""What could bind or delete a name without naming it."""
+"""Names by which a program can bind or delete a variable that its text does not name."""
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def metric_hazard(tree: ast.AST) -> str | None:
-    """Why no metric may be reported by this program, or `None`."""
+    """Why this program may report no metric, or `None`."""
     if needs_robust_print(tree) or binds(tree, _USED):
         return "the program replaces a name that the report of a metric needs"
     for node in ast.walk(tree):
@@ -53,9 +53,9 @@ class BoundVariables:
                     self._unbound.add(name)  # deleted when the handler ends
 
     def after(self, statement: ast.stmt) -> dict[str, ast.expr]:
-        """Variable -> the expression it was bound to last by a plain assignment that has certainly run.
+        """Variable -> the expression that it was last bound to, by a plain assignment that has certainly run.
 
-        Nothing in the body of a class, where a name may be looked up by code of the program.
+        Empty in the body of a class, because there a name may be looked up by code of the program (`__prepare__`).
         """
         found: dict[str, ast.expr] = {}
         node: ast.AST = statement

@@ -1,4 +1,4 @@
-"""Programs that run as they are: instrumentation would change what they do, or they could read their own marks."""
+"""Hazards: programs that are not instrumented, because it would change what they do or they could read their own marks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _WATCHING = frozenset({"settrace", "setprofile", "addaudithook"})
 def find_hazard(tree: ast.Module) -> str | None:
     """Why `tree` must not be instrumented, or `None`.
 
-    The file that a program finds as its own holds no marks, but its code objects do; a program that looks at them is
-    named here where it does so openly. One that hides it gains no more than honest progress pays: the key of each mark
-    is its own, and the reward counts only milestones whose statements the program holds.
+    The file that a program finds as its own holds no marks, but its code objects do. A program that openly inspects them
+    is a hazard. A program that hides the inspection gains no more than honest progress pays: each mark has a key of its
+    own, and only milestones that the instrumenter inserted count.
     """
     for node in ast.walk(tree):
         match node:

@@ -1,4 +1,4 @@
-"""After which statement a program's libraries are imported."""
+"""Imports: the statement after which the libraries of a program are imported."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def is_library_import(node: ast.AST) -> bool:
 def import_anchors(tree: ast.Module) -> set[int]:
     """`id` of the statements after which the libraries are imported.
 
-    That is the last such import outside functions, or the whole `try` or `if` around it where that only imports (a
-    fallback for a missing package). Where only functions import, it is the last import of each of them.
+    It is the last such import outside functions. If a `try` or `if` around it only imports (a fallback for a missing
+    package), it is that whole statement. If only functions import, it is the last import of each function.
     """
     anchor = _last_anchor(tree.body)
     if anchor is not None:

@@ -1,4 +1,4 @@
-"""Whether a program binds a name itself, so that an inserted statement could not rely on it."""
+"""Name bindings: whether a program gives a name another meaning, so that an inserted print cannot rely on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def needs_robust_print(tree: ast.AST) -> bool:
 
 
 def binds(tree: ast.AST, names: Collection[str]) -> bool:
-    """Whether the program binds or deletes one of `names` anywhere, as a variable or an attribute; a star import might."""
+    """Whether the program binds or deletes one of `names`, as a variable or an attribute. A star import might."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) if name in names:

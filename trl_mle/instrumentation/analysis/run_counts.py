@@ -1,4 +1,4 @@
-"""How often a loop or a function runs at most, as far as the text tells; so that marks cannot flood the output."""
+"""Run counts: upper bounds on how often a loop or function runs, so that marks cannot flood the output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GROWING = (".append", ".extend", ".insert", ".add", ".update", ".setdefault", "
 
 
 class RunCounts:
-    """Upper bounds for one program; `math.inf` where none is known."""
+    """Upper bounds for one program. `math.inf` if none is known."""
 
     def __init__(self, symbols: Symbols, values: Values):
         self.symbols = symbols
@@ -27,7 +27,7 @@ class RunCounts:
         self._owners = {id(node): (owner, name) for name, found in symbols.methods.items() for owner, node in found}
 
     def of_function(self, function: FunctionNode | None) -> float:
-        """How often the body of `function` runs; `None` is the module, which runs once."""
+        """How often the body of `function` runs. `None` stands for the module, which runs once."""
         if function is None:
             return 1
         if id(function) not in self._runs:

@@ -1,7 +1,7 @@
-"""What a program binds, defines, imports and calls, collected in one walk; the base of all later judgement.
+"""Symbols: what a program binds, defines, imports and calls, collected in one walk.
 
-Names are looked at without scopes or order: `bindings["model"]` holds every expression that any `model` is bound to,
-parameters included (the arguments of local calls). That is enough to tell a scaler from a classifier.
+Scopes and order are ignored: `bindings["model"]` holds every expression that any `model` is bound to. A parameter is bound
+to the arguments of local calls. That is enough to tell a scaler from a classifier.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SPLITTING = frozenset({"train_test_split", "random_split", ".train_test_split", ".random_split"})
 _BINDINGS_KEPT = 12
-"""Expressions kept for one name; bounds the work on programs that bind a name thousands of times."""
+"""Expressions kept per name. It limits the work on programs that bind a name thousands of times."""
 
 
 @dataclass(frozen=True)
 class CallSite:
-    """One call of a name, and what it lies in."""
+    """One call of a name, and the function and loops around it."""
 
     call: ast.Call
     function: FunctionNode | None
     """Innermost function around it."""
     loops: tuple[ast.AST, ...]
-    """Loops and comprehensions between that function and the call, outermost first; a lambda counts as one."""
+    """Loops and comprehensions between that function and the call, outermost first. A lambda counts as a loop."""
 
 
 @dataclass
 class Symbols:
-    """The collected symbols of one program."""
+    """The symbols of one program."""
 
     bindings: dict[str, list[ast.expr]] = field(default_factory=dict)
     """Name (or `.attribute`) -> expressions bound to it."""
     imports: dict[str, str] = field(default_factory=dict)
     """Local name -> dotted name it was imported as."""
     functions: dict[str, FunctionNode] = field(default_factory=dict)
-    """Functions outside classes by name; a name defined twice keeps the later definition."""
+    """Functions outside classes by name. Of two definitions of a name, the later one."""
     methods: dict[str, list[tuple[ast.ClassDef, FunctionNode]]] = field(default_factory=dict)
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     calls: dict[str, list[CallSite]] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Symbols:
     returns: dict[int, list[ast.expr]] = field(default_factory=dict)
     """`id` of a function -> the expressions it returns."""
     fitted_on: set[str] = field(default_factory=set)
-    """Names in the arguments of `.fit(...)`; of a numbered item (`parts[0]`) its `item_key`."""
+    """Names in the arguments of `.fit(...)`. For a numbered item (`parts[0]`), its `item_key`."""
     held_out: set[str] = field(default_factory=set)
     """Names for the part of a split that is held out: every second result of `train_test_split`, the second index of
     `for a, b in folds.split(X)`."""
@@ -75,7 +75,7 @@ class Symbols:
                 known.append(value)
 
     def dotted(self, node: ast.AST) -> str:
-        """Full name of a called thing, `pandas.read_csv` for `pd.read_csv`; starts with `?.` on a computed value."""
+        """Full name of what is called: `pandas.read_csv` for `pd.read_csv`. On a computed value it starts with `?.`."""
         if isinstance(node, ast.Name):
             return self.imports.get(node.id, node.id)
         if isinstance(node, ast.Attribute):
@@ -89,7 +89,7 @@ class Symbols:
         return "?"
 
     def local_function(self, call: ast.Call) -> FunctionNode | None:
-        """The function or method of this program that `call` runs, where that is clear."""
+        """The function or method of this program that `call` runs, if that is clear."""
         if isinstance(call.func, ast.Name):
             return self.functions.get(call.func.id)
         if isinstance(call.func, ast.Attribute):
@@ -269,7 +269,7 @@ class _Collector(ast.NodeVisitor):
 
 
 def item_key(node: ast.AST) -> str | None:
-    """`parts[0]` for that very expression; `None` for all but a numbered item of a name."""
+    """`"parts[0]"` for the expression `parts[0]`. `None` for anything except a numbered item of a name."""
     match node:
         case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int(number))):
             return f"{name}[{number}]"

@@ -1,6 +1,6 @@
-"""What a value is (a model, a transformer, loaded data ...), which file a path names, and whether a score is held out.
+"""Values: what a value is (model, transformer, loaded data ...), which file a path names, whether a score is held out.
 
-All by names and bindings; every question has an answer for every expression, and recursion is bounded.
+Names and bindings decide. Every question has an answer for every expression, and recursion is bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trl_mle.instrumentation.analysis.symbols import Symbols, item_key
 _DEPTH = 6
 """How many bindings are followed from one expression."""
 _TEXTS = 40
-"""How many strings and names of a path are looked at."""
+"""How many strings and names of a path are looked at, and how many expressions of a name."""
 _NOTHING: frozenset[str] = frozenset()
 _OF_FILE = {
     "submission": frozenset({"submission"}),
@@ -31,7 +31,7 @@ _SAME_AS_ARGUMENT = frozenset({"concat", "clone", "deepcopy", "compile", "DataPa
 class Values:
     """Judges the expressions of one program.
 
-    Tags of a value: `model`, `transformer`, `pipeline` (a model that transforms first), `search`, `trainer`, `study`,
+    A value has tags: `model`, `transformer`, `pipeline` (a model that transforms first), `search`, `trainer`, `study`,
     `data`, `test` (the data to predict), `submission` (a frame of predictions), `out_of_fold`, `splitter`.
     """
 
@@ -43,11 +43,11 @@ class Values:
     # Values
 
     def of(self, node: ast.expr | None, depth: int = _DEPTH) -> frozenset[str]:
-        """The tags of a value; empty where nothing is known."""
+        """The tags of a value. Empty if nothing is known."""
         if node is None or depth == 0:
             return _NOTHING
         if id(node) not in self._known:
-            self._known[id(node)] = _NOTHING  # ends recursion through `model = model.fit(...)`
+            self._known[id(node)] = _NOTHING  # ends the recursion through `model = model.fit(...)`
             found = self._of(node, depth)
             if depth < _DEPTH:  # a shallow answer may be incomplete
                 del self._known[id(node)]
@@ -58,8 +58,10 @@ class Values:
     def _of(self, node: ast.expr, depth: int) -> frozenset[str]:
         match node:
             case ast.Name(id=name):
+                # A container is what its items are: after `models["a"] = Ridge()`, `models` is a model to the rules.
                 return self._of_bound(name, depth) | self._of_bound(f"[{name}]", depth)
             case ast.Attribute(value=value, attr=attr):
+                # An attribute of a search (`best_estimator_`) is a model, but no search any more.
                 return self._of_bound(f".{attr}", depth) | (self.of(value, depth - 1) - {"search"})
             case ast.Subscript(value=value) | ast.Starred(value=value) | ast.Await(value=value):
                 return self.of(value, depth - 1)
@@ -84,12 +86,14 @@ class Values:
         return _NOTHING.union(*(self.of(node, depth - 1) for node in nodes[:_TEXTS]))
 
     def of_call(self, call: ast.Call, depth: int = _DEPTH) -> frozenset[str]:
+        """The tags of what `call` returns."""
         dotted = self.symbols.dotted(call.func)
         name = dotted.rpartition(".")[2]
         receiver = call.func.value if isinstance(call.func, ast.Attribute) else None
         if name in self.symbols.classes:
             return self.of_class(name)
         function = self.symbols.local_function(call)
+        # `self.fit(...)` of an own class often returns nothing that can be told. The receiver says more (below).
         if function is not None and not (receiver is not None and name in vocabulary.MODEL_KEEPING):
             return self._union(self.symbols.returns.get(id(function), []), depth)
         if name in vocabulary.READERS or (receiver is None and name == "open"):
@@ -97,9 +101,11 @@ class Values:
         if name == "from_pretrained" and receiver is not None:
             return _of_class_name(self.symbols.dotted(receiver).rpartition(".")[2])
         if name in _PIPELINES:
+            # A pipeline without a model in it only transforms.
             parts = _NOTHING.union(
                 *(self.of(part, depth - 1) for part in (*call.args, *(item.value for item in call.keywords)))
             )
+            # If nothing in it is known, a pipeline is taken for a model: that is its usual end.
             if "model" in parts or "transformer" not in parts:
                 return (parts & {"transformer"} and frozenset({"pipeline"})) | {"model"}
             return frozenset({"transformer"})
@@ -111,10 +117,12 @@ class Values:
             return frozenset({"study"})
         if name == "train" and dotted.split(".")[0] in vocabulary.BOOSTER_LIBRARIES:
             return frozenset({"model"})
+        # A frame made from data is data. A frame made from a submission need not be one.
         if name in _SAME_AS_ARGUMENT and call.args:
             return self.of(call.args[0], depth - 1) - {"submission"}
         if _is_class_like(name) or name in vocabulary.MODEL_FACTORIES:
             tags = _of_class_name(name)
+            # A search over a pipeline transforms in its `fit` as well.
             if tags & {"search", "model"} and any("pipeline" in self.of(part, depth - 1) for part in call.args):
                 tags |= {"pipeline"}
             return tags
@@ -130,23 +138,26 @@ class Values:
         return _NOTHING
 
     def of_class(self, name: str) -> frozenset[str]:
-        """The tags of an instance of the program's own class `name`."""
+        """The tags of an instance of the class `name` that the program defines."""
         node = self.symbols.classes[name]
         bases = {self.symbols.dotted(base).rpartition(".")[2] for base in node.bases}
         methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
         if bases & vocabulary.MODEL_BASES or any("model" in _of_class_name(base) for base in bases):
             return frozenset({"model"})
+        # `base != name` ends the recursion of `class Net(Net)`.
         if any(base in self.symbols.classes and base != name and self.of_class(base) for base in bases):
             return _NOTHING.union(*(self.of_class(base) for base in bases if base in self.symbols.classes))
+        # A class of its own kind is a model by what it offers, as scikit-learn decides too.
         if "fit" in methods and methods & {"predict", "predict_proba"}:
             return frozenset({"model"})
         return frozenset({"transformer"}) if "transform" in methods else _NOTHING
 
     def is_model(self, node: ast.expr) -> bool:
-        """Whether `node` is a model by what it is bound to, or where that is unknown, by its name."""
+        """Whether `node` is a model, by what it is bound to or, if that is unknown, by its name."""
         tags = self.of(node)
         if tags & {"model", "search", "trainer"}:
             return True
+        # Bindings outweigh names: `pipe = StandardScaler()` is no model whatever it is called.
         return not tags and vocabulary.MODEL_NAME.fullmatch(_last_name(node)) is not None
 
     def is_transformer(self, node: ast.expr) -> bool:
@@ -159,38 +170,43 @@ class Values:
     def is_data(self, node: ast.expr) -> bool:
         """Whether `node` is loaded data (not a frame of predictions)."""
         name = _last_name(node)
+        # `sub["y"] = ...` fills in predictions, and features are never built on it.
         if vocabulary.SUBMISSION_NAME.fullmatch(name):
             return False
         tags = self.of(node)
+        # A frame that is called `data` but read from the test file is not the training data.
         return "data" in tags or ("test" not in tags and vocabulary.DATA_NAME.fullmatch(name) is not None)
 
     # Files
 
     def file_of(self, call: ast.Call) -> str:
-        """Which file a call is about: `train`, `test`, `sample`, `submission`, `other` or `unknown`."""
+        """The file that a call names: `train`, `test`, `sample`, `submission`, `other` or `unknown`."""
         candidates = [*call.args[:1], *(item.value for item in call.keywords if item.arg and "path" in item.arg)]
         candidates += [item.value for item in call.keywords if item.arg in ("file", "fname")]
+        # `(folder / "train.csv").open()`: the receiver is the path.
         if isinstance(call.func, ast.Attribute) and self.is_path_method(call):
             candidates = [call.func.value]
         return self.file(candidates[0]) if candidates else "unknown"
 
     def is_path_method(self, call: ast.Call) -> bool:
-        """Whether `call` is a method of a path (`Path("train.csv").open()`), not a function of a module."""
+        """Whether `call` is a method of a path (`Path("train.csv").open()`) and not a function of a module (`io.open`)."""
         if not isinstance(call.func, ast.Attribute) or call.func.attr not in _PATH_METHODS:
             return False
         value = call.func.value
         return not (isinstance(value, ast.Name) and value.id in self.symbols.imports)
 
     def file(self, path: ast.expr) -> str:
-        """Which file `path` names, by its strings first and the names in it second."""
+        """The file that `path` names, by the strings in it first and by the variable names second."""
         texts = list(self._texts(path, 4))
         strings = [text for text, literal in texts if literal]
         names = [text for text, literal in texts if not literal]
+        # File names outweigh folders (`train_run/submission.csv`), and strings outweigh variables (`train_path = "test.csv"`).
         for group in ([re.split(r"[\\/]", text)[-1] for text in strings], strings, names):
-            kinds = {_file_kind(text) for text in group} - {""}
-            for kind in ("train", "submission", "sample", "test"):
-                if kind in kinds:
-                    return kind
+            files = {_file_kind(text) for text in group} - {""}
+            # `{"train": ..., "test": ...}[name]` may be either. A read that may be of the train file counts as one.
+            for file in ("train", "submission", "sample", "test"):
+                if file in files:
+                    return file
         return "other" if any("." in text for text in strings) else "unknown"
 
     def _texts(self, node: ast.expr | None, depth: int) -> Iterator[tuple[str, bool]]:
@@ -211,13 +227,14 @@ class Values:
     def is_held_out(self, nodes: list[ast.expr]) -> bool:
         """Whether a score of `nodes` is a score on data that was held out of training.
 
-        Names decide (`y_val`, `oof`, `y[test_idx]`), then what they are bound to; the rows from some row on (`y[800:]`)
-        are held out too. A name that says neither counts where the program holds data out somewhere and does not fit
-        on that very name.
+        Names decide first (`y_val`, `oof`, `y[test_idx]`), then what they are bound to. The rows from some row on
+        (`y[800:]`) are held out too. A name that says neither counts if the program holds data out somewhere and does
+        not fit on that name.
         """
         names = [name for node in nodes for name in _names(node)]
         if any(self._says_held_out(name, 3) for name in names) or any(map(_takes_last_rows, nodes)):
             return True
+        # One training part spoils the score: `accuracy_score(y_train, p)`.
         if any(vocabulary.TRAINING_PART.search(name) for name in names):
             return False
         if any(tags & {"out_of_fold"} for tags in map(self.of, nodes)):
@@ -226,8 +243,9 @@ class Values:
         return bool(names) and self.symbols.splits and not self.symbols.fitted_on.intersection([*names, *items])
 
     def is_held_out_target(self, node: ast.expr) -> bool:
-        """Whether `node` is made from true answers of held-out data (for hand-written metrics)."""
+        """Whether `node` is made from the true answers of held-out data. For hand-written metrics."""
         names = list(_names(node))
+        # A mean of differences is a score only if one side holds answers: `np.mean(X_val - X_mean)` is none.
         targets = [name for name in names if vocabulary.TARGET_NAME.fullmatch(name) and "pred" not in name.lower()]
         if any(self._says_held_out(name, 3) for name in targets) or (targets and _takes_last_rows(node)):
             return True
@@ -243,7 +261,8 @@ class Values:
         if depth == 0 or vocabulary.TRAINING_PART.search(name):
             return False
         if name not in self._held_out:
-            self._held_out[name] = False
+            self._held_out[name] = False  # ends the recursion through `y = y[rows]`
+            # Only selections are followed: what a call returns is not the data that it was given.
             simple = (ast.Name, ast.Subscript, ast.Attribute)
             values = [value for value in self.symbols.bindings.get(name, []) if isinstance(value, simple)]
             self._held_out[name] = any(
@@ -253,7 +272,7 @@ class Values:
 
 
 def _takes_last_rows(node: ast.expr) -> bool:
-    """Whether `node` holds `y[800:]`, `X.iloc[n:]`, `X[-200:, 1]` or the like: the rows from some row on."""
+    """Whether `node` selects the rows from some row on: `y[800:]`, `X.iloc[n:]`, `X[-200:, 1]`."""
     for part in ast.walk(node):
         if isinstance(part, ast.Subscript):
             rows = part.slice.elts[0] if isinstance(part.slice, ast.Tuple) and part.slice.elts else part.slice
@@ -269,6 +288,7 @@ def _of_class_name(name: str) -> frozenset[str]:
         return frozenset({"trainer"})
     if vocabulary.TRANSFORMER_CLASS.fullmatch(name):
         return frozenset({"transformer"})
+    # The pattern of models matches a search as well, so a search is tested first.
     if name.endswith("SearchCV"):
         return frozenset({"search", "model"})
     if vocabulary.MODEL_CLASS.fullmatch(name) or name in vocabulary.MODEL_FACTORIES:
@@ -299,7 +319,10 @@ def _last_name(node: ast.expr) -> str:
 
 
 def _names(node: ast.expr) -> Iterator[str]:
-    """Names in an expression, called functions and receivers of `predict` left out."""
+    """The names in an expression, except called functions and receivers of `predict`.
+
+    In `f1_score(y, model_val.predict(X))`, neither `f1_score` nor `model_val` says which rows are scored.
+    """
     skipped: set[int] = set()
     for inner in _first(ast.walk(node), 200):
         if isinstance(inner, ast.Call):

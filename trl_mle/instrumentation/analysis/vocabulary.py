@@ -1,4 +1,4 @@
-"""Names of the field: which libraries, classes and functions mean which milestone. Data only."""
+"""Vocabulary of machine learning: which libraries, classes and functions mean which milestone. Data only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a model's answer to what it claims: lines of the program, or the program with plain marks."""
+"""Answers of a model -> claims. An answer is lines of the program, or the program with plain marks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Rejected(Exception):
         kind (`str`):
             One of `fallbacks.LLM_KINDS`.
         reason (`str`):
-            Why, in words.
+            The reason.
     """
 
     def __init__(self, kind: str, reason: str):

@@ -1,17 +1,17 @@
-"""From what a model claims to where marks go: a mark never stands before what it claims.
+"""Claims of a model -> places of marks. A mark never stands before what it claims.
 
-For a milestone that `Placement` can tell (some statement of the program certainly achieves it):
+For a milestone that `Placement` can tell (some statement of the program certainly reaches it):
 
-- a claim after a statement by which the milestone is achieved on every path, outside loops, is **kept**; where it is late,
-  `ASTInstrumenter`'s marks stand as well, since the program may stop in between;
-- any other claim is **moved**: the milestone's marks go where `ASTInstrumenter` puts them. Where that is nowhere (the
-  code runs in a loop or function without a bound), it is dropped.
+- A claim after a statement by which the milestone is reached on every path, outside loops, is **kept**. If it is late, the
+  marks of `ASTInstrumenter` stand as well, because the program may stop in between.
+- Any other claim is **moved**: the marks go where `ASTInstrumenter` puts them. If that is nowhere (the code runs in a
+  loop or function without a bound), the claim is dropped.
 
 For a milestone that `Placement` cannot tell, a claim stands after the statement it names, or after the outermost loop around
-it, if that holds what the milestone cannot do without (`evidence`); otherwise it is **dropped**.
+it, if that holds what the milestone needs (`evidence`). Otherwise it is **dropped**.
 
-Whatever the model claims or leaves out, each mark of `ASTInstrumenter` stands, or one before it in the same suite: a model
-can add marks, and never take one away.
+Whatever the model claims or omits, each mark of `ASTInstrumenter` stands, or one before it in the same suite. A model can
+add marks but never remove one.
 
 A metric stands where it is claimed, if its variable certainly holds a computed value there (`metric_prints`) and, where
 `Placement` can tell, training or evaluation has been achieved; otherwise it is dropped, and also where name or value say that
@@ -40,7 +40,7 @@ that they cannot flood the output (1 MiB)."""
 
 
 class Placed(NamedTuple):
-    """Where marks go, and what became of the claims."""
+    """The places of marks, and what became of the claims."""
 
     insertions: list[Insertion]
     """Inner suites before outer ones."""
@@ -49,7 +49,7 @@ class Placed(NamedTuple):
     added: tuple[str, ...]
     """Milestones that are marked without a claim."""
     dropped: tuple[str, ...]
-    """Why, in words, for each claim that was dropped."""
+    """The reason for each claim that was dropped."""
 
 
 def place(claims: list[Claim], tree: ast.Module, elifs: set[int]) -> Placed:

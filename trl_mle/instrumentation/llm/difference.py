@@ -1,4 +1,4 @@
-"""How a program that a model copied differs from the original, in words."""
+"""Difference between a program that a model copied and the original, as text."""
 
 from __future__ import annotations
 

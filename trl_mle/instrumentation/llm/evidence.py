@@ -1,8 +1,8 @@
-"""Whether a statement could at all reach a milestone that the syntax tree's own rules do not know.
+"""Evidence: whether a statement could reach a milestone that the rules of the analysis cannot tell.
 
 `Placement` knows the usual ways to each milestone. A model may name an unusual one (an own reader, a model written by hand);
-it is believed only where the statement holds, in a part that certainly runs, what the milestone cannot do without. This
-is weaker than `Placement`: it keeps a model from claiming training after a print, not from calling a poor model a model.
+it is believed only if the statement holds, in a part that certainly runs, what the milestone needs. This is weaker than
+`Placement`: it stops a model from claiming training after a print, but not from calling a poor model a model.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Evidence:
         return False if vocabulary.TRAINING_PART.search(variable) else None
 
     def _certain_parts(self, statement: ast.stmt, depth: int) -> Iterator[ast.AST]:
-        """What runs whenever `statement` does: no branches, no bodies of functions but of those that it calls."""
+        """What runs whenever `statement` runs: no branches, and only the bodies of functions that it calls."""
         stack: list[ast.AST] = [statement]
         while stack:
             node = stack.pop()

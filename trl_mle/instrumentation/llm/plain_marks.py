@@ -1,4 +1,4 @@
-"""The plain marks that a language model writes; it never sees the nonce."""
+"""Plain marks: the prints that a language model writes. It never sees the nonce."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ METRIC = "METRIC: "
 
 
 class PlainMark(NamedTuple):
-    """One print statement of the model's."""
+    """One print statement of a model."""
 
     name: str
     """What it claims; any text."""

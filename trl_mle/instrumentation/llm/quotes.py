@@ -1,4 +1,4 @@
-"""Which statement an answer means that copies a line of the program, or names a variable."""
+"""Quotes: the statement that an answer means when it copies a line of the program or names a variable."""
 
 from __future__ import annotations
 
