@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from datasets import load_dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
@@ -54,38 +54,34 @@ def assert_same_run(ours, theirs):
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
-def test_none_trains_as_grpo_to_the_bit(tmp_path, loss_type):
-    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig, loss_type=loss_type), letters)
+def test_none_trains_as_grpo_to_the_bit(tmp_path, grpo_run, loss_type):
     ours = train(
         DurationAwareTrainer,
-        tiny_args(tmp_path / "b", duration_weighting="none", loss_type=loss_type),
+        tiny_args(tmp_path, duration_weighting="none", loss_type=loss_type),
         with_durations(unequal),
     )
-    assert_same_run(ours, theirs)
+    assert_same_run(ours, grpo_run(loss_type=loss_type))
     assert any(loss != 0 for loss in ours[1])
 
 
-def test_none_needs_no_durations(tmp_path):
-    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig), letters)
-    ours = train(DurationAwareTrainer, tiny_args(tmp_path / "b", duration_weighting="none"), letters)
-    assert_same_run(ours, theirs)
+def test_none_needs_no_durations(tmp_path, grpo_run):
+    ours = train(DurationAwareTrainer, tiny_args(tmp_path, duration_weighting="none"), letters)
+    assert_same_run(ours, grpo_run())
 
 
 @pytest.mark.parametrize("duration", [0.0, 0.1, 3.7])
-def test_equal_durations_train_as_grpo_to_the_bit(tmp_path, duration):
-    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig, num_iterations=2), letters)
+def test_equal_durations_train_as_grpo_to_the_bit(tmp_path, grpo_run, duration):
     ours = train(
         DurationAwareTrainer,
-        tiny_args(tmp_path / "b", num_iterations=2),
+        tiny_args(tmp_path, num_iterations=2),
         with_durations(lambda completions: [duration] * len(completions)),
     )
-    assert_same_run(ours, theirs)
+    assert_same_run(ours, grpo_run(num_iterations=2))
 
 
-def test_unequal_durations_change_the_run(tmp_path):
-    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig), letters)
-    ours = train(DurationAwareTrainer, tiny_args(tmp_path / "b"), with_durations(unequal))
-    assert ours[1] != theirs[1]
+def test_unequal_durations_change_the_run(tmp_path, grpo_run):
+    ours = train(DurationAwareTrainer, tiny_args(tmp_path), with_durations(unequal))
+    assert ours[1] != grpo_run()[1]
 
 
 class Recording(DurationAwareTrainer):
