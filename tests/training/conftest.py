@@ -8,7 +8,7 @@ import pytest
 from trl import GRPOConfig, GRPOTrainer
 
 from tests.support.tiny import tiny_args
-from tests.training.test_trainer import letters, train
+from tests.support.training_runs import letters, train
 
 
 @pytest.fixture(scope="session")

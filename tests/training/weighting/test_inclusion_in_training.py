@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
-from tests.training.test_trainer import Recording, assert_same_run, letters, train, unequal, with_durations
+from tests.support.training_runs import Recording, assert_same_run, letters, train, unequal, with_durations
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError
 
