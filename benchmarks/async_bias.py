@@ -1,4 +1,4 @@
-"""Does weighting by duration repair the bias to fast programs? A policy whose true gradient is known, under each way to collect.
+"""Does weighting by duration repair the bias to fast programs? A policy with a known true gradient, under each way to collect.
 
     python benchmarks/async_bias.py
 
@@ -88,18 +88,18 @@ COLOURS = dict(zip(WEIGHTINGS, ("#8d99ae", "#c8553d", "#2a9d5c", "#1d3557"), str
 
 
 def weigh(batch: Batch, model: InclusionModel | None, **settings: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of a batch as the trainer makes them and before their mean is made 1, both of shape `(n,)`.
+    """Weights of a batch as the trainer makes them, and the values before scaling to mean 1; shape `(n,)` each.
 
-    A model learns of the batch first and weighs by inverse inclusion; without, weights are proportional to the durations.
+    With a model, the batch is observed first and weighted by inverse inclusion. Without, weights are proportional to durations.
     """
     seconds = torch.from_numpy(batch.seconds)
     if model is None:
         return duration_weights(seconds, "proportional", **settings), seconds
     model.observe(seconds)
     model.observe(torch.from_numpy(batch.lost_after), True)
-    found = model.probability(seconds)
-    weights = duration_weights(seconds, "inverse_inclusion", inclusion=found, min_inclusion=MIN_INCLUSION)
-    return weights, 1.0 / found.clamp(min=MIN_INCLUSION)
+    probabilities = model.probability(seconds)
+    weights = duration_weights(seconds, "inverse_inclusion", inclusion=probabilities, min_inclusion=MIN_INCLUSION)
+    return weights, 1.0 / probabilities.clamp(min=MIN_INCLUSION)
 
 
 def update_intervals(rule: Rule, world: World, random: np.random.Generator) -> dict[str, float]:
@@ -265,10 +265,10 @@ def draw(results: list[dict], learned: list[dict], path: Path) -> None:
         ("fast_wins", "Control: the fast one (0.5 s) is the best"),
     )
     for axes, (world, title) in zip((middle, right), worlds, strict=True):
-        found = {entry["rule"]: entry["weightings"] for entry in learned if entry["world"] == world}
+        by_rule = {entry["rule"]: entry["weightings"] for entry in learned if entry["world"] == world}
         for offset, name in zip((0.25, 0.0, -0.25), LEARNING, strict=True):
             for row, result in zip(rows, results, strict=True):
-                ends = found[result["rule"]][name]["best_program"]
+                ends = by_rule[result["rule"]][name]["best_program"]
                 axes.barh(row + offset, np.mean(ends), 0.22, color=COLOURS[name], alpha=0.45)
                 axes.plot(ends, [row + offset] * len(ends), "o", color=COLOURS[name], markersize=3, alpha=0.8)
         axes.set(

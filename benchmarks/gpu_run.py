@@ -3,7 +3,7 @@
     python benchmarks/gpu_run.py --model Qwen/Qwen2.5-Coder-1.5B-Instruct --updates 56 --flags --learning_rate 1e-5
 
 Writes `docs/results/gpu_run.json`: reward, valid share and seconds per phase, update by update, with machine and versions;
-and the picture of the run beside it. One run, one seed: it shows that the whole works on a GPU, not how much it gains.
+and the picture of the run beside it. One run, one seed: it shows that the pipeline works on a GPU, not how much it gains.
 """
 
 from __future__ import annotations

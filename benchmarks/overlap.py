@@ -1,13 +1,13 @@
-"""How much `overlap_execution` shortens an update, and what this trainer costs beside plain GRPOTrainer.
+"""How much `overlap_execution` shortens an update, and what this trainer costs compared with plain GRPOTrainer.
 
     python benchmarks/overlap.py speed --seeds 3                 # sleeping programs, log-normal seconds
     python benchmarks/overlap.py learning --seeds 5              # the same rewards, with and without overlap
-    python benchmarks/overlap.py overhead --runs 7               # seconds a step against trl.GRPOTrainer
+    python benchmarks/overlap.py overhead --runs 7               # seconds per step against trl.GRPOTrainer
 
-Programs sleep: their seconds are drawn log-normal (median 2 s, sigma 1.2) by a generator that depends on the seed and the
-number of the program only, so that both ways wait for programs of the same distribution. The policy is the tiny one of
-`tests/support/tiny.py`. `--scale` shortens all seconds, `learning` uses 0.01 so that many updates fit: there the policy itself
-is a larger part of an update, so `speed` is the figure to quote. Figures go to stdout, and as JSON to `--out`.
+Programs sleep. Their seconds are log-normal (median 2 s, sigma 1.2), drawn by a generator that depends only on the seed and the
+number of the program, so both ways wait for programs of the same distribution. The policy is the tiny one of
+`tests/support/tiny.py`. `--scale` multiplies all seconds. `learning` uses 0.01 so that many updates fit; the policy is then a
+larger part of an update, so `speed` is the figure to quote. Figures go to stdout, and as JSON to `--out`.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def both_ways(args: argparse.Namespace, updates: int, scale: float) -> dict:
                 run = train(folder, seed=seed, updates=updates, scale=scale, overlap=way == "overlapping", args=args)
             runs[way].append(run)
             print(
-                f"seed {seed} {way:12} {statistics.fmean(run['seconds']):7.3f} s an update, reward {run['reward_first']:.3f} -> "
+                f"seed {seed} {way:12} {statistics.fmean(run['seconds']):7.3f} s per update, reward {run['reward_first']:.3f} -> "
                 f"{run['reward_last']:.3f}, staleness {run['staleness_mean']:.2f} (max {run['staleness_max']:.0f}), lost "
                 f"{run['lost_share']:.2%}, dropped {run['dropped_rows']:.0f} rows",
                 flush=True,
@@ -142,7 +142,7 @@ def both_ways(args: argparse.Namespace, updates: int, scale: float) -> dict:
 
 
 class Turns(EachUpdate):
-    """Two trainings in two threads take turns, a step each, so that what else the machine does hits both alike."""
+    """Two trainings in two threads take turns, step by step, so that other load of the machine affects both equally."""
 
     def __init__(self, mine: threading.Semaphore, other: threading.Semaphore, after=lambda: None):
         super().__init__()
@@ -164,7 +164,7 @@ class Turns(EachUpdate):
 
 
 class OwnSeconds:
-    """Seconds of every step in our overrides that are not in the methods of `trl.GRPOTrainer` which they call."""
+    """Seconds of every step that are spent in our overrides, without the methods of `trl.GRPOTrainer` that they call."""
 
     methods = ("_generate_and_score_completions", "_calculate_rewards")
 
@@ -198,7 +198,7 @@ class OwnSeconds:
 
 
 def overhead(args: argparse.Namespace) -> dict:
-    """Seconds a step of both trainers on the same data, taking turns; instant programs, rollouts kept as by default."""
+    """Seconds per step of both trainers on the same data, taking turns; instant programs, rollouts kept as by default."""
     from trl import GRPOConfig, GRPOTrainer
 
     from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
@@ -253,7 +253,7 @@ def overhead(args: argparse.Namespace) -> dict:
         figures["ratios"].append(ours / theirs)
         figures["own_s"].append(statistics.median(own.of_steps[settled:]))
         print(
-            f"run {run}: {ours:.4f} s against {theirs:.4f} s a step, ratio {ours / theirs:.3f}; inside this trainer's own code "
+            f"run {run}: {ours:.4f} s against {theirs:.4f} s per step, ratio {ours / theirs:.3f}; inside this trainer's own code "
             f"{1000 * figures['own_s'][-1]:.2f} ms, {figures['own_s'][-1] / theirs:.2%}",
             flush=True,
         )

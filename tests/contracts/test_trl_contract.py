@@ -14,7 +14,7 @@ from importlib.resources import files
 
 import pytest
 import torch
-from accelerate.data_loader import DataLoaderDispatcher
+from accelerate.data_loader import DataLoaderAdapter, DataLoaderDispatcher
 from transformers import Trainer
 from transformers.trainer_callback import ProgressCallback, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -191,7 +191,7 @@ def test_the_model_card_has_the_headings_and_the_paper():
 
 def test_helpers_of_trl_have_these_parameters():
     assert parameters(utils.pad)[:3] == ["tensors", "padding_value", "padding_side"]
-    assert parameters(utils.is_async_callable) == ["func"] or len(parameters(utils.is_async_callable)) == 1
+    assert parameters(utils.is_async_callable) == ["func"]
     assert parameters(utils.start_event_loop_in_daemon) == ["name"]
     assert len(parameters(disable_gradient_checkpointing)) == 2
 
@@ -273,4 +273,5 @@ class TestAsynchronousTrainer:
         assert '"segment_id"' in source(AsyncGRPOTrainer)
 
     def test_the_loader_of_several_processes_wraps_the_one_with_the_collator(self):
-        assert issubclass(DataLoaderDispatcher, torch.utils.data.DataLoader)
+        assert issubclass(DataLoaderDispatcher, DataLoaderAdapter)
+        assert "self.base_dataloader" in source(DataLoaderAdapter.__init__)

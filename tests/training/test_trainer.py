@@ -10,96 +10,43 @@ import pandas as pd
 import pytest
 import torch
 from datasets import load_dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+from tests.support.training_runs import Recording, assert_same_run, letters, train, unequal, with_durations
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError, DurationError
 
 
-def letters(completions, log_extra=None, durations=None, **kwargs):
-    """A reward that depends on the text alone."""
-    return [float(sum(map(ord, text)) % 17) for text in completions]
-
-
-def with_durations(durations):
-    def reward(completions, log_extra, **kwargs):
-        log_extra("action_duration", durations(completions))
-        return letters(completions)
-
-    return reward
-
-
-def unequal(completions):
-    return [0.5 + sum(map(ord, text)) % 5 for text in completions]
-
-
-def train(trainer_class, args, reward):
-    trainer = trainer_class(
-        model=tiny_model(),
-        reward_funcs=reward,
-        args=args,
-        train_dataset=tiny_dataset(),
-        processing_class=tiny_tokenizer(),
-    )
-    trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return trainer, losses, {name: value.clone() for name, value in trainer.model.state_dict().items()}
-
-
-def assert_same_run(ours, theirs):
-    assert ours[1] == theirs[1]
-    assert ours[2].keys() == theirs[2].keys()
-    assert all(torch.equal(ours[2][name], theirs[2][name]) for name in ours[2])
-
-
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
-def test_none_trains_as_grpo_to_the_bit(tmp_path, loss_type):
-    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig, loss_type=loss_type), letters)
+def test_none_trains_as_grpo_to_the_bit(tmp_path, grpo_run, loss_type):
     ours = train(
         DurationAwareTrainer,
-        tiny_args(tmp_path / "b", duration_weighting="none", loss_type=loss_type),
+        tiny_args(tmp_path, duration_weighting="none", loss_type=loss_type),
         with_durations(unequal),
     )
-    assert_same_run(ours, theirs)
+    assert_same_run(ours, grpo_run(loss_type=loss_type))
     assert any(loss != 0 for loss in ours[1])
 
 
-def test_none_needs_no_durations(tmp_path):
-    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig), letters)
-    ours = train(DurationAwareTrainer, tiny_args(tmp_path / "b", duration_weighting="none"), letters)
-    assert_same_run(ours, theirs)
+def test_none_needs_no_durations(tmp_path, grpo_run):
+    ours = train(DurationAwareTrainer, tiny_args(tmp_path, duration_weighting="none"), letters)
+    assert_same_run(ours, grpo_run())
 
 
 @pytest.mark.parametrize("duration", [0.0, 0.1, 3.7])
-def test_equal_durations_train_as_grpo_to_the_bit(tmp_path, duration):
-    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig, num_iterations=2), letters)
+def test_equal_durations_train_as_grpo_to_the_bit(tmp_path, grpo_run, duration):
     ours = train(
         DurationAwareTrainer,
-        tiny_args(tmp_path / "b", num_iterations=2),
+        tiny_args(tmp_path, num_iterations=2),
         with_durations(lambda completions: [duration] * len(completions)),
     )
-    assert_same_run(ours, theirs)
+    assert_same_run(ours, grpo_run(num_iterations=2))
 
 
-def test_unequal_durations_change_the_run(tmp_path):
-    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig), letters)
-    ours = train(DurationAwareTrainer, tiny_args(tmp_path / "b"), with_durations(unequal))
-    assert ours[1] != theirs[1]
-
-
-class Recording(DurationAwareTrainer):
-    """Keeps what TRL would have trained on beside what is trained on."""
-
-    def _generate_and_score_completions(self, inputs):
-        output = super()._generate_and_score_completions(inputs)
-        rows = len(output["advantages"])
-        self.seen = (
-            output["advantages"].clone(),
-            list(self._logs["advantages"])[-rows:],
-            self._scored.reported.durations.clone(),
-        )
-        return output
+def test_unequal_durations_change_the_run(tmp_path, grpo_run):
+    ours = train(DurationAwareTrainer, tiny_args(tmp_path), with_durations(unequal))
+    assert ours[1] != grpo_run()[1]
 
 
 def test_effective_advantage_is_advantage_times_duration_over_mean(tmp_path):

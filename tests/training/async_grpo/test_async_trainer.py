@@ -283,7 +283,7 @@ def test_trls_own_worker_gets_the_loop(tmp_path, monkeypatch):
 def test_inverse_inclusion_makes_up_for_slow_samples_that_are_lost(tmp_path):
     given = samples(80, seconds=lambda row: 1.0 + row % 5 * 3.0 + row / 1000)
     for row in range(80):
-        if given[row].metrics["action_duration"] > 12:  # the slowest fifth is too stale, but for one in four
+        if given[row].metrics["action_duration"] > 12:  # the slowest fifth is too stale, except one in four
             given[row].model_version = 1 if row % 4 == 0 else -9
     trainer = async_trainer(tmp_path, given, duration_weighting="inverse_inclusion", max_steps=3)
     trainer.train()

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from trl import GRPOConfig, GRPOTrainer
 
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
@@ -389,20 +388,6 @@ def test_a_resumed_run_takes_up_what_was_in_flight(tmp_path, caplog):
 def test_impossible_settings(tmp_path, changes, words):
     with pytest.raises(ConfigError, match=words):
         tiny_args(tmp_path, DurationAwareConfig, overlap_execution=True, **changes)
-
-
-def test_without_overlap_it_is_grpo_to_the_bit(tmp_path):
-    theirs = GRPOTrainer(
-        model=tiny_model(),
-        reward_funcs=lambda completions, **kwargs: letters(completions),
-        args=tiny_args(tmp_path / "a", GRPOConfig),
-        train_dataset=tiny_dataset(),
-        processing_class=tiny_tokenizer(),
-    )
-    theirs.train()
-    ours = overlapping(tmp_path / "b", instant, overlap_execution=False, duration_weighting="none")
-    ours.train()
-    assert all(torch.equal(ours.model.state_dict()[name], value) for name, value in theirs.model.state_dict().items())
 
 
 def test_what_overlap_loses_counts_for_inverse_inclusion(tmp_path):

@@ -7,10 +7,9 @@ import json
 import pandas as pd
 import pytest
 import torch
-from trl import GRPOConfig, GRPOTrainer
 
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
-from tests.training.test_trainer import Recording, assert_same_run, letters, train, unequal, with_durations
+from tests.support.training_runs import Recording, assert_same_run, letters, train, unequal, with_durations
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError
 
@@ -33,10 +32,9 @@ def resumable(tmp_path, **changes):
     return tiny_args(tmp_path, **settings, **changes)
 
 
-def test_nothing_lost_trains_as_grpo_to_the_bit(tmp_path):
-    theirs = train(GRPOTrainer, tiny_args(tmp_path / "a", GRPOConfig), letters)
-    args = tiny_args(tmp_path / "b", duration_weighting="inverse_inclusion")
-    assert_same_run(train(DurationAwareTrainer, args, with_durations(unequal)), theirs)
+def test_nothing_lost_trains_as_grpo_to_the_bit(tmp_path, grpo_run):
+    args = tiny_args(tmp_path, duration_weighting="inverse_inclusion")
+    assert_same_run(train(DurationAwareTrainer, args, with_durations(unequal)), grpo_run())
 
 
 def test_effective_advantage_is_advantage_over_probability(tmp_path):
