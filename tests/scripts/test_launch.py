@@ -53,7 +53,7 @@ def test_launcher_options_are_told_from_flags():
     zero3 = str(launch.CONFIGS / "zero3.yaml")
     assert options == ["--config_file", zero3, "--num_processes", "2", "--mixed_precision", "bf16"]
     assert flags == ["--tasks", "a", "b", "--bf16"]
-    with pytest.raises(ConfigError, match="'zero9'.*ddp.*zero3"):
+    with pytest.raises(ConfigError, match=r"'zero9'.*ddp.*zero3"):
         launch.split_launcher_options(["--accelerate_config", "zero9"])
 
 
