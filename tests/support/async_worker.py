@@ -7,12 +7,10 @@ import queue
 import numpy as np
 import torch
 from transformers import AttentionInterface
-from trl.experimental.async_grpo import async_grpo_trainer
-from trl.experimental.async_grpo.async_rollout_worker import RolloutSample
-from trl.experimental.async_grpo.packing import TREE_ATTENTION
 
 from tests.support.tiny import tiny_model, tiny_tokenizer
 from trl_mle import AsyncDurationAwareConfig, AsyncDurationAwareTrainer
+from trl_mle.training.async_grpo.trl_imports import VLLM_CLIENT, RolloutSample, async_grpo_trainer, tree_attention
 
 
 class Worker:
@@ -99,7 +97,7 @@ def async_trainer(
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
     async_grpo_trainer.get_peak_flops_per_device = lambda *args: None
-    async_grpo_trainer.VLLMClient = lambda *args: None  # there is no server to ask
+    setattr(async_grpo_trainer, VLLM_CLIENT, lambda *args: None)  # there is no server to ask
     settings = {
         "output_dir": str(folder / "run"),
         "per_device_train_batch_size": 4,
@@ -124,7 +122,7 @@ def async_trainer(
         rollout_worker=Worker(samples) if worker else None,
         weight_transfer=NoTransfer(),
     )
-    AttentionInterface.register(TREE_ATTENTION, plain_attention)
+    AttentionInterface.register(tree_attention(), plain_attention)
     return trainer
 
 

@@ -49,7 +49,7 @@ def reward_of(scenario: str, rank: int):
 
     def actions(completions, completion_ids, log_extra, **kwargs):
         # Process 1 has slow actions, so that a mean over one process could not pass.
-        log_extra("action_durations", [[1.0 + 5 * rank, 1.0 + 9 * rank + code(text) % 4] for text in completions])
+        log_extra("per_action_durations", [[1.0 + 5 * rank, 1.0 + 9 * rank + code(text) % 4] for text in completions])
         log_extra("action_tokens", [[3, len(ids) - 3] for ids in completion_ids])
         return letters(completions)
 

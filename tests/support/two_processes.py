@@ -1,11 +1,11 @@
-"""What each of two processes runs in `test_trainer_two_processes.py`; the first argument is the output folder."""
+"""What each of two processes runs in `test_trainer_two_processes.py`; the first argument is the output folder.
+
+Each process runs all scenarios, and writes what it saw to `OUT/<scenario>_<rank>.pt`.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,28 +15,29 @@ from trl import GRPOConfig, GRPOTrainer
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 
-out = Path(sys.argv[1])
-scenario = sys.argv[2]
-state = PartialState(cpu=True)
-rank = state.process_index
+SCENARIOS = ("unequal", "equal", "plain", "lost", "short_on_one_rank")
 
 
-def reward(completions, log_extra=None, **kwargs):
-    rows = len(completions)
-    seconds = {
-        "unequal": [10.0**rank + sum(map(ord, text)) % 5 for text in completions],
-        "equal": [0.3] * rows,
-        "lost": [1.0 + rank + sum(map(ord, text)) % 5 for text in completions],
-        "plain": [],
-        "short_on_one_rank": [1.0] * (rows - rank),
-    }[scenario]
-    if scenario != "plain":
-        log_extra("action_duration", seconds)
-    rewards: list[float | None] = [float(sum(map(ord, text)) % 17) for text in completions]
-    if scenario == "lost":
-        log_extra("action_censored", [rank == 1 and row == 0 for row in range(rows)])
-        rewards[0] = None if rank == 1 else rewards[0]
-    return rewards
+def reward_of(scenario: str, rank: int):
+    def reward(completions, log_extra=None, **kwargs):
+        rows = len(completions)
+        seconds = {
+            # The second process's programs are slower, so that a mean over one process could not pass.
+            "unequal": [10.0**rank + sum(map(ord, text)) % 5 for text in completions],
+            "equal": [0.3] * rows,
+            "lost": [1.0 + rank + sum(map(ord, text)) % 5 for text in completions],
+            "plain": [],
+            "short_on_one_rank": [1.0] * (rows - rank),
+        }[scenario]
+        if scenario != "plain":
+            log_extra("action_duration", seconds)
+        rewards: list[float | None] = [float(sum(map(ord, text)) % 17) for text in completions]
+        if scenario == "lost":
+            log_extra("action_censored", [rank == 1 and row == 0 for row in range(rows)])
+            rewards[0] = None if rank == 1 else rewards[0]
+        return rewards
+
+    return reward
 
 
 class Recording(DurationAwareTrainer):
@@ -45,34 +46,47 @@ class Recording(DurationAwareTrainer):
         self.seen = {
             "effective": output["advantages"].tolist(),
             "plain": list(self._logs["advantages"]),
-            "durations": self._durations.tolist(),
-            "memory": self.inclusion.memory.state_dict(),
+            "durations": self._scored.reported.durations.tolist(),
+            "memory": self.weighting.state_dict(),
         }
         return output
 
 
-plain = scenario == "plain"
-args = tiny_args(
-    out / scenario,
-    GRPOConfig if plain else DurationAwareConfig,
-    per_device_train_batch_size=4,
-    max_steps=2,
-    **({"duration_weighting": "inverse_inclusion"} if scenario == "lost" else {}),
-)
-trainer = (GRPOTrainer if plain else Recording)(
-    model=tiny_model(), reward_funcs=reward, args=args, train_dataset=tiny_dataset(), processing_class=tiny_tokenizer()
-)
-result: dict = {"world": trainer.accelerator.num_processes}
-try:
-    trainer.train()
-    result["losses"] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    result["weights"] = float(sum(p.double().sum() for p in trainer.model.parameters()))
-    result["seen"] = getattr(trainer, "seen", None)
-    torch.save(trainer.accelerator.unwrap_model(trainer.model).state_dict(), out / f"{scenario}_{rank}.pt")
-except ValueError as error:
-    result["error"] = str(error)
-(out / f"{scenario}_{rank}.json").write_text(json.dumps(result))
-# Everything is written. Threads of gloo may abort a process whose peer has gone before it.
-with suppress(RuntimeError):
+def train(scenario: str, rank: int, out: Path) -> dict:
+    plain = scenario == "plain"
+    trainer = (GRPOTrainer if plain else Recording)(
+        model=tiny_model(),
+        reward_funcs=reward_of(scenario, rank),
+        args=tiny_args(
+            out / scenario,
+            GRPOConfig if plain else DurationAwareConfig,
+            per_device_train_batch_size=4,
+            max_steps=2,
+            **({"duration_weighting": "inverse_inclusion"} if scenario == "lost" else {}),
+        ),
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    result: dict = {"world": trainer.accelerator.num_processes}
+    try:
+        trainer.train()
+    except ValueError as error:
+        return {**result, "error": str(error)}
+    return {
+        **result,
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "seen": getattr(trainer, "seen", None),
+        "model": trainer.accelerator.unwrap_model(trainer.model).state_dict(),
+    }
+
+
+def main(out: Path) -> None:
+    rank = PartialState(cpu=True).process_index
+    for scenario in SCENARIOS:
+        torch.save(train(scenario, rank, out), out / f"{scenario}_{rank}.pt")
     torch.distributed.barrier()
-os._exit(0)
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

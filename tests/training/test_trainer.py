@@ -94,7 +94,11 @@ class Recording(DurationAwareTrainer):
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
         rows = len(output["advantages"])
-        self.seen = (output["advantages"].clone(), list(self._logs["advantages"])[-rows:], self._durations.clone())
+        self.seen = (
+            output["advantages"].clone(),
+            list(self._logs["advantages"])[-rows:],
+            self._scored.reported.durations.clone(),
+        )
         return output
 
 
@@ -165,7 +169,7 @@ def test_a_plain_config_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"duration_weighting": "inverse"}, "'inverse'.*'proportional' or 'none'"),
+        ({"duration_weighting": "inverse"}, "'inverse'.*'none' or 'proportional'"),
         ({"duration_clip": 0.2}, "duration_clip"),
         ({"duration_floor_s": -1.0}, "duration_floor_s"),
         ({"duration_clock": "sun"}, "'sun'.*'wall' or 'cpu'"),
@@ -202,6 +206,20 @@ def test_model_card_says_how_it_was_weighted(tmp_path):
     assert "best private score: 0.5" in card
     assert "2509.01684" in card
     assert "duration-aware" in card
+    assert "time machine" in card  # TRL's own example
+
+
+def test_the_model_cards_example_can_have_a_prompt_of_the_run(tmp_path):
+    trainer, _, _ = train(DurationAwareTrainer, tiny_args(tmp_path, max_steps=1), with_durations(unequal))
+    trainer.model_card_prompt = [{"role": "user", "content": 'predict "y"'}]
+    trainer.create_model_card(model_name="tiny")
+    card = (tmp_path / "README.md").read_text()
+    assert "time machine" not in card
+    (code,) = re.findall(r"## Quick start\n\n```python\n(.*?)```", card, re.DOTALL)
+    compile(code, "example", "exec")
+    assert r"predict \"y\"" in code
+    assert "max_new_tokens=8" in code
+    assert "## Training procedure" in card
 
 
 def test_a_resumed_run_continues_as_the_uninterrupted_one(tmp_path):

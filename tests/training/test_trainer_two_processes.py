@@ -1,10 +1,8 @@
-"""The weights are over the global batch: checked with two real processes (gloo, DDP)."""
+"""The weights are over the global batch: checked with two real processes (gloo, DDP), one launch for all scenarios."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
+import pytest
 import torch
 
 from tests.support.launching import launch_well
@@ -12,14 +10,16 @@ from trl_mle import duration_weights
 from trl_mle.training.weighting.inclusion import InclusionModel
 
 
-def launch(out: Path, scenario: str) -> list[dict]:
-    """Run `tests/support/two_processes.py` twice, as `torchrun` would, and return what each process saw."""
-    launch_well("tests.support.two_processes", str(out), scenario, ACCELERATE_USE_CPU="true")
-    return [json.loads((out / f"{scenario}_{rank}.json").read_text()) for rank in range(2)]
+@pytest.fixture(scope="module")
+def seen_by_both(tmp_path_factory):
+    """What each process saw in a scenario."""
+    out = tmp_path_factory.mktemp("two_processes")
+    launch_well("tests.support.two_processes", str(out), ACCELERATE_USE_CPU="true")
+    return lambda scenario: [torch.load(out / f"{scenario}_{rank}.pt") for rank in range(2)]
 
 
-def test_the_mean_is_over_both_processes(tmp_path):
-    results = launch(tmp_path, "unequal")
+def test_the_mean_is_over_both_processes(seen_by_both):
+    results = seen_by_both("unequal")
     assert [result["world"] for result in results] == [2, 2]
     first, second = (result["seen"] for result in results)
     assert first["durations"] == second["durations"]
@@ -32,21 +32,21 @@ def test_the_mean_is_over_both_processes(tmp_path):
     assert torch.allclose(effective, plain * durations / durations.mean(), atol=1e-6)
 
 
-def test_equal_durations_train_as_grpo_to_the_bit(tmp_path):
-    ours, theirs = launch(tmp_path, "equal"), launch(tmp_path, "plain")
+def test_equal_durations_train_as_grpo_to_the_bit(seen_by_both):
+    ours, theirs = seen_by_both("equal"), seen_by_both("plain")
     assert ours[0]["losses"] == theirs[0]["losses"]
-    mine, other = torch.load(tmp_path / "equal_0.pt"), torch.load(tmp_path / "plain_0.pt")
+    mine, other = ours[0]["model"], theirs[0]["model"]
     assert all(torch.equal(mine[name], other[name]) for name in other)
 
 
-def test_an_error_of_one_process_reaches_both(tmp_path):
-    results = launch(tmp_path, "short_on_one_rank")
+def test_an_error_of_one_process_reaches_both(seen_by_both):
+    results = seen_by_both("short_on_one_rank")
     for result in results:
         assert "got 3 durations for 4 completions (process 1)" in result.get("error", "")
 
 
-def test_what_one_process_loses_both_learn_of(tmp_path):
-    first, second = (result["seen"] for result in launch(tmp_path, "lost"))
+def test_what_one_process_loses_both_learn_of(seen_by_both):
+    first, second = (result["seen"] for result in seen_by_both("lost"))
     assert first["memory"] == second["memory"]
     assert first["memory"]["lost"] == [False] * 4 + [True] + [False] * 7 + [True] + [False] * 3
     model = InclusionModel()

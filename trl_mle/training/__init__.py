@@ -1,4 +1,4 @@
-"""The trainer and its pure parts. Only here are torch and trl imported; names are loaded on first use."""
+"""The trainers and the weighting by duration. Public names are imported on first use, since torch and trl take seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trl_mle.training.trainer import DurationAwareTrainer
     from trl_mle.training.weighting.duration import duration_weights
 
-_HOMES = {
+_MODULES = {
     "AsyncDurationAwareConfig": "trl_mle.training.async_grpo.config",
     "AsyncDurationAwareTrainer": "trl_mle.training.async_grpo.trainer",
     "DurationAwareConfig": "trl_mle.training.config",
@@ -30,6 +30,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""Progress that a person can follow: one short line a log instead of all metrics."""
+"""Progress that a person can follow: one short line per log instead of all metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MLEProgress(ProgressCallback):
 
     Args:
         shown (mapping from metric to format):
-            What a line is made of. A log without the first metric is not shown.
+            Metrics of a line, in order. A log without the first metric is not shown.
     """
 
     def __init__(self, shown: Mapping[str, str]):
@@ -34,12 +34,9 @@ class MLEProgress(ProgressCallback):
         self.shown = shown
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if (
-            not state.is_world_process_zero
-            or self.training_bar is None
-            or not logs
-            or next(iter(self.shown)) not in logs
-        ):
+        first_metric = next(iter(self.shown))
+        # Other processes have no bar, and logs of the end of training or of evaluation lack the first metric.
+        if not state.is_world_process_zero or self.training_bar is None or not logs or first_metric not in logs:
             return
-        parts = [form.format(logs[name]) for name, form in self.shown.items() if logs.get(name) is not None]
+        parts = [pattern.format(logs[name]) for name, pattern in self.shown.items() if logs.get(name) is not None]
         self.training_bar.write(f"step {state.global_step}/{state.max_steps}  " + "  ".join(parts))

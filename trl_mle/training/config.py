@@ -13,20 +13,20 @@ from trl_mle.training.weighting.config import DurationSettings
 
 @dataclass
 class DurationAwareConfig(DurationSettings, GRPOConfig):
-    """`trl.GRPOConfig` with the parameters of duration-aware training: those of [`DurationSettings`], and what follows.
-    Everything else is as in TRL.
+    """`trl.GRPOConfig` with the parameters of [`DurationSettings`] and those below; everything else is as in TRL.
 
     > Parameters that control overlapping execution
 
     Args:
         overlap_execution (`bool`, *optional*, defaults to `False`):
-            Let programs run while the policy generates and learns, instead of waiting for each batch. Completions then
-            come to training late, with the log-probabilities of the policy that wrote them.
+            Let programs run while the policy generates and learns, instead of waiting for each batch. Completions are then
+            trained on late, with the log-probabilities of the policy that wrote them.
         overlap_batches (`int`, *optional*, defaults to `2`):
-            Generation batches whose programs are in flight beside the one that is trained on. 0 waits for each batch.
+            Generation batches whose programs are in flight besides the one that is trained on. 0 waits for each batch.
         max_staleness (`int`, *optional*, defaults to `8`):
-            Optimizer steps that a completion may be old when its batch is first trained on. Programs that take longer are
-            stopped and lost; the log says which. At least the steps that pass in `overlap_batches` batches.
+            Age of a completion, in optimizer steps, up to which its batch may first be trained on. Programs that take
+            longer are stopped and lost, and are recorded in the rollouts. It must be at least the number of optimizer
+            steps on `overlap_batches` batches.
 
     > Parameters that control what is kept
 
@@ -40,7 +40,7 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
         default=False, metadata={"help": "Let programs run while the policy generates and learns."}
     )
     overlap_batches: int = field(
-        default=2, metadata={"help": "Generation batches in flight beside the one that is trained on."}
+        default=2, metadata={"help": "Generation batches in flight besides the one that is trained on."}
     )
     max_staleness: int = field(
         default=8, metadata={"help": "Optimizer steps that a completion may be old when it is trained on."}
@@ -72,5 +72,5 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
 
     @property
     def steps_per_batch(self) -> int:
-        """Optimizer steps that are made on one generation batch, rounded up."""
+        """Optimizer steps on one generation batch, rounded up."""
         return math.ceil((self.steps_per_generation or 1) * self.num_iterations / self.gradient_accumulation_steps)

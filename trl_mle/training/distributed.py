@@ -1,4 +1,4 @@
-"""One process's error reaches all processes of a run, so that none waits in a collective for one that has stopped."""
+"""An error of one process is raised on all of them, so that none waits in a collective for one that has stopped."""
 
 from __future__ import annotations
 
@@ -17,43 +17,45 @@ from trl_mle.errors import ProcessError
 
 
 def raise_together(error: Exception | None) -> None:
-    """Raise on every process if any of them has an error; to be called by all of them.
+    """Raise on every process if any of them has an error; to be called by all processes.
 
     Raises:
-        Exception: `error` itself, where there is one.
-        ProcessError: another process has one.
+        Exception: `error`, if there is one.
+        ProcessError: another process has an error.
     """
     reports = gather_object([None if error is None else f"{type(error).__name__}: {error}"])
     if error is not None:
         raise error
-    for process, words in enumerate(reports):
-        if words is not None:
-            raise ProcessError(f"Process {process} stopped. {words}")
+    for process, message in enumerate(reports):
+        if message is not None:
+            raise ProcessError(f"Process {process} stopped. {message}")
 
 
 @contextmanager
 def errors_reach_all(trainer: GRPOTrainer) -> Iterator[None]:
-    """Within it, an error in a reward function is kept until all processes are through, and is then raised on all.
+    """Hold back an error of a reward function within the body until all processes have finished it, then raise it on all.
 
     `GRPOTrainer._calculate_rewards` ends in a collective, in which the other processes would wait for the one that
-    failed. Reward models (`torch.nn.Module`) are left alone.
+    failed. Reward models (`torch.nn.Module`) are not guarded.
     """
+    # With one process nothing can wait, and the error keeps its traceback.
     if trainer.accelerator.num_processes == 1:
         yield
         return
-    own: list[Any] = trainer.reward_funcs
+    reward_funcs: list[Any] = trainer.reward_funcs
     errors: list[Exception] = []
     names = trainer.reward_func_names
-    trainer.reward_funcs = [_guarded(func, name, errors) for func, name in zip(own, names, strict=True)]
+    trainer.reward_funcs = [_guarded(func, name, errors) for func, name in zip(reward_funcs, names, strict=True)]
     try:
         yield
     finally:
-        trainer.reward_funcs = own
+        trainer.reward_funcs = reward_funcs
     raise_together(errors[0] if errors else None)
 
 
 def _guarded(reward_func: Callable, name: str, errors: list[Exception]) -> Callable:
-    """`reward_func` that keeps its error in `errors` and returns `None` for every completion instead."""
+    """`reward_func`, except that it appends its error to `errors` and then returns `None` for every completion."""
+    # TRL recognises reward models by their class.
     if isinstance(reward_func, torch.nn.Module):
         return reward_func
 
@@ -80,11 +82,11 @@ def _guarded(reward_func: Callable, name: str, errors: list[Exception]) -> Calla
 
 
 def checked_rewards(rewards: Any, rows: int, name: str) -> list[float | None]:
-    """`rewards` as `rows` numbers or `None`.
+    """`rewards` as a list of `rows` numbers or `None`.
 
     Raises:
-        ValueError: a wrong number of them, in the words of TRL.
-        TypeError: something that is no number.
+        ValueError: a wrong number of rewards, with TRL's own message.
+        TypeError: a reward that is no number.
     """
     numbers = [None if reward is None or math.isnan(reward) else float(reward) for reward in rewards]
     if len(numbers) != rows:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import math
 import queue
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer
-from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, TrainingSequence, _AsyncRolloutLoop
 
 from tests.support.async_worker import Recording, async_trainer, sample
 from trl_mle.errors import ConfigError, DurationError, SandboxError
-from trl_mle.training.async_grpo.rollouts import DurationRolloutLoop
+from trl_mle.training.async_grpo import trainer as async_trainer_module
+from trl_mle.training.async_grpo.rollouts import DurationRolloutLoop, LoopTiming
+from trl_mle.training.async_grpo.trl_imports import (
+    AsyncGRPOConfig,
+    AsyncGRPOTrainer,
+    AsyncRolloutLoop,
+    AsyncRolloutWorker,
+    RolloutGroup,
+    async_grpo_trainer,
+)
+
+TrainingSequence = sys.modules[AsyncRolloutWorker.__module__].TrainingSequence
 
 
 def samples(count=48, seconds=lambda row: 1.0 + row % 5 * 3.0, **changes):
@@ -52,6 +62,34 @@ def test_it_trains_as_asyncgrpo_to_the_bit(tmp_path, changes):
     ours = async_trainer(tmp_path / "b", samples(seconds=seconds), **changes)
     ours.train()
     assert all(torch.equal(value, ours.model.state_dict()[name]) for name, value in theirs.model.state_dict().items())
+
+
+def test_metrics_and_warnings_are_those_of_the_other_trainer(tmp_path, caplog):
+    given = samples(80)
+    for row in range(80):
+        given[row].metrics["action_censored"] = float(row % 8 == 0)
+        if row % 8 == 0:  # stopped, and without a reward for it: lost
+            given[row].metrics["reward"] = math.nan
+    changes = {"duration_weighting": "none", "gradient_accumulation_steps": 5, "max_steps": 4}
+    trainer = async_trainer(tmp_path, given, **changes)
+    trainer.train()
+    (warning,) = [record.getMessage() for record in caplog.records if "lost by duration" in record.getMessage()]
+    assert "duration_weighting: inverse_inclusion" in warning
+    logged = next(entry for entry in trainer.state.log_history if "duration/lost_share" in entry)
+    names = ("mean", "max", "weight_ess", "weight_max", "unscorable_share", "reward_q1", "advantage_mass_q4")
+    for name in (*names, "lost_share_q4", "timeout_share"):
+        assert f"duration/{name}" in logged
+
+
+def test_the_model_card_says_how_it_was_weighted(tmp_path):
+    trainer = async_trainer(tmp_path, [])
+    trainer.model_card_sections["Scores"] = "best private score: 0.5"
+    trainer.model_card_prompt = "write a program"
+    trainer.create_model_card(model_name="tiny")
+    card = (tmp_path / "run/README.md").read_text()
+    assert "weighting: `proportional`" in card
+    assert "best private score: 0.5" in card
+    assert "write a program" in card
 
 
 def test_unequal_durations_change_the_run(tmp_path):
@@ -164,7 +202,6 @@ class TestLoop:
 
     @pytest.mark.parametrize("end", ["stopped", "failed"])
     def test_at_the_end_programs_are_stopped_and_reward_functions_closed(self, monkeypatch, end):
-        monkeypatch.setattr("trl_mle.training.async_grpo.rollouts.STOP_S", 0.05)
         events = []
 
         async def loops(self, stop_event):
@@ -182,12 +219,12 @@ class TestLoop:
 
         async def go():
             loop = DurationRolloutLoop.__new__(DurationRolloutLoop)
-            loop.reward_funcs = [print, Reward(), Reward()]
+            loop.reward_funcs, loop.timing = [print, Reward(), Reward()], LoopTiming(stop_s=0.05)
             stop = asyncio.Event()
             asyncio.get_running_loop().call_later(0.05, stop.set)
             await asyncio.wait_for(loop._run_loops(stop), 5)
 
-        monkeypatch.setattr(_AsyncRolloutLoop, "_run_loops", loops)
+        monkeypatch.setattr(AsyncRolloutLoop, "_run_loops", loops)
         if end == "failed":
             with pytest.raises(RuntimeError, match="gone"):
                 asyncio.run(go())
@@ -231,8 +268,6 @@ class TestLoop:
 
 
 def test_trls_own_worker_gets_the_loop(tmp_path, monkeypatch):
-    from trl.experimental.async_grpo import async_grpo_trainer
-
     class StandIn:
         _loop_cls = None
 
@@ -240,7 +275,7 @@ def test_trls_own_worker_gets_the_loop(tmp_path, monkeypatch):
             self.rollout_buffer = SimpleNamespace()
 
     monkeypatch.setattr(async_grpo_trainer, "AsyncRolloutWorker", StandIn)
-    monkeypatch.setattr("trl_mle.training.async_grpo.trainer.AsyncRolloutWorker", StandIn)
+    monkeypatch.setattr(async_trainer_module, "AsyncRolloutWorker", StandIn)
     trainer = async_trainer(tmp_path, None, worker=False)
     assert trainer.rollout_worker._loop_cls is DurationRolloutLoop
 

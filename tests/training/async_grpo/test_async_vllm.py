@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -109,13 +110,13 @@ def test_it_trains_an_adapter_against_a_server(tmp_path, policy, server, monkeyp
     pytest.importorskip("aiohttp")
     pytest.importorskip("requests")
     from peft import LoraConfig
-    from trl.experimental.async_grpo import async_grpo_trainer, async_rollout_worker
-    from trl.experimental.async_grpo.packing import TREE_ATTENTION
 
     from trl_mle import AsyncDurationAwareConfig, AsyncDurationAwareTrainer
+    from trl_mle.training.async_grpo.trl_imports import AsyncRolloutWorker, async_grpo_trainer, tree_attention
 
     monkeypatch.setattr(async_grpo_trainer, "get_peak_flops_per_device", lambda *args: None)
-    monkeypatch.setattr(async_rollout_worker, "is_vllm_available", lambda: True)  # it is in another environment
+    worker_module = sys.modules[AsyncRolloutWorker.__module__]
+    monkeypatch.setattr(worker_module, "is_vllm_available", lambda: True)  # it is in another environment
     prompts = [{"prompt": [{"role": "user", "content": f"task {row}"}]} for row in range(8)]
     trainer = AsyncDurationAwareTrainer(
         model=str(policy),
@@ -145,7 +146,7 @@ def test_it_trains_an_adapter_against_a_server(tmp_path, policy, server, monkeyp
         processing_class=tiny_tokenizer_with_template(policy),
         peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
     )
-    AttentionInterface.register(TREE_ATTENTION, plain_attention)
+    AttentionInterface.register(tree_attention(), plain_attention)
     trainer.train()
     table = pd.concat([pd.read_parquet(path) for path in (tmp_path / "run/rollouts").glob("train_*.parquet")])
     assert len(table) == 8 * 8

@@ -17,9 +17,8 @@ from trl import GRPOConfig, GRPOTrainer
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError, DurationError
-from trl_mle.training.overlap import in_flight
-from trl_mle.training.overlap import trainer as overlap
 from trl_mle.training.overlap.in_flight import Choice, Group, Row, choose_groups
+from trl_mle.training.overlap.timing import OverlapTiming
 
 
 def letters(texts):
@@ -32,7 +31,9 @@ def instant(completions, log_extra=None, **kwargs):
     return letters(completions)
 
 
-def overlapping(folder, reward, dataset=None, trainer_class=DurationAwareTrainer, callbacks=None, **changes):
+def overlapping(
+    folder, reward, dataset=None, trainer_class=DurationAwareTrainer, callbacks=None, timing=None, **changes
+):
     return trainer_class(
         model=tiny_model(),
         reward_funcs=reward,
@@ -40,6 +41,7 @@ def overlapping(folder, reward, dataset=None, trainer_class=DurationAwareTrainer
         train_dataset=tiny_dataset() if dataset is None else dataset,
         processing_class=tiny_tokenizer(),
         callbacks=callbacks,
+        overlap_timing=timing,
     )
 
 
@@ -105,21 +107,20 @@ def test_without_batches_in_flight_it_trains_as_without_overlap(tmp_path, weight
     assert set(second["staleness"]) == {0}
 
 
-def test_no_staleness_at_all_waits_for_each_batch(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(overlap, "WAIT_WARNING_S", 0.05)
-
+def test_no_staleness_at_all_waits_for_each_batch(tmp_path, caplog):
     async def reward(completions, log_extra, **kwargs):
         await asyncio.sleep(0.2)
         return instant(completions, log_extra)
 
-    trainer = overlapping(tmp_path, reward, overlap_batches=0, max_staleness=0)
+    timing = OverlapTiming(wait_warning_s=0.05)
+    trainer = overlapping(tmp_path, reward, overlap_batches=0, max_staleness=0, timing=timing)
     trainer.train()
     table = rollouts(tmp_path)
     assert len(table) == 3 * 8
     assert not table["lost"].any()
     assert set(table["staleness"]) == {0}
-    assert trainer._generations == 3
-    assert "too few of the 2 groups in flight are through, 8 programs still run" in caplog.text
+    assert trainer._overlap.generations == 3
+    assert "too few of the 2 groups in flight have finished, 8 programs still run" in caplog.text
 
 
 class Recording(DurationAwareTrainer):
@@ -127,9 +128,10 @@ class Recording(DurationAwareTrainer):
         self.batches, self.generated = [], []
         super().__init__(*args, **kwargs)
 
-    def _launch(self, inputs):
-        super()._launch(inputs)
-        self.generated.append((self.state.global_step, {k: v.clone() for k, v in self.model.state_dict().items()}))
+    def _generate(self, prompts):
+        if self._overlap is not None and self._overlap.batch is None:  # a launch
+            self.generated.append((self.state.global_step, {k: v.clone() for k, v in self.model.state_dict().items()}))
+        return super()._generate(prompts)
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
@@ -281,18 +283,18 @@ def test_what_is_too_late_is_stopped_counted_and_recorded(tmp_path):
     assert counted == len(dropped)  # logging_steps=1
 
 
-def test_a_thread_that_never_ends_holds_up_neither_other_rows_nor_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(in_flight, "SYNC_THREADS", 2)
+def test_a_thread_that_never_ends_holds_up_neither_other_rows_nor_the_end(tmp_path):
     calls = itertools.count()
 
     def reward(completions, log_extra, **kwargs):
         time.sleep(3600 if next(calls) in (0, 1) else 0.0)  # both places are taken
         return instant(completions, log_extra)
 
-    trainer = overlapping(tmp_path, reward, max_steps=1, overlap_batches=0)
+    timing = OverlapTiming(sync_threads=2)
+    trainer = overlapping(tmp_path, reward, max_steps=1, overlap_batches=0, timing=timing)
     (first, second) = (Row((0, 0), place, 0, {"prompt": "p"}, [1], [2], "c", None, None, [0.0]) for place in range(2))
     for row in (first, second):
-        trainer._runner.start(row, trainer.state)
+        trainer._overlap.runner.start(row, trainer.state)
     time.sleep(0.1)
     for row in (first, second):
         row.stop()
@@ -303,7 +305,7 @@ def test_a_thread_that_never_ends_holds_up_neither_other_rows_nor_the_end(tmp_pa
 def test_a_lost_completion_of_several_actions_ran_until_it_was_stopped(tmp_path):
     async def reward(completions, log_extra, **kwargs):
         await asyncio.sleep(60 if sum(map(ord, completions[0])) % 11 == 0 else 0.0)
-        log_extra("action_durations", [[0.1]])
+        log_extra("per_action_durations", [[0.1]])
         return letters(completions)
 
     trainer = overlapping(
@@ -313,9 +315,9 @@ def test_a_lost_completion_of_several_actions_ran_until_it_was_stopped(tmp_path)
     table = rollouts(tmp_path)
     lost = table[table["lost"]]
     assert len(lost) > 0
-    assert [list(seconds) for seconds in lost["action_durations"]] == [[waited] for waited in lost["waited_s"]]
+    assert [list(seconds) for seconds in lost["per_action_durations"]] == [[waited] for waited in lost["waited_s"]]
     assert sum(entry.get("duration/lost_share", 0) for entry in trainer.state.log_history) > 0
-    assert any(trainer.inclusion.memory.state_dict()["lost"])
+    assert any(trainer.weighting.state_dict()["lost"])
 
 
 @pytest.mark.parametrize("rows", [4, 16])

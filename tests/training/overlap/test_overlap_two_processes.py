@@ -72,7 +72,7 @@ def test_the_mean_over_actions_is_over_both_processes(run):
     folder, records = run
     table = rollouts(folder / "actions")
     for index, (_, step) in enumerate(table.groupby("step")):
-        seconds = torch.tensor([list(row) for row in step["action_durations"]], dtype=torch.float64)
+        seconds = torch.tensor([list(row) for row in step["per_action_durations"]], dtype=torch.float64)
         weights = seconds / seconds.mean()
         assert seconds[4:].mean() > seconds[:4].mean() + 1
         plain = torch.tensor(step["advantage"].tolist(), dtype=torch.float64)[:, None]

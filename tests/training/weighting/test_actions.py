@@ -88,7 +88,7 @@ def train(folder, reward, **changes):
 @pytest.mark.parametrize("overlap", [False, True])
 def test_effective_advantages_of_tokens(tmp_path, overlap):
     def reward(completions, completion_ids, log_extra, **kwargs):
-        log_extra("action_durations", [[1.0 + len(ids), 4.0 * ids[0] / 258] for ids in completion_ids])
+        log_extra("per_action_durations", [[1.0 + len(ids), 4.0 * ids[0] / 258] for ids in completion_ids])
         log_extra("action_tokens", [[3, len(ids) - 3] for ids in completion_ids])
         return letters(completions)
 
@@ -102,12 +102,12 @@ def test_effective_advantages_of_tokens(tmp_path, overlap):
     assert torch.allclose(trainer.output["advantages"], expected, atol=1e-6)
     table = pd.read_parquet(next((tmp_path / "rollouts").glob("train_*.parquet")))
     assert list(table["duration_weight"]) == pytest.approx(weights.mean(1).tolist())
-    assert list(table["action_durations"].iloc[0]) == pytest.approx(seconds[0].tolist(), rel=1e-6)
+    assert list(table["per_action_durations"].iloc[0]) == pytest.approx(seconds[0].tolist(), rel=1e-6)
 
 
 def test_one_action_a_completion_trains_as_one_duration_a_completion(tmp_path):
     def lists(completions, log_extra, **kwargs):
-        log_extra("action_durations", [[1.0 + len(text)] for text in completions])
+        log_extra("per_action_durations", [[1.0 + len(text)] for text in completions])
         return letters(completions)
 
     def numbers(completions, log_extra, **kwargs):
@@ -121,7 +121,7 @@ def test_one_action_a_completion_trains_as_one_duration_a_completion(tmp_path):
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo", "cispo", "sapo", "luspo", "vespo"])
 def test_equal_actions_train_as_grpo_whatever_the_loss(tmp_path, loss_type):
     def reward(completions, completion_ids, log_extra, **kwargs):
-        log_extra("action_durations", [[2.0, 2.0]] * len(completions))
+        log_extra("per_action_durations", [[2.0, 2.0]] * len(completions))
         log_extra("action_tokens", [[3, len(ids) - 3] for ids in completion_ids])
         return letters(completions)
 
@@ -134,7 +134,7 @@ def test_equal_actions_train_as_grpo_whatever_the_loss(tmp_path, loss_type):
 
 def test_actions_without_token_counts_are_an_error_where_there_is_one_stretch(tmp_path):
     def reward(completions, log_extra, **kwargs):
-        log_extra("action_durations", [[1.0, 2.0]] * len(completions))
+        log_extra("per_action_durations", [[1.0, 2.0]] * len(completions))
         return letters(completions)
 
     with pytest.raises(DurationError, match="the policy wrote 1 stretches of tokens"):
@@ -155,7 +155,7 @@ def test_stretches_of_a_rollout_function_are_the_actions(tmp_path):
         }
 
     def reward(completions, log_extra, **kwargs):
-        log_extra("action_durations", [[1.0, 3.0 + row] for row in range(len(completions))])
+        log_extra("per_action_durations", [[1.0, 3.0 + row] for row in range(len(completions))])
         return letters(completions)
 
     trainer = Recording(
@@ -171,3 +171,16 @@ def test_stretches_of_a_rollout_function_are_the_actions(tmp_path):
     weights = seconds / seconds.mean()
     expected = torch.cat([weights[:, :1].expand(8, 3), weights[:, 1:].expand(8, 2)], 1)
     assert torch.allclose(trainer.output["advantages"], expected * torch.tensor(trainer.plain)[:, None], atol=1e-6)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_old_name_of_the_column_works_with_a_warning(tmp_path, overlap):
+    def reward(completions, log_extra, **kwargs):
+        log_extra("action_durations", [[1.0 + len(text)] for text in completions])
+        return letters(completions)
+
+    with pytest.warns(FutureWarning, match="per_action_durations"):
+        train(tmp_path, reward, overlap_execution=overlap, overlap_batches=0)
+    table = pd.read_parquet(next((tmp_path / "rollouts").glob("train_*.parquet")))
+    assert "per_action_durations" in table
+    assert "action_durations" not in table

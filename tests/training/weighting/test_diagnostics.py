@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from trl_mle.training.weighting.diagnostics import DurationWatch, WeightedBatch, duration_metrics
+from trl_mle.training.weighting.diagnostics import DurationMonitor, duration_metrics
 from trl_mle.training.weighting.duration import duration_weights
+from trl_mle.training.weighting.rules import RULES
+from trl_mle.training.weighting.samples import SampleBatch
 
 
-def batch_of(durations, scorable=None, censored=None, weights=None, lost_elsewhere=None, inclusion=None):
+def batch_of(durations, scorable=None, censored=None, lost_elsewhere=None):
     rows = len(durations)
-    seconds = torch.tensor(durations, dtype=torch.float64)
-    return WeightedBatch(
-        durations=seconds,
+    return SampleBatch(
+        durations=torch.tensor(durations, dtype=torch.float64),
         rewards=torch.arange(rows, dtype=torch.float64),
         advantages=torch.ones(rows, dtype=torch.float64),
-        weights=torch.ones(rows, dtype=torch.float64) if weights is None else weights,
         scorable=torch.ones(rows, dtype=torch.bool) if scorable is None else torch.tensor(scorable),
         censored=None if censored is None else torch.tensor(censored),
         lost_elsewhere=None if lost_elsewhere is None else torch.tensor(lost_elsewhere, dtype=torch.float64),
-        inclusion=inclusion,
+    )
+
+
+def metrics_of(batch, inclusion=None):
+    return duration_metrics(
+        batch, torch.ones(len(batch.durations), dtype=torch.float64), inclusion, min_inclusion=0.02
     )
 
 
@@ -36,7 +40,7 @@ def test_lost_samples_are_counted_by_quarter_of_all_that_ran():
         lost_elsewhere=[8.0, 7.0, 2.5],
     )
     # Row 4 was stopped and has no reward; rows 5 (never ran) and 6 (another fault) are no losses by duration.
-    metrics = duration_metrics(batch)
+    metrics = metrics_of(batch)
     assert metrics["duration/lost_share"] == pytest.approx(4 / 8)
     assert [metrics[f"duration/lost_share_q{q}"] for q in range(1, 5)] == [0.0, 0.5, 0.5, 1.0]
     assert metrics["duration/timeout_share"] == pytest.approx(3 / 7)
@@ -46,54 +50,50 @@ def test_lost_samples_are_counted_by_quarter_of_all_that_ran():
 
 
 def test_nothing_lost_is_zero_and_nothing_scored_is_no_error():
-    metrics = duration_metrics(batch_of([1.0, 2.0, 3.0, 4.0]))
+    metrics = metrics_of(batch_of([1.0, 2.0, 3.0, 4.0]))
     assert metrics["duration/lost_share"] == 0.0
     assert "duration/timeout_share" not in metrics
     assert metrics["duration/reward_q4"] == 3.0
-    none = duration_metrics(batch_of([math.nan], scorable=[False], censored=[False]))
+    none = metrics_of(batch_of([math.nan], scorable=[False], censored=[False]))
     assert none == {"duration/unscorable_share": 1.0, "duration/timeout_share": 0.0}
 
 
 def test_the_floor_is_reported():
     inclusion = torch.tensor([1.0, 0.01, 0.5, 0.001], dtype=torch.float64)
-    metrics = duration_metrics(batch_of([1.0, 2.0, 3.0, 4.0], inclusion=inclusion), min_inclusion=0.02)
+    metrics = metrics_of(batch_of([1.0, 2.0, 3.0, 4.0]), inclusion)
     assert metrics["duration/inclusion_min"] == 0.001
     assert metrics["duration/inclusion_floor_share"] == 0.5
 
 
-def warnings_of(caplog, watch, batch, times=5):
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        for _ in range(times):
-            watch.look_at(batch)
-    return [record.getMessage() for record in caplog.records]
+def warnings_of(rule, batch, weights=None, inclusion=None, times=5):
+    monitor = DurationMonitor(RULES[rule], min_inclusion=0.02)
+    weights = torch.ones(len(batch.durations), dtype=torch.float64) if weights is None else weights
+    return [text for _ in range(times) for text in monitor.observe(batch, weights, inclusion)]
 
 
-def test_losses_without_weighting_are_warned_of_once(caplog):
+def test_losses_without_weighting_are_warned_of_once():
     batch = batch_of([1.0] * 31, lost_elsewhere=[60.0])
-    (text,) = warnings_of(caplog, DurationWatch("none"), batch)
+    (text,) = warnings_of("none", batch)
     assert "3% of the samples were lost" in text
     assert "duration_weighting: inverse_inclusion" in text
-    assert not warnings_of(caplog, DurationWatch("inverse_inclusion"), batch)
-    assert not warnings_of(caplog, DurationWatch("none"), batch_of([1.0] * 32))
-    assert not warnings_of(caplog, DurationWatch("none"), batch, times=1)  # too few samples to judge
-    assert warnings_of(caplog, DurationWatch("proportional", exponent=0.0), batch)
+    assert not warnings_of("inverse_inclusion", batch)
+    assert not warnings_of("none", batch_of([1.0] * 32))
+    assert not warnings_of("none", batch, times=1)  # too few samples to judge
 
 
-def test_a_batch_that_a_few_slow_programs_dominate_is_warned_of_once(caplog):
+def test_a_batch_that_a_few_slow_programs_dominate_is_warned_of_once():
     durations = [0.1] * 31 + [300.0]
-    batch = batch_of(durations, weights=duration_weights(torch.tensor(durations)))
-    (text,) = warnings_of(caplog, DurationWatch("proportional"), batch)
+    batch, weights = batch_of(durations), duration_weights(torch.tensor(durations))
+    (text,) = warnings_of("proportional", batch, weights)
     assert "3% of the batch effective" in text
     assert "duration_clip" in text
-    assert not warnings_of(caplog, DurationWatch("proportional"), batch_of(durations))
+    assert not warnings_of("proportional", batch)
     lossy = replace(batch, lost_elsewhere=torch.tensor([400.0], dtype=torch.float64))
-    assert not warnings_of(caplog, DurationWatch("proportional"), lossy)
+    assert not warnings_of("proportional", lossy, weights)
 
 
-def test_a_floor_that_bites_is_warned_of_once(caplog):
+def test_a_floor_that_bites_is_warned_of_once():
     inclusion = torch.tensor([1.0] * 28 + [0.001] * 4, dtype=torch.float64)
-    batch = batch_of([1.0] * 32, inclusion=inclusion)
-    (text,) = warnings_of(caplog, DurationWatch("inverse_inclusion"), batch)
+    (text,) = warnings_of("inverse_inclusion", batch_of([1.0] * 32), inclusion=inclusion)
     assert "12%" in text
     assert "duration_min_inclusion" in text

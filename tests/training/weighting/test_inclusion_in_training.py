@@ -73,7 +73,7 @@ def test_samples_lost_outside_the_batch_count(tmp_path):
     trainer, _, _ = train(Late, args, with_durations(unequal))
     (entry,) = [entry for entry in trainer.state.log_history if "duration/lost_share" in entry]
     assert entry["duration/lost_share"] == pytest.approx(2 / 10)
-    assert trainer.inclusion.memory.state_dict()["lost"].count(True) == 2
+    assert trainer.weighting.state_dict()["lost"].count(True) == 2
 
 
 def test_a_resumed_run_remembers_the_durations(tmp_path):
@@ -89,7 +89,7 @@ def test_a_resumed_run_remembers_the_durations(tmp_path):
         processing_class=tiny_tokenizer(),
     )
     resumed.train(resume_from_checkpoint=str(tmp_path / "cut/checkpoint-2"))
-    assert resumed.inclusion.memory.state_dict() == whole.inclusion.memory.state_dict()
+    assert resumed.weighting.state_dict() == whole.weighting.state_dict()
     assert all(torch.equal(resumed.model.state_dict()[name], value) for name, value in weights.items())
 
 
@@ -104,7 +104,7 @@ def test_a_run_can_be_resumed_with_another_weighting(tmp_path):
         processing_class=tiny_tokenizer(),
     )
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert len(resumed.inclusion.memory) == 16
+    assert len(resumed.weighting.inclusion.memory) == 16
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trl.experimental.async_grpo import AsyncGRPOConfig
-
+from trl_mle.training.async_grpo.trl_imports import AsyncGRPOConfig
 from trl_mle.training.weighting.config import DurationSettings
 
 
 @dataclass
 class AsyncDurationAwareConfig(DurationSettings, AsyncGRPOConfig):
-    """`trl.experimental.async_grpo.AsyncGRPOConfig` with the parameters of [`DurationSettings`]; everything else is as in TRL.
+    """TRL's `AsyncGRPOConfig` with the parameters of [`DurationSettings`]; everything else is as in TRL.
 
     > Parameters that control what is kept
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -9,30 +10,31 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from transformers import PreTrainedTokenizerBase
-from trl.experimental.async_grpo import AsyncGRPOTrainer
-from trl.experimental.async_grpo.async_rollout_worker import AsyncRolloutWorker, RolloutSample
 
 from trl_mle.errors import ConfigError, DurationError
+from trl_mle.training.async_grpo.collator import DurationCollator, present_rows, sample_batch
 from trl_mle.training.async_grpo.config import AsyncDurationAwareConfig
-from trl_mle.training.async_grpo.rollouts import VERSION, DurationCollator, DurationRolloutLoop, RecordingQueue
+from trl_mle.training.async_grpo.rollouts import VERSION, DurationRolloutLoop, RecordingQueue
+from trl_mle.training.async_grpo.trl_imports import AsyncGRPOTrainer, AsyncRolloutWorker, RolloutSample
+from trl_mle.training.model_card import PAPER, add_sections, replace_quick_start, weighting_section
 from trl_mle.training.rollout_writer import RolloutWriter
-from trl_mle.training.trainer import DurationAwareTrainer
-from trl_mle.training.weighting.duration import advantage_mass, duration_weights, effective_sample_size
-from trl_mle.training.weighting.inclusion import InclusionModel, KeepInclusion
+from trl_mle.training.weighting.weighting import DurationWeighting
+
+logger = logging.getLogger(__name__)
 
 
 class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
-    """`trl.experimental.async_grpo.AsyncGRPOTrainer` whose only change to training is that each sample's advantage is
-    multiplied by a weight that depends on how long its program ran (arXiv 2509.01684).
+    """TRL's `AsyncGRPOTrainer` whose only change to training is that each sample's advantage is multiplied by a weight that
+    depends on how long its program ran (arXiv 2509.01684).
 
     The weight has mean 1 over the samples of one optimizer step: all processes, all micro-batches. Reward functions report
-    durations as with [`DurationAwareTrainer`], by `log_extra("action_duration", seconds)`; a rollout worker of one's own puts
-    them into `sample.metrics["action_duration"]`. The importance ratio is TRL's: it uses the log-probabilities of the policy
-    that wrote the sample. Samples past `max_staleness` are dropped by TRL. Beside training, every sample is kept with
-    weight, policy version, staleness and log-probability in `output_dir/rollouts/train_*.parquet`, the dropped ones in
-    `lost_*.parquet`.
+    durations as with [`DurationAwareTrainer`], by `log_extra("action_duration", seconds)`. A rollout worker of the user's own
+    puts them into `sample.metrics["action_duration"]`. The importance ratio is TRL's: it uses the log-probabilities of the
+    policy that wrote the sample. Samples past `max_staleness` are dropped by TRL. Every sample is kept on disk with weight,
+    policy version, staleness and log-probability: in `output_dir/rollouts/train_*.parquet`, or in `lost_*.parquet` if it was
+    dropped.
 
-    A conversation that TRL takes apart into several samples has the seconds of the whole conversation in each of them.
+    If TRL splits a conversation into several samples, each has the seconds of the whole conversation.
 
     Args:
         args ([`AsyncDurationAwareConfig`], *optional*):
@@ -49,7 +51,7 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
     rollout_queue: Any
     _tag_names = ["trl", "async-grpo", "duration-aware", "trl-mle"]  # noqa: RUF012 (as in TRL)
     _name = "asynchronous duration-aware GRPO"
-    _paper = DurationAwareTrainer._paper
+    _paper = PAPER
 
     def __init__(self, model: str, reward_funcs=None, args: AsyncDurationAwareConfig | None = None, *rest, **kwargs):
         if args is None:
@@ -60,30 +62,37 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
                 "plus `duration_weighting` and its kin)."
             )
         super().__init__(model, reward_funcs, args, *rest, **kwargs)
+        self.model_card_sections: dict[str, str] = {}
+        """Title -> Markdown, added to the model card beside the trainer's own section on duration weighting."""
+        self.model_card_prompt: str | list[dict[str, str]] | None = None
+        """Prompt of the model card's example, as text or chat messages. `None` keeps the question of TRL's template."""
+        self.weighting = DurationWeighting(args)
+        for callback in self.weighting.callbacks():
+            self.add_callback(callback)
         self._lost: list[dict[str, Any]] = []
-        self.inclusion = InclusionModel(args.duration_rule, args.duration_memory)
-        if args.duration_weighting == "inverse_inclusion":
-            self.add_callback(KeepInclusion(self.inclusion))
         self._lost_seconds: list[float] = []
         self._collator: DurationCollator | None = None
         self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts") if args.save_rollouts else None
+        # TRL's worker and queue are on the main process only.
         if self.accelerator.is_main_process:
             if type(self.rollout_worker) is AsyncRolloutWorker:
                 self.rollout_worker._loop_cls = DurationRolloutLoop
             self.rollout_queue = RecordingQueue(self.rollout_queue, self._note)
 
     def _note(self, sample: RolloutSample) -> None:
-        """Stamp the policy's version on a sample, and record one that TRL is about to drop as too stale."""
+        """Stamp the policy's version on a sample, and record a sample that TRL is about to drop as too stale."""
+        # The version leads from the queue to the collator in the metrics, which TRL passes on; the field itself is not.
         sample.metrics[VERSION] = float(sample.model_version)
         staleness = self.model_version - sample.model_version
-        if staleness > self.args.max_staleness:
-            if self._rollout_writer is not None:
-                record = self._record(sample.input_ids, sample.completion_mask, sample.old_log_probs, sample.metrics)
-                self._lost.append({**record, "advantage": sample.advantage, "staleness": staleness, "lost": True})
-            seconds = sample.metrics.get(self.args.duration_column, math.nan)
-            self._metrics["train"]["sample/dropped_duration_mean"].append(seconds)
-            if math.isfinite(seconds):
-                self._lost_seconds.append(seconds)
+        if staleness <= self.args.max_staleness:
+            return
+        if self._rollout_writer is not None:
+            record = self._record(sample.input_ids, sample.completion_mask, sample.old_log_probs, sample.metrics)
+            self._lost.append({**record, "advantage": sample.advantage, "staleness": staleness, "lost": True})
+        seconds = sample.metrics.get(self.args.duration_column, math.nan)
+        self._metrics["train"]["sample/dropped_duration_mean"].append(seconds)
+        if math.isfinite(seconds):
+            self._lost_seconds.append(seconds)
 
     def _record(self, input_ids, completion_mask, old_log_probs, metrics: dict[str, float]) -> dict[str, Any]:
         written = completion_mask.astype(bool)
@@ -99,99 +108,87 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
         if self.accelerator.is_main_process:
+            # Accelerate wraps the loader that has the collator.
             base = getattr(loader, "base_dataloader", loader)
             self._collator = DurationCollator(base.collate_fn, self.args.duration_column)
             base.collate_fn = self._collator
         return loader
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        # The micro-batches of one optimizer step, all at once: what the mean of the weights is taken over.
+        # The only place that sees the micro-batches of one optimizer step together, over which the mean weight is 1.
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if batches:
             self._weigh(batches)
         return batches, items
 
     def _weigh(self, batches: list[dict[str, Any]]) -> None:
-        """Multiply the advantages of one optimizer step's micro-batches, of this process, by the global weights."""
-        own = []
-        for batch in batches:
-            present = batch["sample_counts"][0] >= 0
-            own.append((batch["sample_seconds"][0][present].tolist(), batch["sample_counts"][0][present].tolist()))
-        own_lost, self._lost_seconds = self._lost_seconds, []
-        reports = gather_object([(own, own_lost)])
-        everyone = [part for part, _ in reports]
-        flat = [value for part in everyone for values, _ in part for value in values]
-        seconds = torch.tensor(flat, dtype=torch.float64)
-        counted = torch.tensor([bool(value) for part in everyone for _, values in part for value in values])
-        lost = torch.tensor([value for _, values in reports for value in values], dtype=torch.float64)
-        weights = self._weights(seconds, counted, lost)
-        sizes = [len(values) for part in everyone for values, _ in part]
-        pieces = list(torch.split(weights, sizes))
-        first = self.accelerator.process_index * len(batches)
-        if self.args.duration_weighting != "none":
-            for batch, piece in zip(batches, pieces[first : first + len(batches)], strict=True):
-                of_token = piece.to(batch["advantages"].device)[batch["segment_id"].long()]
-                batch["advantages"] = batch["advantages"] * of_token.to(batch["advantages"].dtype)
+        """Multiply the advantages of this process's micro-batches of one optimizer step by the global weights."""
+        lost, self._lost_seconds = self._lost_seconds, []
+        reports = gather_object([([present_rows(batch) for batch in batches], lost)])
+        micro_batches = [rows for process_batches, _ in reports for rows in process_batches]
+        self.weighting.report_lost([seconds for _, process_lost in reports for seconds in process_lost])
+        weights = self._weights([row for rows in micro_batches for row in rows])
+        if self.weighting.rule.needs_durations:
+            first = self.accelerator.process_index * len(batches)
+            pieces = torch.split(weights, [len(rows) for rows in micro_batches])[first : first + len(batches)]
+            for batch, piece in zip(batches, pieces, strict=True):
+                # TRL packs several samples into one row; `segment_id` is the sample of each token.
+                token_weights = piece.to(batch["advantages"].device)[batch["segment_id"].long()]
+                batch["advantages"] = batch["advantages"] * token_weights.to(batch["advantages"].dtype)
         if self._collator is not None:
             self._keep([self._collator.passed.popleft() for _ in batches], weights)
 
-    def _weights(self, seconds: torch.Tensor, counted: torch.Tensor, lost: torch.Tensor) -> torch.Tensor:
-        """Weights `(S,)` of the samples of one optimizer step; `lost`, `(L,)`, are the seconds of those that were too stale.
-        Every process sees the same, so all raise or none does."""
-        if torch.isneginf(seconds).any():
-            if self.args.duration_weighting != "none":
+    def _weights(self, rows: list[list[float]]) -> torch.Tensor:
+        """Weights, shape `(S,)`, of the samples of one optimizer step, and their metrics.
+
+        Every process sees the same samples, so either all processes raise or none.
+        """
+        batch = sample_batch(rows)
+        missing = int(torch.isneginf(batch.durations).sum())
+        if missing:
+            if self.weighting.rule.needs_durations:
                 raise DurationError(
-                    f"{int(torch.isneginf(seconds).sum())} of {seconds.numel()} samples have no durations, but "
-                    f"`duration_weighting` is {self.args.duration_weighting!r}. Call "
+                    f"{missing} of {len(rows)} samples have no durations, but `duration_weighting` is "
+                    f"{self.args.duration_weighting!r}. Call "
                     f'`log_extra("{self.args.duration_column}", seconds)` in a reward function, put '
                     f'`sample.metrics["{self.args.duration_column}"]` into the samples of your own rollout worker, or set '
                     '`duration_weighting="none"`.'
                 )
-            return torch.ones_like(seconds)
-        inclusion = None
-        if self.args.duration_weighting == "inverse_inclusion":
-            self.inclusion.observe(seconds[counted])
-            self.inclusion.observe(lost, True)
-            inclusion = self.inclusion.probability(seconds)
-        weights = duration_weights(
-            seconds,
-            self.args.duration_weighting,
-            clip=self.args.duration_clip,
-            floor_s=self.args.duration_floor_s,
-            mask=counted,
-            exponent=self.args.duration_exponent,
-            inclusion=inclusion,
-            min_inclusion=self.args.duration_min_inclusion,
-        )
-        metrics = self._metrics["train"]
-        metrics["duration/unscorable_share"].append(1.0 - counted.double().mean().item())
-        metrics["duration/lost_share"].append(lost.numel() / (lost.numel() + seconds.numel()))
-        if counted.any():
-            known = torch.nan_to_num(seconds, nan=0.0)[counted]
-            metrics["duration/mean"].append(known.mean().item())
-            metrics["duration/max"].append(known.max().item())
-            metrics["duration/weight_max"].append(weights[counted].max().item())
-            metrics["duration/weight_ess"].append(effective_sample_size(weights[counted]))
-        return weights
+            return torch.ones_like(batch.durations)
+        weights = self.weighting.weigh(batch)
+        for name, value in weights.metrics.items():
+            self._metrics["train"][name].append(value)
+        if self.accelerator.is_main_process:
+            for warning in weights.warnings:
+                logger.warning("%s", warning)
+        return weights.per_completion
 
     def _keep(self, passed: list[list[list[dict[str, Any]]]], weights: torch.Tensor) -> None:
         """Write the samples of one optimizer step, and those that were lost since the last one (main process)."""
-        samples = [sample for process in range(len(passed[0])) for batch in passed for sample in batch[process]]
-        advantages = torch.tensor([sample["advantage"] for sample in samples], dtype=torch.float64)
-        seconds = torch.tensor([sample["metrics"].get(self.args.duration_column, math.nan) for sample in samples])
-        for quarter, share in enumerate(advantage_mass(torch.nan_to_num(seconds), advantages * weights), start=1):
-            self._metrics["train"][f"duration/advantage_mass_q{quarter}"].append(share)
         if self._rollout_writer is None:
             return
+        # The weights are in the order of the processes, and within each of its micro-batches.
+        samples = [sample for process in range(len(passed[0])) for batch in passed for sample in batch[process]]
         records = []
         for sample, weight in zip(samples, weights.tolist(), strict=True):
             record = self._record(
                 sample["input_ids"], sample["completion_mask"], sample["old_log_probs"], sample["metrics"]
             )
+            fields = {"group_id": sample["group_id"], "advantage": sample["advantage"], "duration_weight": weight}
             staleness = self.model_version - record["model_version"]
-            own = {"group_id": sample["group_id"], "advantage": sample["advantage"], "duration_weight": weight}
-            records.append({**record, **own, "staleness": staleness, "lost": False})
+            records.append({**record, **fields, "staleness": staleness, "lost": False})
         self._rollout_writer.write_records(records, step=self.state.global_step, kind="train")
         if self._lost:
             self._rollout_writer.write_records(self._lost, step=self.state.global_step, kind="lost")
             self._lost = []
+
+    def create_model_card(self, *args, **kwargs):
+        """The model card of TRL, with the weighting and `model_card_sections`."""
+        super().create_model_card(*args, **kwargs)
+        if not self.is_world_process_zero():
+            return
+        readme = Path(str(self.args.output_dir)) / "README.md"
+        add_sections(readme, {"Duration weighting": weighting_section(self.args), **self.model_card_sections})
+        if self.model_card_prompt is not None:
+            model = self.hub_model_id or str(self.args.output_dir)
+            replace_quick_start(readme, self.model_card_prompt, model, self.args.max_completion_length)

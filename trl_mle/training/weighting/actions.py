@@ -2,18 +2,19 @@
 
 The duration-aware policy gradient (arXiv 2509.01684) weighs every action `k` of an episode by its own execution time,
 `w_k = dt_k / mean(dt)`, with the mean over the actions. A completion of several turns (policy, program, policy, ...)
-holds several actions, so its weights have one value a token, shape `(B, T)`. The mean over all actions of the global
-batch is 1; where every completion has one action, these are the weights of [`duration_weights`].
+holds several actions, so its weights have one value per token, shape `(B, T)`. The mean over all actions of the global
+batch is 1. If every completion has one action, these are the weights of [`duration_weights`].
 
-A reward function reports them as `log_extra("action_durations", rows)`: for each completion the list of its actions'
-seconds, in order (`None` for an action that never ran). Which tokens belong to which action is told by
-`log_extra("action_tokens", rows)`: for each completion the list of its actions' numbers of tokens, together all of its
-tokens. Without it, an action is a stretch of tokens that the policy wrote, between those of tools and environment.
+A reward function reports them by `log_extra("per_action_durations", rows)`: for each completion, the list of its actions'
+seconds, in order (`None` for an action that never ran). `log_extra("action_tokens", rows)` says which tokens belong to which
+action: for each completion, the list of its actions' numbers of tokens, whose sum is the length of the completion. Without
+it, an action is a stretch of tokens that the policy wrote, between those of tools and environment.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,21 @@ import torch
 
 from trl_mle.errors import DurationError
 
-SECONDS_COLUMN = "action_durations"
+SECONDS_COLUMN = "per_action_durations"
 TOKENS_COLUMN = "action_tokens"
+OLD_SECONDS_COLUMN = "action_durations"
+
+
+def current_column(column: str) -> str:
+    """The present name of a column of `log_extra`. An old name is accepted, with a `FutureWarning`."""
+    if column != OLD_SECONDS_COLUMN:
+        return column
+    warnings.warn(
+        f'`log_extra("{OLD_SECONDS_COLUMN}", ...)` is deprecated. Write `log_extra("{SECONDS_COLUMN}", ...)`.',
+        FutureWarning,
+        stacklevel=3,
+    )
+    return SECONDS_COLUMN
 
 
 @dataclass(frozen=True)
@@ -36,8 +50,7 @@ class Actions:
         rows (`torch.Tensor` of shape `(A,)`, int64):
             Completion (row of the global batch) of every action.
         tokens (list of `B` lists, *optional*):
-            Tokens of each action of each completion; `None` for completions of one action, and in all where no reward
-            function tells.
+            Tokens of each action of each completion. `None` for a completion whose actions have no token counts.
     """
 
     seconds: torch.Tensor
@@ -58,8 +71,8 @@ class Actions:
 
 
 def gathered_actions(reports: Sequence[Mapping[str, Any]]) -> Actions | None:
-    """The actions of the global batch from every process's columns of `log_extra`, and the `lengths` of its completions;
-    `None` where no reward function told them.
+    """The actions of the global batch, from every process's columns of `log_extra` and the `lengths` of its completions.
+    `None` if no reward function reports actions.
 
     Raises:
         DurationError: a wrong number of values, or impossible ones. On every process, since all see the same reports.
@@ -76,7 +89,7 @@ def gathered_actions(reports: Sequence[Mapping[str, Any]]) -> Actions | None:
             if len(report[name] or []) != len(report["lengths"]):
                 raise DurationError(
                     f'`log_extra("{name}", ...)` got {len(report[name] or [])} lists for {len(report["lengths"])} completions '
-                    f"(process {process}). Report exactly one a completion."
+                    f"(process {process}). Report exactly one per completion."
                 )
         columns[name] = [value for report in reports for value in report[name]]
     return read_actions(columns[SECONDS_COLUMN] or [], columns[TOKENS_COLUMN], lengths)
@@ -89,7 +102,7 @@ def read_actions(
 
     Args:
         seconds (`B` lists of numbers or `None`):
-            Seconds of each action. `None` or an empty list: one action that never ran.
+            Seconds of each action. `None` or an empty list stands for one action that never ran.
         tokens (`B` lists of `int`, *optional*):
             Tokens of each action.
         lengths (`B` numbers):
@@ -105,13 +118,15 @@ def read_actions(
         values = [None] if reported is None or len(reported) == 0 else list(reported)
         flat.extend(_as_seconds(value, row) for value in values)
         rows.extend([row] * len(values))
-        of_row = None if tokens is None or tokens[row] is None else [int(count) for count in tokens[row] or []]
-        if of_row is not None and (len(of_row) != len(values) or min(of_row) < 0 or sum(of_row) != lengths[row]):
+        row_counts = None if tokens is None or tokens[row] is None else [int(count) for count in tokens[row] or []]
+        if row_counts is not None and (
+            len(row_counts) != len(values) or min(row_counts) < 0 or sum(row_counts) != lengths[row]
+        ):
             raise DurationError(
-                f"`{TOKENS_COLUMN}` of completion {row} is {of_row} for {len(values)} actions and {lengths[row]} tokens. Report "
-                "one number of tokens an action; together they are all tokens of the completion."
+                f"`{TOKENS_COLUMN}` of completion {row} is {row_counts} for {len(values)} actions and {lengths[row]} tokens. "
+                "Report one number of tokens per action; their sum is the number of tokens of the completion."
             )
-        counts.append(of_row)
+        counts.append(row_counts)
     return Actions(torch.tensor(flat, dtype=torch.float64), torch.tensor(rows), counts)
 
 
@@ -120,31 +135,33 @@ def action_of_token(policy_tokens: torch.Tensor, count: int, tokens: list[int] |
 
     Args:
         policy_tokens (`torch.Tensor` of shape `(T,)`, bool):
-            The tokens that the policy wrote. Others are not trained on, and go with the action before them.
+            The tokens that the policy wrote. Other tokens are not trained on, and belong to the action before them.
         count (`int`):
             Number of actions.
         tokens (`list[int]`, *optional*):
             Tokens of each action.
         row (`int`):
-            Row of the global batch, for the message.
+            Row of the global batch, for the error message.
 
     Raises:
-        DurationError: `tokens` is missing, and the policy's tokens are not `count` stretches.
+        DurationError: there are no token counts, and the policy's tokens are not `count` stretches.
     """
     index = torch.zeros(policy_tokens.numel(), dtype=torch.long)
     if count == 1:
         return index
     if tokens is not None:
         spans = torch.repeat_interleave(torch.arange(count), torch.tensor(tokens))
+        # Completions are padded to one length, so the counts may end before the row does.
         index[: spans.numel()] = spans[: index.numel()]
         index[spans.numel() :] = count - 1
         return index
     begins = policy_tokens & ~torch.cat([policy_tokens.new_zeros(1), policy_tokens[:-1]])
     stretches = int(begins.sum())
-    if stretches not in (0, count):  # 0: a truncated completion that is masked
+    # A truncated completion that is masked has no policy tokens at all.
+    if stretches not in (0, count):
         raise DurationError(
             f"`{SECONDS_COLUMN}` of completion {row} has {count} actions, but the policy wrote {stretches} stretches of tokens. "
-            f'Tell their lengths by `log_extra("{TOKENS_COLUMN}", ...)`.'
+            f'Report the tokens of each action by `log_extra("{TOKENS_COLUMN}", ...)`.'
         )
     return (begins.long().cumsum(0) - 1).clamp(min=0)
 
@@ -167,13 +184,13 @@ def token_weights(
         not trained on.
 
     Raises:
-        DurationError: tokens that cannot be told apart, see [`action_of_token`].
+        DurationError: tokens whose action is unknown, see [`action_of_token`].
     """
     result = torch.empty(policy_tokens.shape, dtype=weights.dtype)
     for index, policy in enumerate(policy_tokens.cpu()):
         row = first_row + index
-        own = weights[actions.rows == row]
-        result[index] = own[action_of_token(policy, own.numel(), actions.tokens[row], row)]
+        row_weights = weights[actions.rows == row]
+        result[index] = row_weights[action_of_token(policy, row_weights.numel(), actions.tokens[row], row)]
     return result
 
 

@@ -1,4 +1,4 @@
-"""What every duration-aware trainer can be told about weights."""
+"""The settings of the weighting, which the configurations of both trainers share."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ class DurationSettings:
 
     Args:
         duration_weighting (`str`, *optional*, defaults to `"proportional"`):
-            `"proportional"` multiplies every advantage by duration / mean duration (the paper's rule); the mean is over the
-            global generation batch or, where rollouts are asynchronous, over the samples of one optimizer step of all
-            processes. `"inverse_inclusion"` multiplies by one over the probability that a sample of that duration reaches
-            the learner under `duration_rule`, which undoes a bias to fast programs where slow ones are lost. `"none"`
-            trains exactly as TRL's own trainer. `docs/duration.md` says which one fits.
+            A rule of `weighting/rules/`. `"proportional"` multiplies every advantage by duration / mean duration (the
+            paper's rule). The mean is over the global generation batch or, with asynchronous rollouts, over the samples
+            of one optimizer step of all processes. `"inverse_inclusion"` multiplies by one over the probability that a
+            sample of that duration reaches the learner under `duration_rule`, which undoes a bias to fast programs if
+            slow ones are lost. `"none"` trains exactly as TRL's own trainer. `docs/duration.md` says which one fits.
         duration_exponent (`float`, *optional*, defaults to `1.0`):
-            Power of the weights, before their mean is made 1: 0.5 is half way, in logarithms, from `"none"` to the rule.
+            Power of the weights, before they are scaled to mean 1. 0.5 is half way, in logarithms, from `"none"` to the
+            rule.
         duration_clip (`float`, *optional*):
             Largest weight, at least 1. The mean of the weights is restored to 1 afterwards.
         duration_floor_s (`float`, *optional*, defaults to `0.01`):
             Shorter durations, and completions that never ran, count as this many seconds.
         duration_clock (`str`, *optional*, defaults to `"wall"`):
-            Which clock the trainer uses where a reward function reports both: `"wall"` reads the column
-            `action_duration`, `"cpu"` reads `action_cpu_duration` (user and system seconds, children included), which
-            does not depend on what else the machine does.
+            Clock of the durations. `"wall"` reads the column `action_duration`. `"cpu"` reads `action_cpu_duration` (user
+            and system seconds, children included), which does not depend on other load of the machine.
         duration_rule (`str`, *optional*, defaults to `"measured"`):
             For `"inverse_inclusion"`: how samples are collected. `"measured"` estimates the probabilities from the durations
-            of finished and lost samples (Kaplan-Meier) and fits every rule whose losses are reported; nothing reported lost,
-            all weights are 1. Stated rules: `"timeout:600"` (seconds; `"timeout:600/0.5"` with the standard deviation of
-            log(wall / CPU seconds)), `"window:120"` (seconds, all actors start together; `"window:120/even"` out of step),
-            `"first:96/128"` (kept / started), `"staleness:2/30"` (updates / seconds between updates; `"staleness:2/30/5"`
-            with the standard deviation of these seconds).
+            of finished and lost samples (Kaplan-Meier) and fits every way to collect whose losses are reported. If no
+            loss is reported, all weights are 1. Stated rules: `"timeout:600"` (seconds; `"timeout:600/0.5"` with the standard
+            deviation of log(wall / CPU seconds)), `"window:120"` (seconds, all actors start together; `"window:120/even"`
+            out of step), `"first:96/128"` (kept / started), `"staleness:2/30"` (updates / seconds between updates;
+            `"staleness:2/30/5"` with the standard deviation of these seconds).
         duration_min_inclusion (`float`, *optional*, defaults to `0.02`):
             Smaller probabilities count as this one. The metric `duration/inclusion_floor_share` says how often.
         duration_memory (`int`, *optional*, defaults to `4096`):
-            Number of durations, the newest ones, that the probabilities are estimated from.
+            Number of newest durations from which the probabilities are estimated.
     """
 
     duration_weighting: str = field(
@@ -54,7 +54,7 @@ class DurationSettings:
         },
     )
     duration_exponent: float = field(
-        default=1.0, metadata={"help": "Power of the weights, before their mean is made 1 (0: no weighting)."}
+        default=1.0, metadata={"help": "Power of the weights, before they are scaled to mean 1 (0: no weighting)."}
     )
     duration_clip: float | None = field(
         default=None, metadata={"help": "Largest weight (>= 1); the mean is restored to 1. None: no limit."}
@@ -92,7 +92,8 @@ class DurationSettings:
         parse_rule(self.duration_rule)
         if self.duration_memory < 1:
             raise ConfigError(
-                f"`duration_memory` is {self.duration_memory}; it is a number of durations: at least 1, best a thousand or more."
+                f"`duration_memory` is {self.duration_memory}; it is a number of durations, at least 1. "
+                "A thousand or more are best."
             )
         if self.duration_clock not in DURATION_COLUMNS:
             raise ConfigError(f"`duration_clock` is {self.duration_clock!r}; choose 'wall' or 'cpu'.")

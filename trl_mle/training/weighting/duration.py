@@ -6,9 +6,11 @@ rescales by the mean of the batch so that the size of the gradient does not depe
     grad J = E[ sum_k  w_k * grad log pi(a_k | s_k) * A(s_k, a_k) ],    w_k = dt_k / mean(dt)
 
 Where slow samples are lost on their way to the learner, the unbiased weight is one over the probability that a sample of
-that duration is included (`training/inclusion.py` has the probabilities, `docs/duration.md` the derivation):
+that duration is included (`weighting/inclusion.py` has the probabilities, `docs/duration.md` the derivation):
 
     w_k = (1 / P(dt_k)) / mean(1 / P(dt))
+
+The value of a completion before scaling (`dt_k`, `1 / P(dt_k)`) comes from a rule of `weighting/rules/`.
 
 All functions take and return tensors of shape `(B,)`, where `B` is the size of the global generation batch (all
 processes), and durations in seconds.
@@ -21,23 +23,23 @@ import math
 import torch
 
 from trl_mle.errors import ConfigError, DurationError
+from trl_mle.training.weighting.rules import RULES, RuleInput
 
 MAX_EXPONENT = 4.0
-"""Largest `duration_exponent`: beyond it one sample is the batch."""
-DURATION_WEIGHTINGS = ("inverse_inclusion", "proportional", "none")
+"""Largest `duration_exponent`. Beyond it, one sample has almost all of the weight."""
 
 
 def check_weighting(
     mode: str, clip: float | None, floor_s: float, exponent: float = 1.0, min_inclusion: float = 0.02
 ) -> None:
     """Raise `ConfigError` for settings that cannot work."""
-    if mode not in DURATION_WEIGHTINGS:
-        *others, last = map(repr, DURATION_WEIGHTINGS)
+    if mode not in RULES:
+        *others, last = map(repr, RULES)
         raise ConfigError(f"`duration_weighting` is {mode!r}; choose {', '.join(others)} or {last}.")
     if clip is not None and not (math.isfinite(clip) and clip >= 1.0):
         raise ConfigError(
-            f"`duration_clip` is {clip}; it is the largest weight where the mean is 1, so it must be a finite number of "
-            "at least 1. Leave it out for no limit."
+            f"`duration_clip` is {clip}; the mean weight is 1, so the largest weight must be a finite number of at least 1. "
+            "Leave it out for no limit."
         )
     if not (math.isfinite(floor_s) and floor_s > 0.0):
         raise ConfigError(f"`duration_floor_s` is {floor_s}; it must be a positive number of seconds.")
@@ -48,8 +50,8 @@ def check_weighting(
         )
     if not 0.0 < min_inclusion <= 1.0:
         raise ConfigError(
-            f"`duration_min_inclusion` is {min_inclusion}; it is the smallest probability that is believed, so it must lie in "
-            "(0, 1]. 0.02 bounds the ratio of two weights by 50."
+            f"`duration_min_inclusion` is {min_inclusion}; smaller probabilities count as this one, so it must lie in (0, 1]. "
+            "0.02 bounds the ratio of two weights by 50."
         )
 
 
@@ -71,30 +73,30 @@ def duration_weights(
             Seconds of execution of every completion of the global batch. NaN stands for a completion that never ran
             and counts as `floor_s`.
         mode (`str`, *optional*, defaults to `"proportional"`):
-            `"proportional"` is the paper's rule, duration over mean duration. `"inverse_inclusion"` is one over the
-            probability that a sample of that duration is included (Horvitz and Thompson 1952), over its mean. `"none"`
-            weighs every completion alike.
+            A rule of `weighting/rules/`. `"proportional"` is the paper's rule, duration over mean duration.
+            `"inverse_inclusion"` is one over the probability that a sample of that duration is included (Horvitz and
+            Thompson 1952), over its mean. `"none"`
+            weighs every completion the same.
         clip (`float`, *optional*):
-            Largest weight. What is cut off is given to the other completions in proportion to their weights, so that
-            the mean stays 1.
+            Largest weight. The excess goes to the other completions in proportion to their weights, so that the mean
+            stays 1.
         floor_s (`float`, *optional*, defaults to `0.01`):
             Shorter durations count as this many seconds.
         mask (`torch.Tensor` of shape `(B,)`, *optional*):
-            True for completions that count. Others (unscorable ones: their advantage is 0) have weight 1 and no part in
-            the mean.
+            True for completions that count. Others (such as unscorable ones, whose advantage is 0) have weight 1 and no
+            part in the mean.
         exponent (`float`, *optional*, defaults to `1.0`):
             Power of the weight before its mean is made 1: below 1 softer than the rule, 0 as `"none"`.
         inclusion (`torch.Tensor` of shape `(B,)`, *optional*):
             Probability that each completion is included; needed for `"inverse_inclusion"` only.
         min_inclusion (`float`, *optional*, defaults to `0.02`):
-            Smaller probabilities count as this one: it bounds the weights, and the bias that it brings is that such samples
-            count too little.
+            Smaller probabilities count as this one. This bounds the weights; samples below it count too little.
 
     Returns:
         `torch.Tensor` of shape `(B,)` and dtype float64: positive weights whose mean over the counted completions is 1.
 
     Raises:
-        ConfigError: an impossible mode, clip, floor or exponent, or no probabilities where they are needed.
+        ConfigError: an impossible mode, clip, floor or exponent, or no probabilities for a rule that needs them.
         DurationError: a negative or infinite duration, something that is no probability, or the wrong shape.
     """
     check_weighting(mode, clip, floor_s, exponent, min_inclusion)
@@ -111,14 +113,13 @@ def duration_weights(
         )
     weights = torch.ones_like(seconds)
     counted = torch.ones_like(seconds, dtype=torch.bool) if mask is None else mask.to(torch.bool)
-    if mode == "none" or not counted.any():
+    if not counted.any():
         return weights
-    if mode == "inverse_inclusion":
-        raw = 1.0 / _checked_probabilities(inclusion, seconds, counted).clamp(min=min_inclusion)
-    else:
-        raw = torch.nan_to_num(seconds, nan=floor_s).clamp(min=floor_s)[counted]
-    # Dividing by the largest first keeps the mean of equal weights exact, and sums of huge ones finite.
-    relative = raw / raw.max()
+    rule = RULES[mode]
+    probabilities = _checked_probabilities(inclusion, seconds, counted) if rule.needs_inclusion else None
+    values = rule.values(RuleInput(seconds[counted], floor_s, probabilities, min_inclusion))
+    # Dividing by the largest value first keeps the mean of equal weights exact, and sums of huge values finite.
+    relative = values / values.max()
     if exponent != 1.0:
         relative = relative**exponent
     relative = relative / relative.mean()
@@ -138,18 +139,19 @@ def _checked_probabilities(
         raise DurationError(
             f"inclusion has shape {tuple(inclusion.shape)}, but durations have {tuple(seconds.shape)}."
         )
-    found = inclusion.detach().to(seconds.device, torch.float64)
-    bad = counted & ~((found >= 0.0) & (found <= 1.0))
+    probabilities = inclusion.detach().to(seconds.device, torch.float64)
+    bad = counted & ~((probabilities >= 0.0) & (probabilities <= 1.0))
     if bad.any():
         row = int(bad.nonzero()[0])
-        raise DurationError(f"inclusion {found[row].item()} of row {row} is not a probability.")
-    return found[counted]
+        raise DurationError(f"inclusion {probabilities[row].item()} of row {row} is not a probability.")
+    return probabilities[counted]
 
 
 def _clip_keeping_mean(weights: torch.Tensor, clip: float) -> torch.Tensor:
     """Cap `weights` (shape `(B,)`, mean 1) at `clip` and scale the rest so that the mean is 1 again."""
     capped = torch.zeros_like(weights, dtype=torch.bool)
     scaled = weights
+    # Scaling the rest up can lift further weights over the cap, so it is repeated until none is above it.
     while (scaled > clip).logical_and(~capped).any():
         capped |= scaled > clip
         if capped.all():

@@ -1,4 +1,4 @@
-"""With what probability a sample reaches the learner, given how long its program ran.
+"""Probability that a sample reaches the learner, given how long its program ran.
 
 A sample that needs `D` seconds and would be lost after `C` reaches the learner with `P(d) = P(C >= d)`. Weighing it by
 `1 / P(d)` undoes the loss (Horvitz and Thompson 1952, "A Generalization of Sampling Without Replacement from a Finite
@@ -6,20 +6,19 @@ Universe", JASA 47): for any `f`, such as the gradient of a sample,
 
     E[ 1{included} * f / P(D) ] = E[ f * P(C >= D | D) / P(D) ] = E[ f ],
 
-provided that `C` does not depend on the sample (other than through its duration) and that `P(D) > 0` for every duration that
-can occur. What is never included cannot be weighed up again. Each rule below is one distribution of `C`.
+provided that `C` depends on the sample through its duration only, and that `P(D) > 0` for every duration that can occur. A
+program that is never included cannot be made up for. Each rule below is one distribution of `C`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from transformers import TrainerCallback
 
 from trl_mle.errors import ConfigError
 from trl_mle.training.weighting.survival import DurationMemory, Survival
@@ -35,10 +34,10 @@ class CollectionRule(Protocol):
 
 @dataclass(frozen=True)
 class Measured:
-    """Any rule, from the losses themselves: `P(d) = P(C >= d)` with the Kaplan-Meier curve of `C`.
+    """Any way to collect, estimated from the losses: `P(d) = P(C >= d)` with the Kaplan-Meier curve of `C`.
 
     Assumes that lost samples are reported with the time after which they were lost, and that this time is independent of
-    the program's own duration.
+    the program's duration.
     """
 
     lost: Survival
@@ -51,7 +50,7 @@ class Measured:
 class TimeOut:
     """A limit on the wall clock: `C = limit_s / slow-down`.
 
-    With no `spread` the clock of the durations is the clock of the limit: `P(d) = 1` up to the limit and 0 past it, so that
+    Without `spread`, the clock of the durations is the clock of the limit: `P(d) = 1` up to the limit and 0 past it, so
     weights can repair nothing. With `spread`, a program of `d` (CPU) seconds takes `d * exp(spread * Z)` on the wall, `Z`
     standard normal and the same for all programs, and `P(d) = Phi(log(limit_s / d) / spread)`.
     """
@@ -95,9 +94,9 @@ class FirstOf:
     """`started` programs start together and the first `kept` to finish are taken.
 
     A sample is kept if fewer than `kept` of the other `N - 1` finish before it: `P(d) = P(Binomial(N - 1, F(d)) < kept)`,
-    averaged over durations that are the same within `resolution`, a share: the slowest sample of all is always lost, but what
-    it does is represented by those like it. What is slower than all that finished counts as like the slowest of these (Efron
-    1967). Assumes independent durations.
+    averaged over durations that are the same within `resolution`, a share. Without the average, the slowest sample would have
+    probability 0, although samples like it are included. A duration above all that finished counts like the longest of these
+    (Efron 1967). Assumes independent durations.
     """
 
     kept: int
@@ -130,10 +129,10 @@ class Staleness:
     With an update every `update_s` seconds and a start at any moment between two of them, `C` is uniform between
     `max_updates * update_s` and `(max_updates + 1) * update_s`: `P(d) = clip(max_updates + 1 - d / update_s, 0, 1)`.
 
-    Where the time between updates varies with a standard deviation of `update_sd_s`, `C = V * I_0 + I_1 + ... + I_m` with `V`
+    If the time between updates varies with a standard deviation of `update_sd_s`, `C = V * I_0 + I_1 + ... + I_m` with `V`
     uniform in [0, 1] and independent, roughly normal intervals `I`: `P(d) = E_V[Phi(((m + V) * update_s - d) / (update_sd_s *
-    sqrt(m + V^2)))]`. It is assumed that as many samples start in every interval, which is so where a learner updates after
-    every so many samples and actors start anew at once.
+    sqrt(m + V^2)))]`. This assumes that the same number of samples starts in every interval, which holds if a learner
+    updates after a fixed number of samples and actors start anew at once.
     """
 
     max_updates: int
@@ -160,10 +159,10 @@ def _binomial(trials: int, p: torch.Tensor) -> torch.Tensor:
 
 
 def _renewals(finished: Survival, window_s: float, points: int = 512) -> tuple[np.ndarray, np.ndarray]:
-    """Times, and the mean number of programs that one actor has started up to each, the one at time 0 included.
+    """Times, and the mean number of programs that one actor has started up to each, including the one at time 0.
 
-    Each duration is shared between the two nearest points of a grid so that its mean stays; a start at a point of the grid
-    stands for one within a step around it.
+    Each duration is shared between the two nearest points of a grid so that its mean stays. A start at a point of the grid
+    stands for a start within one step around it.
     """
     step = window_s / points
     times = finished.times.numpy() / step
@@ -191,12 +190,12 @@ _FORMS = (
 
 
 def parse_rule(text: str) -> RuleMaker:
-    """What makes the rule named by `text` from the durations seen.
+    """A function that makes the rule named by `text` from the durations seen so far.
 
     `measured` | `timeout:LIMIT_S[/SPREAD]` | `window:SECONDS[/even]` | `first:KEPT/STARTED` | `staleness:UPDATES/UPDATE_S[/SD_S]`
 
     Raises:
-        ConfigError: `text` is none of these, or its numbers are impossible.
+        ConfigError: `text` is none of these, or has impossible numbers.
     """
     name, _, rest = text.partition(":")
     parts = rest.split("/") if rest else []
@@ -238,15 +237,15 @@ def _positive(text: str) -> float:
 
 
 class InclusionModel:
-    """Inclusion probabilities of a run: a rule and the durations seen, lost ones included.
+    """Inclusion probabilities of a run, from a rule and the durations seen, including those of lost samples.
 
-    All processes must be told the same durations, those of the global batch.
+    All processes must observe the same durations, those of the global batch.
 
     Args:
         rule (`str`):
-            As in [`parse_rule`].
+            Text for [`parse_rule`].
         memory (`int`, *optional*, defaults to `4096`):
-            Durations that the estimates are made from, the newest ones.
+            Number of newest durations from which the estimates are made.
     """
 
     def __init__(self, rule: str = "measured", memory: int = 4096):
@@ -261,27 +260,10 @@ class InclusionModel:
         """Inclusion probabilities, shape `(B,)`, of samples that were included; 1 for those that never ran (NaN)."""
         seconds = durations.detach().to("cpu", torch.float64)
         known = ~torch.isnan(seconds)
-        found = torch.ones_like(seconds)
+        probabilities = torch.ones_like(seconds)
         rule = self._make(self.memory)
         if isinstance(rule, TimeOut) and rule.spread == 0.0:
-            # Included past the limit: the program was stopped, a moment late, and scored all the same.
+            # A program that is stopped a moment after the limit is scored all the same, so it was included.
             seconds = seconds.clamp(max=rule.limit_s)
-        found[known] = rule.probability(seconds[known])
-        return found
-
-
-class KeepInclusion(TrainerCallback):
-    """Keeps the durations that an [`InclusionModel`] has seen in `trainer_state.json`, so that a resumed run is exact."""
-
-    KEY = "duration_memory"
-
-    def __init__(self, model: InclusionModel):
-        self.model = model
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        saved = state.stateful_callbacks.get(self.KEY)
-        if isinstance(saved, Mapping):
-            self.model.memory.load_state_dict(dict(saved))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        state.stateful_callbacks[self.KEY] = self.model.memory.state_dict()
+        probabilities[known] = rule.probability(seconds[known])
+        return probabilities

@@ -1,9 +1,9 @@
-"""How long programs take, estimated although the long ones are cut off or lost: Kaplan-Meier over a bounded memory.
+"""Kaplan-Meier estimates of how long programs take, and of when they are lost, from a bounded memory of durations.
 
-A program needs `D` seconds; after `C` seconds it would be lost (a window closes, enough others have finished, it is too
-stale). Seen are `X = min(D, C)` and which of the two it was. Where `D` and `C` are independent, the product-limit estimator
-(Kaplan and Meier 1958, "Nonparametric Estimation from Incomplete Observations", JASA 53) gives the distribution of each of
-them from the same pairs: with `D` as the event, or with `C` as the event.
+A program needs `D` seconds. After `C` seconds it would be lost: a window closes, enough others have finished, it is too stale.
+Observed are `X = min(D, C)` and which of the two it was. If `D` and `C` are independent, the product-limit estimator (Kaplan
+and Meier 1958, "Nonparametric Estimation from Incomplete Observations", JASA 53) gives the distribution of each of them from
+the same pairs, with `D` or `C` as the event.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Survival:
     """A step function `S(t) = P(T > t)`, 1 before the first step."""
 
     times: torch.Tensor
-    """Where it steps, ascending, in seconds; shape `(K,)`."""
+    """Times of its steps in seconds, ascending; shape `(K,)`."""
     values: torch.Tensor
     """`S` from each step on; shape `(K,)`."""
 
@@ -42,16 +42,17 @@ def kaplan_meier(seconds: torch.Tensor, events: torch.Tensor, *, events_first: b
 
     Args:
         seconds (`torch.Tensor` of shape `(n,)`):
-            `min(event, other end)` of every observation.
+            Time of every observation: that of the event or of another end, whichever comes first.
         events (`torch.Tensor` of shape `(n,)`):
-            True where it ended by the event; `d_k` counts these at time `t_k`.
+            True for observations that end by the event; `d_k` counts these at time `t_k`.
         events_first (`bool`, *optional*, defaults to `True`):
-            Of observations that end at the same time, whether those that end by the event do so first. `n_k` are the
+            Whether, among observations that end at the same time, those that end by the event come first. `n_k` are the
             observations that have not ended before.
     """
     times, index, counts = torch.unique(seconds.to(torch.float64), return_inverse=True, return_counts=True)
     happened = torch.zeros_like(times).index_add_(0, index, events.to(torch.float64))
     at_risk = counts.to(torch.float64).flip(0).cumsum(0).flip(0)
+    # Observations that end otherwise at the same moment are then no longer at risk.
     if not events_first:
         at_risk = at_risk - (counts - happened)
     hazard = torch.where(happened > 0, happened / at_risk.clamp(min=1.0), torch.zeros_like(happened))
@@ -60,11 +61,11 @@ def kaplan_meier(seconds: torch.Tensor, events: torch.Tensor, *, events_first: b
 
 
 class DurationMemory:
-    """The newest durations of a run, lost samples included, from which both curves are estimated.
+    """The newest durations of a run, including those of lost samples, from which both curves are estimated.
 
     Args:
         size (`int`):
-            Number of durations kept; older ones are forgotten, so that the estimate follows the policy.
+            Number of durations. Older ones are forgotten, so that the estimate follows the policy.
     """
 
     def __init__(self, size: int):
@@ -76,10 +77,14 @@ class DurationMemory:
         return self._seconds.numel()
 
     def observe(self, durations: torch.Tensor, lost: torch.Tensor | bool = False) -> None:
-        """Add durations of shape `(n,)`, in seconds; NaN (never ran) is left out.
+        """Add samples.
 
-        `lost`, of shape `(n,)` or one value for all, is true where a sample was lost; its duration is then the time after
-        which it was lost, not the time that it would have taken.
+        Args:
+            durations (`torch.Tensor` of shape `(n,)`):
+                Seconds; NaN (never ran) is left out. For a lost sample, the seconds after which it was lost, not those that
+                it would have taken.
+            lost (`torch.Tensor` of shape `(n,)`, or `bool` for all):
+                True for lost samples.
         """
         seconds = durations.detach().to("cpu", torch.float64)
         flags = lost.to("cpu", torch.bool) if isinstance(lost, torch.Tensor) else torch.full(seconds.shape, lost)
@@ -92,15 +97,15 @@ class DurationMemory:
         self._lost = torch.cat([self._lost, flags[known]])[-self.size :]
 
     def until_finished(self) -> Survival:
-        """Of the durations `D`: `after(t)` is the share of programs that take longer than `t`."""
+        """Distribution of the durations `D`: `after(t)` is the share of programs that take longer than `t`."""
         return kaplan_meier(self._seconds, ~self._lost)
 
     def until_lost(self) -> Survival:
-        """Of the times `C` after which a sample is lost; a program that finishes at that very moment is not."""
+        """Distribution of the times `C` after which a sample is lost. A program that finishes at that very moment is not lost."""
         return kaplan_meier(self._seconds, self._lost, events_first=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs, in plain numbers (JSON keeps them exactly)."""
+        """State for a checkpoint, in plain numbers (JSON keeps them exactly)."""
         return {"seconds": self._seconds.tolist(), "lost": self._lost.tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,0 +1,276 @@
+"""What this package relies on inside TRL, transformers and accelerate: one test per point.
+
+A new version that breaks the trainers fails here as a list that says what has changed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections import defaultdict
+from dataclasses import fields
+from importlib.resources import files
+
+import pytest
+import torch
+from accelerate.data_loader import DataLoaderDispatcher
+from transformers import Trainer
+from transformers.trainer_callback import ProgressCallback, TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOConfig, GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer import utils
+
+from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+from trl_mle.training.async_grpo.trl_imports import (
+    VLLM_CLIENT,
+    AsyncGRPOConfig,
+    AsyncGRPOTrainer,
+    AsyncRolloutLoop,
+    AsyncRolloutWorker,
+    RolloutGroup,
+    RolloutSample,
+    async_grpo_trainer,
+    tree_attention,
+)
+from trl_mle.training.model_card import ANCHOR, PAPER, QUICK_START
+
+WORKER = sys.modules[AsyncRolloutWorker.__module__]
+
+
+def parameters(function) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def source(function) -> str:
+    return inspect.getsource(function)
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    """A GRPOTrainer after one step, with what it was given and returned on the way."""
+
+    class Recording(GRPOTrainer):
+        def _generate(self, prompts):
+            self.generated = super()._generate(prompts)
+            return self.generated
+
+        def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+            self.pending = {name: list(values) for name, values in self._pending_extra_logs.items()}
+            self.rewards_shape = rewards.shape
+            return rewards
+
+        def _generate_and_score_completions(self, inputs):
+            self.output = super()._generate_and_score_completions(inputs)
+            return self.output
+
+        def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+            self.logps = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+            return self.logps
+
+    def reward(completions, log_extra, log_metric, trainer_state, completion_ids, prompts, **kwargs):
+        log_extra("action_duration", [1.0] * len(completions))
+        log_metric("programs/valid_share", 0.5)
+        return [None if row == 0 else float(len(set(text))) for row, text in enumerate(completions)]
+
+    trainer = Recording(
+        model=tiny_model(),
+        reward_funcs=reward,
+        args=tiny_args(tmp_path_factory.mktemp("contract"), GRPOConfig, max_steps=1),
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("_generate", ["prompts"]),
+        ("_calculate_rewards", ["inputs", "prompts", "completions", "completion_ids_list"]),
+        ("_generate_and_score_completions", ["inputs"]),
+        ("_log_completion_extra", ["column", "values"]),
+        ("_log_metric", ["name", "value"]),
+        ("_save_checkpoint", ["model", "trial"]),
+        ("_load_optimizer_and_scheduler", ["checkpoint"]),
+        ("create_model_card", ["model_name", "dataset_name", "tags"]),
+    ],
+)
+def test_overridden_methods_of_grpo_have_these_parameters(method, expected):
+    assert parameters(getattr(GRPOTrainer, method)) == expected
+
+
+def test_log_probabilities_are_asked_for_by_these_parameters():
+    names = parameters(GRPOTrainer._get_per_token_logps_and_entropies)
+    assert names[:5] == ["model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"]
+
+
+def test_log_probabilities_come_with_two_more_values(trainer):
+    assert len(trainer.logps) == 3
+
+
+def test_generation_returns_eight_values(trainer):
+    prompt_ids, completion_ids, tool_mask, completions, logps, extra, images, tool_images = trainer.generated
+    assert len(prompt_ids) == len(completion_ids) == len(completions) == 8
+    assert (tool_mask, logps, extra, images) == (None, None, {}, None)
+    assert not tool_images
+
+
+def test_extra_columns_wait_in_pending_extra_logs(trainer):
+    assert trainer.pending == {"action_duration": [1.0] * 8}
+    assert isinstance(trainer._pending_extra_logs, defaultdict)
+    assert isinstance(trainer._pending_metrics, defaultdict)
+
+
+def test_rewards_are_global_with_nan_for_none(trainer):
+    assert trainer.rewards_shape == (8, 1)
+    assert torch.equal(trainer.reward_weights, torch.ones(1))
+
+
+def test_the_log_of_completions_has_these_parts(trainer):
+    assert set(trainer._logs) >= {"prompt", "completion", "rewards", "advantages", "extra", "images"}
+    assert list(trainer._logs["extra"]["action_duration"]) == [1.0] * 8
+    assert trainer._logs["prompt"].maxlen == trainer.args.generation_batch_size == 8
+
+
+def test_metrics_are_lists_by_mode(trainer):
+    assert set(trainer._metrics) == {"train", "eval"}
+    assert isinstance(trainer._metrics["train"], defaultdict)
+
+
+def test_a_batch_has_these_tensors(trainer):
+    assert {"advantages", "completion_mask", "completion_ids", "prompt_ids", "prompt_mask"} <= set(trainer.output)
+    assert trainer.output["advantages"].shape == (8,)
+    assert trainer.output["advantages"][0] == 0  # the completion without a reward
+
+
+def test_old_log_probabilities_of_a_batch_reach_the_loss():
+    assert 'inputs.get("old_per_token_logps")' in source(GRPOTrainer._compute_loss)
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "_is_vlm",
+        "_tokenizer",
+        "accelerator",
+        "environment_factories",
+        "hub_model_id",
+        "num_generations",
+        "num_iterations",
+        "reward_func_names",
+        "reward_funcs",
+        "reward_weights",
+        "tools",
+        "use_vllm",
+        "vllm_importance_sampling_correction",
+    ],
+)
+def test_grpo_has_the_attribute(trainer, attribute):
+    assert hasattr(trainer, attribute)
+
+
+def test_the_event_loop_of_async_rewards_is_async_loop():
+    assert "self.async_loop," in source(GRPOTrainer.__init__)
+
+
+def test_a_reward_functions_error_is_not_caught_by_grpo():
+    assert "except" not in source(GRPOTrainer._calculate_rewards)
+
+
+def test_the_model_card_has_the_headings_and_the_paper():
+    template = files("trl").joinpath("templates/lm_model_card.md").read_text()
+    assert ANCHOR in template
+    assert re.search(rf"{QUICK_START}.*?\n## ", template, re.DOTALL)
+    assert set(PAPER) == set(GRPOTrainer._paper)
+    assert isinstance(GRPOTrainer._tag_names, list)
+
+
+def test_helpers_of_trl_have_these_parameters():
+    assert parameters(utils.pad)[:3] == ["tensors", "padding_value", "padding_side"]
+    assert parameters(utils.is_async_callable) == ["func"] or len(parameters(utils.is_async_callable)) == 1
+    assert parameters(utils.start_event_loop_in_daemon) == ["name"]
+    assert len(parameters(disable_gradient_checkpointing)) == 2
+
+
+def test_settings_that_the_configuration_reads():
+    names = {item.name for item in fields(GRPOConfig)}
+    assert names >= {
+        "generation_batch_size",
+        "gradient_accumulation_steps",
+        "mask_truncated_completions",
+        "max_completion_length",
+        "multi_objective_aggregation",
+        "num_iterations",
+        "steps_per_generation",
+    }
+
+
+def test_callbacks_keep_state_in_the_trainers_state():
+    assert "stateful_callbacks" in {item.name for item in fields(TrainerState)}
+
+
+def test_checkpoints_and_progress_of_transformers():
+    assert PREFIX_CHECKPOINT_DIR == "checkpoint"
+    assert parameters(Trainer._get_output_dir) == ["trial"]
+    assert "self.training_bar" in source(ProgressCallback)
+
+
+class TestAsynchronousTrainer:
+    def test_overridden_methods(self):
+        assert parameters(AsyncGRPOTrainer.get_batch_samples) == ["epoch_iterator", "num_batches", "device"]
+        assert parameters(AsyncGRPOTrainer.get_train_dataloader) == []
+        assert {"max_staleness", "max_completion_length"} <= {item.name for item in fields(AsyncGRPOConfig)}
+
+    def test_what_the_trainer_has(self):
+        text = source(AsyncGRPOTrainer)
+        for attribute in ("rollout_queue", "rollout_worker", "model_version", "_metrics"):
+            assert f"self.{attribute}" in text
+
+    def test_workers_can_be_injected(self):
+        assert {"rollout_worker", "weight_transfer"} <= set(parameters(AsyncGRPOTrainer.__init__))
+
+    def test_a_sample_has_these_fields(self):
+        assert {item.name for item in fields(RolloutSample)} >= {
+            "input_ids",
+            "completion_mask",
+            "old_log_probs",
+            "advantage",
+            "model_version",
+            "group_id",
+            "metrics",
+        }
+
+    def test_a_group_has_these_fields(self):
+        names = {item.name for item in fields(RolloutGroup)}
+        assert names >= {"completions", "completions_sequences", "reward_kwargs"}
+
+    @pytest.mark.parametrize(
+        ("method", "expected"),
+        [
+            ("_run_loops", ["stop_event"]),
+            ("_score_loop", ["stop_event"]),
+            ("_score_group", ["group"]),
+            ("_push_metrics", ["values"]),
+        ],
+    )
+    def test_the_loop_has_the_method(self, method, expected):
+        assert parameters(getattr(AsyncRolloutLoop, method)) == expected
+
+    def test_the_worker_takes_the_loop_from_a_class_attribute(self):
+        assert AsyncRolloutWorker._loop_cls is AsyncRolloutLoop
+
+    def test_the_module_has_what_tests_replace(self):
+        assert hasattr(async_grpo_trainer, VLLM_CLIENT)
+        assert hasattr(async_grpo_trainer, "get_peak_flops_per_device")
+        assert hasattr(WORKER, "is_vllm_available")
+        assert tree_attention()
+
+    def test_batches_say_which_sample_a_token_is_of(self):
+        assert '"segment_id"' in source(AsyncGRPOTrainer)
+
+    def test_the_loader_of_several_processes_wraps_the_one_with_the_collator(self):
+        assert issubclass(DataLoaderDispatcher, torch.utils.data.DataLoader)

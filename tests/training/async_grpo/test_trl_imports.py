@@ -1,0 +1,54 @@
+"""Where TRL's asynchronous trainer is imported from: the layout of TRL 1.16, and that of 1.18 played by stand-ins."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import pytest
+import trl
+
+from trl_mle.training import async_grpo
+from trl_mle.training.async_grpo import trl_imports
+
+MODULES = ("trl_imports", "config", "collator", "rollouts", "trainer")
+
+
+@pytest.fixture(params=["AsyncRolloutLoop", "_AsyncRolloutLoop"])
+def stable_trl(monkeypatch, request):
+    """TRL as of 1.18: the trainer in `trl`, the loop in `trl.trainer.async_grpo_trainer`, no experimental submodules."""
+    module = ModuleType("trl.trainer.async_grpo_trainer")
+    module.__spec__ = ModuleSpec(module.__name__, None)
+    for name in ("AsyncRolloutWorker", "RolloutGroup", "RolloutSample"):
+        setattr(module, name, getattr(trl_imports, name))
+    setattr(module, request.param, trl_imports.AsyncRolloutLoop)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(sys.modules["trl.trainer"], "async_grpo_trainer", module, raising=False)
+    for name in ("AsyncGRPOConfig", "AsyncGRPOTrainer"):
+        monkeypatch.setattr(trl, name, getattr(trl_imports, name), raising=False)
+    for name in [name for name in sys.modules if name.startswith("trl.experimental.async_grpo")]:
+        monkeypatch.setitem(sys.modules, name, None)  # importing it is an error
+    for name in MODULES:
+        # Both places that hold the module are put back afterwards.
+        monkeypatch.setattr(async_grpo, name, importlib.import_module(f"{async_grpo.__name__}.{name}"))
+        monkeypatch.delitem(sys.modules, f"{async_grpo.__name__}.{name}")
+
+
+def test_the_stable_layout_is_imported(stable_trl):
+    imports = importlib.import_module(trl_imports.__name__)
+    assert imports.STABLE
+    assert imports.async_grpo_trainer is sys.modules["trl.trainer.async_grpo_trainer"]
+    assert imports.VLLM_CLIENT == "AsyncVLLMClient"
+    trainer = importlib.import_module(f"{async_grpo.__name__}.trainer")
+    assert issubclass(trainer.AsyncDurationAwareTrainer, trl.AsyncGRPOTrainer)
+    assert issubclass(trainer.DurationRolloutLoop, imports.AsyncRolloutLoop)
+    assert issubclass(trainer.AsyncDurationAwareConfig, trl.AsyncGRPOConfig)
+
+
+def test_importing_prints_no_warning():
+    code = "import warnings; warnings.simplefilter('always'); import trl_mle.training.async_grpo.trl_imports"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "experimental" not in done.stdout + done.stderr

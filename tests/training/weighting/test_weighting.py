@@ -1,0 +1,78 @@
+"""DurationWeighting: settings in; weights, metrics and warnings out. And what it takes to add a rule."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.training.weighting.test_diagnostics import batch_of
+from trl_mle import duration_weights
+from trl_mle.errors import ConfigError
+from trl_mle.training.weighting import rules
+from trl_mle.training.weighting.actions import read_actions
+from trl_mle.training.weighting.config import DurationSettings
+from trl_mle.training.weighting.weighting import DurationWeighting
+
+
+def weighting(**settings):
+    return DurationWeighting(DurationSettings(**settings))
+
+
+def test_weights_are_those_of_the_pure_function():
+    batch = batch_of([1.0, 2.0, 9.0], scorable=[True, True, False])
+    weights = weighting(duration_clip=1.2).weigh(batch)
+    assert torch.equal(weights.per_completion, duration_weights(batch.durations, clip=1.2, mask=batch.scorable))
+    assert weights.per_action is None
+    assert weights.metrics["duration/mean"] == 1.5
+
+
+def test_actions_have_weights_of_their_own():
+    actions = read_actions([[1.0, 3.0], [2.0]], None, [4, 4])
+    weights = weighting().weigh(batch_of([4.0, 2.0]), actions)
+    assert weights.per_action.tolist() == [0.5, 1.5, 1.0]
+    assert weights.per_completion.tolist() == [1.0, 1.0]
+
+
+def test_exponent_0_is_warned_of_like_no_weighting():
+    run = weighting(duration_exponent=0.0)
+    texts = []
+    for _ in range(5):
+        run.report_lost([60.0])
+        texts += run.weigh(batch_of([1.0] * 31)).warnings
+    (text,) = texts
+    assert "duration_weighting: inverse_inclusion" in text
+
+
+def test_lost_samples_count_in_the_next_training_batch_only():
+    run = weighting(duration_weighting="inverse_inclusion")
+    run.report_lost([3.0])
+    assert run.weigh(batch_of([1.0] * 4), learning=False).metrics["duration/lost_share"] == 0.0
+    assert run.weigh(batch_of([1.0] * 4)).metrics["duration/lost_share"] == pytest.approx(1 / 5)
+    assert run.weigh(batch_of([1.0] * 4)).metrics["duration/lost_share"] == 0.0
+
+
+def test_its_state_continues_in_another_run():
+    first, second = (weighting(duration_weighting="inverse_inclusion") for _ in range(2))
+    first.report_lost([2.0, 2.0])
+    first.weigh(batch_of([1.0, 4.0]))
+    second.load_state_dict(first.state_dict())
+    batch = batch_of([1.0, 3.0])
+    assert torch.equal(first.weigh(batch).per_completion, second.weigh(batch).per_completion)
+    assert second.weigh(batch).metrics["duration/inclusion_min"] < 1
+
+
+def test_a_new_rule_is_one_new_file(tmp_path, monkeypatch):
+    (tmp_path / "square_root.py").write_text(
+        "from trl_mle.training.weighting.rules import WeightingRule\n"
+        "class SquareRoot(WeightingRule):\n"
+        "    def values(self, completions):\n"
+        "        return completions.seconds.sqrt()\n"
+        "RULE = SquareRoot()\n"
+    )
+    with pytest.raises(ConfigError, match="'square_root'; choose 'inverse_inclusion', 'none' or 'proportional'"):
+        DurationSettings(duration_weighting="square_root").check_durations()
+    monkeypatch.setattr(rules, "__path__", [*rules.__path__, str(tmp_path)])
+    for name, rule in rules.find_rules().items():
+        monkeypatch.setitem(rules.RULES, name, rule)
+    DurationSettings(duration_weighting="square_root").check_durations()
+    assert duration_weights(torch.tensor([1.0, 9.0]), "square_root").tolist() == [0.5, 1.5]
