@@ -28,9 +28,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[Any, Any, Any, dict[str, Tas
     """Settings from YAML and flags, and the tasks that they name."""
     from trl import ModelConfig
 
-    from trl_mle import DurationAwareConfig
     from trl_mle.scripts.checks import check_vllm
     from trl_mle.scripts.settings import parse_rl_settings
+    from trl_mle.training import DurationAwareConfig
 
     return parse_rl_settings("grpo", arguments, DurationAwareConfig, ModelConfig, check_vllm)
 
@@ -40,12 +40,12 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from transformers import ProgressCallback
     from trl import get_peft_config, get_quantization_config
 
-    from trl_mle import DurationAwareTrainer
     from trl_mle.errors import InfrastructureError
     from trl_mle.prompts.dataset import prompts_dataset
     from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run
     from trl_mle.scripts.model_card import policy_sections
     from trl_mle.scripts.run_dir import RunRecorder
+    from trl_mle.training import DurationAwareTrainer
     from trl_mle.training.callbacks import GRPO_METRICS, MLEProgress
 
     run = prepare_run(mle_args, training_args, model_args, tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,9 +33,22 @@ QUICK_START = "## Quick start\n"
 
 
 def add_sections(readme: Path, sections: Mapping[str, str]) -> None:
-    """Insert `sections` (title -> Markdown) into the model card at `readme`, before the framework versions."""
+    """Put `sections` (title -> Markdown) into the model card at `readme`.
+
+    A section whose title the card has already is replaced, down to the next heading. New ones stand before the framework
+    versions.
+    """
     text = readme.read_text(encoding="utf-8")
-    added = "".join(f"### {title}\n\n{body.strip()}\n\n" for title, body in sections.items())
+    added = ""
+    for title, body in sections.items():
+        heading = re.search(rf"^##+ {re.escape(title)}\n", text, re.MULTILINE)
+        if heading is None:
+            added += f"### {title}\n\n{body.strip()}\n\n"
+            continue
+        # Two signs at least: a comment in a code block starts with one.
+        following = re.search(r"^##+ ", text[heading.end() :], re.MULTILINE)
+        rest = text[heading.end() + following.start() :] if following else ""
+        text = f"{text[: heading.end()]}\n{body.strip()}\n\n{rest}"
     before, anchor, after = text.partition(ANCHOR)
     readme.write_text(before + added + anchor + after, encoding="utf-8")
 
