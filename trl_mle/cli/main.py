@@ -28,7 +28,8 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The `output_dir` of a r
     import yaml
 
     from trl_mle.errors import ConfigError
-    from trl_mle.evaluation import remembered_validation, report_run
+    from trl_mle.evaluation import remembered_validation
+    from trl_mle.reports.terminal import report_run
     from trl_mle.tasks import load_task
 
     config = run_dir / "config.yaml"

@@ -97,7 +97,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
 
 def report(trainer: Any, run: Any) -> None:
     """Show the run's summary, write its files, and put the scores into the model card."""
-    from trl_mle.evaluation import report_run, scores_section
+    from trl_mle.reports.terminal import report_run, scores_section
 
     summary = report_run(run.folder, {task.id: task for task in run.tasks.values()}, run.validations)
     trainer.model_card_sections["Scores"] = scores_section(summary, run.validations)
