@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from trl_mle.config.base import BackendConfig, Keys, RunContext, check_choice, check_least, check_seconds, usable_cores
+from trl_mle.config.base import (
+    BackendConfig,
+    Keys,
+    RunContext,
+    check_bytes,
+    check_choice,
+    check_least,
+    check_seconds,
+    usable_cores,
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,8 @@ class SandboxConfig(BackendConfig):
             choose it only if you trust the programs.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory of a program in bytes. Defaults to the task's own.
         preload (`tuple[str, ...]`):
             Modules that a worker imports once, so that programs start without delay.
         scratch_dir (`str`, *optional*):
@@ -38,12 +49,14 @@ class SandboxConfig(BackendConfig):
     workers: int | None = None
     isolation: Literal["required", "none"] = "required"
     wall_s: float | None = None
+    memory_bytes: int | None = None
     preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
     scratch_dir: str | None = None
 
     def __post_init__(self):
         check_least(self, workers=1)
         check_choice("isolation", self.isolation, ("required", "none"))
+        check_bytes(self, "memory_bytes")
         check_seconds(self, "wall_s")
 
     @classmethod

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from trl_mle.config.base import BackendConfig, Key, Keys, RunContext, check_choice, check_least, check_seconds
+from trl_mle.config.base import (
+    BackendConfig,
+    Key,
+    Keys,
+    RunContext,
+    check_bytes,
+    check_choice,
+    check_least,
+    check_seconds,
+)
 from trl_mle.errors import ConfigError
 
 
@@ -35,6 +44,8 @@ class RayConfig(BackendConfig):
             As `SandboxConfig.isolation`, per node: a node that cannot hide its files gets no programs.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory of a program in bytes. Defaults to the task's own.
         preload (`tuple[str, ...]`):
             Modules that a worker imports once, so that programs start without delay.
         scratch_dir (`str`, *optional*):
@@ -70,6 +81,7 @@ class RayConfig(BackendConfig):
     share: float = 1.0
     isolation: Literal["required", "none"] = "required"
     wall_s: float | None = None
+    memory_bytes: int | None = None
     preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
     scratch_dir: str | None = None
     runtime_env: dict[str, Any] | None = None
@@ -89,6 +101,7 @@ class RayConfig(BackendConfig):
         if not 0 < self.share <= 1:
             raise ConfigError(f"`share` is {self.share}; it must be above 0 and at most 1.")
         check_choice("isolation", self.isolation, ("required", "none"))
+        check_bytes(self, "memory_bytes")
         check_seconds(self, "wall_s", "connect_s", "start_s", "node_wait_s")
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The registry of backends, and the sandbox that settings ask for: the backend's own behind a pool."""
+"""The registry of sandbox backends. A new backend is a folder with its sandbox, a config class and one line here."""
 
 from __future__ import annotations
 
@@ -8,52 +8,64 @@ from typing import Any
 
 from trl_mle.config import BackendConfig, E2BConfig, PoolConfig, RayConfig, SandboxConfig
 from trl_mle.errors import ConfigError
+from trl_mle.sandboxes.base import Sandbox
 from trl_mle.sandboxes.pool.pool import SandboxPool
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Where programs can run. A new backend needs a file with its `Sandbox`, a configuration and a line in `BACKENDS`."""
+    """One place where programs can run."""
 
     name: str
-    """Value of `sandbox_backend`."""
+    """The value of `sandbox_backend`."""
     config: type[BackendConfig]
-    """Class of its settings."""
+    """The dataclass of its settings; the only argument of the sandbox class that has no default of its own."""
     module: str
-    """Module of its sandbox, imported on use: it may need an optional package."""
+    """The module of the sandbox class. It is imported on first use, because its package may be an extra."""
     class_name: str
-    """Class of its sandbox in that module."""
+
+    def load(self) -> type[Any]:
+        """The sandbox class. It is made from an instance of `config` and implements [`Sandbox`]."""
+        return getattr(import_module(self.module), self.class_name)  # type: ignore[no-any-return]
 
 
 BACKENDS: dict[str, Backend] = {
-    "local": Backend("local", SandboxConfig, "trl_mle.sandboxes.local.sandbox", "LocalSandbox"),
-    "ray": Backend("ray", RayConfig, "trl_mle.sandboxes.ray_cluster.sandbox", "RaySandbox"),
-    "e2b": Backend("e2b", E2BConfig, "trl_mle.sandboxes.e2b_cloud.sandbox", "E2BSandbox"),
+    backend.name: backend
+    for backend in (
+        Backend("local", SandboxConfig, "trl_mle.sandboxes.local.sandbox", "LocalSandbox"),
+        Backend("ray", RayConfig, "trl_mle.sandboxes.ray_cluster.sandbox", "RaySandbox"),
+        Backend("e2b", E2BConfig, "trl_mle.sandboxes.e2b_cloud.sandbox", "E2BSandbox"),
+    )
 }
+"""Name -> backend, the default first."""
 
 
-def check_backend(backend: str) -> None:
+def check_backend(name: str) -> None:
     """Raise `ConfigError` for a backend that does not exist."""
-    if backend not in BACKENDS:
+    if name not in BACKENDS:
         *others, last = map(repr, BACKENDS)
-        raise ConfigError(f"`sandbox_backend` is {backend!r}; choose {', '.join(others)} or {last}.")
+        raise ConfigError(f"`sandbox_backend` is {name!r}; choose {', '.join(others)} or {last}.")
 
 
-def make_sandbox(backend: str, settings: Any, pool: PoolConfig | None = None) -> SandboxPool:
-    """The sandbox that a recipe asks for, not started yet.
+def make_sandbox(name: str, settings: Any, pool: PoolConfig | None = None) -> SandboxPool:
+    """The sandbox of a backend behind a pool. It is not started yet.
 
     Args:
-        backend (`str`):
-            One of `BACKENDS`.
+        name (`str`):
+            A key of `BACKENDS`.
         settings (`SandboxConfig`, `RayConfig` or `E2BConfig`):
-            Those of the backend.
+            The settings of the backend, an instance of its `Backend.config`.
         pool (`PoolConfig`, *optional*):
-            Those of the pool.
+            The settings of the pool.
 
     Raises:
-        UserError: there is no such backend, or its package is not installed.
+        UserError: there is no such backend, the settings belong to another one, or its package is not installed.
     """
-    check_backend(backend)
-    entry = BACKENDS[backend]
-    sandbox_class = getattr(import_module(entry.module), entry.class_name)
-    return SandboxPool(sandbox_class(settings), pool)
+    check_backend(name)
+    backend = BACKENDS[name]
+    if not isinstance(settings, backend.config):
+        raise ConfigError(
+            f"`settings` of the backend {name!r} is a `{type(settings).__name__}`; give a `{backend.config.__name__}`."
+        )
+    sandbox: Sandbox = backend.load()(settings)
+    return SandboxPool(sandbox, pool)
