@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.scripts.console import after_training, prepare_console
+from trl_mle.scripts.console import after_training, hide_bars, prepare_console
 from trl_mle.scripts.user_errors import user_errors
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.scripts.run_dir import RunRecorder
     from trl_mle.training import AsyncDurationAwareTrainer
 
+    hide_bars()
     check_async(model_args.use_peft)
     run = prepare_run(mle_args, training_args, model_args, tasks)
     # The reward function moves into the child process of the rollouts, of which there is one. Its sandbox opens there, on

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.scripts.console import after_training, prepare_console
+from trl_mle.scripts.console import after_training, hide_bars, prepare_console
 from trl_mle.scripts.user_errors import user_errors
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.training import DurationAwareTrainer
     from trl_mle.training.callbacks import GRPO_METRICS, MLEProgress
 
+    hide_bars()
     run = prepare_run(mle_args, training_args, model_args, tasks)
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
     reward = make_reward(mle_args, run.tasks)
