@@ -31,6 +31,12 @@ ANCHOR = "### Framework versions"
 QUICK_START = "## Quick start\n"
 """Heading of TRL's example, which ends at the next heading of the same level."""
 
+PLACEHOLDERS = {
+    "licence: license\n": "",
+    "a fine-tuned version of [None](https://huggingface.co/None)": "a policy for machine-learning-engineering tasks",
+}
+"""What TRL writes if it does not know licence or base model (one on this machine) -> what stands there instead."""
+
 
 def add_sections(readme: Path, sections: Mapping[str, str]) -> None:
     """Put `sections` (title -> Markdown) into the model card at `readme`.
@@ -39,6 +45,8 @@ def add_sections(readme: Path, sections: Mapping[str, str]) -> None:
     versions.
     """
     text = readme.read_text(encoding="utf-8")
+    for placeholder, replacement in PLACEHOLDERS.items():
+        text = text.replace(placeholder, replacement)
     added = ""
     for title, body in sections.items():
         heading = re.search(rf"^##+ {re.escape(title)}\n", text, re.MULTILINE)
