@@ -136,5 +136,5 @@ def test_the_time_limit_is_the_tasks_and_no_backends(tmp_path):
         assert chosen.backend_config().wall_s is None
     limited = with_time_limit({"toy": toy_task(tmp_path)}, 7.0)["toy"]
     assert limited.time_limit_s == 7.0
-    assert "7 seconds" in build_prompt(limited)[-1]["content"]
+    assert "stopped after 7 s" in build_prompt(limited)[-1]["content"]
     assert with_time_limit({"toy": limited}, None) == {"toy": limited}

@@ -10,7 +10,13 @@ from tests.support.tasks import toy_task
 from trl_mle.scripts.model_card import policy_sections
 from trl_mle.training.model_card import add_sections
 
-TRL_CARD = """# Model Card for x
+TRL_CARD = """---
+licence: license
+---
+
+# Model Card for x
+
+This model is a fine-tuned version of [None](https://huggingface.co/None).
 
 ## Quick start
 
@@ -53,10 +59,12 @@ def test_the_example_is_a_program_with_the_tasks_prompt(tmp_path):
 def test_sections_replace_those_of_trl_or_stand_before_the_versions(tmp_path):
     card = tmp_path / "README.md"
     card.write_text(TRL_CARD)
+    added = sections(tmp_path / "task")
     for _ in range(2):  # a second time changes nothing
-        add_sections(card, sections(tmp_path / "task"))
+        add_sections(card, added)
         text = card.read_text()
-        assert "time machine" not in text
+        for placeholder in ("time machine", "None", "licence: license"):
+            assert placeholder not in text
         headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
         assert headings == [
             "# Model Card for x",
@@ -68,6 +76,3 @@ def test_sections_replace_those_of_trl_or_stand_before_the_versions(tmp_path):
         ]
         assert "This model was trained." in text
         assert "`Qwen/base`" in text
-        import shutil
-
-        shutil.rmtree(tmp_path / "task")

@@ -196,7 +196,9 @@ def test_a_wrong_metric_is_named(grpo, capsys, tmp_path, policy):
     assert "rmse" in shown
 
 
-def test_a_run_leaves_everything_on_disk_and_the_next_one_overwrites_nothing(grpo, capsys, tmp_path, policy):
+def test_a_run_leaves_everything_on_disk_and_the_next_one_overwrites_nothing(
+    grpo, capsys, monkeypatch, tmp_path, policy
+):
     task = toy_task(tmp_path)
     flags = [
         *(
@@ -231,7 +233,13 @@ def test_a_run_leaves_everything_on_disk_and_the_next_one_overwrites_nothing(grp
         assert words in card
     assert "first fifth" in capsys.readouterr().out
 
-    assert grpo.main([*map(str, flags)]) == 0
+    def failing_report(trainer, run):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("trl_mle.scripts.grpo.report", failing_report)
+    assert grpo.main([*map(str, flags)]) == 0, "a report that fails loses no model"
+    assert "error: The report failed: no space left. `trl-mle report" in capsys.readouterr().err
+    assert (run / "model.safetensors").exists() and (run / "README.md").exists()
     earlier = [path for path in tmp_path.iterdir() if path.name.startswith("run-")]
     assert len(earlier) == 1
     assert (earlier[0] / "metrics.jsonl").exists()

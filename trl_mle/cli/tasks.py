@@ -27,10 +27,10 @@ def list_() -> None:
 
 @app.command()
 def show(
-    task: Annotated[str, typer.Argument(help="`builtin:digits` and the like, or a task folder.")],
-    prompt: Annotated[bool, typer.Option("--prompt", help="Show what a policy is asked.")] = False,
+    task: Annotated[str, typer.Argument(help="Task name, such as builtin:digits, or a task folder.")],
+    prompt: Annotated[bool, typer.Option("--prompt", help="Show the prompt, too.")] = False,
 ) -> None:
-    """Show a task's facts, and with `--prompt` the messages that a policy gets."""
+    """Show metric, limits and files of a task, and with `--prompt` the messages that a policy gets."""
     from trl_mle.prompts import build_prompt
     from trl_mle.tasks import load_task
 
@@ -64,7 +64,7 @@ def show(
 
 @app.command()
 def prepare(
-    tasks: Annotated[list[str] | None, typer.Argument(help="Which ones; all built-in tasks by default.")] = None,
+    tasks: Annotated[list[str] | None, typer.Argument(help="Task names; all built-in tasks by default.")] = None,
 ) -> None:
     """Prepare built-in tasks in the cache, for example before a cluster goes offline."""
     from trl_mle.tasks import list_tasks, load_task
@@ -78,8 +78,8 @@ def prepare(
 
 @app.command()
 def validate(
-    tasks: Annotated[list[str] | None, typer.Argument(help="Which ones; all built-in tasks by default.")] = None,
-    isolation: Annotated[str, typer.Option(help="'required', or 'none' where programs are trusted.")] = "required",
+    tasks: Annotated[list[str] | None, typer.Argument(help="Task names; all built-in tasks by default.")] = None,
+    isolation: Annotated[str, typer.Option(help="'required', or 'none' if you trust the programs.")] = "required",
 ) -> None:
     """Run each task's baseline and reference solution in the sandbox; the reference must beat the baseline."""
     import asyncio
@@ -119,14 +119,14 @@ def create(
     csv: Annotated[Path, typer.Option(help="Table with a header.")],
     target: Annotated[str, typer.Option(help="Column to predict.")],
     metric: Annotated[str, typer.Option(help="For example accuracy, roc_auc, log_loss, rmse.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to make; the CSV's name by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the new task; the CSV's name by default.")] = None,
     title: Annotated[str | None, typer.Option(help="One line.")] = None,
-    description: Annotated[Path | None, typer.Option(help="Text file that says what is to be predicted.")] = None,
+    description: Annotated[Path | None, typer.Option(help="Text file that describes the prediction.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Column to leave out; may be given again.")] = None,
     test_fraction: Annotated[float, typer.Option(help="Share of rows whose target is hidden.")] = 0.3,
-    public_fraction: Annotated[float, typer.Option(help="Share of these that give the reward.")] = 0.5,
+    public_fraction: Annotated[float, typer.Option(help="Share of the hidden rows whose score is the reward.")] = 0.5,
     time_limit_s: Annotated[float, typer.Option(help="Wall-clock limit of a program, in seconds.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Of the shuffle and the splits.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the shuffle and the splits.")] = 0,
 ) -> None:
     """Make a task folder from a CSV file."""
     from trl_mle.errors import TaskError
@@ -149,7 +149,9 @@ def create(
         time_limit_s=time_limit_s,
         seed=seed,
     )
-    Console().print(f"{task.folder} is a task of {task.metric} ({task.direction}). Use it by its path.", markup=False)
+    Console().print(
+        f"{task.folder} is a task of {task.metric} ({task.direction}). Its path is its task name.", markup=False
+    )
 
 
 def _shorten(names: tuple[str, ...]) -> str:

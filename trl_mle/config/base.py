@@ -73,12 +73,14 @@ class BackendConfig:
 
 
 def check_choice(name: str, value: Any, choices: Collection[str], remark: str = "") -> None:
+    """Raise `ConfigError` if `value` is none of `choices`."""
     if value not in choices:
         *others, last = map(repr, choices)
         raise ConfigError(f"`{name}` is {value!r}; choose {', '.join(others)} or {last}.{remark}")
 
 
 def check_least(config: Any, **least: int) -> None:
+    """Raise `ConfigError` if a field that is set is less than the number given for it."""
     for name, lowest in least.items():
         value = getattr(config, name)
         if value is not None and value < lowest:
@@ -86,10 +88,19 @@ def check_least(config: Any, **least: int) -> None:
 
 
 def check_seconds(config: Any, *names: str) -> None:
+    """Raise `ConfigError` if a field that is set is no positive number of seconds."""
     for name in names:
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and value > 0):
             raise ConfigError(f"`{name}` is {value}; it must be a positive number of seconds.")
+
+
+def check_bytes(config: Any, *names: str) -> None:
+    """Raise `ConfigError` if a field that is set is no positive number of bytes."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"`{name}` is {value}; it must be a positive number of bytes.")
 
 
 def usable_cores() -> int:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from trl_mle.config.base import URL, BackendConfig, Keys, check_choice, check_least, check_seconds
+from trl_mle.config.base import URL, BackendConfig, Keys, check_bytes, check_choice, check_least, check_seconds
 from trl_mle.errors import ConfigError
 
 
@@ -86,8 +86,7 @@ class E2BConfig(BackendConfig):
         check_least(self, max_sandboxes=1)
         check_choice("isolation", self.isolation, ("required", "none"))
         check_seconds(self, "session_s", "request_timeout_s", "wall_s")
-        if self.memory_bytes is not None and self.memory_bytes < 1:
-            raise ConfigError(f"`memory_bytes` is {self.memory_bytes}; it must be a positive number of bytes.")
+        check_bytes(self, "memory_bytes")
         for name in ("api_url", "sandbox_url"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(URL, value):  # the value may hold a password: not shown

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from trl_mle.config.base import BackendConfig, Keys, RunContext, check_choice, check_least, check_seconds, usable_cores
+from trl_mle.config.base import (
+    BackendConfig,
+    Keys,
+    RunContext,
+    check_bytes,
+    check_choice,
+    check_least,
+    check_seconds,
+    usable_cores,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class SandboxConfig(BackendConfig):
     def __post_init__(self):
         check_least(self, workers=1, memory_bytes=1)
         check_choice("isolation", self.isolation, ("required", "none"))
+        check_bytes(self, "memory_bytes")
         check_seconds(self, "wall_s")
 
     @classmethod

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from trl_mle.config.base import BackendConfig, Key, Keys, RunContext, check_choice, check_least, check_seconds
+from trl_mle.config.base import (
+    BackendConfig,
+    Key,
+    Keys,
+    RunContext,
+    check_bytes,
+    check_choice,
+    check_least,
+    check_seconds,
+)
 from trl_mle.errors import ConfigError
 
 
@@ -92,6 +101,7 @@ class RayConfig(BackendConfig):
         if not 0 < self.share <= 1:
             raise ConfigError(f"`share` is {self.share}; it must be above 0 and at most 1.")
         check_choice("isolation", self.isolation, ("required", "none"))
+        check_bytes(self, "memory_bytes")
         check_seconds(self, "wall_s", "connect_s", "start_s", "node_wait_s")
 
     @classmethod

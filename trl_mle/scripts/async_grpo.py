@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.scripts.console import after_training, prepare_console
+from trl_mle.scripts.console import after_training, hide_bars, prepare_console
 from trl_mle.scripts.user_errors import user_errors
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> tuple[Any, Any, Any, dict[str, Task]]:
     """Settings from YAML and flags, and the tasks that they name."""
-    from trl_mle import AsyncDurationAwareConfig
     from trl_mle.scripts.settings import parse_rl_settings
+    from trl_mle.training import AsyncDurationAwareConfig
 
     return parse_rl_settings("async-grpo", arguments, AsyncDurationAwareConfig, PolicyArguments)
 
@@ -60,14 +60,15 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     """Train and save the model. Returns 0, or 1 if the server or the sandbox failed."""
     from trl import ModelConfig, get_peft_config
 
-    from trl_mle import AsyncDurationAwareTrainer
     from trl_mle.dataset import prompts_dataset
     from trl_mle.errors import InfrastructureError
     from trl_mle.scripts.build import make_reward, prepare_run
     from trl_mle.scripts.checks import check_async
     from trl_mle.scripts.model_card import policy_sections
     from trl_mle.scripts.run_dir import RunRecorder
+    from trl_mle.training import AsyncDurationAwareTrainer
 
+    hide_bars()
     check_async(model_args.use_peft)
     run = prepare_run(mle_args, training_args, model_args, tasks)
     # The reward function moves into the child process of the rollouts, of which there is one. Its sandbox opens there, on
@@ -84,6 +85,8 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
             peft_config=get_peft_config(ModelConfig(**asdict(model_args))),
             callbacks=[RunRecorder(run.folder, settings)],
         )
+        # Set before training: checkpoints have a card, too.
+        trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
         trainer.train(resume_from_checkpoint=run.checkpoint)
     except (InfrastructureError, TimeoutError) as error:  # TRL raises TimeoutError if the server does not answer
         print(f"\nerror: {error}", file=sys.stderr)

@@ -62,9 +62,10 @@ def load_demonstrations(args: DemonstrationArguments) -> Dataset:
     if args.demonstrations != "generated":
         return as_prompt_completion(load_rows(args.demonstrations, args.demonstrations_split))
 
-    from trl_mle import build_prompt, load_task
     from trl_mle.demo import generate_demonstrations
+    from trl_mle.prompts import build_prompt
     from trl_mle.scripts.build import with_time_limit
+    from trl_mle.tasks import load_task
 
     named = with_time_limit({name: load_task(name) for name in args.tasks}, args.program_time_limit_s)
     tasks = list(named.values())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.scripts.console import after_training, prepare_console
+from trl_mle.scripts.console import after_training, hide_bars, prepare_console
 from trl_mle.scripts.user_errors import user_errors
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[Any, Any, Any, dict[str, Tas
     """Settings from YAML and flags, and the tasks that they name."""
     from trl import ModelConfig
 
-    from trl_mle import DurationAwareConfig
     from trl_mle.scripts.checks import check_vllm
     from trl_mle.scripts.settings import parse_rl_settings
+    from trl_mle.training import DurationAwareConfig
 
     return parse_rl_settings("grpo", arguments, DurationAwareConfig, ModelConfig, check_vllm)
 
@@ -40,14 +40,15 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from transformers import ProgressCallback
     from trl import get_peft_config, get_quantization_config
 
-    from trl_mle import DurationAwareTrainer
     from trl_mle.dataset import prompts_dataset
     from trl_mle.errors import InfrastructureError
     from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run
     from trl_mle.scripts.model_card import policy_sections
     from trl_mle.scripts.run_dir import RunRecorder
+    from trl_mle.training import DurationAwareTrainer
     from trl_mle.training.callbacks import GRPO_METRICS, MLEProgress
 
+    hide_bars()
     run = prepare_run(mle_args, training_args, model_args, tasks)
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
     reward = make_reward(mle_args, run.tasks)

@@ -50,7 +50,7 @@ def policy_sections(
         "Tasks": _task_table(tasks),
         "Base model and licence": (
             f"The policy was trained from `{model_args.model_name_or_path}`. Its licence is that of this base model; state it "
-            "in the `license` field above before you share the model. The training code, "
+            "as `license` in the header of this file before you share the model. The training code, "
             "[trl_mle](https://arxiv.org/abs/2509.01684), is under Apache-2.0; the tasks' data have licences of their own."
         ),
     }

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.scripts.console import prepare_console, quiet_datasets
+from trl_mle.scripts.console import hide_bars, prepare_console
 from trl_mle.scripts.demonstrations import DemonstrationArguments, load_demonstrations, texts_of
 from trl_mle.scripts.user_errors import user_errors
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with user_errors():
         demo_args, training_args, model_args = parse(arguments)
-        quiet_datasets()
+        hide_bars()
         # The main process fills the caches of tasks and data sets before the others read them.
         with training_args.main_process_first(local=False, desc="preparing the demonstrations"):
             dataset = load_demonstrations(demo_args)

@@ -17,8 +17,8 @@ def user_errors(parsing: bool = False) -> Iterator[None]:
 
     Args:
         parsing (`bool`, *optional*, defaults to `False`):
-            While settings are parsed, every `ValueError`, `TypeError`, `OSError` and YAML error comes from what the user
-            wrote, and is shown in the same way. Elsewhere they are bugs and keep their traceback.
+            Whether settings are parsed in the block. Then every `ValueError`, `TypeError`, `OSError` and YAML error comes from
+            what the user wrote, and is shown like a `UserError`. Elsewhere they are bugs and keep their traceback.
     """
     caught: tuple[type[Exception], ...] = (UserError,)
     if parsing:
@@ -26,11 +26,11 @@ def user_errors(parsing: bool = False) -> Iterator[None]:
     try:
         yield
     except caught as error:
-        sys.stderr.write(f"error: {_words(error)}\n")
+        sys.stderr.write(f"error: {_message(error)}\n")
         raise SystemExit(2) from None
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {error.problem}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
+from tqdm.auto import tqdm
 from transformers.trainer_callback import ProgressCallback
 
 GRPO_METRICS = {
@@ -20,7 +22,8 @@ SFT_METRICS = {"loss": "loss {:.3f}", "mean_token_accuracy": "token accuracy {:.
 
 
 class MLEProgress(ProgressCallback):
-    """`transformers.ProgressCallback`; the only change is that a log is shown as one line of the most telling metrics.
+    """`transformers.ProgressCallback`; the only changes are that a log is shown as one line of the most telling metrics, and that
+    there is a bar on a terminal only, below these lines.
 
     All metrics are in `metrics.jsonl` and wherever `report_to` sends them.
 
@@ -33,6 +36,12 @@ class MLEProgress(ProgressCallback):
         super().__init__()
         self.shown = shown
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            # `disable=None`: a log file holds one line per step and no bar. `leave=False`: results follow without a stale bar.
+            self.training_bar = tqdm(total=state.max_steps, dynamic_ncols=True, disable=None, leave=False)
+        self.current_step = 0
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         first_metric = next(iter(self.shown))
         # Other processes have no bar, and logs of the end of training or of evaluation lack the first metric.
@@ -40,3 +49,4 @@ class MLEProgress(ProgressCallback):
             return
         parts = [pattern.format(logs[name]) for name, pattern in self.shown.items() if logs.get(name) is not None]
         self.training_bar.write(f"step {state.global_step}/{state.max_steps}  " + "  ".join(parts))
+        sys.stdout.flush()  # a pipe would show the steps of minutes at once

@@ -27,6 +27,12 @@ PAPER = {
 ANCHOR = "### Framework versions"
 """Heading of TRL's template before which sections are inserted."""
 
+PLACEHOLDERS = {
+    "licence: license\n": "",
+    "a fine-tuned version of [None](https://huggingface.co/None)": "a policy for machine-learning-engineering tasks",
+}
+"""What TRL writes if it does not know licence or base model (one on this machine) -> what stands there instead."""
+
 
 def add_sections(readme: Path, sections: Mapping[str, str]) -> None:
     """Put `sections` (title -> Markdown) into the model card at `readme`.
@@ -35,13 +41,18 @@ def add_sections(readme: Path, sections: Mapping[str, str]) -> None:
     versions.
     """
     text = readme.read_text(encoding="utf-8")
+    for placeholder, replacement in PLACEHOLDERS.items():
+        text = text.replace(placeholder, replacement)
     added = ""
     for title, body in sections.items():
-        section = re.compile(rf"^(#+ {re.escape(title)}\n).*?(?=^##+ )", re.MULTILINE | re.DOTALL)
-        if section.search(text):
-            text = section.sub(lambda match, body=body: f"{match[1]}\n{body.strip()}\n\n", text, count=1)  # type: ignore[misc]
-        else:
+        heading = re.search(rf"^##+ {re.escape(title)}\n", text, re.MULTILINE)
+        if heading is None:
             added += f"### {title}\n\n{body.strip()}\n\n"
+            continue
+        # Two signs at least: a comment in a code block starts with one.
+        following = re.search(r"^##+ ", text[heading.end() :], re.MULTILINE)
+        rest = text[heading.end() + following.start() :] if following else ""
+        text = f"{text[: heading.end()]}\n{body.strip()}\n\n{rest}"
     before, anchor, after = text.partition(ANCHOR)
     readme.write_text(before + added + anchor + after, encoding="utf-8")
 
