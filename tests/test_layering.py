@@ -166,7 +166,8 @@ def test_only_training_imports_torch_and_trl(path):
 def test_importing_the_package_and_the_stages_loads_no_heavy_library():
     stages = [stage for stage in STAGES if (PACKAGE / stage).is_dir()]
     script = (
-        "import sys, trl_mle, trl_mle.types, trl_mle.errors, trl_mle.config, trl_mle.outcomes\nfrom trl_mle import prompts_dataset\n"
+        "import sys, trl_mle, trl_mle.types, trl_mle.errors, trl_mle.config, trl_mle.outcomes\n"
+        "from trl_mle import prompts_dataset\n"
         + "".join(f"import trl_mle.{part}\n" for part in [*stages, "rewards", "evaluation", "reports"])
         + "print(sorted({'torch', 'trl', 'transformers', 'datasets', 'sklearn', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
