@@ -77,7 +77,10 @@ def imports(path: Path, *, at_import: bool = False) -> set[str]:
         if node.level:  # the sandbox's runner runs outside the package and imports its neighbours relatively
             parts = ["trl_mle", *path.relative_to(PACKAGE).parts]
             module = ".".join([*parts[: -node.level], *([module] if module else [])])
-        found.update(f"{module}.{alias.name}" for alias in node.names)
+        names = [alias.name for alias in node.names]
+        # A public name of the package is loaded from its home.
+        homes = [trl_mle._HOMES.get(name, module) if module == "trl_mle" else module for name in names]
+        found.update(f"{home}.{name}" for home, name in zip(homes, names, strict=True))
     return found
 
 
