@@ -66,8 +66,6 @@ class SandboxConfig:
             warning: for machines whose programs you trust.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
-        memory_bytes (`int`, *optional*):
-            Limit of resident memory of a program in bytes. Defaults to the task's own.
         preload (`tuple[str, ...]`):
             Modules that a worker imports once, so that programs start at once.
         scratch_dir (`str`, *optional*):
@@ -78,7 +76,6 @@ class SandboxConfig:
     workers: int | None = None
     isolation: Literal["required", "none"] = "required"
     wall_s: float | None = None
-    memory_bytes: int | None = None
     preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
     scratch_dir: str | None = None
 
@@ -89,8 +86,6 @@ class SandboxConfig:
             raise ConfigError(f"`isolation` is {self.isolation!r}; choose 'required' or 'none'.")
         if self.wall_s is not None and not (math.isfinite(self.wall_s) and self.wall_s > 0):
             raise ConfigError(f"`wall_s` is {self.wall_s}; it must be a positive number of seconds.")
-        if self.memory_bytes is not None and self.memory_bytes < 1:
-            raise ConfigError(f"`memory_bytes` is {self.memory_bytes}; it must be a positive number of bytes.")
 
 
 @dataclass(frozen=True)
@@ -168,8 +163,6 @@ class RayConfig:
             As `SandboxConfig.isolation`, on every node: one that cannot hide its files takes no programs.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
-        memory_bytes (`int`, *optional*):
-            Limit of resident memory of a program in bytes. Defaults to the task's own.
         preload (`tuple[str, ...]`):
             Modules that a worker imports once, so that programs start at once.
         scratch_dir (`str`, *optional*):
@@ -195,7 +188,6 @@ class RayConfig:
     share: float = 1.0
     isolation: Literal["required", "none"] = "required"
     wall_s: float | None = None
-    memory_bytes: int | None = None
     preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
     scratch_dir: str | None = None
     runtime_env: dict[str, Any] | None = None
@@ -217,7 +209,7 @@ class RayConfig:
             raise ConfigError(f"`cpus_per_worker` is {self.cpus_per_worker}; it must be a positive number.")
         if not 0 < self.share <= 1:
             raise ConfigError(f"`share` is {self.share}; it must be above 0 and at most 1.")
-        SandboxConfig(isolation=self.isolation, wall_s=self.wall_s, memory_bytes=self.memory_bytes)
+        SandboxConfig(isolation=self.isolation, wall_s=self.wall_s)
         for name in ("connect_s", "start_s", "node_wait_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"`{name}` is {getattr(self, name)}; it must be a positive number of seconds.")

@@ -59,8 +59,6 @@ class LocalSandbox:
             `"none"` runs programs even where they could read the answers.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
-        memory_bytes (`int`, *optional*):
-            Limit of resident memory of a program in bytes. Defaults to the task's own.
         python (`str`, *optional*):
             Interpreter for the programs. Defaults to this one.
         scratch_dir (`str` or `Path`, *optional*):
@@ -81,18 +79,15 @@ class LocalSandbox:
         workers: int | None = None,
         isolation: Literal["required", "none"] = "required",
         wall_s: float | None = None,
-        memory_bytes: int | None = None,
         python: str = sys.executable,
         scratch_dir: str | os.PathLike[str] | None = None,
     ):
-        if config is not None and (workers, isolation, wall_s, memory_bytes) != (None, "required", None, None):
+        if config is not None and (workers, isolation, wall_s) != (None, "required", None):
             raise ConfigError(
-                f"`config` and the keywords `workers`={workers}, `isolation`={isolation!r}, `wall_s`={wall_s}, "
-                f"`memory_bytes`={memory_bytes} were both given; put the values into `SandboxConfig`."
+                f"`config` and the keywords `workers`={workers}, `isolation`={isolation!r}, `wall_s`={wall_s} were "
+                "both given; put the values into `SandboxConfig`."
             )
-        self.config = config or SandboxConfig(
-            workers=workers, isolation=isolation, wall_s=wall_s, memory_bytes=memory_bytes
-        )
+        self.config = config or SandboxConfig(workers=workers, isolation=isolation, wall_s=wall_s)
         self.workers = self.config.workers or _cores()
         # A worker has another working directory.
         self.python = os.path.abspath(python) if os.sep in python else python
@@ -202,7 +197,7 @@ class LocalSandbox:
 
     def limits_for(self, task: TaskSpec) -> Limits:
         """The limits of a program of `task` if `run` gets none."""
-        return default_limits(task, self.config.wall_s, self.config.memory_bytes)
+        return default_limits(task, self.config.wall_s)
 
     async def _ask(
         self, slot: _Slot, messages: list[dict[str, Any]], timeout_s: float

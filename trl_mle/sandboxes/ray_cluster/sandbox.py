@@ -183,7 +183,7 @@ class RaySandbox:
 
     def limits_for(self, task: TaskSpec) -> Limits:
         """The limits of a program of `task` if `run` gets none."""
-        return default_limits(task, self.config.wall_s, self.config.memory_bytes)
+        return default_limits(task, self.config.wall_s)
 
     def take_metrics(self) -> dict[str, float]:
         """Metric -> value: nodes and workers now, nodes lost since the last call, speeds of the slowest and the fastest."""
