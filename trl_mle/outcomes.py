@@ -105,7 +105,7 @@ def to_row(outcome: Outcome) -> dict[str, Any]:
     """Column name -> value. Every row has the same columns."""
     execution, instrumented, program = outcome.execution, outcome.instrumented, outcome.program
     public, private = outcome.public, outcome.private
-    row = {
+    row: dict[str, Any] = {
         Column.SCHEMA: SCHEMA_VERSION,
         Column.TASK_ID: outcome.task_id,
         Column.KIND: outcome.kind,

@@ -39,10 +39,15 @@ class Best:
 
     task_id: str
     public_score: float
+    """Raw score on the public part, in the metric's own unit."""
     private_score: float | None
+    """Raw score on the private part, or `None` if it was not graded."""
     duration_s: float
+    """Execution time in seconds."""
     step: int
+    """Training step that the program was generated at."""
     program: str
+    """The program as the policy wrote it."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Numbers that the program printed of itself, such as its validation score. Nobody has checked them."""
 
@@ -52,11 +57,15 @@ class RunSummary:
     """What a run reached."""
 
     rollouts: int
+    """All rows, with and without an outcome."""
     faults: int
+    """Infrastructure faults."""
     lost: int
     """Completions without an outcome, because `overlap_execution` stopped their programs."""
     first: Stretch
+    """The first fifth of the generation batches, at least one."""
     last: Stretch
+    """The last fifth."""
     best: Mapping[str, Best]
     """Task id -> best program. A task without a valid submission is missing."""
 

@@ -93,11 +93,11 @@ def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Ma
     """One row per task. Long ids and metrics are folded, and numbers never are."""
     scores = Table(title="Private score, best program chosen by public score", title_justify="left")
     scores.add_column("task", overflow="fold")
-    for heading in ("baseline", "best of the run", "reference"):
+    for heading in ("baseline", "best of\nthe run", "reference"):
         scores.add_column(heading, justify="right", min_width=_SCORE_WIDTH)
     has_own_scores = any(_OWN_SCORE in best.metrics for best in summary.best.values())
     if has_own_scores:
-        scores.add_column("its own validation score", justify="right", min_width=_SCORE_WIDTH)
+        scores.add_column("its own\nvalidation", justify="right", min_width=_SCORE_WIDTH)
     for task_id, task in tasks.items():
         validation, best = validations.get(task_id), summary.best.get(task_id)
         better = "higher" if task.direction == "maximize" else "lower"

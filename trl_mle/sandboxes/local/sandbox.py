@@ -69,6 +69,8 @@ class LocalSandbox:
             `"none"` runs programs even if they could read the answers.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory of a program in bytes. Defaults to the task's own.
         python (`str`, *optional*):
             Interpreter for the programs. Defaults to this one.
         scratch_dir (`str` or `Path`, *optional*):
@@ -91,16 +93,19 @@ class LocalSandbox:
         workers: int | None = None,
         isolation: Literal["required", "none"] = "required",
         wall_s: float | None = None,
+        memory_bytes: int | None = None,
         python: str = sys.executable,
         scratch_dir: str | os.PathLike[str] | None = None,
         timing: LocalTiming | None = None,
     ):
-        if config is not None and (workers, isolation, wall_s) != (None, "required", None):
+        if config is not None and (workers, isolation, wall_s, memory_bytes) != (None, "required", None, None):
             raise ConfigError(
-                f"`config` and the keywords `workers`={workers}, `isolation`={isolation!r}, `wall_s`={wall_s} were "
-                "both given; put the values into `SandboxConfig`."
+                f"`config` and the keywords `workers`={workers}, `isolation`={isolation!r}, `wall_s`={wall_s}, "
+                f"`memory_bytes`={memory_bytes} were both given; put the values into `SandboxConfig`."
             )
-        self.config = config or SandboxConfig(workers=workers, isolation=isolation, wall_s=wall_s)
+        self.config = config or SandboxConfig(
+            workers=workers, isolation=isolation, wall_s=wall_s, memory_bytes=memory_bytes
+        )
         self.workers = self.config.workers or _cores()
         # A worker has another working directory.
         self.python = os.path.abspath(python) if os.sep in python else python
@@ -167,7 +172,7 @@ class LocalSandbox:
 
     def limits_for(self, task: TaskSpec) -> Limits:
         """The limits of a program of `task` if the caller gives none."""
-        return default_limits(task, self.config.wall_s)
+        return default_limits(task, self.config.wall_s, self.config.memory_bytes)
 
     def take_metrics(self) -> dict[str, float]:
         """No metrics: a local sandbox measures nothing that `SandboxPool` does not measure."""
