@@ -70,8 +70,8 @@ def parse_milestones(stdout: str, nonce: str) -> tuple[Milestone, ...]:
 
 def parse_metrics(stdout: str, nonce: str) -> tuple[tuple[str, float], ...]:
     """(Name, value) of every metric reported with this nonce, in the order of the output. Only finite values."""
-    found = ((match[1], match[2]) for match in _metric_pattern(nonce).finditer(stdout))
-    values = ((prefix[:-1].rpartition(":")[2], _number(text)) for prefix, text in found)
+    matches = ((match[1], match[2]) for match in _metric_pattern(nonce).finditer(stdout))
+    values = ((prefix[:-1].rpartition(":")[2], _number(text)) for prefix, text in matches)
     return tuple((name, value) for name, value in values if value is not None)
 
 

@@ -73,7 +73,7 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
         return Verdict(misplaced, ())
     if unsafe := _unsafe_report(original, instrumented, nonce):
         return Verdict(unsafe, ())
-    reports = {found[0] for node in ast.walk(instrumented) if (found := as_metric(node, nonce)) is not None}
+    reports = {report[0] for node in ast.walk(instrumented) if (report := as_metric(node, nonce)) is not None}
     marks = remove_marks(instrumented, nonce)
     if any(not robust for _, robust in marks) and needs_robust_print(original):
         return Verdict("a mark relies on `print` or `sys.stdout`, which the program replaces", ())
@@ -89,7 +89,7 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
 
 def _unsafe_report(original: ast.Module, instrumented: ast.Module, nonce: str) -> str | None:
     """Why a metric that `instrumented` reports might change what the program does, or `None`."""
-    reports = [(node, found) for node in ast.walk(instrumented) if (found := as_metric(node, nonce)) is not None]
+    reports = [(node, report) for node in ast.walk(instrumented) if (report := as_metric(node, nonce)) is not None]
     if not reports:
         return None
     if hazard := metric_hazard(original):
@@ -108,7 +108,7 @@ def remove_marks(tree: ast.AST, nonce: str) -> list[tuple[str, bool]]:
     for node in ast.walk(tree):
         for _, value in ast.iter_fields(node):
             if isinstance(value, list) and any(isinstance(item, ast.stmt) for item in value):
-                removed += [found for item in value if (found := _as_mark(item, allowed)) is not None]
+                removed += [inserted for item in value if (inserted := _as_mark(item, allowed)) is not None]
                 value[:] = [item for item in value if not _is_inserted(item, allowed, nonce)]
     return removed
 
@@ -172,8 +172,8 @@ def encoding_of(code: str) -> tuple[bool, str | None]:
     """Byte-order mark and coding cookie (PEP 263). The tree lacks both."""
     lines = re.split(r"\r\n|\r|\n", code.removeprefix("\ufeff"), maxsplit=2)[:2]
     for line in lines:
-        if found := _COOKIE.match(line):
-            return code.startswith("\ufeff"), found[1].lower()
+        if cookie := _COOKIE.match(line):
+            return code.startswith("\ufeff"), cookie[1].lower()
         if line.split("#")[0].strip(" \t\f"):
             break
     return code.startswith("\ufeff"), None

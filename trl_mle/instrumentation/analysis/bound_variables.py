@@ -57,7 +57,7 @@ class BoundVariables:
 
         Empty in the body of a class, because there a name may be looked up by code of the program (`__prepare__`).
         """
-        found: dict[str, ast.expr] = {}
+        bound: dict[str, ast.expr] = {}
         node: ast.AST = statement
         while id(node) in self._homes:
             suite, owner = self._homes[id(node)]
@@ -66,11 +66,11 @@ class BoundVariables:
             position = next(number for number, item in enumerate(suite) if item is node)
             for item in reversed(suite[: position + 1]):
                 for name, value in _assigned(item):
-                    found.setdefault(name, value)
+                    bound.setdefault(name, value)
             if isinstance(owner, _FUNCTIONS):
                 break
             node = self._part_of.get(id(owner), owner)
-        return {name: value for name, value in found.items() if name not in self._unbound}
+        return {name: value for name, value in bound.items() if name not in self._unbound}
 
 
 def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:

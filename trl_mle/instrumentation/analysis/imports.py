@@ -31,8 +31,8 @@ def import_anchors(tree: ast.Module) -> set[int]:
     if anchor is not None:
         return {id(anchor)}
     functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    found = (_last_anchor(function.body) for function in functions)
-    return {id(node) for node in found if node is not None}
+    anchors = (_last_anchor(function.body) for function in functions)
+    return {id(node) for node in anchors if node is not None}
 
 
 def _last_anchor(suite: list[ast.stmt]) -> ast.stmt | None:

@@ -24,7 +24,7 @@ class RunCounts:
         self.values = values
         self._runs: dict[int, float] = {}
         self._names = {id(node): name for name, node in symbols.functions.items()}
-        self._owners = {id(node): (owner, name) for name, found in symbols.methods.items() for owner, node in found}
+        self._owners = {id(node): (owner, name) for name, nodes in symbols.methods.items() for owner, node in nodes}
 
     def of_function(self, function: FunctionNode | None) -> float:
         """How often the body of `function` runs. `None` stands for the module, which runs once."""
@@ -82,11 +82,11 @@ class RunCounts:
                     return math.inf
                 return self._of_iterable(values[0], depth - 1)
             case ast.Call(func=ast.Name(id="range"), args=[*numbers]):
-                found = [self._number(number) for number in numbers]
-                if None in found:
+                bounds = [self._number(number) for number in numbers]
+                if None in bounds:
                     return math.inf
                 try:
-                    return len(range(*found))  # type: ignore[arg-type]
+                    return len(range(*bounds))  # type: ignore[arg-type]
                 except (TypeError, ValueError, OverflowError):
                     return math.inf
             case ast.Call(func=ast.Attribute(attr="items" | "values" | "keys", value=value)):
@@ -116,8 +116,8 @@ class RunCounts:
         call = values[0]
         if self.symbols.dotted(call.func).rpartition(".")[2].startswith(("LeaveOne", "Predefined", "Repeated")):
             return math.inf
-        given = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "n_splits")]
-        folds = self._number(given[0]) if given else _DEFAULT_FOLDS
+        counts = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "n_splits")]
+        folds = self._number(counts[0]) if counts else _DEFAULT_FOLDS
         return math.inf if folds is None else folds
 
     def _number(self, node: ast.expr, depth: int = 3) -> int | None:

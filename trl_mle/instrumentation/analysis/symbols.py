@@ -93,14 +93,14 @@ class Symbols:
         if isinstance(call.func, ast.Name):
             return self.functions.get(call.func.id)
         if isinstance(call.func, ast.Attribute):
-            found = self.methods.get(call.func.attr, [])
-            return found[0][1] if len(found) == 1 else None
+            candidates = self.methods.get(call.func.attr, [])
+            return candidates[0][1] if len(candidates) == 1 else None
         return None
 
     def _bind_parameters(self) -> None:
         defined: list[tuple[str, ast.ClassDef | None, FunctionNode]]
         defined = [(name, None, node) for name, node in self.functions.items()]
-        defined += [(f".{name}", owner, node) for name, found in self.methods.items() for owner, node in found]
+        defined += [(f".{name}", owner, node) for name, nodes in self.methods.items() for owner, node in nodes]
         for name, owner, node in defined:
             arguments = [*node.args.posonlyargs, *node.args.args]
             for argument, default in zip(reversed(arguments), reversed(node.args.defaults), strict=False):

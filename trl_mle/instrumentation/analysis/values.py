@@ -48,11 +48,11 @@ class Values:
             return _NOTHING
         if id(node) not in self._known:
             self._known[id(node)] = _NOTHING  # ends the recursion through `model = model.fit(...)`
-            found = self._of(node, depth)
+            tags = self._of(node, depth)
             if depth < _DEPTH:  # a shallow answer may be incomplete
                 del self._known[id(node)]
-                return found
-            self._known[id(node)] = found
+                return tags
+            self._known[id(node)] = tags
         return self._known[id(node)]
 
     def _of(self, node: ast.expr, depth: int) -> frozenset[str]:

@@ -113,10 +113,10 @@ _AROUND = " \t,:=`().;"
 
 def _read_line(line: str) -> tuple[str, list[int], str]:
     """Name, line numbers, and what else the line says: a line of the program, a variable, a remark; nothing for `none`."""
-    if found := _LINE_FIRST.fullmatch(line):
-        number, name, rest = found[1], found[2], f"{found[1]} {found[3]}"
-    elif found := _NAME_FIRST.fullmatch(line):
-        number, name, rest = "", found[1], found[2].strip()
+    if match := _LINE_FIRST.fullmatch(line):
+        number, name, rest = match[1], match[2], f"{match[1]} {match[3]}"
+    elif match := _NAME_FIRST.fullmatch(line):
+        number, name, rest = "", match[1], match[2].strip()
     else:
         raise Rejected(fallbacks.NOT_AN_ANSWER, f"the answer has the line {line[:60]!r}")
     if name not in MILESTONES and name not in METRICS:
@@ -191,13 +191,13 @@ def _take_marks(tree: ast.Module) -> dict[int, list[tuple[int, PlainMark]]]:
         for _, value in ast.iter_fields(node):
             if not (isinstance(value, list) and value and isinstance(value[0], ast.stmt)):
                 continue
-            kept: list[ast.stmt] = []
+            statements: list[ast.stmt] = []
             for item in value:
                 if (mark := as_plain_mark(item)) is not None:
-                    taken.setdefault(id(value), []).append((len(kept), mark))
+                    taken.setdefault(id(value), []).append((len(statements), mark))
                 else:
-                    kept.append(item)
-            value[:] = kept
+                    statements.append(item)
+            value[:] = statements
     return taken
 
 

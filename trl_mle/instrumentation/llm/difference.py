@@ -47,14 +47,14 @@ def _line_of_first_difference(original: ast.AST, written: ast.AST) -> int:
 def _suites(one: ast.AST, other: ast.AST) -> list[tuple[list[ast.stmt], list[ast.stmt]]]:
     if type(one) is not type(other):
         return []
-    found = []
+    pairs = []
     for field in one._fields:
         left, right = getattr(one, field, None), getattr(other, field, None)
         if isinstance(left, list) and isinstance(right, list):
             if any(isinstance(item, ast.stmt) for item in (*left, *right)):
-                found.append((left, right))
+                pairs.append((left, right))
             else:
                 parts = (pair for pair in zip(left, right, strict=False) if isinstance(pair[0], ast.AST))
                 for a, b in parts:
-                    found += _suites(a, b) if isinstance(a, (ast.ExceptHandler, ast.match_case)) else []
-    return found
+                    pairs += _suites(a, b) if isinstance(a, (ast.ExceptHandler, ast.match_case)) else []
+    return pairs

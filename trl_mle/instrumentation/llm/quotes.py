@@ -13,7 +13,7 @@ _LEFT_OUT = re.compile(r"\.\.\.|…")
 
 def statements_by_line(tree: ast.Module) -> dict[int, ast.stmt]:
     """Line -> the statement that "after this line" means: the last one on it, a compound one by its header."""
-    found: dict[int, ast.stmt] = {}
+    by_line: dict[int, ast.stmt] = {}
     statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
     for node in sorted(statements, key=lambda node: (node.lineno, node.col_offset)):
         body = getattr(node, "body", None) or getattr(node, "cases", None)
@@ -21,8 +21,8 @@ def statements_by_line(tree: ast.Module) -> dict[int, ast.stmt]:
         if body:
             first = getattr(body[0], "lineno", None) or body[0].pattern.lineno  # a case has no position of its own
             end = max(node.lineno, first - 1)
-        found.update(dict.fromkeys(range(node.lineno, end + 1), node))
-    return found
+        by_line.update(dict.fromkeys(range(node.lineno, end + 1), node))
+    return by_line
 
 
 class Quotes:
@@ -55,8 +55,8 @@ class Quotes:
             (-len(line), number) for line, number in self._lines if re.search(r"\w", line) and _begins(wanted, line)
         ]
         around = [number for line, number in self._lines if len(wanted) >= _LONG and _holds(line, wanted)]
-        found = exact or longer or [number for _, number in sorted(shorter)] or around
-        return self._statements[found[0]] if found else None
+        numbers = exact or longer or [number for _, number in sorted(shorter)] or around
+        return self._statements[numbers[0]] if numbers else None
 
     def is_line(self, quote: str) -> bool:
         """Whether the program has the line `quote`, be it a comment."""
@@ -64,8 +64,8 @@ class Quotes:
 
     def setting(self, name: str) -> ast.stmt | None:
         """The last statement that assigns the variable `name`."""
-        found = [node for node in self._statements.values() if name in _targets(node)]
-        return max(found, key=lambda node: (node.lineno, node.col_offset), default=None)
+        nodes = [node for node in self._statements.values() if name in _targets(node)]
+        return max(nodes, key=lambda node: (node.lineno, node.col_offset), default=None)
 
 
 def only_target(statement: ast.stmt | None) -> str | None:
