@@ -65,8 +65,8 @@ def test_it_trains_as_asyncgrpo_to_the_bit(tmp_path, changes):
 
 
 def test_metrics_and_warnings_are_those_of_the_other_trainer(tmp_path, caplog):
-    given = samples(80)
-    for row in range(80):
+    given = samples(120)
+    for row in range(120):
         given[row].metrics["action_censored"] = float(row % 8 == 0)
         if row % 8 == 0:  # stopped, and without a reward for it: lost
             given[row].metrics["reward"] = math.nan
