@@ -14,7 +14,7 @@ PYTEST_PARALLEL := --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadsc
 # The tests of `make check`: no sandbox, no training, no language model.
 FAST_TESTS := tests/test_layering.py tests/test_parsing.py tests/test_circuit_breaker.py tests/programs tests/grading \
     tests/rewards/test_shaping.py tests/instrumentation/test_marks.py tests/instrumentation/analysis \
-    $(filter-out %_in_training.py,$(wildcard tests/training/weighting/test_*.py))
+    $(filter-out %_in_training.py %test_actions.py,$(wildcard tests/training/weighting/test_*.py))
 
 .PHONY: help setup quickstart check test test-slow lint types dist benchmark clean
 

@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """What the installed package can do without its tests: every public name, the files it ships, a program in the sandbox."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every pair of model family and feature treatment, for every kind of target, on tables that are small enough for a test."""
+"""Every pair of model family and feature treatment, for every kind of target, on tables that a test can afford."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trl_mle import ASTInstrumenter, Limits, LocalSandbox, extract_program
+from trl_mle import ASTInstrumenter, Limits, extract_program
 from trl_mle.demo import BUGS, build_completion, combinations, generate_completion
 from trl_mle.demo.bugs import PLACES, Context
 from trl_mle.demo.programs import Choice
@@ -30,7 +30,7 @@ def table(kind: str) -> tuple[pd.DataFrame, pd.Series]:
     rows = ROWS + TEST_ROWS
     x = pd.DataFrame(rng.normal(size=(rows, 3)), columns=["a", "b b", 'c"c'])
     signal = x["a"] - x["b b"]
-    if kind == "mixed":  # categories, missing values and free text beside numbers
+    if kind == "mixed":  # categories, gaps and free text beside numbers
         x["colour"] = rng.choice(["red", "green", "blue"], rows)
         x["name"] = [f"row {row}" for row in range(rows)]
         x.loc[::7, "a"] = np.nan
@@ -85,26 +85,26 @@ def choices(task, **changes):
             yield Choice(family, treatment, setting, refit=True, **changes)
 
 
-async def test_every_pair_of_family_and_treatment_is_valid(task):
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_pair_of_family_and_treatment_is_valid(task, sandbox):
     seen = {}
     for choice in choices(task):
         seen.setdefault((choice.family.name, choice.treatment.name), choice)
     assert len(seen) >= 8 * 2
-    async with LocalSandbox(workers=1) as sandbox:
-        for pair, choice in seen.items():
-            program = extract_program(build_completion(task, choice)).code
-            # Fewer rounds and members: this test is about the programs of a family, not about their duration.
-            for many, few in (
-                ("max_iter=300", "max_iter=5"),
-                ("max_iter=60", "max_iter=5"),
-                ("max_iter=150", "max_iter=5"),
-            ):
-                program = program.replace(many, few)
-            program = program.replace("[8, 16, 31]", "[8]").replace("(100, random_state", "(5, random_state")
-            execution = await sandbox.run(program, task, Limits(wall_s=60))
-            assert execution.status == "ok", (pair, execution.stderr)
-            grade = task.grade(execution.submission)
-            assert grade.valid, (pair, grade.reason)
+    for pair, choice in seen.items():
+        program = extract_program(build_completion(task, choice)).code
+        # Fewer rounds and members: this test is about the programs of a family, not about their duration.
+        for many, few in (
+            ("max_iter=300", "max_iter=5"),
+            ("max_iter=60", "max_iter=5"),
+            ("max_iter=150", "max_iter=5"),
+        ):
+            program = program.replace(many, few)
+        program = program.replace("[8, 16, 31]", "[8]").replace("(100, random_state", "(5, random_state")
+        execution = await sandbox.run(program, task, Limits(wall_s=60))
+        assert execution.status == "ok", (pair, execution.stderr)
+        grade = task.grade(execution.submission)
+        assert grade.valid, (pair, grade.reason)
 
 
 def test_every_program_reaches_every_milestone(task):
