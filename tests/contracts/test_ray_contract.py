@@ -37,15 +37,15 @@ def test_the_message_about_a_class_that_a_node_lacks():
     ],
 )
 def test_options_of_an_actor(name):
-    from ray._private import ray_option_utils
+    from ray._common import ray_option_utils
 
     assert name in ray_option_utils.actor_options
 
 
 def test_options_of_a_task():
-    from ray._private import ray_option_utils
+    from ray._common import ray_option_utils
 
-    assert {"num_cpus", "runtime_env"} <= set(ray_option_utils.task_only_options | ray_option_utils._common_options)
+    assert {"num_cpus", "runtime_env"} <= set(ray_option_utils.task_options)
 
 
 def test_an_actor_can_be_bound_to_a_node():
@@ -60,13 +60,6 @@ def test_free_resources_can_be_read_for_each_node():
     from ray._private.state import available_resources_per_node
 
     assert not inspect.signature(available_resources_per_node).parameters
-
-
-@pytest.mark.parametrize("key", ["NodeID", "Alive", "NodeManagerAddress", "Resources"])
-def test_keys_of_a_node(key):
-    from ray._private import state
-
-    assert f'"{key}"' in inspect.getsource(state.GlobalState.node_table)
 
 
 def test_a_client_connection_can_be_told_from_a_direct_one():
