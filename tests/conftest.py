@@ -12,6 +12,7 @@ RAY_FILES = ("test_backends_agree.py", "test_ray_drivers.py", "test_ray_sandbox.
 """Files that start Ray clusters. They look for Ray's processes on the whole machine, so two of them must not overlap."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Assign each test to a group of `pytest -n N --dist loadgroup`, which gives a whole group to one process.
 

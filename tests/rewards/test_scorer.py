@@ -10,7 +10,7 @@ from tests.rewards.test_mle_reward import GOOD, answer
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
 from trl_mle import LocalSandbox, Program, ProgramScorer
-from trl_mle.errors import SandboxError, SandboxUnavailableError
+from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
 from trl_mle.types import MILESTONES
 
@@ -75,3 +75,40 @@ async def test_closing_closes_sandbox_and_instrumenter():
     async with ProgramScorer(Sandbox(), Instrumenter()):
         pass
     assert closed == ["sandbox", "instrumenter"]
+
+
+class OnlyRuns:
+    """A sandbox as users wrote it before the protocol was complete."""
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *exc_info):
+        return None
+
+    async def run(self, code, task, limits=None):
+        self.limits = limits
+        return execution()
+
+
+async def test_a_sandbox_with_run_alone_is_enough(tmp_path):
+    sandbox = OnlyRuns()
+    async with ProgramScorer(sandbox) as scorer:
+        task = toy_task(tmp_path)
+        outcome = await scorer.score("```python\nprint(1)\n```", task)
+        assert (outcome.kind, sandbox.limits.wall_s) == ("failure", task.time_limit_s)
+        assert scorer.sandbox.workers == 64
+        assert scorer.take_metrics()["sandbox/status/ok"] == 1
+
+
+@pytest.mark.parametrize(
+    "limits", [{"wall_s": 0}, {"wall_s": float("nan")}, {"wall_s": -1.0}, {"memory_bytes": 0}, {"memory_bytes": -1}]
+)
+def test_limits_that_cannot_hold_are_refused_where_they_are_given(limits):
+    with pytest.raises(ConfigError, match=next(iter(limits))):
+        ProgramScorer(OnlyRuns(), **limits)
+
+
+def test_what_cannot_run_programs_is_no_sandbox():
+    with pytest.raises(ConfigError, match="`sandbox` is 5, which has no"):
+        ProgramScorer(5)

@@ -126,7 +126,7 @@ def fails(grpo, capsys, *flags):
         (["--tasks", "no/such/folder"], ["no/such/folder"]),
         (["--tasks", "builtin:digits", "builtin:digits"], ["twice"]),
         ([], ["`tasks` is empty", "tasks: [builtin:digits]"]),
-        (["--tasks", "builtin:digits", "--duration_weighting", "fast"], ["'fast'", "'proportional' or 'none'"]),
+        (["--tasks", "builtin:digits", "--duration_weighting", "fast"], ["'fast'", "'none' or 'proportional'"]),
         (["--tasks", "builtin:digits", "--failure_reward", "0"], ["failure_reward", "Lower"]),
         (["--tasks", "builtin:digits", "--sandbox_backend", "moon"], ["'moon'", "'local', 'ray' or 'e2b'"]),
         (["--tasks", "builtin:digits", "--ray_address", "moon"], ["'moon'", "'ray://host:10001'"]),

@@ -80,6 +80,20 @@ def created_but(code: int) -> Fault:
     return fault
 
 
+def room_for(vms: int, message: str) -> Fault:
+    """The account has room for so many VMs: 429 once they are there."""
+
+    def fault(handler: Handler) -> bool:
+        # Looked at and made under one lock: of two requests at the same time, one is the first.
+        with handler.server.lock:
+            if len(handler.server.vms) < vms:
+                handler.create()  # the request itself asks for the same VM again, by its key
+                return False
+        return status(429, message)(handler)
+
+    return fault
+
+
 def slow(seconds: float) -> Fault:
     """The answer takes a while."""
 

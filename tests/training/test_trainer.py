@@ -252,9 +252,7 @@ def test_a_checkpoint_between_generation_batches_is_warned_of(tmp_path, caplog):
 
 def test_the_readmes_own_reward_function_trains(tmp_path):
     text = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = [
-        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "DurationAwareTrainer(" in block
-    ]
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def reward(" in block]
     setup, call = code.split("DurationAwareTrainer(", 1)
     names: dict = {}
     exec(setup, names)

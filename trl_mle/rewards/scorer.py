@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
-from trl_mle.config import PoolConfig, RewardConfig
+from trl_mle.config import PoolConfig, RewardConfig, SandboxConfig
 from trl_mle.errors import ExtractionError, GradingError, InfrastructureError, SandboxUnavailableError
 from trl_mle.instrumentation import ASTInstrumenter, new_nonce, parse_metrics, parse_milestones, strip_marks
 from trl_mle.instrumentation.base import as_instrumenter
@@ -71,6 +71,8 @@ class ProgramScorer:
         """The pool in front of the sandbox that programs run in."""
         self.wall_s = wall_s
         self.memory_bytes = memory_bytes
+        # Checked here: at the first program it would be a fault per completion.
+        SandboxConfig(wall_s=wall_s, memory_bytes=memory_bytes)
 
     async def __aenter__(self) -> ProgramScorer:
         await self.sandbox.__aenter__()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Hashable
 from dataclasses import asdict, replace
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from trl_mle.errors import ConfigError
 from trl_mle.types import Execution, Limits, TaskSpec
 
 
+@runtime_checkable
 class Sandbox(Protocol):
     """Runs programs. Use it as `async with sandbox: await sandbox.run(...)`; the programs of a batch run concurrently.
 
@@ -68,6 +70,72 @@ class Sandbox(Protocol):
     def describe(self) -> str:
         """The state of the sandbox in text, for logs and `trl-mle doctor`."""
         return type(self).__name__
+
+
+class _Adapter(Sandbox):
+    """Implements what the wrapped sandbox lacks of [`Sandbox`]."""
+
+    def __init__(self, wrapped: Any):
+        self.wrapped = wrapped
+        parameters = inspect.signature(wrapped.run).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        self._options = tuple(name for name in ("source", "group") if takes_any or name in parameters)
+
+    @property
+    def workers(self) -> int:
+        return getattr(self.wrapped, "workers", None) or UNKNOWN_WORKERS
+
+    async def __aenter__(self) -> Sandbox:
+        await self.wrapped.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.wrapped.__aexit__(*exc_info)
+
+    async def run(
+        self,
+        code: str,
+        task: TaskSpec,
+        limits: Limits | None = None,
+        *,
+        source: str | None = None,
+        group: Hashable = None,
+    ) -> Execution:
+        options = {"source": source, "group": group}
+        result: Execution = await self.wrapped.run(
+            code, task, limits, **{name: options[name] for name in self._options}
+        )
+        return result
+
+    def limits_for(self, task: TaskSpec) -> Limits:
+        return self.wrapped.limits_for(task) if hasattr(self.wrapped, "limits_for") else default_limits(task)
+
+    def take_metrics(self) -> dict[str, float]:
+        return self.wrapped.take_metrics() if hasattr(self.wrapped, "take_metrics") else {}
+
+    def describe(self) -> str:
+        return self.wrapped.describe() if hasattr(self.wrapped, "describe") else type(self.wrapped).__name__
+
+
+UNKNOWN_WORKERS = 64
+"""Programs that run at the same time in a sandbox that does not say how many."""
+
+
+def as_sandbox(sandbox: Any) -> Sandbox:
+    """`sandbox` itself if it implements [`Sandbox`], else an adapter for an object with `run` and a context alone.
+
+    Raises:
+        ConfigError: `sandbox` cannot run programs.
+    """
+    if isinstance(sandbox, Sandbox):
+        return sandbox
+    missing = [name for name in ("__aenter__", "__aexit__", "run") if not hasattr(sandbox, name)]
+    if missing:
+        raise ConfigError(
+            f"`sandbox` is {sandbox!r}, which has no {', '.join(f'`{name}`' for name in missing)}. Give a sandbox such as "
+            "`LocalSandbox()`."
+        )
+    return _Adapter(sandbox)
 
 
 def default_limits(task: TaskSpec, wall_s: float | None = None, memory_bytes: int | None = None) -> Limits:

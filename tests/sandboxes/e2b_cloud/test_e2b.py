@@ -17,7 +17,7 @@ import pytest
 
 import trl_mle
 from tests.support import e2b_server
-from tests.support.e2b_server import KEY, processes, serve, slow, status
+from tests.support.e2b_server import KEY, processes, room_for, serve, slow
 from tests.support.tasks import toy_task
 from trl_mle import E2BConfig, E2BSandbox, PoolConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
@@ -169,10 +169,7 @@ async def test_never_more_sandboxes_than_allowed(server, task):
 
 
 async def test_an_account_with_room_for_fewer(server, task):
-    def full(handler):
-        return len(server.vms) >= 2 and status(429, "2 sandboxes at most")(handler)
-
-    server.order("create", *[full] * 1000)
+    server.order("create", *[room_for(2, "2 sandboxes at most")] * 1000)
     async with E2BSandbox(settings(server, max_sandboxes=4)) as sandbox:
         executions = await asyncio.gather(*(sandbox.run(f"print({n})", task, LIMITS) for n in range(6)))
         assert [execution.stdout for execution in executions] == [f"{n}\n" for n in range(6)]
@@ -191,11 +188,7 @@ async def test_an_account_with_room_for_fewer(server, task):
 
 async def test_a_program_for_which_the_account_has_no_room_waits_in_the_pool(server, task):
     """It must not wait inside until the pool takes it for one that was never answered."""
-
-    def full(handler):
-        return len(server.vms) >= 1 and status(429, "1 sandbox at most")(handler)
-
-    server.order("create", *[full] * 1000)
+    server.order("create", *[room_for(1, "1 sandbox at most")] * 1000)
     config = PoolConfig(progress="off", slack_s=15)
     timing = E2BTiming(capacity_wait_s=0.3)
     sandbox = E2BSandbox(settings(server, max_sandboxes=3), timing=timing)

@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from trl_mle.config import PoolConfig
 from trl_mle.errors import ConfigError, SandboxUnavailableError
-from trl_mle.sandboxes.base import Sandbox
+from trl_mle.sandboxes.base import Sandbox, as_sandbox
 from trl_mle.sandboxes.pool.counts import Counts, Metrics, PoolFaultError
 from trl_mle.sandboxes.pool.dispatcher import Dispatcher
 from trl_mle.sandboxes.pool.health import Health, Lease
@@ -63,15 +63,16 @@ class SandboxPool:
         # Two queues would both retry, and the inner one would hide the faults from the outer one's circuit breaker.
         if isinstance(sandbox, SandboxPool):
             raise ConfigError("`sandbox` is a `SandboxPool` already; give it as it is.")
-        self.sandbox = sandbox
+        self.sandbox = as_sandbox(sandbox)
         self.config = PoolConfig() if config is None else config
         self.counts = Counts()
         """What became of the programs so far."""
         self.health = Health(f"The sandbox {type(sandbox).__name__}", self.config, clock)
         """Whether the sandbox works."""
         self._timing = timing
-        # A function and not a number: the workers of a cluster come and go.
-        self._dispatcher = Dispatcher(lambda: self.workers, self.health, self.counts, self.config, timing)
+        # A function and not a number, because the workers of a cluster come and go. A method and not a lambda, because the
+        # asynchronous trainer sends its reward function to another process.
+        self._dispatcher = Dispatcher(self._capacity, self.health, self.counts, self.config, timing)
         self._metrics = Metrics(self.counts)
         self._line = LiveLine(self.counts, self.config.progress)
         self._line_timer: asyncio.TimerHandle | None = None
@@ -81,6 +82,9 @@ class SandboxPool:
         """Programs that may be with the sandbox at the same time: `concurrency`, or as many as the sandbox has workers."""
         # A Ray cluster may have lost all its nodes. One program then waits there, so that `node_wait_s` can end the wait.
         return self.config.concurrency or max(1, self.sandbox.workers)
+
+    def _capacity(self) -> int:
+        return self.workers
 
     def limits_for(self, task: TaskSpec) -> Limits:
         """The limits of a program of `task` if the caller gives none: those of the sandbox."""
