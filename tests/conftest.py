@@ -16,8 +16,8 @@ RAY_FILES = ("test_backends_agree.py", "test_ray_drivers.py", "test_ray_sandbox.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Assign each test to a group of `pytest -n N --dist loadgroup`, which gives a whole group to one process.
 
-    A group is one file, because sandboxes and launched processes are fixtures of a module. Three sets of files are one
-    group each: those that start Ray clusters; the attacks, whose fixtures belong to the package; and `test_package.py`.
+    A group is one file, because sandboxes and launched processes are fixtures of a module. Two sets of files are one
+    group each: those that start Ray clusters, and the attacks, whose fixtures belong to the package.
     Without pytest-xdist the mark has no effect.
     """
     for item in items:

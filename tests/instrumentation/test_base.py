@@ -1,6 +1,8 @@
 """The `Instrumenter` protocol: which classes implement it, and the adapter for objects that do not."""
 
 import asyncio
+import copy
+import pickle
 
 import pytest
 
@@ -83,3 +85,17 @@ def test_subclass_of_ast_instrumenter_overrides_one_method():
 def test_an_object_without_either_method_is_refused():
     with pytest.raises(TypeError, match=r"`instrument\(program, nonce\)`"):
         as_instrumenter(object())
+
+
+class TravelsAlone:
+    def instrument(self, program, nonce):
+        return InstrumentedProgram(program.code, program, nonce)
+
+
+def test_an_adapted_instrumenter_travels_to_another_process():
+    for copied in (
+        pickle.loads(pickle.dumps(as_instrumenter(TravelsAlone()))),
+        copy.deepcopy(as_instrumenter(TravelsAlone())),
+    ):
+        instrumented = asyncio.run(copied.instrument_async(Program("", "x = 1"), "n"))
+        assert instrumented.code == "x = 1"

@@ -12,6 +12,7 @@ from tests.support.tasks import toy_task
 from trl_mle import LocalSandbox, Program, ProgramScorer
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
+from trl_mle.sandboxes import Sandbox
 from trl_mle.types import MILESTONES
 
 
@@ -99,6 +100,23 @@ async def test_a_sandbox_with_run_alone_is_enough(tmp_path):
         assert (outcome.kind, sandbox.limits.wall_s) == ("failure", task.time_limit_s)
         assert scorer.sandbox.workers == 64
         assert scorer.take_metrics()["sandbox/status/ok"] == 1
+
+
+class SetsItsWorkers(OnlyRuns, Sandbox):
+    def __init__(self):
+        self.workers = 3
+
+
+class InheritsAll(OnlyRuns, Sandbox):
+    """The defaults of the protocol, and a `run` without `source` and `group`."""
+
+
+@pytest.mark.parametrize(("sandbox_class", "workers"), [(SetsItsWorkers, 3), (InheritsAll, 64)])
+async def test_a_sandbox_that_names_the_protocol_inherits_its_defaults(tmp_path, sandbox_class, workers):
+    async with ProgramScorer(sandbox_class()) as scorer:
+        assert scorer.sandbox.workers == workers
+        outcome = await scorer.score("```python\nprint(1)\n```", toy_task(tmp_path))
+        assert outcome.kind == "failure"
 
 
 @pytest.mark.parametrize(

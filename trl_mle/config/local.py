@@ -31,13 +31,13 @@ class SandboxConfig(BackendConfig):
             choose it only if you trust the programs.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
-        memory_bytes (`int`, *optional*):
-            Limit of resident memory of a program in bytes. Defaults to the task's own.
         preload (`tuple[str, ...]`):
             Modules that a worker imports once, so that programs start without delay.
         scratch_dir (`str`, *optional*):
             Folder on disk for files that programs write. Defaults to memory if the machine allows it, otherwise to the system's
             temporary folder.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory of a program in bytes. Defaults to the task's own.
     """
 
     KEYS: ClassVar[Keys] = {
@@ -49,12 +49,12 @@ class SandboxConfig(BackendConfig):
     workers: int | None = None
     isolation: Literal["required", "none"] = "required"
     wall_s: float | None = None
-    memory_bytes: int | None = None
     preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
     scratch_dir: str | None = None
+    memory_bytes: int | None = None
 
     def __post_init__(self):
-        check_least(self, workers=1, memory_bytes=1)
+        check_least(self, workers=1)
         check_choice("isolation", self.isolation, ("required", "none"))
         check_bytes(self, "memory_bytes")
         check_seconds(self, "wall_s")

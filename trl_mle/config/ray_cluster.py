@@ -44,8 +44,6 @@ class RayConfig(BackendConfig):
             As `SandboxConfig.isolation`, per node: a node that cannot hide its files gets no programs.
         wall_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's own.
-        memory_bytes (`int`, *optional*):
-            Limit of resident memory of a program in bytes. Defaults to the task's own.
         preload (`tuple[str, ...]`):
             Modules that a worker imports once, so that programs start without delay.
         scratch_dir (`str`, *optional*):
@@ -61,6 +59,8 @@ class RayConfig(BackendConfig):
             Seconds that a program waits for a node if all nodes are lost.
         restarts (`int`, *optional*, defaults to `5`):
             Restarts in a row of a node's process before the node is left out.
+        memory_bytes (`int`, *optional*):
+            Limit of resident memory of a program in bytes. Defaults to the task's own.
     """
 
     KEYS: ClassVar[Keys] = {
@@ -81,7 +81,6 @@ class RayConfig(BackendConfig):
     share: float = 1.0
     isolation: Literal["required", "none"] = "required"
     wall_s: float | None = None
-    memory_bytes: int | None = None
     preload: tuple[str, ...] = ("numpy", "pandas", "sklearn")
     scratch_dir: str | None = None
     runtime_env: dict[str, Any] | None = None
@@ -89,13 +88,14 @@ class RayConfig(BackendConfig):
     start_s: float = 300.0
     node_wait_s: float = 300.0
     restarts: int = 5
+    memory_bytes: int | None = None
 
     def __post_init__(self):
         if self.address is not None and not re.fullmatch(r"auto|local|(ray://)?[^\s:/]+:\d{1,5}", self.address):
             raise ConfigError(
                 f"`address` of the Ray cluster is {self.address!r}; write 'host:6379', 'ray://host:10001' or 'auto'."
             )
-        check_least(self, workers=1, workers_per_node=1, memory_bytes=1, memory_per_worker=0, restarts=0)
+        check_least(self, workers=1, workers_per_node=1, memory_per_worker=0, restarts=0)
         if not 0 < self.cpus_per_worker < math.inf:
             raise ConfigError(f"`cpus_per_worker` is {self.cpus_per_worker}; it must be a positive number.")
         if not 0 < self.share <= 1:

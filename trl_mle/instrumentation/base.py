@@ -77,6 +77,9 @@ class _Adapter:
         self._wrapped = wrapped
 
     def __getattr__(self, name: str) -> Any:
+        # A copy that is being unpickled has no `_wrapped` yet, and asks for `__setstate__` and its kin.
+        if name == "_wrapped" or name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self._wrapped, name)
 
     async def instrument_async(self, program: Program, nonce: str) -> InstrumentedProgram:

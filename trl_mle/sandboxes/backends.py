@@ -19,7 +19,7 @@ class Backend:
     name: str
     """The value of `sandbox_backend`."""
     config: type[BackendConfig]
-    """The dataclass of its settings; the only argument of the sandbox class that has no default of its own."""
+    """The dataclass of its settings; the first argument of the sandbox class."""
     module: str
     """The module of the sandbox class. It is imported on first use, because its package may be an extra."""
     class_name: str
@@ -54,7 +54,7 @@ def make_sandbox(name: str, settings: Any, pool: PoolConfig | None = None) -> Sa
         name (`str`):
             A key of `BACKENDS`.
         settings (`SandboxConfig`, `RayConfig` or `E2BConfig`):
-            The settings of the backend, an instance of its `Backend.config`.
+            The settings of the backend, an instance of its `Backend.config`. `None`: the defaults.
         pool (`PoolConfig`, *optional*):
             The settings of the pool.
 
@@ -63,7 +63,7 @@ def make_sandbox(name: str, settings: Any, pool: PoolConfig | None = None) -> Sa
     """
     check_backend(name)
     backend = BACKENDS[name]
-    if not isinstance(settings, backend.config):
+    if settings is not None and not isinstance(settings, backend.config):
         raise ConfigError(
             f"`settings` of the backend {name!r} is a `{type(settings).__name__}`; give a `{backend.config.__name__}`."
         )

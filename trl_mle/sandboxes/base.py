@@ -6,24 +6,31 @@ import inspect
 import math
 from collections.abc import Hashable
 from dataclasses import asdict, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trl_mle.errors import ConfigError
 from trl_mle.types import Execution, Limits, TaskSpec
+
+UNKNOWN_WORKERS = 64
+"""Programs that run at the same time in a sandbox that does not say how many."""
 
 
 @runtime_checkable
 class Sandbox(Protocol):
     """Runs programs. Use it as `async with sandbox: await sandbox.run(...)`; the programs of a batch run concurrently.
 
-    A class that names `Sandbox` as its base inherits the methods that have a default: `limits_for`, `take_metrics` and
+    A class that names `Sandbox` as its base inherits what has a default: `workers`, `limits_for`, `take_metrics` and
     `describe`.
     """
 
-    @property
-    def workers(self) -> int:
-        """Programs that can run at the same time now. The number may change while the sandbox is open."""
-        ...
+    if TYPE_CHECKING:
+
+        @property
+        def workers(self) -> int:
+            """Programs that can run at the same time now. The number may change while the sandbox is open."""
+            ...
+    else:
+        workers = UNKNOWN_WORKERS  # an attribute, so that a class may set it in its constructor
 
     async def __aenter__(self) -> Sandbox: ...
 
@@ -72,14 +79,22 @@ class Sandbox(Protocol):
         return type(self).__name__
 
 
+_OPTIONS = ("source", "group")
+"""Keywords of `Sandbox.run` that a sandbox may lack."""
+
+
+def _options_of(sandbox: Any) -> tuple[str, ...]:
+    parameters = inspect.signature(sandbox.run).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return tuple(name for name in _OPTIONS if takes_any or name in parameters)
+
+
 class _Adapter(Sandbox):
     """Implements what the wrapped sandbox lacks of [`Sandbox`]."""
 
     def __init__(self, wrapped: Any):
         self.wrapped = wrapped
-        parameters = inspect.signature(wrapped.run).parameters
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        self._options = tuple(name for name in ("source", "group") if takes_any or name in parameters)
+        self._options = _options_of(wrapped)
 
     @property
     def workers(self) -> int:
@@ -117,17 +132,14 @@ class _Adapter(Sandbox):
         return self.wrapped.describe() if hasattr(self.wrapped, "describe") else type(self.wrapped).__name__
 
 
-UNKNOWN_WORKERS = 64
-"""Programs that run at the same time in a sandbox that does not say how many."""
-
-
 def as_sandbox(sandbox: Any) -> Sandbox:
-    """`sandbox` itself if it implements [`Sandbox`], else an adapter for an object with `run` and a context alone.
+    """`sandbox` itself if it implements [`Sandbox`], else an adapter. An object needs a context and `run` alone, and `run` may
+    lack the arguments `source` and `group`.
 
     Raises:
         ConfigError: `sandbox` cannot run programs.
     """
-    if isinstance(sandbox, Sandbox):
+    if isinstance(sandbox, Sandbox) and _options_of(sandbox) == _OPTIONS:
         return sandbox
     missing = [name for name in ("__aenter__", "__aexit__", "run") if not hasattr(sandbox, name)]
     if missing:

@@ -87,7 +87,7 @@ SOURCES = {
     "environment": "str(os.environ)",
     "standard_input": "sys.stdin.read()",
     "globals": "str({**globals()})",
-    "modules": "str([vars(m) for m in list(sys.modules.values()) if 'runner' in str(m) or 'context' in str(m)])",
+    "modules": "str([vars(m) for m in list(sys.modules.values()) if 'runner' in str(m)])",
 }
 LOOK = """
 import inspect, os, re, sys, traceback

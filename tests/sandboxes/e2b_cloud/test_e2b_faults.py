@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import signal
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -342,6 +344,20 @@ async def test_a_fault_of_the_worker_before_the_start_is_retried(server, task):
         assert (await pool.run("print(2)", task, LIMITS)).stdout == "2\n"
         assert pool.counts.retried == 1
     assert started(server) == 2, "a faulty E2B sandbox is not used again"
+
+
+async def test_a_worker_that_cannot_be_replaced_is_a_fault_before_the_start(server, task):
+    """The server in the VM has no room for the folder of a new worker: the program has not been seen by anyone."""
+    pool = SandboxPool(E2BSandbox(settings(server, max_sandboxes=1), timing=IMPATIENT), PoolConfig(progress="off"))
+    async with asyncio.timeout(60), pool:
+        await pool.run("print(1)", task, LIMITS)
+        (vm,) = server.vms.values()
+        (vm.home / "trl_mle" / "worker-2").write_text("in the way")
+        for pid in fault.interpreters(vm, "runner"):
+            os.kill(pid, signal.SIGKILL)
+        assert (await pool.run("print(2)", task, LIMITS)).stdout == "2\n"
+        assert pool.counts.retried == 1
+    assert started(server) == 2
 
 
 REWARDS = {

@@ -395,7 +395,7 @@ async def test_closing_tells_those_who_wait():
     results = await asyncio.gather(*runs, return_exceptions=True)
     assert results[0].status == "ok"
     assert [(str(error), error.may_have_started) for error in results[1:]] == [
-        ("the pool was closed while the program waited for a place", False)
+        ("the pool was closed while the program waited in the queue", False)
     ] * 2
     with pytest.raises(SandboxError, match="the pool was closed"):
         await pool.run("0", TASK, LIMITS)

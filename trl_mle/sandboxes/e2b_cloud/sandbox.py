@@ -1,4 +1,4 @@
-"""`E2BSandbox`: programs in sandboxes of E2B, a cloud of small virtual VMs, or of a self-hosted E2B."""
+"""`E2BSandbox`: programs in sandboxes of E2B, a cloud of small virtual machines, or of a self-hosted E2B."""
 
 from __future__ import annotations
 

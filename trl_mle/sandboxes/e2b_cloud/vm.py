@@ -36,7 +36,7 @@ _BYTES_PER_S = 256 * 1024
 _READS = 3
 """Failed reads of a reply before it counts as lost."""
 _SPARE_BYTES = 256 * 1024**2
-"""Memory of a VM that programs cannot use: that of its kernel, its services and the warm worker."""
+"""Memory of a VM that programs cannot use: that of its kernel, its services and the worker."""
 _TOO_OLD, _NOT_FOUND = 97, (126, 127)
 _STDERR = 2000
 _UNPACK = f"""\

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.local.runner import frames
@@ -90,8 +90,7 @@ class WorkerProcess:
         worker = cls(process, folder, errors, timing)
         try:
             worker._reader, worker._writer = await asyncio.open_connection(sock=host_end)
-            message = await worker._exchange([settings], timing.startup_s)
-            answer = frames.expect(message, WorkerReady, WorkerUnusable)
+            answer = await worker._exchange([settings], timing.startup_s, WorkerReady, WorkerUnusable)
             if isinstance(answer, WorkerUnusable):
                 raise SandboxUnavailableError(
                     f"`python`={python!r} cannot import what `SandboxConfig.preload` names: {answer.reason}. Install "
@@ -120,7 +119,7 @@ class WorkerProcess:
             SandboxError: the worker is gone, or said nothing for `timeout_s` seconds. It cannot be used any more.
         """
         try:
-            return frames.expect(await self._exchange([files, request], timeout_s), ProgramResult, ProgramFault)
+            return await self._exchange([files, request], timeout_s, ProgramResult, ProgramFault)
         except TimeoutError:
             raise SandboxError(f"a worker did not answer within {timeout_s:g} s") from None
 
@@ -154,15 +153,15 @@ class WorkerProcess:
                     raise SandboxError(f"the folder {self.folder} could not be removed: {error}") from error
                 time.sleep(self._timing.retry_s)
 
-    async def _exchange(self, messages: list[Message], timeout_s: float) -> Message:
-        """Send `messages` and return the worker's answer."""
+    async def _exchange(self, messages: list[Message], timeout_s: float, *kinds: type[Any]) -> Any:
+        """Send `messages` and return the worker's answer, which is one of `kinds`."""
         try:
             async with asyncio.timeout(timeout_s):
                 self._writer.write(b"".join(map(frames.pack, messages)))
                 await self._writer.drain()
                 body_bytes, blob_bytes = frames.sizes(await self._reader.readexactly(frames.HEADER.size))
                 body = await self._reader.readexactly(body_bytes)
-                return frames.decode(body, await self._reader.readexactly(blob_bytes))
+                return frames.expect(frames.decode(body, await self._reader.readexactly(blob_bytes)), *kinds)
         except frames.FrameError as error:
             raise SandboxError(f"a worker's answer cannot be read: {error}") from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:

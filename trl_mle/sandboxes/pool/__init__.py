@@ -8,3 +8,7 @@
 - `counts`, `progress_line`: metrics and the live line
 - `timing`: durations that tests shorten
 """
+
+from trl_mle.sandboxes.pool.pool import SandboxPool
+
+__all__ = ["SandboxPool"]

@@ -65,7 +65,7 @@ class Dispatcher:
         except TimeoutError:
             self._return(waiter)
             raise PoolFaultError(
-                f"the program waited for a place for more than `queue_s`={self._config.queue_s:g} seconds",
+                f"the program waited for more than `queue_s`={self._config.queue_s:g} seconds",
                 "waited",
                 may_have_started=False,
             ) from None
@@ -91,7 +91,7 @@ class Dispatcher:
     def close(self) -> None:
         """Refuse the programs that wait and all later ones. Programs with a lease go on."""
         self._closed = True
-        self._refuse_all("the pool was closed while the program waited for a place", "closed")
+        self._refuse_all("the pool was closed while the program waited in the queue", "closed")
         self._stop_timer()
 
     def _return(self, waiter: asyncio.Future[Lease]) -> None:

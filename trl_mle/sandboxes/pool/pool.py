@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import warnings
 from collections.abc import Callable, Hashable
 from functools import partial
 
@@ -64,10 +65,11 @@ class SandboxPool:
         if isinstance(sandbox, SandboxPool):
             raise ConfigError("`sandbox` is a `SandboxPool` already; give it as it is.")
         self.sandbox = as_sandbox(sandbox)
+        self._name = type(sandbox).__name__
         self.config = PoolConfig() if config is None else config
         self.counts = Counts()
         """What became of the programs so far."""
-        self.health = Health(f"The sandbox {type(sandbox).__name__}", self.config, clock)
+        self.health = Health(f"The sandbox {self._name}", self.config, clock)
         """Whether the sandbox works."""
         self._timing = timing
         # A function and not a number, because the workers of a cluster come and go. A method and not a lambda, because the
@@ -82,6 +84,12 @@ class SandboxPool:
         """Programs that may be with the sandbox at the same time: `concurrency`, or as many as the sandbox has workers."""
         # A Ray cluster may have lost all its nodes. One program then waits there, so that `node_wait_s` can end the wait.
         return self.config.concurrency or max(1, self.sandbox.workers)
+
+    @property
+    def places(self) -> int:
+        """The earlier name of `workers`."""
+        warnings.warn("`SandboxPool.places` is called `workers`.", FutureWarning, stacklevel=2)
+        return self.workers
 
     def _capacity(self) -> int:
         return self.workers
@@ -108,7 +116,7 @@ class SandboxPool:
                 await self.sandbox.__aenter__()
         except TimeoutError:
             raise SandboxUnavailableError(
-                f"{type(self.sandbox).__name__} was not open within `open_s`={self.config.open_s:g} seconds."
+                f"{self._name} was not open within `open_s`={self.config.open_s:g} seconds."
             ) from None
         self._dispatcher.open()
         return self
@@ -220,7 +228,7 @@ class SandboxPool:
         if not call.done():
             self.counts.abandoned += 1
             _logger.warning(
-                "The sandbox did not stop a program within %g s; its place stays taken", self.config.cancel_s
+                "The sandbox did not stop a program within %g s; its lease stays taken", self.config.cancel_s
             )
 
     def _ended(self, lease: Lease, call: asyncio.Future[Execution]) -> None:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import module_from_spec, spec_from_file_location
 
 _RETRY_S = 20.0
 """How long the removal is retried while programs of a killed process still write into the folder, in seconds."""
@@ -30,8 +31,8 @@ def main(folder: str) -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "local"))
-    from runner.limits import workdir  # type: ignore[import-not-found]  # `trl_mle` may not be importable here
+    _load_runner()
+    from trl_mle_runner.limits import workdir  # type: ignore[import-not-found]  # found by `_load_runner`
 
     while os.read(0, 4096):
         pass
@@ -41,6 +42,16 @@ def main(folder: str) -> None:
             workdir.remove(folder)
         except OSError:
             time.sleep(0.1)
+
+
+def _load_runner() -> None:
+    """Make the sandbox's runner importable by its path: Ray may have put `trl_mle` where this interpreter does not look."""
+    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "local", "runner")
+    path = os.path.join(folder, "__init__.py")
+    spec = spec_from_file_location("trl_mle_runner", path, submodule_search_locations=[folder])
+    assert spec is not None and spec.loader is not None
+    sys.modules["trl_mle_runner"] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["trl_mle_runner"])
 
 
 if __name__ == "__main__":

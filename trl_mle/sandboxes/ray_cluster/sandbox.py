@@ -274,7 +274,7 @@ class RaySandbox:
                 cluster_nodes = await asyncio.to_thread(cluster.list_nodes, self.config)
             except Exception as error:
                 if not has_failed:  # one warning per outage
-                    _logger.warning("the Ray cluster cannot be looked at: %s", error)
+                    _logger.warning("the nodes of the Ray cluster cannot be listed: %s", error)
                 has_failed = True
             else:
                 has_failed = False

@@ -140,17 +140,21 @@ class _Worker:
         _Worker._number += 1
         self.folder = os.path.join(folder, f"worker-{_Worker._number}")
         self.layers = Layers()
-        os.mkdir(self.folder, 0o700)
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                worker_command.command(sys.executable, theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                env=worker_command.environment(self.folder),
-                cwd="/",
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+        try:
+            os.mkdir(self.folder, 0o700)
+            self._socket, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(
+                    worker_command.command(sys.executable, theirs.fileno()),
+                    stdin=subprocess.DEVNULL,
+                    env=worker_command.environment(self.folder),
+                    cwd="/",
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+        # No room on the disk, for processes or for descriptors: nobody has seen the program.
+        except OSError as error:
+            raise FaultError(f"a worker could not be started: {error}", may_have_started=False) from error
         try:
             # On disk: the memory of a virtual machine is small.
             chosen = WorkerSettings(self.folder, os.getpid(), settings.preload, settings.without, in_memory=False)
