@@ -16,6 +16,7 @@ from trl_mle.config import RewardConfig
 from trl_mle.errors import ConfigError
 from trl_mle.outcomes import (
     KEPT_OUTPUT_CHARS,
+    OLD_COLUMNS,
     SCHEMA_VERSION,
     Column,
     from_row,
@@ -28,6 +29,7 @@ from trl_mle.outcomes import (
 from trl_mle.rewards.records import rollout_columns
 from trl_mle.rewards.shaping import classify, reward_parts
 from trl_mle.training.rollout_writer import RolloutWriter
+from trl_mle.training.weighting.actions import OLD_SECONDS_COLUMN, SECONDS_COLUMN
 from trl_mle.training.weighting.config import DURATION_COLUMNS
 from trl_mle.types import (
     METRICS,
@@ -170,6 +172,7 @@ def test_long_output_keeps_its_ends_and_is_shortened_once(length):
 def test_the_trainer_reads_the_columns_of_durations():
     """`training` imports no stage and nothing above one, so the names are written there again."""
     assert DURATION_COLUMNS == {"wall": Column.DURATION, "cpu": Column.CPU_DURATION}
+    assert OLD_COLUMNS == {OLD_SECONDS_COLUMN: SECONDS_COLUMN}
 
 
 def test_files_without_a_version_can_be_read(tmp_path):
@@ -180,6 +183,15 @@ def test_files_without_a_version_can_be_read(tmp_path):
     outcome = from_row(read)
     assert (outcome.kind, outcome.reward, outcome.program) == ("valid", 0.5, Program("", "pass"))
     assert (outcome.public, outcome.private) == (Grade(1.0, True), Grade(1.1, True))
+
+
+def test_old_names_of_columns_are_read_as_the_present_ones(tmp_path):
+    write_batch(tmp_path, 0, [{**row("valid", 0.5), "action_durations": [1.0, 2.0]}])
+    write_batch(tmp_path, 1, [{**row("valid", 0.5), "per_action_durations": [3.0]}])
+    write_batch(tmp_path, 2, [{**row("valid", 0.5), "action_durations": [9.0], "per_action_durations": [4.0]}])
+    table = read_rollouts(tmp_path)
+    assert [list(seconds) for seconds in table["per_action_durations"]] == [[1.0, 2.0], [3.0], [4.0]]
+    assert "action_durations" not in table
 
 
 def test_files_of_a_newer_version_are_refused(tmp_path):

@@ -92,6 +92,9 @@ class RunColumn(StrEnum):
     """Number of the generation batch, from 0."""
 
 
+OLD_COLUMNS = {"action_durations": "per_action_durations"}
+"""Old name of a column in rollouts of earlier versions -> present name."""
+
 PARTS = {"failure": Column.REWARD_FAILURE, "milestones": Column.REWARD_MILESTONES, "score": Column.REWARD_SCORE}
 """Name of each reward part -> its column."""
 
@@ -192,6 +195,8 @@ def stored(outcome: Outcome) -> Outcome:
 def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
     """Every rollout of the run in order, with a column `batch` that counts generation batches from 0.
 
+    Columns that earlier versions named otherwise have their present names.
+
     Raises:
         ConfigError: there are no rollouts in `run_dir`, or they have a newer schema.
     """
@@ -200,7 +205,7 @@ def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
     files = sorted((run_dir / "rollouts").glob(f"{mode}_*.parquet"))
     if not files:
         raise ConfigError(f"No rollouts in {run_dir / 'rollouts'}. Give the `output_dir` of a run that has trained.")
-    frames = [pd.read_parquet(file).assign(**{RunColumn.BATCH: batch}) for batch, file in enumerate(files)]
+    frames = [_renamed(pd.read_parquet(file)).assign(**{RunColumn.BATCH: batch}) for batch, file in enumerate(files)]
     for frame in frames:
         if Column.SCHEMA in frame and (versions := frame[Column.SCHEMA].dropna()).size:
             _check_version(int(versions.max()))
@@ -208,6 +213,12 @@ def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
     return pd.concat([frame.dropna(axis="columns", how="all") for frame in frames], ignore_index=True).reindex(
         columns=list(dict.fromkeys(name for frame in frames for name in frame.columns))
     )
+
+
+def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with the present names of its columns. Where both names are there, the old column is dropped."""
+    doubled = [old for old, new in OLD_COLUMNS.items() if old in frame and new in frame]
+    return frame.drop(columns=doubled).rename(columns=OLD_COLUMNS)
 
 
 def shorten(text: str, limit: int = KEPT_OUTPUT_CHARS) -> str:

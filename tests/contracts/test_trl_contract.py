@@ -14,7 +14,8 @@ from importlib.resources import files
 
 import pytest
 import torch
-from accelerate.data_loader import DataLoaderAdapter, DataLoaderDispatcher
+from accelerate.data_loader import DataLoaderAdapter, DataLoaderDispatcher, DataLoaderShard
+from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_callback import ProgressCallback, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -23,8 +24,9 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer import utils
 
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+from tests.support.trl_async import VLLM_CLIENT, tree_attention
 from trl_mle.training.async_grpo.trl_imports import (
-    VLLM_CLIENT,
+    STABLE,
     AsyncGRPOConfig,
     AsyncGRPOTrainer,
     AsyncRolloutLoop,
@@ -32,7 +34,6 @@ from trl_mle.training.async_grpo.trl_imports import (
     RolloutGroup,
     RolloutSample,
     async_grpo_trainer,
-    tree_attention,
 )
 from trl_mle.training.model_card import ANCHOR, PAPER
 
@@ -149,6 +150,23 @@ def test_a_batch_has_these_tensors(trainer):
 
 def test_old_log_probabilities_of_a_batch_reach_the_loss():
     assert 'inputs.get("old_per_token_logps")' in source(GRPOTrainer._compute_loss)
+
+
+def test_old_log_probabilities_are_asked_for_first_and_under_this_condition():
+    """Overlap answers the first call of a batch from its rows, under the same condition."""
+    text = " ".join(source(GRPOTrainer._generate_and_score_completions).split())
+    before_first_call, _, rest = text.partition("self._get_per_token_logps_and_entropies(")
+    assert before_first_call.endswith(
+        "generate_every = self.args.steps_per_generation * self.num_iterations # generation frequency "
+        "if self.args.gradient_accumulation_steps % generate_every != 0 or ( "
+        "self.use_vllm and self.vllm_importance_sampling_correction ): old_per_token_logps, _, _ = "
+    )
+    assert rest.startswith(" self.model, ")
+    assert "ref_per_token_logps, _, _ = self._get_per_token_logps_and_entropies( self.ref_model, " in text
+
+
+def test_the_mask_of_tool_tokens_reaches_the_batch():
+    assert 'output["tool_mask"] = tool_mask' in source(GRPOTrainer._generate_and_score_completions)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +289,30 @@ class TestAsynchronousTrainer:
 
     def test_batches_say_which_sample_a_token_is_of(self):
         assert '"segment_id"' in source(AsyncGRPOTrainer)
+
+    def test_packed_rows_have_their_samples(self):
+        row = async_grpo_trainer.TreeRow()
+        sample = {"input_ids": torch.tensor([1, 2]), "completion_mask": torch.tensor([0, 1]), "group_id": 0}
+        row.add(sample)
+        assert row.samples == [sample]
+
+    def test_the_collator_of_the_loader_can_be_replaced(self):
+        loader = DataLoader([1, 2], batch_size=1, collate_fn=list)
+        for prepared in (
+            loader,
+            DataLoaderShard([1, 2], collate_fn=list),
+            DataLoaderDispatcher([1, 2], collate_fn=list),
+        ):
+            getattr(prepared, "base_dataloader", prepared).collate_fn = lambda examples: {
+                "table": torch.tensor(examples)
+            }
+            assert [batch["table"].item() for batch in prepared] == [1, 2]
+
+    @pytest.mark.skipif(STABLE, reason="TRL's trainer is not experimental")
+    def test_the_warning_of_experimental_modules_has_this_name(self):
+        from trl.import_utils import TRLExperimentalWarning
+
+        assert issubclass(TRLExperimentalWarning, Warning)
 
     def test_the_loader_of_several_processes_wraps_the_one_with_the_collator(self):
         assert issubclass(DataLoaderDispatcher, DataLoaderAdapter)

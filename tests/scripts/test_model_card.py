@@ -75,4 +75,14 @@ def test_sections_replace_those_of_trl_or_stand_before_the_versions(tmp_path):
             "### Framework versions",
         ]
         assert "This model was trained." in text
+        assert "This model is a fine-tuned language model." in text
+        assert "This model is a policy for machine-learning-engineering tasks." in text
         assert "`Qwen/base`" in text
+
+
+def test_a_card_without_tasks_says_nothing_of_them(tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text(TRL_CARD)
+    add_sections(card, {"Scores": "0.5"})
+    assert "This model is a fine-tuned language model." in card.read_text()
+    assert "machine-learning" not in card.read_text()

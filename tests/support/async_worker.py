@@ -9,8 +9,9 @@ import torch
 from transformers import AttentionInterface
 
 from tests.support.tiny import tiny_model, tiny_tokenizer
+from tests.support.trl_async import VLLM_CLIENT, tree_attention
 from trl_mle import AsyncDurationAwareConfig, AsyncDurationAwareTrainer
-from trl_mle.training.async_grpo.trl_imports import VLLM_CLIENT, RolloutSample, async_grpo_trainer, tree_attention
+from trl_mle.training.async_grpo.trl_imports import RolloutSample, async_grpo_trainer
 
 
 class Worker:
@@ -49,7 +50,9 @@ class NoTransfer:
 def sample(row, *, advantage, seconds, version=1, reward=1.0, group=None):
     rng = np.random.default_rng(row)
     tokens = rng.integers(5, 250, 10)
-    metrics = {"reward": reward, "reward_std": 1.0}
+    metrics = {"reward_std": 1.0}
+    if reward is not ...:
+        metrics["reward"] = reward
     if seconds is not ...:
         metrics["action_duration"] = float("nan") if seconds is None else seconds
     return RolloutSample(
@@ -140,6 +143,6 @@ class Recording(AsyncDurationAwareTrainer):
         super().__init__(*args, **kwargs)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        kept = inputs["token_index"][0] >= 0
-        self.seen.append((self.state.global_step, inputs["advantages"][0][kept].clone()))
+        trained_on = inputs["token_index"][0] >= 0
+        self.seen.append((self.state.global_step, inputs["advantages"][0][trained_on].clone()))
         return super().compute_loss(model, inputs, *args, **kwargs)

@@ -89,10 +89,10 @@ class Recording(DurationAwareTrainer):
         return output
 
     def _compute_loss(self, model, inputs):
-        kept = {
+        tensors = {
             name: value.detach().cpu().clone() for name, value in inputs.items() if isinstance(value, torch.Tensor)
         }
-        self.batches.append({**kept, "step": self.state.global_step})
+        self.batches.append({**tensors, "step": self.state.global_step})
         return super()._compute_loss(model, inputs)
 
 
@@ -189,7 +189,7 @@ def changes_of(strategy: str) -> dict:
     return {"accelerator_config": {"use_configured_state": True}} if strategy == "fsdp2" else {}
 
 
-def main(out: Path, strategy: str, words: list[str]) -> None:
+def main(out: Path, strategy: str, arguments: list[str]) -> None:
     from accelerate import PartialState
 
     if strategy == "fsdp2":
@@ -200,9 +200,9 @@ def main(out: Path, strategy: str, words: list[str]) -> None:
     elif strategy == "ddp":
         PartialState(cpu=True)
     rank = int(os.environ["RANK"])
-    for word in words:
-        record = run(Case.parse(word), out, **changes_of(strategy))
-        torch.save(record, out / f"{word}_{rank}.pt")
+    for argument in arguments:
+        record = run(Case.parse(argument), out, **changes_of(strategy))
+        torch.save(record, out / f"{argument}_{rank}.pt")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

@@ -55,11 +55,11 @@ def model_with(state: dict[str, torch.Tensor], lora: bool):
         from peft import get_peft_model
 
         model = get_peft_model(model, lora_config())
-    own = dict(model.named_parameters())
-    assert own.keys() == state.keys(), own.keys() ^ state.keys()
+    parameters = dict(model.named_parameters())
+    assert parameters.keys() == state.keys(), parameters.keys() ^ state.keys()
     with torch.no_grad():
         for name, value in state.items():
-            own[name].copy_(value)
+            parameters[name].copy_(value)
     return model.train()
 
 

@@ -80,8 +80,8 @@ def train(scenario: str, rank: int, folder: Path) -> dict:
     written_by = dict(reversed(trainer.generated))
     differences = [0.0]
     for batch, extra, _ in trainer.batches if scenario in ("late", "never_ends", "never_ends_in_a_thread") else ():
-        own = slice(4 * rank, 4 * rank + 4)
-        for row, born in enumerate(extra["generated_at_step"][own]):
+        local_rows = slice(4 * rank, 4 * rank + 4)
+        for row, born in enumerate(extra["generated_at_step"][local_rows]):
             mask = batch["completion_mask"][row]
             expected = logps_under(written_by[born], batch)[row]
             differences.append(float(((batch["old_per_token_logps"][row] - expected) * mask).abs().max()))

@@ -81,7 +81,7 @@ def test_ddp(ddp, case):
 def test_sharded(tmp_path, strategy):
     if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("deepspeed is not installed: pip install 'trl_mle[deepspeed]'")
-    found = records(tmp_path, strategy, SHARDED, timeout_s=280)
+    results = records(tmp_path, strategy, SHARDED, timeout_s=280)
     for case in SHARDED:
-        check(case, found[case])
-        assert found[case][0]["sharded"] == (strategy in ("zero3", "fsdp2"))
+        check(case, results[case])
+        assert results[case][0]["sharded"] == (strategy in ("zero3", "fsdp2"))

@@ -77,7 +77,7 @@ def test_advantages_per_token_are_weighted_by_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("durations", "words"),
+    ("durations", "message"),
     [
         (lambda c: [1.0] * (len(c) - 1), "got 7 durations for 8 completions"),
         (lambda c: [1.0] * (len(c) * 2), "got 16 durations for 8 completions"),
@@ -86,8 +86,8 @@ def test_advantages_per_token_are_weighted_by_row(tmp_path):
         (lambda c: ["long"] * len(c), "Duration 'long' of completion 0"),
     ],
 )
-def test_wrong_durations_are_named(tmp_path, durations, words):
-    with pytest.raises(DurationError, match=words):
+def test_wrong_durations_are_named(tmp_path, durations, message):
+    with pytest.raises(DurationError, match=message):
         train(DurationAwareTrainer, tiny_args(tmp_path), with_durations(durations))
 
 
@@ -114,7 +114,7 @@ def test_a_plain_config_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"duration_weighting": "inverse"}, "'inverse'.*'none' or 'proportional'"),
         ({"duration_clip": 0.2}, "duration_clip"),
@@ -122,8 +122,8 @@ def test_a_plain_config_is_refused(tmp_path):
         ({"duration_clock": "sun"}, "'sun'.*'wall' or 'cpu'"),
     ],
 )
-def test_impossible_settings(tmp_path, changes, words):
-    with pytest.raises(ConfigError, match=words):
+def test_impossible_settings(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
         tiny_args(tmp_path, DurationAwareConfig, **changes)
 
 

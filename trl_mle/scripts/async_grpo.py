@@ -85,7 +85,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
             peft_config=get_peft_config(ModelConfig(**asdict(model_args))),
             callbacks=[RunRecorder(run.folder, settings)],
         )
-        # Set before training: checkpoints have a card, too.
+        # With `push_to_hub`, `save_model` writes and uploads the card.
         trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
         trainer.train(resume_from_checkpoint=run.checkpoint)
     except (InfrastructureError, TimeoutError) as error:  # TRL raises TimeoutError if the server does not answer
@@ -95,7 +95,6 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     trainer.save_model(training_args.output_dir)
     if training_args.process_index == 0:
         with after_training("The model card", f"The model itself is in {run.folder}."):
-            trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
             trainer.create_model_card(model_name=run.folder.name)
     return 0
 

@@ -65,8 +65,8 @@ def _example(mle_args: Any, training_args: Any, tasks: Mapping[str, TaskSpec]) -
         )
     example = EXAMPLE.format(
         intro=(
-            "This policy writes a plan and a Python program that solves a machine-learning-engineering task: the program "
-            "reads `input/train.csv` and `input/test.csv`, trains a model and writes `submission.csv`."
+            "This model is a policy for machine-learning-engineering tasks. It writes a plan and a Python program that solves "
+            "a task: the program reads `input/train.csv` and `input/test.csv`, trains a model and writes `submission.csv`."
         ),
         load=load,
         model=training_args.hub_model_id or training_args.output_dir,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trl_mle.training.weighting.config import DurationSettings
+from trl_mle.training.weighting.rules import RULES
 
 PAPER = {
     "title": "Reinforcement Learning for Machine Learning Engineering Agents",
@@ -29,7 +30,7 @@ ANCHOR = "### Framework versions"
 
 PLACEHOLDERS = {
     "licence: license\n": "",
-    "a fine-tuned version of [None](https://huggingface.co/None)": "a policy for machine-learning-engineering tasks",
+    "a fine-tuned version of [None](https://huggingface.co/None)": "a fine-tuned language model",
 }
 """What TRL writes if it does not know licence or base model (one on this machine) -> what stands there instead."""
 
@@ -67,6 +68,6 @@ def weighting_section(settings: DurationSettings) -> str:
         f"- floor: {settings.duration_floor_s:g} s",
         f"- exponent: {settings.duration_exponent:g}",
     ]
-    if settings.duration_weighting == "inverse_inclusion":
+    if RULES[settings.duration_weighting].needs_inclusion:
         lines.append(f"- collection: `{settings.duration_rule}`")
     return "\n".join(lines)

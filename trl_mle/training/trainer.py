@@ -23,9 +23,9 @@ from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.phase_timer import timed
 from trl_mle.training.reported_durations import ReportedDurations, gather_durations, no_durations
 from trl_mle.training.rollout_writer import RolloutWriter
-from trl_mle.training.weighting.actions import Actions, current_column, token_weights
+from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
 from trl_mle.training.weighting.samples import SampleBatch
-from trl_mle.training.weighting.weighting import DurationWeighting, Weights
+from trl_mle.training.weighting.weighting import DurationWeighting, Weights, deprecated_inclusion
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ class DurationAwareTrainer(GRPOTrainer):
     _tag_names = ["trl", "grpo", "duration-aware", "trl-mle"]  # noqa: RUF012 (as in TRL)
     _name = "duration-aware GRPO"
     _paper = PAPER
+    inclusion = property(deprecated_inclusion)
 
     def __init__(
         self,
@@ -159,7 +160,8 @@ class DurationAwareTrainer(GRPOTrainer):
         )
 
     def _log_completion_extra(self, column: str, values: list) -> None:
-        super()._log_completion_extra(current_column(column), values)
+        warn_of_old_column(column)
+        super()._log_completion_extra(column, values)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         with errors_reach_all(self):
@@ -168,6 +170,7 @@ class DurationAwareTrainer(GRPOTrainer):
             else:
                 with timed("programs", self._metrics[self._mode]):
                     rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rename_old_column(self._pending_extra_logs)
         # Only here do the columns of `log_extra` hold this batch alone: TRL moves them into its log of completions next.
         reported = gather_durations(
             self._pending_extra_logs,
@@ -224,11 +227,7 @@ class DurationAwareTrainer(GRPOTrainer):
             censored=censored,
         )
         weights = self.weighting.weigh(batch, actions, learning=mode == "train")
-        for name, value in weights.metrics.items():
-            self._metrics[mode][name].append(value)
-        if self.accelerator.is_main_process:
-            for warning in weights.warnings:
-                logger.warning("%s", warning)
+        weights.report(self._metrics[mode], main_process=self.accelerator.is_main_process)
         # "none" leaves the advantages alone, so that nothing can differ from TRL's trainer, not even their shape.
         if self.weighting.rule.needs_durations:
             per_token = None if actions is None else self._token_weights(output, actions, weights)

@@ -34,8 +34,8 @@ def samples(count=48, seconds=lambda row: 1.0 + row % 5 * 3.0, **changes):
 
 
 def test_weights_have_mean_1_over_the_micro_batches_of_a_step(tmp_path):
-    given = samples()
-    trainer = async_trainer(tmp_path, given, Recording)
+    batch = samples()
+    trainer = async_trainer(tmp_path, batch, Recording)
     trainer.train()
     table = pd.concat([pd.read_parquet(path) for path in sorted((tmp_path / "run/rollouts").glob("train_*.parquet"))])
     assert list(table.groupby("step").size()) == [8, 8]
@@ -65,13 +65,13 @@ def test_it_trains_as_asyncgrpo_to_the_bit(tmp_path, changes):
 
 
 def test_metrics_and_warnings_are_those_of_the_other_trainer(tmp_path, caplog):
-    given = samples(120)
+    batch = samples(120)
     for row in range(120):
-        given[row].metrics["action_censored"] = float(row % 8 == 0)
+        batch[row].metrics["action_censored"] = float(row % 8 == 0)
         if row % 8 == 0:  # stopped, and without a reward for it: lost
-            given[row].metrics["reward"] = math.nan
+            batch[row].metrics["reward"] = math.nan
     changes = {"duration_weighting": "none", "gradient_accumulation_steps": 5, "max_steps": 4}
-    trainer = async_trainer(tmp_path, given, **changes)
+    trainer = async_trainer(tmp_path, batch, **changes)
     trainer.train()
     (warning,) = [record.getMessage() for record in caplog.records if "lost by duration" in record.getMessage()]
     assert "duration_weighting: inverse_inclusion" in warning
@@ -101,9 +101,9 @@ def test_unequal_durations_change_the_run(tmp_path):
 
 
 def test_samples_without_a_reward_have_no_part_in_the_mean(tmp_path):
-    given = samples(40)
-    given[3] = sample(3, advantage=0.0, seconds=1e6, reward=math.nan)
-    trainer = async_trainer(tmp_path, given, max_steps=1)
+    batch = samples(40)
+    batch[3] = sample(3, advantage=0.0, seconds=1e6, reward=math.nan)
+    trainer = async_trainer(tmp_path, batch, max_steps=1)
     trainer.train()
     table = pd.read_parquet(next((tmp_path / "run/rollouts").glob("train_*.parquet")))
     scored = table[table["reward"].notna()]
@@ -113,11 +113,65 @@ def test_samples_without_a_reward_have_no_part_in_the_mean(tmp_path):
     )
 
 
+def test_censored_samples_without_a_reward_are_lost_for_inverse_inclusion(tmp_path):
+    batch = samples(40, seconds=lambda row: [1.0, 2.0, 6.0, 9.0][row % 4] + row / 1000)
+    for row in range(40):
+        # Half of the slowest are stopped after 5 s.
+        stopped = row % 8 == 7
+        batch[row].metrics["action_censored"] = float(stopped)
+        if stopped:
+            batch[row].metrics |= {"action_duration": 5.0, "reward": math.nan}
+            batch[row].advantage = 0.0
+    trainer = async_trainer(tmp_path, batch, duration_weighting="inverse_inclusion", max_steps=1)
+    trainer.train()
+    assert trainer.weighting.state_dict()["lost"].count(True) == 1
+    logged = next(entry for entry in trainer.state.log_history if "duration/lost_share" in entry)
+    assert logged["duration/lost_share"] == pytest.approx(1 / 8)
+    assert [logged[f"duration/lost_share_q{q}"] for q in range(1, 5)] == pytest.approx([0, 0, 0.5, 0])
+    table = pd.read_parquet(next((tmp_path / "run/rollouts").glob("train_*.parquet")))
+    table = table[table["reward"].notna()].sort_values("action_duration")
+    # Four samples ran for at least 5 s, and one of them was lost then.
+    inverse = (table["action_duration"] > 5).map({True: 4 / 3, False: 1.0})
+    assert list(table["duration_weight"]) == pytest.approx(list(inverse / inverse.mean()))
+    mass = (table["advantage"] * table["duration_weight"]).abs()
+    expected = [part.sum() / mass.sum() for part in np.split(mass.to_numpy(), [2, 4, 6])]
+    assert [logged[f"duration/advantage_mass_q{q}"] for q in range(1, 5)] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_worker_may_leave_the_reward_out(tmp_path):
+    trainer = async_trainer(tmp_path, samples(reward=...), max_steps=1)
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "duration/mean" in entry)
+    assert logged["duration/unscorable_share"] == 0
+    assert not any("reward_q" in name for name in logged)
+
+
+def test_seconds_of_lost_samples_do_not_pile_up_where_durations_are_missing(tmp_path):
+    batch = samples(40)
+    for row in range(40):
+        if row % 5 == 0:
+            batch[row].model_version = -9
+        else:
+            del batch[row].metrics["action_duration"]
+    trainer = async_trainer(tmp_path, batch, duration_weighting="none")
+    reported = []
+    trainer.weighting.report_lost = reported.extend
+    trainer.train()
+    assert not reported
+    assert not trainer._lost_seconds
+
+
+def test_the_old_place_of_inclusion_works_with_a_warning(tmp_path):
+    trainer = async_trainer(tmp_path, [])
+    with pytest.warns(FutureWarning, match=r"trainer\.weighting\.inclusion"):
+        assert trainer.inclusion is trainer.weighting.inclusion
+
+
 def test_what_is_too_stale_is_recorded(tmp_path):
-    given = samples(48)
+    batch = samples(48)
     for row in range(0, 48, 6):
-        given[row].model_version = -4  # five versions old when the first update is made
-    trainer = async_trainer(tmp_path, given)
+        batch[row].model_version = -4  # five versions old when the first update is made
+    trainer = async_trainer(tmp_path, batch)
     trainer.train()
     lost = pd.concat([pd.read_parquet(path) for path in (tmp_path / "run/rollouts").glob("lost_*.parquet")])
     assert len(lost) >= 2
@@ -128,23 +182,23 @@ def test_what_is_too_stale_is_recorded(tmp_path):
 
 
 def test_without_rollouts_on_disk_nothing_is_kept_in_memory(tmp_path):
-    given = samples(40)
+    batch = samples(40)
     for row in range(0, 40, 5):
-        given[row].model_version = -9
-    trainer = async_trainer(tmp_path, given, save_rollouts=False)
+        batch[row].model_version = -9
+    trainer = async_trainer(tmp_path, batch, save_rollouts=False)
     trainer.train()
     assert not trainer._lost
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "message"),
     [
         (..., "8 of 8 samples have no durations.*log_extra"),
         (-1.0, "duration -1.0 of row 0 is not a number of seconds"),
     ],
 )
-def test_missing_and_impossible_durations(tmp_path, seconds, words):
-    with pytest.raises(DurationError, match=words):
+def test_missing_and_impossible_durations(tmp_path, seconds, message):
+    with pytest.raises(DurationError, match=message):
         async_trainer(tmp_path, samples(seconds=lambda row: seconds)).train()
 
 
@@ -192,13 +246,13 @@ class TestLoop:
             log_metric("programs/valid_share", 0.5)
             return [1.0, 2.0, 4.0]
 
-        found, pushed = self.score(reward)
-        assert [item.metrics["action_duration"] for item in found] == pytest.approx(
+        scored, pushed = self.score(reward)
+        assert [item.metrics["action_duration"] for item in scored] == pytest.approx(
             [0.5, math.nan, math.nan, 2.0], nan_ok=True
         )
-        assert "program" not in found[0].metrics
+        assert "program" not in scored[0].metrics
         assert pushed == [{"programs/valid_share": 0.5}]
-        assert isinstance(found[0].input_ids, np.ndarray)
+        assert isinstance(scored[0].input_ids, np.ndarray)
 
     @pytest.mark.parametrize("end", ["stopped", "failed"])
     def test_at_the_end_programs_are_stopped_and_reward_functions_closed(self, monkeypatch, end):
@@ -281,11 +335,11 @@ def test_trls_own_worker_gets_the_loop(tmp_path, monkeypatch):
 
 
 def test_inverse_inclusion_makes_up_for_slow_samples_that_are_lost(tmp_path):
-    given = samples(80, seconds=lambda row: 1.0 + row % 5 * 3.0 + row / 1000)
+    batch = samples(80, seconds=lambda row: 1.0 + row % 5 * 3.0 + row / 1000)
     for row in range(80):
-        if given[row].metrics["action_duration"] > 12:  # the slowest fifth is too stale, except one in four
-            given[row].model_version = 1 if row % 4 == 0 else -9
-    trainer = async_trainer(tmp_path, given, duration_weighting="inverse_inclusion", max_steps=3)
+        if batch[row].metrics["action_duration"] > 12:  # the slowest fifth is too stale, except one in four
+            batch[row].model_version = 1 if row % 4 == 0 else -9
+    trainer = async_trainer(tmp_path, batch, duration_weighting="inverse_inclusion", max_steps=3)
     trainer.train()
     files = sorted((tmp_path / "run/rollouts").glob("train_*.parquet"))
     last = pd.read_parquet(files[-1])

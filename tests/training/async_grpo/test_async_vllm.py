@@ -111,8 +111,9 @@ def test_it_trains_an_adapter_against_a_server(tmp_path, policy, server, monkeyp
     pytest.importorskip("requests")
     from peft import LoraConfig
 
+    from tests.support.trl_async import tree_attention
     from trl_mle import AsyncDurationAwareConfig, AsyncDurationAwareTrainer
-    from trl_mle.training.async_grpo.trl_imports import AsyncRolloutWorker, async_grpo_trainer, tree_attention
+    from trl_mle.training.async_grpo.trl_imports import AsyncRolloutWorker, async_grpo_trainer
 
     monkeypatch.setattr(async_grpo_trainer, "get_peak_flops_per_device", lambda *args: None)
     worker_module = sys.modules[AsyncRolloutWorker.__module__]

@@ -41,7 +41,6 @@ def test_the_stable_layout_is_imported(stable_trl):
     imports = importlib.import_module(trl_imports.__name__)
     assert imports.STABLE
     assert imports.async_grpo_trainer is sys.modules["trl.trainer.async_grpo_trainer"]
-    assert imports.VLLM_CLIENT == "AsyncVLLMClient"
     trainer = importlib.import_module(f"{async_grpo.__name__}.trainer")
     assert issubclass(trainer.AsyncDurationAwareTrainer, trl.AsyncGRPOTrainer)
     assert issubclass(trainer.DurationRolloutLoop, imports.AsyncRolloutLoop)

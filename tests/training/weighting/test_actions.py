@@ -53,7 +53,7 @@ def test_without_token_counts_an_action_is_a_stretch_of_policy_tokens():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "tokens", "words"),
+    ("seconds", "tokens", "message"),
     [
         ([[1.0, -2.0]], None, "completion 0 holds -2.0"),
         ([[1.0], [2.0, "x"]], None, "completion 1 holds 'x'"),
@@ -61,8 +61,8 @@ def test_without_token_counts_an_action_is_a_stretch_of_policy_tokens():
         ([[1.0, 2.0]], [[3, 3]], r"completion 0 is \[3, 3\] for 2 actions and 5 tokens"),
     ],
 )
-def test_what_does_not_fit_is_named(seconds, tokens, words):
-    with pytest.raises(DurationError, match=words):
+def test_what_does_not_fit_is_named(seconds, tokens, message):
+    with pytest.raises(DurationError, match=message):
         read_actions(seconds, tokens, [5] * len(seconds))
 
 
@@ -173,14 +173,20 @@ def test_stretches_of_a_rollout_function_are_the_actions(tmp_path):
     assert torch.allclose(trainer.output["advantages"], expected * torch.tensor(trainer.plain)[:, None], atol=1e-6)
 
 
-@pytest.mark.parametrize("overlap", [False, True])
-def test_the_old_name_of_the_column_works_with_a_warning(tmp_path, overlap):
-    def reward(completions, log_extra, **kwargs):
-        log_extra("action_durations", [[1.0 + len(text)] for text in completions])
+@pytest.mark.parametrize(("overlap", "both"), [(False, False), (True, False), (False, True), (True, True)])
+def test_the_old_name_of_the_column_works_with_a_warning_and_the_new_one_wins(tmp_path, overlap, both):
+    def reward(completions, completion_ids, log_extra, **kwargs):
+        seconds = [[1.0 + len(text)] for text in completions]
+        if both:
+            log_extra("per_action_durations", [row * 2 for row in seconds])
+            log_extra("action_tokens", [[1, len(ids) - 1] for ids in completion_ids])
+        log_extra("action_durations", seconds)
         return letters(completions)
 
     with pytest.warns(FutureWarning, match="per_action_durations"):
         train(tmp_path, reward, overlap_execution=overlap, overlap_batches=0)
     table = pd.read_parquet(next((tmp_path / "rollouts").glob("train_*.parquet")))
-    assert "per_action_durations" in table
+    assert [list(seconds) for seconds in table["per_action_durations"]] == [
+        [1.0 + len(text)] * (1 + both) for text in table["completion"]
+    ]
     assert "action_durations" not in table

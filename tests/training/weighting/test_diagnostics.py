@@ -49,6 +49,15 @@ def test_lost_samples_are_counted_by_quarter_of_all_that_ran():
     assert metrics["duration/mean"] == 2.5
 
 
+def test_rewards_that_are_not_known_have_no_quarters():
+    batch = batch_of([1.0, 2.0, 3.0, 4.0, 5.0])
+    metrics = metrics_of(replace(batch, rewards=torch.full((5,), math.nan, dtype=torch.float64)))
+    assert not any("reward_q" in name for name in metrics)
+    assert metrics["duration/mean"] == 3.0
+    metrics = metrics_of(replace(batch, rewards=torch.tensor([math.nan, 1.0, 2.0, 3.0, 4.0], dtype=torch.float64)))
+    assert [metrics[f"duration/reward_q{q}"] for q in range(1, 5)] == [1.0, 2.0, 3.0, 4.0]
+
+
 def test_nothing_lost_is_zero_and_nothing_scored_is_no_error():
     metrics = metrics_of(batch_of([1.0, 2.0, 3.0, 4.0]))
     assert metrics["duration/lost_share"] == 0.0

@@ -78,7 +78,7 @@ def test_wrong_shapes():
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"mode": "fast"}, "'fast'.*'proportional'"),
         ({"clip": 0.5}, "0.5.*at least 1"),
@@ -86,8 +86,8 @@ def test_wrong_shapes():
         ({"floor_s": 0.0}, "0.0.*positive"),
     ],
 )
-def test_impossible_settings_are_named(settings, words):
-    with pytest.raises(ConfigError, match=words):
+def test_impossible_settings_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
         duration_weights(torch.ones(2), **settings)
 
 

@@ -40,8 +40,8 @@ def empirical(values) -> Survival:
 
 def test_time_out():
     assert TimeOut(10.0).probability(f64([1.0, 10.0, 10.1])).tolist() == [1.0, 1.0, 0.0]
-    found = TimeOut(10.0, 0.5).probability(f64([10.0, 10.0 * math.exp(0.5), 1e-3]))
-    assert found.tolist() == pytest.approx([0.5, 0.158655, 1.0], abs=1e-5)
+    probability = TimeOut(10.0, 0.5).probability(f64([10.0, 10.0 * math.exp(0.5), 1e-3]))
+    assert probability.tolist() == pytest.approx([0.5, 0.158655, 1.0], abs=1e-5)
     torch.manual_seed(0)
     wall = 7.0 * torch.exp(0.5 * torch.randn(200_000))
     assert TimeOut(10.0, 0.5).probability(f64([7.0])).item() == pytest.approx(
@@ -75,10 +75,10 @@ def test_first_of_n_with_ties_shares_the_places_at_random():
     torch.manual_seed(0)
     durations = f64([1.0, 5.0, 50.0])[torch.multinomial(f64([0.5, 0.3, 0.2]), 8 * 50_000, replacement=True)]
     durations = durations.reshape(-1, 8) * (1 + 1e-6 * torch.rand(50_000, 8))
-    kept = torch.zeros_like(durations, dtype=torch.bool).scatter_(1, durations.argsort(1)[:, :6], True)
+    included = torch.zeros_like(durations, dtype=torch.bool).scatter_(1, durations.argsort(1)[:, :6], True)
     rule = FirstOf(6, 8, empirical([1.0] * 50 + [5.0] * 30 + [50.0] * 20))
     for value in (1.0, 5.0, 50.0):
-        expected = kept[(durations - value).abs() < 0.01].double().mean().item()
+        expected = included[(durations - value).abs() < 0.01].double().mean().item()
         assert rule.probability(f64([value])).item() == pytest.approx(expected, abs=0.01)
 
 
@@ -100,9 +100,9 @@ def test_staleness_with_regular_and_irregular_updates():
 def test_probabilities_fall_with_duration(rule, durations, lost):
     model = InclusionModel(rule, memory=64)
     model.observe(f64(durations), torch.tensor(lost[: len(durations)]))
-    found = model.probability(f64(durations).sort().values)
-    assert ((found >= 0) & (found <= 1)).all()
-    assert (found.diff() <= 1e-9).all()
+    probability = model.probability(f64(durations).sort().values)
+    assert ((probability >= 0) & (probability <= 1)).all()
+    assert (probability.diff() <= 1e-9).all()
 
 
 def test_measured_needs_no_rule():
@@ -150,10 +150,10 @@ def test_rules_are_read():
 
 
 @given(probabilities, st.one_of(st.none(), st.floats(1.0, 50.0)), st.floats(0.0, 2.0))
-def test_weights_have_mean_one_are_positive_and_bounded(found, clip, exponent):
-    inclusion = f64(found)
+def test_weights_have_mean_one_are_positive_and_bounded(values, clip, exponent):
+    inclusion = f64(values)
     weights = duration_weights(
-        torch.ones(len(found)), "inverse_inclusion", clip=clip, exponent=exponent, inclusion=inclusion
+        torch.ones(len(values)), "inverse_inclusion", clip=clip, exponent=exponent, inclusion=inclusion
     )
     assert weights.mean().item() == pytest.approx(1.0)
     assert (weights > 0).all()
@@ -164,18 +164,18 @@ def test_weights_have_mean_one_are_positive_and_bounded(found, clip, exponent):
 
 
 @given(probabilities, st.randoms(use_true_random=False))
-def test_the_order_of_rows_does_not_matter(found, random):
-    order = list(range(len(found)))
+def test_the_order_of_rows_does_not_matter(values, random):
+    order = list(range(len(values)))
     random.shuffle(order)
-    ones, inclusion = torch.ones(len(found)), f64(found)
+    ones, inclusion = torch.ones(len(values)), f64(values)
     weights = duration_weights(ones, "inverse_inclusion", inclusion=inclusion)
     assert torch.allclose(duration_weights(ones, "inverse_inclusion", inclusion=inclusion[order]), weights[order])
 
 
 @given(st.floats(0, 1), st.integers(1, 200), st.floats(0.0, 3.0))
-def test_equal_probabilities_weigh_exactly_one(found, rows, exponent):
+def test_equal_probabilities_weigh_exactly_one(value, rows, exponent):
     weights = duration_weights(
-        torch.rand(rows), "inverse_inclusion", inclusion=torch.full((rows,), found), exponent=exponent
+        torch.rand(rows), "inverse_inclusion", inclusion=torch.full((rows,), value), exponent=exponent
     )
     assert torch.equal(weights, torch.ones(rows, dtype=torch.float64))
 
@@ -213,7 +213,7 @@ def test_wrong_probabilities_are_named():
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"exponent": -1.0}, "duration_exponent.*-1.0"),
         ({"exponent": math.inf}, "duration_exponent"),
@@ -221,6 +221,6 @@ def test_wrong_probabilities_are_named():
         ({"min_inclusion": 1.5}, "duration_min_inclusion"),
     ],
 )
-def test_impossible_settings_are_named(settings, words):
-    with pytest.raises(ConfigError, match=words):
+def test_impossible_settings_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
         duration_weights(torch.ones(2), **settings)

@@ -61,6 +61,15 @@ def test_lost_samples_are_learnt_of_and_reported(tmp_path):
     assert "collection: `measured`" in (tmp_path / "README.md").read_text()
 
 
+def test_the_warning_of_lost_samples_comes_once(tmp_path, caplog):
+    args = tiny_args(tmp_path, duration_weighting="none", per_device_train_batch_size=32, max_steps=5)
+    trainer, _, _ = train(DurationAwareTrainer, args, stopped)
+    (warning,) = [message for message in caplog.messages if "lost by duration" in message]
+    assert "duration_weighting: inverse_inclusion" in warning
+    with pytest.warns(FutureWarning, match=r"trainer\.weighting\.inclusion"):
+        assert trainer.inclusion is trainer.weighting.inclusion
+
+
 def test_samples_lost_outside_the_batch_count(tmp_path):
     class Late(DurationAwareTrainer):
         def _generate_and_score_completions(self, inputs):
@@ -106,7 +115,7 @@ def test_a_run_can_be_resumed_with_another_weighting(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"duration_rule": "first:9"}, "'first:9'.*first:96/128"),
         ({"duration_exponent": -1.0}, "duration_exponent"),
@@ -114,6 +123,6 @@ def test_a_run_can_be_resumed_with_another_weighting(tmp_path):
         ({"duration_memory": 0}, "duration_memory"),
     ],
 )
-def test_impossible_settings(tmp_path, changes, words):
-    with pytest.raises(ConfigError, match=words):
+def test_impossible_settings(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
         tiny_args(tmp_path, DurationAwareConfig, **changes)

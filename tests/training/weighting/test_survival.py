@@ -24,8 +24,8 @@ def test_the_remission_times_of_the_textbooks():
         torch.tensor([*ended, *censored], dtype=torch.float64),
         torch.tensor([True] * len(ended) + [False] * len(censored)),
     )
-    found = curve.after(torch.tensor([5.0, 6.0, 10.0, 22.0, 23.0], dtype=torch.float64))
-    assert found.tolist() == pytest.approx([1.0, 0.857, 0.753, 0.538, 0.448], abs=5e-4)
+    survival = curve.after(torch.tensor([5.0, 6.0, 10.0, 22.0, 23.0], dtype=torch.float64))
+    assert survival.tolist() == pytest.approx([1.0, 0.857, 0.753, 0.538, 0.448], abs=5e-4)
     assert curve.reaching(torch.tensor([6.0], dtype=torch.float64)).item() == 1.0
 
 

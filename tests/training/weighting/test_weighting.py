@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pytest
 import torch
 
 from tests.training.weighting.test_diagnostics import batch_of
 from trl_mle import duration_weights
 from trl_mle.errors import ConfigError
+from trl_mle.training.model_card import weighting_section
 from trl_mle.training.weighting import rules
 from trl_mle.training.weighting.actions import read_actions
-from trl_mle.training.weighting.config import DurationSettings
-from trl_mle.training.weighting.weighting import DurationWeighting
+from trl_mle.training.weighting.config import DurationSettings, _rules_help
+from trl_mle.training.weighting.rules.inverse_inclusion import InverseInclusion
+from trl_mle.training.weighting.weighting import DurationWeighting, Weights
 
 
 def weighting(**settings):
@@ -76,3 +80,33 @@ def test_a_new_rule_is_one_new_file(tmp_path, monkeypatch):
         monkeypatch.setitem(rules.RULES, name, rule)
     DurationSettings(duration_weighting="square_root").check_durations()
     assert duration_weights(torch.tensor([1.0, 9.0]), "square_root").tolist() == [0.5, 1.5]
+
+
+def test_files_that_begin_with_an_underscore_are_no_rules_and_others_must_have_one(tmp_path, monkeypatch):
+    (tmp_path / "_helpers.py").write_text("HALF = 0.5\n")
+    monkeypatch.setattr(rules, "__path__", [*rules.__path__, str(tmp_path)])
+    assert rules.find_rules() == rules.RULES
+    (tmp_path / "without_a_rule.py").write_text("HALF = 0.5\n")
+    with pytest.raises(ConfigError, match=r"`RULE` of .*without_a_rule\.py is None.*Add `RULE = YourRule\(\)`"):
+        rules.find_rules()
+
+
+def test_help_and_messages_name_the_rules_of_the_folder(monkeypatch):
+    class Other(InverseInclusion):
+        summary = ""
+
+    monkeypatch.setitem(rules.RULES, "other", Other())
+    assert _rules_help().endswith("'proportional' (advantage x duration / mean duration, the paper); 'other'")
+    with pytest.raises(ConfigError, match="`other` needs the probability"):
+        duration_weights(torch.ones(2), "other")
+    assert "collection: `measured`" in weighting_section(DurationSettings(duration_weighting="other"))
+
+
+def test_a_report_shows_warnings_on_the_main_process_alone(caplog):
+    weights = Weights(torch.ones(1), None, {"duration/mean": 2.0}, ["Lose fewer samples."])
+    metrics = defaultdict(list)
+    weights.report(metrics, main_process=False)
+    assert not caplog.messages
+    weights.report(metrics, main_process=True)
+    assert caplog.messages == ["Lose fewer samples."]
+    assert metrics == {"duration/mean": [2.0, 2.0]}

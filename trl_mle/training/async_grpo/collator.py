@@ -14,7 +14,7 @@ from trl_mle.training.weighting.samples import SampleBatch
 COLUMNS = ("present", "seconds", "reward", "advantage", "censored")
 """Columns of the table of samples. A row that is not `present` is padding."""
 NOT_REPORTED = -math.inf
-"""In the column `seconds`: the sample has no duration. NaN stands for a program that never ran."""
+"""The sample carries no such number. NaN stands for a program that never ran (`seconds`) or was not scored (`reward`)."""
 
 
 class DurationCollator:
@@ -47,8 +47,8 @@ class DurationCollator:
     def _row(self, sample: dict[str, Any]) -> tuple[float, ...]:
         metrics = sample["metrics"]
         seconds = metrics.get(self.column, NOT_REPORTED)
-        # A worker of the user's own may leave the reward out; its samples count as scored.
-        return 1.0, seconds, metrics.get("reward", 0.0), sample["advantage"], metrics.get("action_censored", math.nan)
+        reward = metrics.get("reward", NOT_REPORTED)
+        return 1.0, seconds, reward, sample["advantage"], metrics.get("action_censored", math.nan)
 
 
 def present_rows(batch: dict[str, Any]) -> list[list[float]]:
@@ -63,8 +63,9 @@ def sample_batch(rows: Sequence[Sequence[float]]) -> SampleBatch:
     _, seconds, rewards, advantages, censored = table.unbind(1)
     return SampleBatch(
         durations=seconds,
-        rewards=torch.nan_to_num(rewards, nan=0.0),
+        rewards=torch.where(torch.isneginf(rewards), math.nan, rewards),
         advantages=advantages,
+        # A worker of the user's own may leave the reward out. Its samples count as scored.
         scorable=~torch.isnan(rewards),
         censored=None if torch.isnan(censored).all() else censored == 1.0,
     )

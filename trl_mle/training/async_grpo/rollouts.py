@@ -27,7 +27,11 @@ VERSION = "sample/model_version"
 
 @dataclass(frozen=True)
 class LoopTiming:
-    """Limits of [`DurationRolloutLoop`]."""
+    """Limits of [`DurationRolloutLoop`].
+
+    TRL makes the loop, in a child process, so no argument of a trainer reaches it. Subclasses of the loop set `timing`, and
+    tests set it on a loop that they made.
+    """
 
     stop_s: float = 2.0
     """Seconds for which groups may go on being scored when the trainer has stopped. TRL waits a quarter of a minute."""

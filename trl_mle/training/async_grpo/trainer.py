@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,7 @@ from trl_mle.training.async_grpo.rollouts import VERSION, DurationRolloutLoop, R
 from trl_mle.training.async_grpo.trl_imports import AsyncGRPOTrainer, AsyncRolloutWorker, RolloutSample
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.rollout_writer import RolloutWriter
-from trl_mle.training.weighting.weighting import DurationWeighting
-
-logger = logging.getLogger(__name__)
+from trl_mle.training.weighting.weighting import DurationWeighting, deprecated_inclusion
 
 
 class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
@@ -52,6 +49,7 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
     _tag_names = ["trl", "async-grpo", "duration-aware", "trl-mle"]  # noqa: RUF012 (as in TRL)
     _name = "asynchronous duration-aware GRPO"
     _paper = PAPER
+    inclusion = property(deprecated_inclusion)
 
     def __init__(self, model: str, reward_funcs=None, args: AsyncDurationAwareConfig | None = None, *rest, **kwargs):
         if args is None:
@@ -125,8 +123,8 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
         lost, self._lost_seconds = self._lost_seconds, []
         reports = gather_object([([present_rows(batch) for batch in batches], lost)])
         micro_batches = [rows for process_batches, _ in reports for rows in process_batches]
-        self.weighting.report_lost([seconds for _, process_lost in reports for seconds in process_lost])
-        weights = self._weights([row for rows in micro_batches for row in rows])
+        all_lost = [seconds for _, process_lost in reports for seconds in process_lost]
+        weights = self._weights([row for rows in micro_batches for row in rows], all_lost)
         if self.weighting.rule.needs_durations:
             first = self.accelerator.process_index * len(batches)
             pieces = torch.split(weights, [len(rows) for rows in micro_batches])[first : first + len(batches)]
@@ -137,10 +135,14 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
         if self._collator is not None:
             self._keep([self._collator.passed.popleft() for _ in batches], weights)
 
-    def _weights(self, rows: list[list[float]]) -> torch.Tensor:
+    def _weights(self, rows: list[list[float]], lost: list[float]) -> torch.Tensor:
         """Weights, shape `(S,)`, of the samples of one optimizer step, and their metrics.
 
         Every process sees the same samples, so either all processes raise or none.
+
+        Args:
+            rows: the samples of all processes.
+            lost: seconds of samples that were too stale since the last step.
         """
         batch = sample_batch(rows)
         missing = int(torch.isneginf(batch.durations).sum())
@@ -154,12 +156,10 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
                     '`duration_weighting="none"`.'
                 )
             return torch.ones_like(batch.durations)
+        # Only a batch that is weighed takes them up, so they would pile up if they were reported earlier.
+        self.weighting.report_lost(lost)
         weights = self.weighting.weigh(batch)
-        for name, value in weights.metrics.items():
-            self._metrics["train"][name].append(value)
-        if self.accelerator.is_main_process:
-            for warning in weights.warnings:
-                logger.warning("%s", warning)
+        weights.report(self._metrics["train"], main_process=self.accelerator.is_main_process)
         return weights.per_completion
 
     def _keep(self, passed: list[list[list[dict[str, Any]]]], weights: torch.Tensor) -> None:

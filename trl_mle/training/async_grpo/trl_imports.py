@@ -1,14 +1,12 @@
 """Every import from TRL's asynchronous trainer, whose place depends on the version of TRL.
 
 Up to TRL 1.17 it is the experimental package `trl.experimental.async_grpo`. From TRL 1.18 on, the trainer and its configuration
-are imported from `trl`, the rollout loop from `trl.trainer.async_grpo_trainer`, and the client is
-`trl.generation.async_vllm_client.AsyncVLLMClient`.
+are imported from `trl`, and the rollout loop from `trl.trainer.async_grpo_trainer`.
 """
 
 from __future__ import annotations
 
 import warnings
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -38,19 +36,8 @@ else:
     # TRL's release notes call the loop public but do not spell its name.
     AsyncRolloutLoop = getattr(async_grpo_trainer, "AsyncRolloutLoop", None) or async_grpo_trainer._AsyncRolloutLoop
 
-VLLM_CLIENT = "AsyncVLLMClient" if STABLE else "VLLMClient"
-"""Name, within the module of the trainer, of the client for the vLLM server."""
-
-
-def tree_attention() -> str | None:
-    """Name under which TRL registers the attention of its packed batches; `None` if it has none."""
-    module = "trl.trainer.async_grpo_trainer" if STABLE else "trl.experimental.async_grpo.packing"
-    return getattr(import_module(module), "TREE_ATTENTION", None)
-
-
 __all__ = [
     "STABLE",
-    "VLLM_CLIENT",
     "AsyncGRPOConfig",
     "AsyncGRPOTrainer",
     "AsyncRolloutLoop",
@@ -58,5 +45,4 @@ __all__ = [
     "RolloutGroup",
     "RolloutSample",
     "async_grpo_trainer",
-    "tree_attention",
 ]

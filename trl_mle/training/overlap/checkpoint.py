@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from trl_mle.training.overlap.in_flight import Group, GroupKey, Row
-from trl_mle.training.weighting.actions import OLD_SECONDS_COLUMN, SECONDS_COLUMN
+from trl_mle.training.weighting.actions import rename_old_column
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,7 @@ def load(folder: Path, accelerator: Accelerator) -> tuple[int, dict[GroupKey, Gr
     groups = {key: Group(tuple(layout), generated_at) for key, (layout, generated_at) in state["groups"].items()}
     rows = [Row(**plain) for plain in state["rows"]]
     for row in rows:
-        if OLD_SECONDS_COLUMN in row.columns:
-            row.columns[SECONDS_COLUMN] = row.columns.pop(OLD_SECONDS_COLUMN)
+        rename_old_column(row.columns)
     return state["generations"], groups, rows
 
 

@@ -15,7 +15,7 @@ from trl.trainer.utils import is_async_callable, start_event_loop_in_daemon
 from trl_mle.errors import DurationError
 from trl_mle.training.distributed import checked_rewards
 from trl_mle.training.overlap.in_flight import Row
-from trl_mle.training.weighting.actions import current_column
+from trl_mle.training.weighting.actions import rename_old_column, warn_of_old_column
 
 
 class RowRunner:
@@ -52,7 +52,7 @@ class RowRunner:
         metrics: dict[str, list[float]] = defaultdict(list)
 
         def log_extra(column: str, values: list) -> None:
-            column = current_column(column)
+            warn_of_old_column(column)
             if len(values) != 1 or column in columns:
                 raise DurationError(
                     f'`log_extra("{column}", ...)` got {len(values) + (column in columns)} values for one completion. With '
@@ -71,6 +71,7 @@ class RowRunner:
         }
         results = await asyncio.gather(*(self._call(func, kwargs) for func in self.reward_funcs))
         rewards = [checked_rewards(result, 1, name)[0] for result, name in zip(results, self.names, strict=True)]
+        rename_old_column(columns)
         # Set only once all reward functions have succeeded: a row that is stopped meanwhile sets it itself.
         row.waited_s = time.monotonic() - row.began
         return rewards, columns, dict(metrics)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,16 +28,21 @@ TOKENS_COLUMN = "action_tokens"
 OLD_SECONDS_COLUMN = "action_durations"
 
 
-def current_column(column: str) -> str:
-    """The present name of a column of `log_extra`. An old name is accepted, with a `FutureWarning`."""
-    if column != OLD_SECONDS_COLUMN:
-        return column
-    warnings.warn(
-        f'`log_extra("{OLD_SECONDS_COLUMN}", ...)` is deprecated. Write `log_extra("{SECONDS_COLUMN}", ...)`.',
-        FutureWarning,
-        stacklevel=3,
-    )
-    return SECONDS_COLUMN
+def warn_of_old_column(column: str) -> None:
+    """A `FutureWarning` for the old name of a column of `log_extra`, which is accepted."""
+    if column == OLD_SECONDS_COLUMN:
+        warnings.warn(
+            f'`log_extra("{OLD_SECONDS_COLUMN}", ...)` is deprecated. Write `log_extra("{SECONDS_COLUMN}", ...)`.',
+            FutureWarning,
+            stacklevel=3,
+        )
+
+
+def rename_old_column(columns: MutableMapping[str, Any]) -> None:
+    """Give the column with the old name its present name. If both are there, the old one is dropped."""
+    if OLD_SECONDS_COLUMN in columns:
+        values = columns.pop(OLD_SECONDS_COLUMN)
+        columns.setdefault(SECONDS_COLUMN, values)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from trl_mle.errors import ConfigError
 from trl_mle.training.weighting.duration import check_weighting
 from trl_mle.training.weighting.inclusion import parse_rule
+from trl_mle.training.weighting.rules import RULES
 
 DURATION_COLUMNS = {"wall": "action_duration", "cpu": "action_cpu_duration"}
 """Name of the `log_extra` column for each `duration_clock`."""
+
+
+def _rules_help() -> str:
+    return "; ".join(f"'{name}' ({rule.summary})" if rule.summary else f"'{name}'" for name, rule in RULES.items())
 
 
 @dataclass
@@ -48,10 +53,7 @@ class DurationSettings:
 
     duration_weighting: str = field(
         default="proportional",
-        metadata={
-            "help": "'proportional' (advantage x duration / mean duration, the paper), 'inverse_inclusion' (advantage / "
-            "probability that a sample of that duration is not lost) or 'none' (plain GRPO)."
-        },
+        metadata={"help": f"Weighting by duration: {_rules_help()}."},
     )
     duration_exponent: float = field(
         default=1.0, metadata={"help": "Power of the weights, before they are scaled to mean 1 (0: no weighting)."}

@@ -45,8 +45,12 @@ def duration_metrics(
     metrics["duration/max"] = seconds.max().item()
     metrics["duration/weight_max"] = weights.max().item()
     metrics["duration/weight_ess"] = effective_sample_size(weights)
-    for quarter, value in enumerate(quartile_means(seconds, batch.rewards[scorable]), start=1):
-        metrics[f"duration/reward_q{quarter}"] = value
+    rewards = batch.rewards[scorable]
+    known = ~torch.isnan(rewards)
+    # A rollout worker of the user's own may tell advantages without rewards.
+    if known.any():
+        for quarter, value in enumerate(quartile_means(seconds[known], rewards[known]), start=1):
+            metrics[f"duration/reward_q{quarter}"] = value
     for quarter, value in enumerate(advantage_mass(seconds, batch.advantages[scorable] * weights), start=1):
         metrics[f"duration/advantage_mass_q{quarter}"] = value
     if inclusion is not None:

@@ -116,7 +116,7 @@ def duration_weights(
     if not counted.any():
         return weights
     rule = RULES[mode]
-    probabilities = _checked_probabilities(inclusion, seconds, counted) if rule.needs_inclusion else None
+    probabilities = _checked_probabilities(mode, inclusion, seconds, counted) if rule.needs_inclusion else None
     values = rule.values(RuleInput(seconds[counted], floor_s, probabilities, min_inclusion))
     # Dividing by the largest value first keeps the mean of equal weights exact, and sums of huge values finite.
     relative = values / values.max()
@@ -128,11 +128,11 @@ def duration_weights(
 
 
 def _checked_probabilities(
-    inclusion: torch.Tensor | None, seconds: torch.Tensor, counted: torch.Tensor
+    mode: str, inclusion: torch.Tensor | None, seconds: torch.Tensor, counted: torch.Tensor
 ) -> torch.Tensor:
     if inclusion is None:
         raise ConfigError(
-            "`inverse_inclusion` needs the probability that each completion is included: pass `inclusion`, for instance "
+            f"`{mode}` needs the probability that each completion is included: pass `inclusion`, for instance "
             "from `trl_mle.training.weighting.inclusion.InclusionModel`."
         )
     if inclusion.shape != seconds.shape:

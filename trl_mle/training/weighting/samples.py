@@ -14,7 +14,7 @@ class SampleBatch:
     durations: torch.Tensor
     """Seconds, shape `(B,)`, float64; NaN for completions that never ran. For a stopped program, a lower bound."""
     rewards: torch.Tensor
-    """Shape `(B,)`."""
+    """Shape `(B,)`. NaN where no reward is known, although the completion may be scorable."""
     advantages: torch.Tensor
     """Before weighting, shape `(B,)`."""
     scorable: torch.Tensor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +19,8 @@ from trl_mle.training.weighting.inclusion import InclusionModel
 from trl_mle.training.weighting.rules import RULES
 from trl_mle.training.weighting.samples import SampleBatch
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -30,6 +34,13 @@ class Weights:
     """Metrics under `duration/`."""
     warnings: list[str]
     """Texts for the log, each of them once per run."""
+
+    def report(self, metrics: Mapping[str, list[float]], *, main_process: bool) -> None:
+        """Add the metrics to those of a trainer (`trainer._metrics[mode]`), and log the warnings on the main process."""
+        for name, value in self.metrics.items():
+            metrics[name].append(value)
+        for warning in self.warnings if main_process else ():
+            logger.warning("%s", warning)
 
 
 class DurationWeighting:
@@ -86,8 +97,8 @@ class DurationWeighting:
         )
         per_completion = weights if actions is None else actions.row_means(weights)
         metrics = duration_metrics(batch, per_completion, inclusion, settings.duration_min_inclusion)
-        warnings = self._monitor.observe(batch, per_completion, inclusion) if learning else []
-        return Weights(per_completion, None if actions is None else weights, metrics, warnings)
+        messages = self._monitor.observe(batch, per_completion, inclusion) if learning else []
+        return Weights(per_completion, None if actions is None else weights, metrics, messages)
 
     def _inclusion(self, batch: SampleBatch, learning: bool) -> torch.Tensor | None:
         """Probability that each completion was included, shape `(B,)`, if the rule needs it."""
@@ -109,6 +120,14 @@ class DurationWeighting:
     def callbacks(self) -> list[TrainerCallback]:
         """Callbacks that the trainer adds, so that checkpoints hold the state."""
         return [SaveWeighting(self)] if self.rule.needs_inclusion else []
+
+
+def deprecated_inclusion(trainer: Any) -> InclusionModel:
+    """Getter of the old attribute `trainer.inclusion`."""
+    warnings.warn(
+        "`trainer.inclusion` is deprecated. Write `trainer.weighting.inclusion`.", FutureWarning, stacklevel=2
+    )
+    return trainer.weighting.inclusion
 
 
 class SaveWeighting(TrainerCallback):

@@ -41,6 +41,8 @@ class SeenSamples:
 class WeightingRule(ABC):
     """A value per completion; the weights are the values, scaled to mean 1."""
 
+    summary = ""
+    """What the rule does to an advantage, in a few words, for `--help`."""
     needs_durations = True
     """False for a rule that leaves advantages alone: the trainer then accepts reward functions without durations."""
     needs_inclusion = False

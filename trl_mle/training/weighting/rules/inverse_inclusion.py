@@ -14,6 +14,7 @@ MAX_FLOORED_SHARE = 0.05
 
 
 class InverseInclusion(WeightingRule):
+    summary = "advantage / probability that a sample of that duration is not lost"
     needs_inclusion = True
 
     def values(self, completions: RuleInput) -> torch.Tensor:

@@ -11,6 +11,7 @@ MAX_LOST_SHARE = 0.02
 
 
 class NoWeighting(WeightingRule):
+    summary = "plain GRPO"
     needs_durations = False
 
     def values(self, completions: RuleInput) -> torch.Tensor:

@@ -11,6 +11,8 @@ MIN_EFFECTIVE_SHARE = 0.25
 
 
 class Proportional(WeightingRule):
+    summary = "advantage x duration / mean duration, the paper"
+
     def values(self, completions: RuleInput) -> torch.Tensor:
         floor_s = completions.floor_s
         return torch.nan_to_num(completions.seconds, nan=floor_s).clamp(min=floor_s)
