@@ -12,22 +12,30 @@ RAY_FILES = ("test_backends_agree.py", "test_ray_drivers.py", "test_ray_sandbox.
 """Files that start Ray clusters. They look for Ray's processes on the whole machine, so two of them must not overlap."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Assign each test to a group of `pytest -n N --dist loadgroup`, which gives a whole group to one process.
+def group_of(path: str) -> str:
+    """The group that the tests of a file belong to; a whole group runs in one process.
 
     A group is one file, because sandboxes and launched processes are fixtures of a module. Two sets of files are one
     group each: those that start Ray clusters, and the attacks, whose fixtures belong to the package.
-    Without pytest-xdist the mark has no effect.
     """
-    for item in items:
-        path = item.path.as_posix()
-        if any(name in path for name in RAY_FILES):
-            group = "ray"
-        elif "/sandboxes/attacks/" in path:
-            group = "attacks"
-        else:
-            group = path
-        item.add_marker(pytest.mark.xdist_group(group))
-    # A long group that starts last would leave the other processes idle, so the longest group starts first.
-    items.sort(key=lambda item: next(item.iter_markers("xdist_group")).args[0] != "ray")
+    if any(name in path for name in RAY_FILES):
+        return "ray"
+    return "attacks" if "/sandboxes/attacks/" in path else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Hand out groups. (`--dist loadgroup` has no effect with pytest 9: the marks do not reach the ids of tests.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid.split("::")[0])
+
+    return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest groups first: one that starts last would leave the other processes idle."""
+    order = {"ray": 0, "attacks": 1}
+    items.sort(key=lambda item: order.get(group_of(item.path.as_posix()), 2))
