@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from trl_mle.config import PoolConfig, RewardConfig, SandboxConfig
-from trl_mle.errors import ExtractionError, GradingError, InfrastructureError, SandboxUnavailableError
+from trl_mle.errors import ExtractionError, GradingError, InfrastructureError, SandboxUnavailableError, check_is_task
 from trl_mle.instrumentation import ASTInstrumenter, new_nonce, parse_metrics, parse_milestones, strip_marks
 from trl_mle.instrumentation.base import as_instrumenter
 from trl_mle.programs import extract_program
@@ -131,7 +131,9 @@ class ProgramScorer:
 
         Raises:
             SandboxUnavailableError: the sandbox cannot work on this machine; retrying does not help.
+            TaskError: `task` is a name.
         """
+        check_is_task(task)
         try:
             program = completion if isinstance(completion, Program) else extract_program(completion)
         except ExtractionError as error:
@@ -151,7 +153,9 @@ class ProgramScorer:
 
         Raises:
             InfrastructureError: the instrumenter, the sandbox or the grader failed; nothing is known about the program.
+            TaskError: `task` is a name.
         """
+        check_is_task(task)
         instrumented = await self._adapter.instrument_async(program, new_nonce())
         execution = await self._execute(instrumented, task, group)
         public, private = await self._grade(execution, task)
