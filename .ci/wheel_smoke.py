@@ -15,7 +15,15 @@ for name in trl_mle.__all__:
     getattr(trl_mle, name)
 
 PACKAGE = Path(trl_mle.__file__).parent
-PATTERNS = ("py.typed", "prompts/templates/*", "tasks/builtin/*/*.md", "tasks/builtin/*/task.yaml")
+PATTERNS = (
+    "py.typed",
+    "prompts/templates/*",
+    "instrumentation/llm/templates/*",
+    "tasks/builtin/*/*.md",
+    "tasks/builtin/*/task.yaml",
+    "recipes/*/*.yaml",
+    "accelerate_configs/*.yaml",
+)
 missing = [pattern for pattern in PATTERNS if not any(PACKAGE.glob(pattern))]
 if missing:
     sys.exit(f"The wheel lacks {', '.join(missing)}: see package-data in pyproject.toml.")

@@ -17,7 +17,7 @@ from trl_mle.instrumentation import LLMInstrumenter, fallbacks, new_nonce
 from trl_mle.instrumentation.llm.prompt import prompt_version
 from trl_mle.language_models.backends import Answer, BackendError, Message
 from trl_mle.language_models.cache import default_cache_dir
-from trl_mle.types import METRICS, Program
+from trl_mle.types import PROGRAM_METRICS, Program
 
 _CLAIMS = ("claims_kept", "claims_moved", "claims_dropped", "marks_added")
 _NO_ANSWER = (fallbacks.UNAVAILABLE, fallbacks.TIMEOUT)
@@ -134,7 +134,7 @@ def report(comparisons: list[Comparison], asked: dict[str, Asked], instrumenter:
                     "reported": sum(name in item.metrics for item in comparisons),
                     "with_a_value": sum(name in dict(item.values) for item in comparisons),
                 }
-                for name in METRICS
+                for name in PROGRAM_METRICS
             },
         },
     }

@@ -19,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from trl_mle.outcomes import Column, RunColumn
+
 ROOT = Path(__file__).parent.parent
 # Okabe and Ito's palette: told apart with every common colour blindness. https://jfly.uni-koeln.de/color/
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
@@ -26,7 +28,7 @@ BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 def read_runs(folders: list[Path]) -> pd.DataFrame:
     """Step, kind and public score of every rollout, with the column `run`: the number of the folder."""
-    columns = ["step", "kind", "public_score"]
+    columns = [RunColumn.STEP, Column.KIND, Column.PUBLIC_SCORE]
     return pd.concat(
         pd.read_parquet(file, columns=columns).assign(run=run)
         for run, folder in enumerate(folders)
@@ -36,16 +38,17 @@ def read_runs(folders: list[Path]) -> pd.DataFrame:
 
 def curves(rollouts: pd.DataFrame, minimize: bool) -> pd.DataFrame:
     """Per step, over all runs: valid share (and that of each run), median of the valid scores, best score so far."""
-    valid = rollouts[rollouts["kind"] == "valid"]
-    scores = valid["public_score"].astype(float)
-    share = (rollouts["kind"] == "valid").groupby([rollouts["step"], rollouts["run"]]).mean().unstack()
-    per_run = scores.groupby([valid["step"], valid["run"]])
+    is_valid = rollouts[Column.KIND] == "valid"
+    valid = rollouts[is_valid]
+    scores = valid[Column.PUBLIC_SCORE].astype(float)
+    share = is_valid.groupby([rollouts[RunColumn.STEP], rollouts["run"]]).mean().unstack()
+    per_run = scores.groupby([valid[RunColumn.STEP], valid["run"]])
     best = (per_run.min().unstack().cummin() if minimize else per_run.max().unstack().cummax()).ffill()
     return pd.DataFrame(
         {
             "valid_share": share.mean(axis=1),
             **{f"valid_share_{run}": share[run] for run in share},
-            "score_median": scores.groupby(valid["step"]).median(),
+            "score_median": scores.groupby(valid[RunColumn.STEP]).median(),
             "best_so_far": best.mean(axis=1),
         }
     ).rename_axis("step")
@@ -105,8 +108,8 @@ def main() -> None:
     if not runs:
         sys.exit("No runs in runs/benchmark-quickstart-*. Run `python benchmarks/quickstart.py --seeds 3` first.")
 
-    own = json.loads((runs[0] / "summary.json").read_text())["own_programs"]
-    ((task, programs),) = own.items()
+    programs_of_tasks = json.loads((runs[0] / "summary.json").read_text())["own_programs"]
+    ((task, programs),) = programs_of_tasks.items()
     levels = {name: programs[name]["public"] for name in ("baseline", "reference")}
     table = curves(read_runs(runs), minimize=levels["reference"] < levels["baseline"])
     draw(table, levels, "RMSE, public part (lower is better)", args.out)

@@ -26,16 +26,32 @@ DEPTHS = {
     "training": ("training",),
 }
 """Name -> folder; the second one is where an earlier version had it."""
-HARD = {
-    "overlap": ("training/overlap/execution.py", "training/overlap/trainer.py", "training/overlap.py"),
-    "placement": ("instrumentation/analysis/placement.py", "instrumentation/flow.py"),
-    "milestone_rules": ("instrumentation/analysis/milestone_rules.py", "instrumentation/events.py"),
-    "values": ("instrumentation/analysis/values.py", "instrumentation/kinds.py"),
-    "pool": ("sandboxes/pool/pool.py", "sandboxes/pool.py"),
-    "supervisor": ("sandboxes/local/runner/processes/supervisor.py", "sandboxes/_local/supervise.py"),
-    "trainer": ("training/trainer.py",),
+OVERLAP, PROCESSES = "training/overlap", "sandboxes/local/runner/processes"
+HARD: dict[str, tuple[tuple[str, ...], ...]] = {
+    "overlap": (
+        tuple(
+            f"{OVERLAP}/{name}.py"
+            for name in ("execution", "in_flight", "row_runner", "checkpoint", "log_probabilities", "timing")
+        ),
+        ("training/overlap.py",),
+    ),
+    "placement": (("instrumentation/analysis/placement.py",), ("instrumentation/flow.py",)),
+    "milestone_rules": (
+        ("instrumentation/analysis/milestone_rules.py", "instrumentation/analysis/statement_rules.py"),
+        ("instrumentation/events.py",),
+    ),
+    "values": (("instrumentation/analysis/values.py",), ("instrumentation/kinds.py",)),
+    "pool": (
+        tuple(f"sandboxes/pool/{name}.py" for name in ("pool", "dispatcher", "health")),
+        ("sandboxes/pool.py",),
+    ),
+    "supervisor": (
+        tuple(f"{PROCESSES}/{name}.py" for name in ("supervisor", "supervised_program")),
+        ("sandboxes/_local/supervise.py",),
+    ),
+    "trainer": (("training/trainer.py",),),
 }
-"""The seven files whose algorithms are hardest to read -> their paths; the later ones are those of earlier versions."""
+"""The seven algorithms that are hardest to read -> the files of each. The later tuples are those of earlier versions."""
 
 
 def module_of(path: Path, root: Path) -> str:
@@ -99,6 +115,12 @@ def per_100(paths: Iterable[Path]) -> float:
     return 100 * sum(comments for comments, _ in counts) / max(1, sum(code for _, code in counts))
 
 
+def hard_files(package: Path, versions: Iterable[tuple[str, ...]]) -> list[Path]:
+    """The files of the first version that this checkout has. It has all of them, or it is of another version."""
+    paths = [[package / name for name in version] for version in versions]
+    return next((files for files in paths if all(path.is_file() for path in files)), [])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path, nargs="?", default=Path(__file__).parent.parent)
@@ -130,11 +152,11 @@ def main() -> None:
         inside = [path for path in files if folder in path.parents]
         flat = sum(path.parent == folder for path in inside)
         print(f"import depth of {name}: {depth(inside, root)} ({len(inside)} files, {flat} of them flat)")
-    print("\n| hard file | lines | comments per 100 lines of code |\n|---|---|---|")
-    for name, places in HARD.items():
-        path = next((root / PACKAGE / place for place in places if (root / PACKAGE / place).exists()), None)
-        if path is not None:
-            print(f"| {name} | {sizes[path]} | {per_100([path]):.1f} |")
+    print("\n| hard algorithm | files | lines | comments per 100 lines of code |\n|---|---|---|---|")
+    for name, versions in HARD.items():
+        paths = hard_files(root / PACKAGE, versions)
+        if paths:
+            print(f"| {name} | {len(paths)} | {sum(sizes[path] for path in paths)} | {per_100(paths):.1f} |")
 
 
 if __name__ == "__main__":

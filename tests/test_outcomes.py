@@ -32,8 +32,8 @@ from trl_mle.training.rollout_writer import RolloutWriter
 from trl_mle.training.weighting.actions import OLD_SECONDS_COLUMN, SECONDS_COLUMN
 from trl_mle.training.weighting.config import DURATION_COLUMNS
 from trl_mle.types import (
-    METRICS,
     MILESTONES,
+    PROGRAM_METRICS,
     Execution,
     ExecutionStatus,
     Grade,
@@ -62,7 +62,7 @@ executions = st.builds(
     stdout_cut_bytes=counts,
     stderr_cut_bytes=counts,
     milestones=st.lists(st.sampled_from(MILESTONES), unique=True).map(tuple),
-    metrics=st.dictionaries(st.sampled_from(METRICS), numbers),
+    metrics=st.dictionaries(st.sampled_from(PROGRAM_METRICS), numbers),
     submission=st.none() | st.binary(max_size=20),
     submission_reason=st.none() | texts,
 )
@@ -90,7 +90,7 @@ def outcomes(draw) -> Outcome:
         draw(texts), program, nonce="secret",
         inserted=draw(st.lists(st.sampled_from(MILESTONES), unique=True).map(tuple)),
         fallback_reason=fallback, fallback_kind=None if fallback is None else "not_parsed",
-        metrics=draw(st.lists(st.sampled_from(METRICS), unique=True).map(tuple)),
+        metrics=draw(st.lists(st.sampled_from(PROGRAM_METRICS), unique=True).map(tuple)),
         instrumenter=draw(st.sampled_from(["ast", "llm"])),
     )  # fmt: skip
     return Outcome(
@@ -123,7 +123,7 @@ def test_outcomes_survive_the_files_of_a_run(tmp_path_factory, batches):
 @given(outcomes())
 def test_every_row_has_every_column_with_its_type(outcome):
     values = to_row(outcome)
-    assert set(values) == {*Column, *map(metric_column, METRICS)}
+    assert set(values) == {*Column, *map(metric_column, PROGRAM_METRICS)}
     assert all(type(name) is str for name in values)
     for column in Column:
         assert values[column] is None or isinstance(values[column], column.kind), column

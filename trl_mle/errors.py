@@ -7,6 +7,8 @@ is never a reward. A program that fails is no exception at all: it is data (`Exe
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 
 class TrlMleError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -22,6 +24,12 @@ class ConfigError(UserError):
 
 class TaskError(UserError):
     """A task that does not exist, is incomplete or contradicts itself."""
+
+
+def check_is_task(task: object) -> None:
+    """Raise `TaskError` if `task` is a name or a path, which `load_task` makes a task of."""
+    if isinstance(task, (str, PurePath)):
+        raise TaskError(f"a task is needed, not its name: write `load_task({str(task)!r})`.")
 
 
 class DurationError(UserError):

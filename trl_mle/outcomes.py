@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
-from trl_mle.types import METRICS, Execution, Grade, InstrumentedProgram, Outcome, Program
+from trl_mle.types import PROGRAM_METRICS, Execution, Grade, InstrumentedProgram, Outcome, Program
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ PARTS = {"failure": Column.REWARD_FAILURE, "milestones": Column.REWARD_MILESTONE
 
 
 def metric_column(name: str) -> str:
-    """Column of one of `METRICS`: a number that a program reports of itself."""
+    """Column of one of `PROGRAM_METRICS`: a number that a program reports of itself."""
     return f"metric_{name}"
 
 
@@ -135,7 +135,7 @@ def to_row(outcome: Outcome) -> dict[str, Any]:
         Column.STDERR_CUT: execution.stderr_cut_bytes if execution else None,
         Column.SUBMISSION_REASON: execution.submission_reason if execution else None,
         Column.MILESTONES: list(execution.milestones) if execution else [],
-        **{metric_column(name): execution.metrics.get(name) if execution else None for name in METRICS},
+        **{metric_column(name): execution.metrics.get(name) if execution else None for name in PROGRAM_METRICS},
         Column.PUBLIC_SCORE: public.score if public else None,
         Column.PRIVATE_SCORE: private.score if private else None,
         Column.INVALID_REASON: public.reason if public else None,
@@ -260,7 +260,7 @@ def _instrumented(values: Mapping[Column, Any], program: Program | None) -> Inst
 def _execution(values: Mapping[Column, Any], row: Mapping[str, Any]) -> Execution | None:
     if values[Column.STATUS] is None:
         return None
-    metrics = {name: _value(row, metric_column(name), float) for name in METRICS}
+    metrics = {name: _value(row, metric_column(name), float) for name in PROGRAM_METRICS}
     return Execution(
         status=values[Column.STATUS],
         exit_code=values[Column.EXIT_CODE],

@@ -48,7 +48,7 @@ class Milestone(StrEnum):
 MILESTONES: tuple[Milestone, ...] = tuple(Milestone)
 """All milestones, in the order in which a program reaches them."""
 
-METRICS: tuple[str, ...] = ("training_loss", "training_score", "validation_score")
+PROGRAM_METRICS: tuple[str, ...] = ("training_loss", "training_score", "validation_score")
 """The named numbers that an instrumented program may report. They are worth no reward."""
 
 
@@ -84,7 +84,7 @@ class TaskSpec:
     id_column: str
     """Column of `sample_submission.csv` that identifies a row."""
     prediction_columns: tuple[str, ...]
-    """Columns of `sample_submission.csv` that hold predictions (one a class where the metric wants probabilities)."""
+    """Columns of `sample_submission.csv` that hold predictions: one per class if the metric takes probabilities of several."""
     target_column: str
     """Column of `train.csv` to predict."""
     time_limit_s: float = 60.0
@@ -132,7 +132,7 @@ class InstrumentedProgram:
     """The reason as a short identifier that is counted, one of `instrumentation.fallbacks.FALLBACK_KINDS`; `None` where all went
     well."""
     metrics: tuple[str, ...] = ()
-    """Named metrics for which at least one print was inserted, in the order of `METRICS`."""
+    """Named metrics for which at least one print was inserted, in the order of `PROGRAM_METRICS`."""
     instrumenter: Literal["ast", "llm"] = "ast"
     """Which instrumenter was asked; with "llm" and a fallback, the marks are those of the other one."""
 

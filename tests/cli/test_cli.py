@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.tasks import toy_task
+from trl_mle import __version__
 from trl_mle.cli import main as cli
 from trl_mle.errors import UserError
 from trl_mle.sandboxes import self_test
@@ -66,6 +67,11 @@ def test_help_lists_the_commands():
     assert result.exit_code == 0
     assert "report" in result.output
     assert "tasks" in result.output
+
+
+def test_the_version_is_shown():
+    result = CliRunner().invoke(cli.app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"trl_mle {__version__}\n")
 
 
 def test_only_while_parsing_is_every_value_error_the_users(capsys):

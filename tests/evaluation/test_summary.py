@@ -50,3 +50,14 @@ def test_the_best_is_chosen_by_public_score_in_the_tasks_direction(run_dir, tmp_
     assert best.public_score == pytest.approx(2.1)
     assert best.private_score == pytest.approx(3.1)
     assert (best.program, best.step) == ("print(9)", 9)
+
+
+def test_names_of_reports_can_be_imported_from_evaluation():
+    import trl_mle.evaluation
+    import trl_mle.reports
+
+    for name in ("report_run", "scores_section"):
+        with pytest.warns(FutureWarning, match=rf"Import `{name}` from `trl_mle\.reports`"):
+            assert getattr(trl_mle.evaluation, name) is getattr(trl_mle.reports, name)
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        _ = trl_mle.evaluation.other

@@ -60,3 +60,10 @@ async def test_a_task_without_programs_of_its_own_is_fine(tmp_path):
 async def test_a_fault_of_the_sandbox_says_nothing_about_the_task(tmp_path):
     with pytest.raises(SandboxError, match="worker lost"):
         await validate_task(toy_task(tmp_path, baseline=BASELINE), Scripted(SandboxError("worker lost")))
+
+
+async def test_a_fault_before_the_start_is_raised_at_once(tmp_path):
+    sandbox = Scripted(SandboxError("worker lost", may_have_started=False))
+    with pytest.raises(SandboxError, match="worker lost"):
+        await validate_task(toy_task(tmp_path, baseline=BASELINE), sandbox)
+    assert sandbox.calls == 1

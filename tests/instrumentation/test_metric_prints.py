@@ -14,7 +14,7 @@ from trl_mle.instrumentation.analysis.bound_variables import BoundVariables, met
 from trl_mle.instrumentation.mark_statements import metric_source
 from trl_mle.instrumentation.marks import metric_prefix
 from trl_mle.instrumentation.verify import parse
-from trl_mle.types import METRICS
+from trl_mle.types import PROGRAM_METRICS
 
 NONCE = "0123456789abcdef0123456789abcdef"
 
@@ -174,13 +174,14 @@ def test_text_without_the_key_is_no_metric():
 
 
 def test_a_metric_is_no_milestone_and_none_reads_as_another():
-    prefixes = [metric_prefix(NONCE, metric) for metric in METRICS]
-    assert len({prefix.split(":")[1] for prefix in prefixes}) == len(METRICS)
+    prefixes = [metric_prefix(NONCE, metric) for metric in PROGRAM_METRICS]
+    assert len({prefix.split(":")[1] for prefix in prefixes}) == len(PROGRAM_METRICS)
     assert parse_milestones("".join(f"{prefix}1.0]]\n" for prefix in prefixes), NONCE) == ()
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(METRICS), st.floats() | st.integers(-(2**63), 2**63)), max_size=6), st.text()
+    st.lists(st.tuples(st.sampled_from(PROGRAM_METRICS), st.floats() | st.integers(-(2**63), 2**63)), max_size=6),
+    st.text(),
 )
 def test_values_come_back_in_order_and_leave_no_trace(values, text):
     lines = [f"{metric_prefix(NONCE, name)}{value!r}]]\n" for name, value in values]
@@ -189,7 +190,7 @@ def test_values_come_back_in_order_and_leave_no_trace(values, text):
     assert strip_marks(out, NONCE) == text + "\n" + "between\n" * len(values)
 
 
-@given(st.sampled_from(METRICS), st.floats(), st.integers(20, 120))
+@given(st.sampled_from(PROGRAM_METRICS), st.floats(), st.integers(20, 120))
 def test_a_report_cut_by_the_output_limit_is_removed(metric, value, length):
     whole = f"epoch 1\n{metric_prefix(NONCE, metric)}{value!r}]]\n"
     assert strip_marks(whole[: 8 + length], NONCE) == "epoch 1\n"

@@ -78,6 +78,11 @@ def test_the_many_pixels_share_a_line():
     assert "- digit (to predict): 10 categories: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n" in user
 
 
+def test_a_name_in_place_of_a_task_is_named():
+    with pytest.raises(TaskError, match=r"write `load_task\('builtin:diabetes'\)`"):
+        build_prompt("builtin:diabetes")
+
+
 def test_every_metric_has_words():
     assert set(METRIC_TEXTS) == set(METRICS)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.sandbox_doubles import SandboxDouble, Scripted, execution
 from tests.support.tasks import toy_task
-from trl_mle import LocalSandbox, MLEReward, RewardConfig
+from trl_mle import ASTInstrumenter, LocalSandbox, MLEReward, RewardConfig
 from trl_mle.config import PoolConfig, SandboxConfig
 from trl_mle.errors import GradingError, SandboxError, SandboxUnavailableError, TaskError
 from trl_mle.sandboxes import SandboxPool
@@ -223,6 +223,30 @@ def test_it_travels_to_another_process_before_its_first_use(tmp_path):
     copy = pickle.loads(pickle.dumps(MLEReward(tasks={"toy": task}, wall_s=3.0)))
     assert copy.task("toy").id == task.id
     assert copy.wall_s == 3.0
+
+
+async def test_what_it_was_made_of_can_be_read_and_replaced(tmp_path):
+    class Mine:
+        def instrument(self, program, nonce):
+            return ASTInstrumenter().instrument(program, nonce)
+
+    mine, task = Mine(), toy_task(tmp_path)
+    reward = MLEReward(instrumenter=mine)
+    assert reward.instrumenter is mine
+    reward.instrumenter = other = Mine()
+    assert reward.instrumenter is reward.scorer.instrumenter is other
+    sandbox = Scripted(execution())
+    reward.sandbox = sandbox
+    assert isinstance(reward.sandbox, SandboxPool)
+    reward.config = RewardConfig(failure_reward=-5.0, milestone_reward=0.0)
+    reward.wall_s, reward.memory_bytes = 4.0, 5 * 1024**2
+    limits = reward.scorer.limits_for(task)
+    assert (limits.wall_s, limits.memory_bytes) == (4.0, 5 * 1024**2)
+    outcome = await reward.score(answer("print(1)"), task)
+    assert outcome.reward == -5.0
+    assert outcome.instrumented is not None
+    assert sandbox.calls == 1
+    await reward.aclose()
 
 
 async def test_a_run_of_single_faults_is_not_an_outage_until_it_is_long(tmp_path):

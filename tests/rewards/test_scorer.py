@@ -10,7 +10,7 @@ from tests.rewards.test_mle_reward import GOOD, answer
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
 from trl_mle import LocalSandbox, Program, ProgramScorer
-from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
+from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, TaskError
 from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
 from trl_mle.sandboxes import Sandbox
 from trl_mle.types import MILESTONES
@@ -60,6 +60,13 @@ async def test_a_sandbox_that_cannot_work_here_is_an_exception(tmp_path):
     async with ProgramScorer(Scripted(SandboxUnavailableError("no Landlock"))) as scorer:
         with pytest.raises(SandboxUnavailableError, match="no Landlock"):
             await scorer.score(Program("", "print(1)"), toy_task(tmp_path))
+
+
+async def test_a_name_in_place_of_a_task_is_named():
+    scorer = ProgramScorer(Scripted(execution()))
+    for score in (scorer.score, scorer.score_program):
+        with pytest.raises(TaskError, match=r"write `load_task\('builtin:diabetes'\)`"):
+            await score(Program("", "print(1)"), "builtin:diabetes")
 
 
 async def test_closing_closes_sandbox_and_instrumenter():

@@ -101,6 +101,9 @@ def test_three_kinds():
         ({"reward_split": "test"}, "'test'"),
         ({"reward_split": "private"}, "only reported"),
         ({"infrastructure_retries": -1}, "-1"),
+        ({"failure_reward": "low"}, "`failure_reward` is 'low'; it must be a finite number"),
+        ({"milestone_reward": None}, "`milestone_reward` is None"),
+        ({"infrastructure_retries": "2"}, "`infrastructure_retries` is '2'; it must be a whole number"),
     ],
 )
 def test_settings_that_break_the_order_are_refused(settings, words):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from tests.support.tasks import toy_task
 from trl_mle.errors import ConfigError
 from trl_mle.scripts import launch, quickstart
-from trl_mle.scripts.console import after_training
+from trl_mle.scripts.console import AfterTraining, hide_bars
 from trl_mle.scripts.settings import RECIPES, recipe_names, recipe_path
 
 
@@ -139,13 +141,14 @@ def test_a_script_trains_through_the_launcher_and_says_what_is_wrong_there(tmp_p
 def test_the_quickstart_stops_at_the_first_script_that_fails(monkeypatch):
     commands = []
 
-    def run(command, env):
-        commands.append(command)
-        assert env["OMP_NUM_THREADS"] == "3", "the user's own"
-        return subprocess.CompletedProcess(command, codes.pop(0))
+    class Script(subprocess.Popen):
+        def __init__(self, command, env):
+            commands.append(command)
+            assert env["OMP_NUM_THREADS"] == "3", "the user's own"
+            super().__init__([sys.executable, "-c", f"raise SystemExit({codes.pop(0)})"])
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.setattr(quickstart.subprocess, "run", run)
+    monkeypatch.setattr(quickstart.subprocess, "Popen", Script)
     codes = [0, 0]
     assert quickstart.quickstart(["--max_steps", "2"]) == 0
     assert [command[2:] for command in commands] == [
@@ -158,9 +161,79 @@ def test_the_quickstart_stops_at_the_first_script_that_fails(monkeypatch):
     assert len(commands) == 1
 
 
+SLOW_SCRIPT = """
+import sys, time
+print("started", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("report written", flush=True)
+    sys.exit(130)
+"""
+
+
+def test_after_ctrl_c_the_quickstart_waits_for_the_report():
+    code = f"import sys; from trl_mle.scripts.quickstart import _run; sys.exit(_run([sys.executable, '-c', {SLOW_SCRIPT!r}]))"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout.readline() == "started\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.stdout.read() == "report written\n"
+        assert process.wait(timeout=60) == 130
+
+
 def test_what_fails_after_training_is_an_error_message(capsys):
-    with after_training("The report", "Try again."):
+    after = AfterTraining()
+    with after.step("The model card", ""):
+        pass
+    assert after.exit_code == 0
+    with after.step("The report", "Try again."):
         raise RuntimeError("no space left")
-    assert "error: The report failed: no space left. Try again." in capsys.readouterr().err
-    with pytest.raises(KeyboardInterrupt), after_training("The report", ""):
+    assert after.exit_code == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "error: The report failed: no space left. Try again." in shown
+    with pytest.raises(KeyboardInterrupt), after.step("The report", ""):
         raise KeyboardInterrupt
+
+
+def test_a_user_error_after_training_has_no_traceback(capsys):
+    after = AfterTraining()
+    with after.step("The report", "Try again."):
+        raise ConfigError("`tasks` is wrong. Write another.")
+    assert capsys.readouterr().err == "error: The report failed: `tasks` is wrong. Write another. Try again.\n"
+    assert after.exit_code == 1
+
+
+@pytest.mark.parametrize("hidden", [None, True])
+def test_bars_of_downloads_stay_as_they_are(hidden, monkeypatch, recwarn):
+    """The variable HF_HUB_DISABLE_PROGRESS_BARS hides them for good, and showing them again would warn."""
+    import datasets
+    import transformers.utils.logging as transformers_logging
+
+    bars = import_module("huggingface_hub.utils.tqdm")  # `huggingface_hub.utils.tqdm` is the class
+    monkeypatch.setattr(bars, "HF_HUB_DISABLE_PROGRESS_BARS", hidden)
+    try:
+        hide_bars()
+        assert bars.are_progress_bars_disabled() == bool(hidden)
+        assert not recwarn.list
+    finally:
+        datasets.enable_progress_bars()
+        transformers_logging.enable_progress_bar()
+
+
+def test_threads_of_the_warm_start_sleep_before_torch_is_loaded(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    seen = []
+
+    def count_gpus(flags):  # imports torch, if there are no options
+        seen.append(os.environ.get("OMP_WAIT_POLICY"))
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(launch, "default_launcher_options", count_gpus)
+    for script in ("grpo", "sft"):
+        with pytest.raises(ConfigError):
+            launch.launch(script, [])
+    assert seen == [None, "passive"]

@@ -125,7 +125,7 @@ def fails(grpo, capsys, *flags):
         (["--tasks", "builtin:nothing"], ["builtin:nothing", "builtin:digits"]),
         (["--tasks", "no/such/folder"], ["no/such/folder"]),
         (["--tasks", "builtin:digits", "builtin:digits"], ["twice"]),
-        ([], ["`tasks` is empty", "tasks: [builtin:digits]"]),
+        ([], ["`tasks` is empty", "tasks: [builtin:digits]", "--config quickstart/grpo"]),
         (["--tasks", "builtin:digits", "--duration_weighting", "fast"], ["'fast'", "'none' or 'proportional'"]),
         (["--tasks", "builtin:digits", "--failure_reward", "0"], ["failure_reward", "Lower"]),
         (["--tasks", "builtin:digits", "--sandbox_backend", "moon"], ["'moon'", "'local', 'ray' or 'e2b'"]),
@@ -133,8 +133,10 @@ def fails(grpo, capsys, *flags):
         (["--tasks", "builtin:digits", "--sandbox_progress", "loud"], ["'loud'", "'auto'"]),
         (["--tasks", "builtin:digits", "--sandbox_isolation", "some"], ["'some'", "'required' or 'none'"]),
         (["--tasks", "builtin:digits", "--learning_rate", "quick"], ["learning_rate", "'quick'"]),
-        (["--tasks", "builtin:digits", "--nonsense", "1"], ["--nonsense"]),
-        (["--config", "missing.yaml"], ["missing.yaml", "No such file"]),
+        (["--tasks", "builtin:digits", "--nonsense", "1"], ["`--nonsense` is not a flag of `trl-mle grpo`"]),
+        (["--lerning_rate=1"], ["`--lerning_rate` is not a flag", "Did you mean `--learning_rate`?"]),
+        (["--config", "missing.yaml"], ["missing.yaml", "No such file", "quickstart/grpo, qwen2.5-3b-instruct/grpo"]),
+        (["--config", "quickstart/nope"], ["quickstart/nope", "No such file", "quickstart/grpo"]),
         (["--tasks", "builtin:digits", "--num_generations", "5"], ["num_generations"]),
     ],
 )
@@ -177,7 +179,10 @@ def test_a_missing_model_names_the_command_that_makes_it(grpo, capsys, tmp_path)
     [
         ("tasks: [builtin:digits\n", ["not valid YAML", "line"]),
         ("- a list\n", ["must contain a YAML mapping"]),
-        ("tasks: [builtin:digits]\nlerning_rate: 1\n", ["lerning_rate"]),
+        (
+            "tasks: [builtin:digits]\nlerning_rate: 1\n",
+            ["`lerning_rate` is not a key", "Did you mean `learning_rate`?"],
+        ),
     ],
 )
 def test_a_broken_yaml_file_is_one_line(grpo, capsys, tmp_path, policy, text, words):
@@ -237,7 +242,7 @@ def test_a_run_leaves_everything_on_disk_and_the_next_one_overwrites_nothing(
         raise OSError("no space left")
 
     monkeypatch.setattr("trl_mle.scripts.grpo.report", failing_report)
-    assert grpo.main([*map(str, flags)]) == 0, "a report that fails loses no model"
+    assert grpo.main([*map(str, flags)]) == 1, "a report that fails loses no model, and shows in the exit code"
     assert "error: The report failed: no space left. `trl-mle report" in capsys.readouterr().err
     assert (run / "model.safetensors").exists() and (run / "README.md").exists()
     earlier = [path for path in tmp_path.iterdir() if path.name.startswith("run-")]

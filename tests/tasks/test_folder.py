@@ -100,6 +100,12 @@ def test_a_wrong_key_or_value(folder, old, new, message):
     fails(folder, message)
 
 
+@pytest.mark.parametrize("name", ["", " ", None, 3])
+def test_what_is_no_name_of_a_task_is_named(name):
+    with pytest.raises(TaskError, match=r"is not the name of a task\. Write `load_task\('builtin:digits'\)`"):
+        load_task(name)
+
+
 def test_yaml_that_is_no_mapping_or_no_text(folder):
     (folder / "task.yaml").write_text("- a\n- b\n")
     fails(folder, "holds list, not keys")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trl_mle._version import __version__
 from trl_mle.cli import tasks
 from trl_mle.cli.doctor import doctor
 from trl_mle.cli.train import add_commands
@@ -20,6 +21,21 @@ app = typer.Typer(
 app.add_typer(tasks.app, name="tasks", help="List, show, prepare, validate and create tasks.")
 app.command()(doctor)
 add_commands(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"trl_mle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of `trl-mle` itself."""
 
 
 @app.command()

@@ -19,7 +19,7 @@ class RewardConfig:
         failure_reward (`float`, *optional*, defaults to `-10.0`):
             Reward of a completion without a valid submission and without a milestone.
         milestone_reward (`float`, *optional*, defaults to `0.1`):
-            Added for each of the seven milestones that a failed program reached.
+            Added for each milestone that a failed program reached.
         reward_split (`str`, *optional*, defaults to `"public"`):
             Part of the answers whose score is the reward: `"public"`, or `"all"` as in the paper. With `"all"` the policy is
             also trained on the private part, so the private score is no independent test.
@@ -42,8 +42,13 @@ class RewardConfig:
 
     def __post_init__(self):
         for name in ("failure_reward", "milestone_reward"):
-            if not math.isfinite(getattr(self, name)):
-                raise ConfigError(f"`{name}` is {getattr(self, name)}; it must be a finite number.")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ConfigError(f"`{name}` is {value!r}; it must be a finite number.")
+        if isinstance(self.infrastructure_retries, bool) or not isinstance(self.infrastructure_retries, int):
+            raise ConfigError(
+                f"`infrastructure_retries` is {self.infrastructure_retries!r}; it must be a whole number."
+            )
         if self.milestone_reward < 0:
             raise ConfigError(f"`milestone_reward` is {self.milestone_reward}; it must not be negative.")
         best_failure = self.failure_reward + self.milestone_reward * len(MILESTONES)

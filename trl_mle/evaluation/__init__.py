@@ -1,5 +1,9 @@
 """Validation of tasks, and summaries of runs."""
 
+import warnings
+from importlib import import_module
+from typing import Any
+
 from trl_mle.evaluation.summary import Best, RunSummary, Stretch, summarise
 from trl_mle.evaluation.validate import (
     ProgramScore,
@@ -22,3 +26,16 @@ __all__ = [
     "validate_task",
     "validate_task_once",
 ]
+
+_OF_REPORTS = ("report_run", "scores_section")
+
+
+def __getattr__(name: str) -> Any:
+    """Names of `trl_mle.reports` that programs may import from here."""
+    if name not in _OF_REPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"Import `{name}` from `trl_mle.reports`; `trl_mle.evaluation` will not have it.", FutureWarning, stacklevel=2
+    )
+    # By name and on use: reports read evaluations, so an import from here would close a circle.
+    return getattr(import_module("trl_mle.reports"), name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import ConfigError
 from trl_mle.outcomes import Column, RunColumn, metric_column
-from trl_mle.types import METRICS, TaskSpec
+from trl_mle.types import PROGRAM_METRICS, TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def _best(rollouts: pd.DataFrame, task: TaskSpec) -> Best | None:
         program=str(row[Column.PROGRAM]),
         metrics={
             name: float(value)
-            for name in METRICS
+            for name in PROGRAM_METRICS
             if (value := row.get(metric_column(name))) is not None and value == value  # a missing number is NaN
         },
     )

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 PARTS: tuple[Split, ...] = ("public", "private")
 MEMORY = "validation.json"
 """File of a task folder that keeps the scores of its own programs. It is outside `public/`, so no program sees it."""
+ONCE = PoolConfig(progress="off", retries=0, outage_s=1.0)
+"""Pool around a plain sandbox: a fault is raised at once. Whoever validates shows a progress of their own."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ async def validate_task(task: Task, sandbox: Sandbox) -> Validation:
         SandboxError: the sandbox failed.
     """
     if not isinstance(sandbox, SandboxPool):
-        sandbox = SandboxPool(sandbox, PoolConfig(progress="off"))  # whoever validates shows a progress of their own
+        sandbox = SandboxPool(sandbox, ONCE)
     scorer = ProgramScorer(sandbox, NoInstrumenter())
     paths = {"baseline": task.baseline, "reference": task.reference}
     scores = dict.fromkeys(paths, None) | {

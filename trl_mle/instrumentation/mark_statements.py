@@ -17,7 +17,7 @@ import ast
 
 from trl_mle.instrumentation.marks import MARK_PREFIX, METRIC_SUFFIX, mark, metric_prefix
 from trl_mle.parsing import parse_quietly
-from trl_mle.types import METRICS, MILESTONES
+from trl_mle.types import MILESTONES, PROGRAM_METRICS
 
 
 def mark_source(nonce: str, milestone: str, robust: bool) -> str:
@@ -72,7 +72,7 @@ def as_metric(node: object, nonce: str) -> tuple[str, str] | None:
                 ]
             )
         ) if text.startswith(MARK_PREFIX) and variable.isascii():
-            for metric in METRICS:
+            for metric in PROGRAM_METRICS:
                 if text == metric_prefix(nonce, metric):
                     try:
                         same = ast.dump(node) == ast.dump(metric_statement(nonce, metric, variable))

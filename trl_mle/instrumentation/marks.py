@@ -15,7 +15,7 @@ import re
 import secrets
 
 from trl_mle.errors import UserError
-from trl_mle.types import METRICS, MILESTONES, Milestone
+from trl_mle.types import MILESTONES, PROGRAM_METRICS, Milestone
 
 MARK_PREFIX = "[[trl_mle:"
 """How every mark begins, whatever its nonce."""
@@ -49,10 +49,10 @@ def metric_prefix(nonce: str, metric: str) -> str:
     """The text of a reported metric up to its value. The value and `METRIC_SUFFIX` follow.
 
     Raises:
-        UserError: `nonce` has the wrong form, or `metric` is not one of `METRICS`.
+        UserError: `nonce` has the wrong form, or `metric` is not one of `PROGRAM_METRICS`.
     """
-    if metric not in METRICS:
-        raise UserError(f"{metric!r} is not a metric; choose one of {', '.join(METRICS)}.")
+    if metric not in PROGRAM_METRICS:
+        raise UserError(f"{metric!r} is not a metric; choose one of {', '.join(PROGRAM_METRICS)}.")
     return f"{MARK_PREFIX}{_key(nonce, f'metric:{metric}')}:{metric}="
 
 
@@ -95,12 +95,12 @@ def _pattern(nonce: str) -> re.Pattern[str]:
 
 
 def _metric_pattern(nonce: str) -> re.Pattern[str]:
-    prefixes = "|".join(re.escape(metric_prefix(nonce, metric)) for metric in METRICS)
+    prefixes = "|".join(re.escape(metric_prefix(nonce, metric)) for metric in PROGRAM_METRICS)
     return re.compile(f"({prefixes})({_VALUE}){re.escape(METRIC_SUFFIX)}" + r"(?:\r?\n)?")
 
 
 def _is_cut_metric(cut: str, nonce: str) -> bool:
-    for metric in METRICS:
+    for metric in PROGRAM_METRICS:
         prefix = metric_prefix(nonce, metric)
         rest = cut.removeprefix(prefix)
         if prefix.startswith(cut) or (rest != cut and re.fullmatch(f"{_VALUE}{re.escape(METRIC_SUFFIX[:1])}?", rest)):

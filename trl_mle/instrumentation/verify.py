@@ -17,7 +17,7 @@ from trl_mle.instrumentation.analysis.name_bindings import needs_robust_print
 from trl_mle.instrumentation.mark_statements import as_metric, mark_dumps
 from trl_mle.instrumentation.marks import MARK_PREFIX
 from trl_mle.parsing import parse_quietly
-from trl_mle.types import METRICS, MILESTONES, Milestone
+from trl_mle.types import MILESTONES, PROGRAM_METRICS, Milestone
 
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
     inserted: tuple[Milestone, ...]
     """Milestones for which a mark was inserted, in the order of `MILESTONES`; empty with a reason."""
     metrics: tuple[str, ...] = ()
-    """Metrics for which a report was inserted, in the order of `METRICS`; empty with a reason."""
+    """Metrics for which a report was inserted, in the order of `PROGRAM_METRICS`; empty with a reason."""
 
     @property
     def ok(self) -> bool:
@@ -83,7 +83,7 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
     return Verdict(
         None,
         tuple(milestone for milestone in MILESTONES if milestone in seen),
-        tuple(metric for metric in METRICS if metric in reports),
+        tuple(metric for metric in PROGRAM_METRICS if metric in reports),
     )
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trl_mle.errors import TaskError
+from trl_mle.errors import TaskError, check_is_task
 from trl_mle.prompts.table_summary import MAX_NAME, clean, count_rows, summarize
 from trl_mle.types import TaskSpec
 
@@ -55,8 +55,9 @@ def build_prompt(task: TaskSpec) -> list[dict[str, str]]:
         `[{"role": "system", "content": ...}, {"role": "user", "content": ...}]`.
 
     Raises:
-        TaskError: a public file cannot be read.
+        TaskError: a public file cannot be read, or `task` is a name.
     """
+    check_is_task(task)
     return [
         {"role": "system", "content": _template("system.j2").render().strip()},
         {"role": "user", "content": _template("user.j2").render(_values(task)).strip()},

@@ -20,7 +20,7 @@ from trl_mle.rewards.shaping import transform_score
 from trl_mle.tasks import Task
 
 _OWN_SCORE = "validation_score"
-"""Metric of a program's own validation, one of `trl_mle.types.METRICS`."""
+"""Metric of a program's own validation, one of `trl_mle.types.PROGRAM_METRICS`."""
 _SCORE_WIDTH = 10
 """Characters of a score such as -1.235e+07."""
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from trl_mle.config import RewardConfig
 from trl_mle.errors import SandboxError, TaskError
-from trl_mle.instrumentation.base import Instrumenter
 from trl_mle.rewards.records import log_metrics, rollout_columns
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.sandboxes import SandboxPool
@@ -24,6 +23,15 @@ FAULTY_BATCHES = 3
 """Batches in a row without a single scorable completion after which training stops: the infrastructure is down."""
 FAULTY_SINGLES = 16
 """As `FAULTY_BATCHES`, if a batch is one completion, as with `overlap_execution`."""
+
+
+def _of_scorer(name: str, doc: str) -> Any:
+    """Property whose value is the attribute `name` of the scorer, for reading and writing."""
+    return property(
+        lambda reward: getattr(reward.scorer, name),
+        lambda reward, value: setattr(reward.scorer, name, value),
+        doc=doc,
+    )
 
 
 class MLEReward:
@@ -75,25 +83,15 @@ class MLEReward:
         self._opening: asyncio.Task[Any] | None = None
         self._faulty_batches = 0
 
-    @property
-    def sandbox(self) -> SandboxPool:
-        """The pool in front of the sandbox that programs run in."""
-        return self.scorer.sandbox
-
-    @property
-    def instrumenter(self) -> Instrumenter:
-        """What inserts the milestone prints."""
-        return self.scorer.instrumenter
-
-    @property
-    def config(self) -> RewardConfig:
-        """How an outcome becomes a scalar."""
-        return self.scorer.config
-
-    @property
-    def wall_s(self) -> float | None:
-        """Wall-clock limit of a program in seconds; `None` if the sandbox or the task decides."""
-        return self.scorer.wall_s
+    sandbox: SandboxPool = _of_scorer("sandbox", "The pool in front of the sandbox that programs run in.")
+    instrumenter: Any = _of_scorer("instrumenter", "What inserts the milestone prints, as it was given.")
+    config: RewardConfig = _of_scorer("config", "How an outcome becomes a scalar.")
+    wall_s: float | None = _of_scorer(
+        "wall_s", "Wall-clock limit of a program in seconds; `None` if the sandbox or the task decides."
+    )
+    memory_bytes: int | None = _of_scorer(
+        "memory_bytes", "Limit of resident memory of a program in bytes; `None` if the sandbox or the task decides."
+    )
 
     async def __call__(
         self,
@@ -193,7 +191,7 @@ class MLEReward:
             if opening is not None and await _has_succeeded(opening):
                 await self.sandbox.__aexit__(None, None, None)
         finally:
-            await self.instrumenter.aclose()
+            await self.scorer.close_instrumenter()
 
     def model_card_sections(self) -> dict[str, str]:
         """Title -> Markdown: the tasks and the reward settings, for the model card."""

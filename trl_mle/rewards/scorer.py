@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from trl_mle.config import PoolConfig, RewardConfig, SandboxConfig
-from trl_mle.errors import ExtractionError, GradingError, InfrastructureError, SandboxUnavailableError
+from trl_mle.errors import ExtractionError, GradingError, InfrastructureError, SandboxUnavailableError, check_is_task
 from trl_mle.instrumentation import ASTInstrumenter, new_nonce, parse_metrics, parse_milestones, strip_marks
 from trl_mle.instrumentation.base import as_instrumenter
 from trl_mle.programs import extract_program
@@ -17,7 +17,7 @@ from trl_mle.rewards.shaping import classify, reward_parts
 from trl_mle.sandboxes import LocalSandbox, SandboxPool
 from trl_mle.sandboxes.base import Sandbox
 from trl_mle.tasks import Task
-from trl_mle.types import Execution, Grade, InstrumentedProgram, Limits, Outcome, Program
+from trl_mle.types import Execution, Grade, InstrumentedProgram, Limits, Milestone, Outcome, Program
 
 logger = logging.getLogger(__name__)
 
@@ -62,17 +62,34 @@ class ProgramScorer:
         wall_s: float | None = None,
         memory_bytes: int | None = None,
     ):
-        self.instrumenter = as_instrumenter(ASTInstrumenter() if instrumenter is None else instrumenter)
+        self.instrumenter = ASTInstrumenter() if instrumenter is None else instrumenter
         self.config = RewardConfig() if reward is None else reward
-        if not isinstance(sandbox, SandboxPool):
-            settings = PoolConfig(retries=self.config.infrastructure_retries)
-            sandbox = SandboxPool(LocalSandbox() if sandbox is None else sandbox, settings)
-        self.sandbox = sandbox
-        """The pool in front of the sandbox that programs run in."""
+        self.sandbox = LocalSandbox() if sandbox is None else sandbox  # type: ignore[assignment]  # the setter makes a pool
         self.wall_s = wall_s
         self.memory_bytes = memory_bytes
         # Checked here: at the first program it would be a fault per completion.
         SandboxConfig(wall_s=wall_s, memory_bytes=memory_bytes)
+
+    @property
+    def instrumenter(self) -> Any:
+        """What inserts the milestone prints: the object that was given, not the adapter around it."""
+        return self._instrumenter
+
+    @instrumenter.setter
+    def instrumenter(self, instrumenter: Any) -> None:
+        self._adapter = as_instrumenter(instrumenter)
+        self._instrumenter = instrumenter
+
+    @property
+    def sandbox(self) -> SandboxPool:
+        """The pool in front of the sandbox that programs run in. A sandbox that is assigned gets a pool around it."""
+        return self._pool
+
+    @sandbox.setter
+    def sandbox(self, sandbox: Sandbox) -> None:
+        if not isinstance(sandbox, SandboxPool):
+            sandbox = SandboxPool(sandbox, PoolConfig(retries=self.config.infrastructure_retries))
+        self._pool = sandbox
 
     async def __aenter__(self) -> ProgramScorer:
         await self.sandbox.__aenter__()
@@ -82,7 +99,11 @@ class ProgramScorer:
         try:
             await self.sandbox.__aexit__(*exc_info)
         finally:
-            await self.instrumenter.aclose()
+            await self.close_instrumenter()
+
+    async def close_instrumenter(self) -> None:
+        """Release what the instrumenter holds. A second call does nothing."""
+        await self._adapter.aclose()
 
     def limits_for(self, task: Task) -> Limits:
         """The limits of a program of `task`: this scorer's where it has some, else the sandbox's, else the task's."""
@@ -95,7 +116,7 @@ class ProgramScorer:
 
     def take_metrics(self) -> dict[str, float]:
         """Metric -> value since the last call, of the instrumenter and of the sandbox."""
-        return self.instrumenter.take_metrics() | self.sandbox.take_metrics()
+        return self._adapter.take_metrics() | self.sandbox.take_metrics()
 
     async def score(self, completion: str | list[dict] | Program, task: Task, group: Hashable = None) -> Outcome:
         """The outcome of one completion. An infrastructure fault is an outcome, too, not an exception.
@@ -110,7 +131,9 @@ class ProgramScorer:
 
         Raises:
             SandboxUnavailableError: the sandbox cannot work on this machine; retrying does not help.
+            TaskError: `task` is a name.
         """
+        check_is_task(task)
         try:
             program = completion if isinstance(completion, Program) else extract_program(completion)
         except ExtractionError as error:
@@ -130,8 +153,10 @@ class ProgramScorer:
 
         Raises:
             InfrastructureError: the instrumenter, the sandbox or the grader failed; nothing is known about the program.
+            TaskError: `task` is a name.
         """
-        instrumented = await self.instrumenter.instrument_async(program, new_nonce())
+        check_is_task(task)
+        instrumented = await self._adapter.instrument_async(program, new_nonce())
         execution = await self._execute(instrumented, task, group)
         public, private = await self._grade(execution, task)
         kind = classify(execution, public)
@@ -207,6 +232,6 @@ def _is_credible(milestone: str, instrumented: InstrumentedProgram, execution: E
     Only milestones that the instrumenter inserted count, so a program that reads marks out of its own code objects cannot
     claim others. Predictions count as written only if there is a submission.
     """
-    if milestone == "wrote_predictions" and execution.submission is None:
+    if milestone == Milestone.WROTE_PREDICTIONS and execution.submission is None:
         return False
     return milestone in instrumented.inserted

@@ -106,7 +106,8 @@ class MLEArguments(_StageArguments):
     def __post_init__(self):
         if not self.tasks:
             raise ConfigError(
-                "`tasks` is empty. Name at least one, for example `tasks: [builtin:digits]` or `--tasks ...`."
+                "`tasks` is empty. Name at least one, for example `tasks: [builtin:digits]` or `--tasks ...`, or start from a "
+                "recipe: `--config quickstart/grpo`."
             )
         if len(set(self.tasks)) != len(self.tasks):
             raise ConfigError(f"`tasks` names a task twice: {self.tasks}.")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.scripts.console import after_training, hide_bars, prepare_console
+from trl_mle.scripts.console import AfterTraining, hide_bars, prepare_console
 from trl_mle.scripts.user_errors import user_errors
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Any, Any, Any, dict[str, Tas
 
 
 def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, Task]) -> int:
-    """Train and save the model. Returns 0, or 1 if the server or the sandbox failed."""
+    """Train and save the model. Returns 0, or 1 if the server, the sandbox or the model card failed."""
     from trl import ModelConfig, get_peft_config
 
     from trl_mle.dataset import prompts_dataset
@@ -93,10 +93,11 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         return 1
     # Before anything that may fail: hours of training must not be lost to a card.
     trainer.save_model(training_args.output_dir)
+    after = AfterTraining()
     if training_args.process_index == 0:
-        with after_training("The model card", f"The model itself is in {run.folder}."):
+        with after.step("The model card", f"The model itself is in {run.folder}."):
             trainer.create_model_card(model_name=run.folder.name)
-    return 0
+    return after.exit_code
 
 
 if __name__ == "__main__":

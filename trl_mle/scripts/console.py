@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from trl_mle.errors import UserError
+
 
 def prepare_console() -> None:
     """Set up logging and silence notices that no user can act on. To be called before transformers and torch are imported."""
@@ -22,22 +24,48 @@ def prepare_console() -> None:
     warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated", category=FutureWarning)
 
 
+def let_threads_wait() -> None:
+    """Let idle OpenMP threads sleep instead of spin, which makes a step ten times slower on a busy machine.
+
+    To be called before torch is imported, which reads the setting when it is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def hide_bars() -> None:
     """Hide the bars of `datasets` and of transformers' loading and saving. Bars of downloads stay."""
     import datasets
     import huggingface_hub.utils
     import transformers.utils.logging
 
+    downloads_are_hidden = huggingface_hub.utils.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # SFTTrainer would draw one per step of its preparation
     transformers.utils.logging.disable_progress_bar()
-    huggingface_hub.utils.enable_progress_bars()  # transformers has hidden these, too
+    if not downloads_are_hidden:
+        huggingface_hub.utils.enable_progress_bars()  # transformers has hidden these, too
 
 
-@contextmanager
-def after_training(what: str, remedy: str) -> Iterator[None]:
-    """Report an exception of the block on stderr and go on: the model is saved, and whatever follows must still happen."""
-    try:
-        yield
-    except Exception as error:
-        traceback.print_exc()
-        sys.stderr.write(f"error: {what} failed: {error}. {remedy}\n")
+class AfterTraining:
+    """The steps after training, each of which may fail: the model is saved, and whatever follows must still happen."""
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        """1 if a step has failed."""
+
+    @contextmanager
+    def step(self, what: str, remedy: str) -> Iterator[None]:
+        """Report an exception of the block on stderr and go on.
+
+        Args:
+            what (`str`):
+                Name of the step, which begins the message.
+            remedy (`str`):
+                Sentence that says what the user can do.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.exit_code = 1
+            if not isinstance(error, UserError):  # whose message names value and fix
+                traceback.print_exc()
+            sys.stderr.write(f"error: {what} failed: {str(error).rstrip('.')}. {remedy}\n")

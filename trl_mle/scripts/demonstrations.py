@@ -42,7 +42,8 @@ class DemonstrationArguments:
     def __post_init__(self):
         if self.demonstrations == "generated" and not self.tasks:
             raise ConfigError(
-                "`tasks` is empty. Name at least one for generated demonstrations: `--tasks builtin:digits`."
+                "`tasks` is empty. Name at least one for generated demonstrations: `--tasks builtin:digits`, or start from a "
+                "recipe: `--config quickstart/sft`."
             )
         if self.num_demonstrations < 1:
             raise ConfigError(f"`num_demonstrations` is {self.num_demonstrations}; it must be at least 1.")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.scripts.console import after_training, hide_bars, prepare_console
+from trl_mle.scripts.console import AfterTraining, hide_bars, prepare_console
 from trl_mle.scripts.user_errors import user_errors
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[Any, Any, Any, dict[str, Tas
 
 
 def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, Task]) -> int:
-    """Train, save the model, then report. Returns 0, or 1 or 130 if an infrastructure fault or the user stopped training."""
+    """Train, save the model, then report.
+
+    Returns 0, 130 if the user stopped training, or 1 if an infrastructure fault did or if the report or the card failed.
+    """
     from transformers import ProgressCallback
     from trl import get_peft_config, get_quantization_config
 
@@ -84,16 +87,17 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     if not stopped:
         # Before anything that may fail: hours of training must not be lost to a report.
         trainer.save_model(training_args.output_dir)
+    after = AfterTraining()
     if training_args.process_index == 0 and training_args.save_rollouts and (run.folder / "rollouts").exists():
-        with after_training("The report", f"`trl-mle report {run.folder}` makes it again."):
+        with after.step("The report", f"`trl-mle report {run.folder}` makes it again."):
             report(trainer, run)
     if stopped:
         return stopped
-    with after_training("The model card", f"The model itself is in {run.folder}."):
+    with after.step("The model card", f"The model itself is in {run.folder}."):
         trainer.create_model_card(model_name=run.folder.name)
     if training_args.push_to_hub:
         trainer.push_to_hub()
-    return 0
+    return after.exit_code
 
 
 def report(trainer: Any, run: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from trl_mle.errors import ConfigError
+from trl_mle.scripts.console import let_threads_wait
 from trl_mle.scripts.settings import recipe_path
 
 SCRIPTS = {"grpo": "grpo", "async-grpo": "async_grpo", "sft": "sft"}
@@ -37,6 +38,8 @@ def launch(script: str, arguments: Sequence[str]) -> int:
         arguments (sequence of `str`):
             Options of the launcher and flags of the script, in any order.
     """
+    if script == "sft":
+        let_threads_wait()  # here, because counting GPUs imports torch
     options, flags = split_launcher_options(arguments)
     if not options and not {"-h", "--help"} & set(flags):
         options = default_launcher_options(flags)

@@ -30,10 +30,20 @@ def quickstart(flags: Sequence[str] = ()) -> int:
         command = [sys.executable, "-m", f"trl_mle.scripts.{script}", "--config", f"quickstart/{script}"]
         if script == STEPS[-1]:
             command += flags
-        try:
-            code = subprocess.run(command, env={**ENVIRONMENT, **os.environ}).returncode
-        except KeyboardInterrupt:  # the script has received it, too, and has said so
-            return 130
-        if code:
+        if code := _run(command):
             return code
     return 0
+
+
+def _run(command: Sequence[str]) -> int:
+    """Run `command` and return its exit code, or 130 if Ctrl-C ended it."""
+    interrupted = False
+    with subprocess.Popen(command, env={**ENVIRONMENT, **os.environ}) as process:
+        while True:
+            try:
+                code = process.wait()
+                return 130 if interrupted else code
+            except KeyboardInterrupt:
+                # The terminal sends Ctrl-C to the script, too. The script closes its sandbox and writes its report, so it gets
+                # the time that it needs: `subprocess.run` would kill it after a quarter of a second.
+                interrupted = True

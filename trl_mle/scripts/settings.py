@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from trl_mle.errors import ConfigError
 from trl_mle.scripts.checks import check_model_path, check_task_ids, resume_from
@@ -51,11 +54,38 @@ def make_parser(script: str, classes: tuple[type, ...]) -> TrlParser:
 
 def parse_arguments(script: str, classes: tuple[type, ...], arguments: Sequence[str] | None) -> tuple[Any, ...]:
     """One object per class. A wrong key or value is a `ConfigError` or `ValueError` that names it."""
+    parser = make_parser(script, classes)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    for index, argument in enumerate(arguments[:-1]):
-        if argument == "--config":
-            arguments[index + 1] = recipe_path(arguments[index + 1])
-    return make_parser(script, classes).parse_args_and_config(arguments)
+    keys: list[str] = []
+    if "--config" in arguments[:-1]:
+        index = arguments.index("--config") + 1
+        path = arguments[index] = recipe_path(arguments[index])
+        if not Path(path).exists():
+            names = ", ".join(recipe_names(script))
+            raise ConfigError(
+                f"{path}: No such file or directory. Give `--config` the path of a YAML file, or the name of a packaged "
+                f"recipe: {names}."
+            )
+        # A pipe can be read only once, which the parser does.
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) if Path(path).is_file() else None
+        keys = [str(key) for key in content if key != "env"] if isinstance(content, dict) else []
+    # Before the parser builds the dataclasses: one of them may refuse a value first, and the parser's own message names no key.
+    known = {option.removeprefix("--") for option in parser._option_string_actions if option.startswith("--")}
+    for key in keys:
+        if key not in known:
+            raise ConfigError(f"`{key}` is not a key of `trl-mle {script}`.{_nearest(key, known)}")
+    for argument in arguments:
+        flag = argument.partition("=")[0].removeprefix("--")
+        # argparse takes the beginning of a flag, too.
+        if argument.startswith("--") and flag != "config" and not any(name.startswith(flag) for name in known):
+            raise ConfigError(f"`--{flag}` is not a flag of `trl-mle {script}`.{_nearest(flag, known, '--')}")
+    return parser.parse_args_and_config(arguments)
+
+
+def _nearest(name: str, known: Collection[str], prefix: str = "") -> str:
+    """A hint to the known name that is most like `name`, with a space before it."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f" Did you mean `{prefix}{near[0]}`?" if near else " `--help` lists all of them."
 
 
 def parse_rl_settings(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.scripts.console import hide_bars, prepare_console
+from trl_mle.scripts.console import hide_bars, let_threads_wait, prepare_console
 from trl_mle.scripts.demonstrations import DemonstrationArguments, load_demonstrations, texts_of
 from trl_mle.scripts.user_errors import user_errors
 
@@ -31,8 +30,7 @@ PER_PROCESS = ("local_rank", "force", "disable_tqdm", "log_level", "log_level_re
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train with settings from `arguments`, by default those of this process; returns the exit code."""
     prepare_console()
-    # OpenMP threads that wait by spinning make a step ten times slower on a busy machine. torch reads this when it is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    let_threads_wait()
     with user_errors():
         demo_args, training_args, model_args = parse(arguments)
         hide_bars()

@@ -56,6 +56,10 @@ def load_task(name: str | Path) -> Task:
         TaskError: there is no such task, or its folder contradicts itself.
         UserError: the package that ships the data of a built-in task is not installed.
     """
+    if not isinstance(name, (str, Path)) or not str(name).strip():
+        raise TaskError(
+            f"{name!r} is not the name of a task. Write `load_task('builtin:digits')` or the path of a task folder."
+        )
     text = str(name)
     prefix, colon, rest = text.partition(":")
     if colon and prefix in SOURCES:

@@ -10,10 +10,13 @@ import time
 import pytest
 
 from trl_mle.instrumentation import ASTInstrumenter
+from trl_mle.instrumentation.analysis.placement import Placement
 from trl_mle.instrumentation.llm.answer import Rejected, read_answer
+from trl_mle.instrumentation.llm.evidence import Evidence
 from trl_mle.instrumentation.llm.instrumenter import apply_answer
 from trl_mle.instrumentation.llm.prompt import build_messages, example, prompt_version
-from trl_mle.types import METRICS, MILESTONES, Program
+from trl_mle.instrumentation.verify import parse
+from trl_mle.types import MILESTONES, PROGRAM_METRICS, Program
 
 NONCE = "0123456789abcdef0123456789abcdef"
 MARK = re.compile(r'print\("\[\[trl_mle:[0-9a-f]{32}:(\w+)\]\]\\n", end="", flush=True\)')
@@ -92,7 +95,7 @@ def test_the_worked_examples_are_right(answer_format, name, metrics):
 @pytest.mark.parametrize("answer_format", ["lines", "rewrite"])
 def test_the_prompt_names_everything_and_holds_the_program(answer_format):
     system, *turns, question = build_messages(CODE, answer_format)
-    assert all(name in system["content"] for name in (*MILESTONES, *METRICS))
+    assert all(name in system["content"] for name in (*MILESTONES, *PROGRAM_METRICS))
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user", "assistant"]
     assert 'train = pd.read_csv("input/train.csv")' in question["content"]
     assert prompt_version("lines") != prompt_version("rewrite")
@@ -118,20 +121,20 @@ def test_the_prompt_names_everything_and_holds_the_program(answer_format):
 )
 def test_forms_of_a_copied_line(quote):
     applied = apply(f"defined_model: {quote}")
-    assert (applied.kept, applied.moved) == (1, 0)
+    assert (applied.claims_kept, applied.claims_moved) == (1, 0)
     assert shown(f"defined_model: {quote}") == CODE.replace("Ridge()\n", "Ridge()\n<defined_model>\n")
 
 
 def test_a_line_of_spaces_takes_no_time():
     code = CODE.replace("X = train", "X =" + " " * 38_000 + "train")
     began = time.process_time()
-    assert apply("built_features: X" + " " * 60_000 + "= train", code).kept == 1
+    assert apply("built_features: X" + " " * 60_000 + "= train", code).claims_kept == 1
     assert time.process_time() - began < 1.5
 
 
 def test_quotes_of_the_other_kind_and_a_remark_in_the_program_do_not_matter():
-    assert apply("loaded_data: train = pd.read_csv('input/train.csv')").kept == 1
-    assert apply("imported_libraries: import pandas as pd").kept == 1
+    assert apply("loaded_data: train = pd.read_csv('input/train.csv')").claims_kept == 1
+    assert apply("imported_libraries: import pandas as pd").claims_kept == 1
 
 
 @pytest.mark.parametrize(
@@ -145,10 +148,10 @@ def test_any_line_of_a_longer_statement_means_the_statement(quote, line):
 def test_what_is_no_line_says_that_and_not_where(quote):
     """Where the rules can tell, the mark goes to its place; where they cannot, there is none."""
     applied = apply(f"loaded_data: {quote}")
-    assert (applied.kept, applied.moved) == (0, 1)
+    assert (applied.claims_kept, applied.claims_moved) == (0, 1)
     assert shown(f"loaded_data: {quote}") == shown("loaded_data: 4")
     code = "rows = parse_table('input/train.csv')\n"
-    assert apply("loaded_data: rows = parse_table('input/train.csv')", code).kept == 1
+    assert apply("loaded_data: rows = parse_table('input/train.csv')", code).claims_kept == 1
     assert refused(f"loaded_data: {quote}", code)[0] == "llm_nothing_proved"
 
 
@@ -170,7 +173,7 @@ def test_several_lines_that_were_copied_are_several_claims():
     )
     code = "rows = parse_table('input/train.csv')\nn = len(rows)\n# weights\nw = np.zeros(n)\nprint(w)\n"
     applied = apply("defined_model: n = len(rows)\n# weights\nw = np.zeros(n)", code)
-    assert applied.kept == 1 and "zeros(n)\n<defined_model>" in shown(
+    assert applied.claims_kept == 1 and "zeros(n)\n<defined_model>" in shown(
         "defined_model: n = len(rows)\nw = np.zeros(n)", code
     )
     assert refused("n = len(rows)\ndefined_model: w = np.zeros(n)", code)[0] == "llm_unknown_mark"
@@ -226,7 +229,7 @@ def test_answers_that_are_refused(answer, kind):
 
 def test_a_claim_ahead_is_moved_to_what_it_claims():
     applied = apply("loaded_data: 1\ndefined_model: 2\ntrained_model: 5\nevaluated_model: 13")
-    assert (applied.kept, applied.moved, applied.dropped) == (1, 3, ())
+    assert (applied.claims_kept, applied.claims_moved, applied.dropped) == (1, 3, ())
     assert shown("loaded_data: 1") == shown("loaded_data: 4")
     own = ASTInstrumenter().instrument(Program("", CODE), NONCE).code
     assert MARK.sub(r"<\1>", own).count("<trained_model>") == shown("trained_model: 5").count("<trained_model>") == 2
@@ -234,9 +237,9 @@ def test_a_claim_ahead_is_moved_to_what_it_claims():
 
 def test_a_late_claim_is_kept_beside_the_marks_of_the_rules():
     """The program may stop between what achieves the milestone and the claim."""
-    assert apply("loaded_data: 6").kept == 1
+    assert apply("loaded_data: 6").claims_kept == 1
     assert shown("loaded_data: 6") == shown("loaded_data: 4")  # of two marks in one suite the first is enough
-    assert apply("trained_model: 13").kept == 1
+    assert apply("trained_model: 13").claims_kept == 1
     text = shown("trained_model: 13")
     assert text.endswith("<trained_model>\nprint(val_score)\n")
     assert text.count("    <trained_model>\n") == 2
@@ -384,6 +387,14 @@ def test_a_claim_without_evidence_is_dropped(milestone, code):
     last = len(code.splitlines())
     assert refused(f"{milestone}: {last}", code)[0] == "llm_nothing_proved"
     assert refused(f"{milestone}: 1", code)[0] == "llm_nothing_proved"
+
+
+def test_a_milestone_without_a_rule_of_evidence_is_never_believed_on_a_claim_alone():
+    """Such a milestone counts where the rules of the analysis find it: a new one works with these alone."""
+    tree = parse("model.fit(X, y)\n")
+    evidence = Evidence(Placement(tree, set()))
+    assert evidence.supports(MILESTONES[4], tree.body[0])
+    assert not evidence.supports("a_new_milestone", tree.body[0])
 
 
 def test_predictions_are_no_features():

@@ -18,7 +18,7 @@ from trl_mle.instrumentation.llm.instrumenter import apply_answer
 from trl_mle.instrumentation.llm.prompt import example
 from trl_mle.instrumentation.mark_statements import as_metric, mark_dumps
 from trl_mle.instrumentation.verify import parse
-from trl_mle.types import METRICS, MILESTONES, Program
+from trl_mle.types import MILESTONES, PROGRAM_METRICS, Program
 
 NONCE = "0123456789abcdef0123456789abcdef"
 CODE, REWRITTEN = example("example_1.txt", "rewrite")
@@ -39,7 +39,7 @@ def try_apply(code, answer, answer_format):
     return result
 
 
-def claim_lines(names=(*MILESTONES, *METRICS, "no_such")):
+def claim_lines(names=(*MILESTONES, *PROGRAM_METRICS, "no_such")):
     quotes = st.sampled_from(["x", "x = 1", "x = 1  # x", "val_acc", "f(...)", "X", "print(", *CODE.splitlines()])
     places = st.one_of(st.integers(-1, 40).map(str), st.sampled_from(["none", "3, 4", "1 x", "7 X"]), quotes)
     return st.lists(st.tuples(st.sampled_from(names), places).map(": ".join), max_size=12).map("\n".join)
@@ -52,7 +52,7 @@ def test_any_text_is_refused_or_harmless(answer, answer_format):
 
 
 @settings(max_examples=300, deadline=None)
-@given(programs().filter(parses), claim_lines((*MILESTONES, *METRICS)))
+@given(programs().filter(parses), claim_lines((*MILESTONES, *PROGRAM_METRICS)))
 def test_any_claims_about_any_program_are_harmless(code, answer):
     result = try_apply(code, answer, "lines")
     if result is not None:

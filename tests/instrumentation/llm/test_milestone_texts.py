@@ -2,7 +2,8 @@
 
 import pytest
 
-from trl_mle.instrumentation.llm.milestone_texts import MILESTONE_TEXTS, instructions
+from trl_mle.instrumentation.llm import milestone_texts
+from trl_mle.instrumentation.llm.milestone_texts import MILESTONE_TEXTS, MilestoneText, instructions
 from trl_mle.instrumentation.llm.prompt import prompt_version
 from trl_mle.types import MILESTONES
 
@@ -19,3 +20,11 @@ def test_every_milestone_is_explained():
 def test_the_wording_that_was_measured(answer_format, version):
     """The figures of docs/instrumentation.md hold for this prompt. Measure anew before you change it."""
     assert prompt_version(answer_format) == version
+
+
+def test_the_number_of_lines_is_counted(monkeypatch):
+    """A new milestone is a line more."""
+    names = (*MILESTONES, "eighth")
+    monkeypatch.setattr(milestone_texts, "MILESTONES", names)
+    monkeypatch.setitem(MILESTONE_TEXTS, "eighth", MilestoneText("it is reached.", "it has been reached."))
+    assert "exactly these eleven lines" in instructions("lines")

@@ -35,7 +35,7 @@ class Insertion(NamedTuple):
     milestones: tuple[Milestone, ...]
     """In the order of `MILESTONES`."""
     metrics: tuple[tuple[str, str], ...] = ()
-    """(Name from `METRICS`, variable that holds its value)."""
+    """(Name from `PROGRAM_METRICS`, variable that holds its value)."""
 
 
 class Point(NamedTuple):

@@ -14,13 +14,13 @@ from trl_mle.instrumentation.llm.plain_marks import PlainMark, as_plain_mark
 from trl_mle.instrumentation.llm.prompt import AnswerFormat
 from trl_mle.instrumentation.llm.quotes import Quotes, only_target, statements_by_line
 from trl_mle.instrumentation.verify import parse
-from trl_mle.types import METRICS, MILESTONES
+from trl_mle.types import MILESTONES, PROGRAM_METRICS
 
 MAX_ANSWER_CHARS = 64 * 1024
 """Longer answers are not looked at."""
 _MAX_CLAIMS = 60
 _MAX_LINES = 200
-_BEGINNINGS = tuple(f"{name}:" for name in (*MILESTONES, *METRICS))
+_BEGINNINGS = tuple(f"{name}:" for name in (*MILESTONES, *PROGRAM_METRICS))
 _FENCE = re.compile(r"^[ \t]*```[\w+-]*[ \t]*$", re.MULTILINE)
 _NAME_FIRST = re.compile(r"[-*\s`]*(\w+)`?\s*[:=]\s*(.*)")
 _LINE_FIRST = re.compile(r"[-*\s]*(?:after\s+)?(?:line\s+)?(\d+)\s*[:|]\s*`?(\w+)`?\s*(.*)", re.IGNORECASE)
@@ -48,7 +48,7 @@ class Claim(NamedTuple):
     """That a milestone is reached, or a metric known, right after a statement of the original program."""
 
     name: str
-    """One of `MILESTONES` or `METRICS`."""
+    """One of `MILESTONES` or `PROGRAM_METRICS`."""
     statement: ast.stmt | None
     """`None` at the start of a suite, where nothing has been done yet."""
     variable: str | None = None
@@ -119,7 +119,7 @@ def _read_line(line: str) -> tuple[str, list[int], str]:
         number, name, rest = "", match[1], match[2].strip()
     else:
         raise Rejected(fallbacks.NOT_AN_ANSWER, f"the answer has the line {line[:60]!r}")
-    if name not in MILESTONES and name not in METRICS:
+    if name not in MILESTONES and name not in PROGRAM_METRICS:
         raise Rejected(fallbacks.UNKNOWN_MARK, f"the answer names {name[:40]!r}")
     if not number and _NONE.fullmatch(rest):
         return name, [], ""
@@ -130,7 +130,7 @@ def _read_line(line: str) -> tuple[str, list[int], str]:
 
 
 def _quoted(name: str, quote: str, quotes: Quotes) -> Claim:
-    if name in METRICS:
+    if name in PROGRAM_METRICS:
         if (variable := _variable(quote.strip(_AROUND))) is not None:
             return Claim(name, quotes.setting(variable), variable)
         statement = quotes.find(quote)
@@ -168,7 +168,7 @@ def read_rewrite(text: str, tree: ast.Module) -> list[Claim]:
     claims = []
     for original, suite in _suite_pairs(tree, written):
         for position, mark in marks.get(id(suite), []):
-            if mark.name not in (METRICS if mark.is_metric else MILESTONES):
+            if mark.name not in (PROGRAM_METRICS if mark.is_metric else MILESTONES):
                 raise Rejected(fallbacks.UNKNOWN_MARK, f"the answer names {mark.name[:40]!r}")
             claims.append(Claim(mark.name, original[position - 1] if position else None, _variable(mark.variable)))
     return claims

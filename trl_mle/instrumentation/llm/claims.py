@@ -27,7 +27,7 @@ from trl_mle.instrumentation.analysis.bound_variables import BoundVariables, met
 from trl_mle.instrumentation.analysis.placement import Insertion, Placement, Point
 from trl_mle.instrumentation.llm.answer import Claim
 from trl_mle.instrumentation.llm.evidence import Evidence
-from trl_mle.types import METRICS, MILESTONES, Milestone
+from trl_mle.types import MILESTONES, PROGRAM_METRICS, Milestone
 
 _METRIC_NEEDS = {
     "training_loss": Milestone.TRAINED_MODEL,
@@ -44,8 +44,8 @@ class Placed(NamedTuple):
 
     insertions: list[Insertion]
     """Inner suites before outer ones."""
-    kept: int
-    moved: int
+    claims_kept: int
+    claims_moved: int
     added: tuple[str, ...]
     """Milestones that are marked without a claim."""
     dropped: tuple[str, ...]
@@ -80,10 +80,10 @@ class _Placing:
         self.statements: dict[int, tuple[list[ast.stmt], ast.stmt]] = {}
 
     def run(self, claims: list[Claim]) -> Placed:
-        kept = moved = 0
+        claims_kept = claims_moved = 0
         dropped: list[str] = []
         for claim in claims:
-            if claim.name in METRICS:
+            if claim.name in PROGRAM_METRICS:
                 why = self._metric(claim)
             elif claim.name not in self.known:
                 why = self._unknown(claim)
@@ -93,15 +93,15 @@ class _Placing:
             else:
                 why = self._move(claim.name)
                 if why is None:
-                    moved += 1
+                    claims_moved += 1
                     continue
             if why is None:
-                kept += 1
+                claims_kept += 1
             else:
                 line = claim.statement.lineno if claim.statement is not None else 0
                 dropped.append(f"{claim.name} near line {line}: {why}")
         added = [name for name in sorted(self.known - {claim.name for claim in claims}) if self._move(name) is None]
-        return Placed(self._insertions(), kept, moved, tuple(added), tuple(dropped))
+        return Placed(self._insertions(), claims_kept, claims_moved, tuple(added), tuple(dropped))
 
     # Claims
 

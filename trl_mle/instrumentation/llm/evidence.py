@@ -3,6 +3,9 @@
 `Placement` knows the usual ways to each milestone. A model may name an unusual one (an own reader, a model written by hand);
 it is believed only if the statement holds, in a part that certainly runs, what the milestone needs. This is weaker than
 `Placement`: it stops a model from claiming training after a print, but not from calling a poor model a model.
+
+A new milestone works without a rule here. Then a model's claim counts only in programs where the rules of the analysis prove that
+the milestone is reached, because a claim that nothing supports must earn no reward.
 """
 
 from __future__ import annotations

@@ -155,8 +155,8 @@ class LLMInstrumenter:
         if answer.truncated:
             raise Rejected(fallbacks.TRUNCATED, "the answer was cut off")
         applied = await asyncio.to_thread(apply_answer, program, answer.text, answer_format, nonce)
-        self.counts["claims_kept"] += applied.kept
-        self.counts["claims_moved"] += applied.moved
+        self.counts["claims_kept"] += applied.claims_kept
+        self.counts["claims_moved"] += applied.claims_moved
         self.counts["claims_dropped"] += len(applied.dropped)
         self.counts["marks_added"] += len(applied.added)
         for reason in applied.dropped:
@@ -193,9 +193,9 @@ class Applied(NamedTuple):
     """Result of `apply_answer`: a verified program, and what became of each claim."""
 
     program: InstrumentedProgram
-    kept: int
+    claims_kept: int
     """Number of claims whose marks stand where the model put them."""
-    moved: int
+    claims_moved: int
     """Number of claims that were too early or in a loop: their marks stand where `ASTInstrumenter` puts them."""
     added: tuple[str, ...]
     """Milestones that the program proves and the model did not claim."""
@@ -227,7 +227,7 @@ def apply_answer(program: Program, answer: str, answer_format: AnswerFormat, non
     claims = read_answer(answer, tree, lines, answer_format)
     placed = place(claims, tree, find_elifs(tree, lines))
     # With no claim left, every mark would come from the rules: that is the work of `ASTInstrumenter`, and counted as such.
-    if not (placed.kept or placed.moved):
+    if not (placed.claims_kept or placed.claims_moved):
         reason = placed.dropped[0] if placed.dropped else "it claims nothing"
         raise Rejected(fallbacks.NOTHING_PROVED, f"nothing of the answer could be verified ({reason})")
     code, verdict = render(program.code, tree, lines, placed.insertions, nonce)
@@ -236,7 +236,7 @@ def apply_answer(program: Program, answer: str, answer_format: AnswerFormat, non
     instrumented = InstrumentedProgram(
         code, program, nonce, verdict.inserted, metrics=verdict.metrics, instrumenter="llm"
     )
-    return Applied(instrumented, placed.kept, placed.moved, placed.added, placed.dropped)
+    return Applied(instrumented, placed.claims_kept, placed.claims_moved, placed.added, placed.dropped)
 
 
 def _cache(folder: str | None) -> AnswerCache:

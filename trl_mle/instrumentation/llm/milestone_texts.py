@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from trl_mle.types import MILESTONES, Milestone
+from trl_mle.types import MILESTONES, PROGRAM_METRICS, Milestone
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -59,4 +59,14 @@ def instructions(answer_format: str) -> str:
     else:
         explained = [f"- {name}: {MILESTONE_TEXTS[name].lines}" for name in MILESTONES]
     form = "\n".join(f"{name}: <line>" for name in MILESTONES)
-    return template.replace("{milestones}", "\n".join(explained)).replace("{milestone_lines}", form)
+    lines = _in_words(len(MILESTONES) + len(PROGRAM_METRICS))
+    return (
+        template.replace("{milestones}", "\n".join(explained))
+        .replace("{milestone_lines}", form)
+        .replace("{line_count}", lines)
+    )
+
+
+def _in_words(number: int) -> str:
+    words = ("eight", "nine", "ten", "eleven", "twelve")
+    return words[number - 8] if 8 <= number <= 12 else str(number)

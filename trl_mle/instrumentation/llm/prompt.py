@@ -20,7 +20,7 @@ AnswerFormat = Literal["lines", "rewrite"]
 _TEMPLATES = Path(__file__).parent / "templates"
 _EXAMPLES = ("example_1.txt", "example_2.txt")
 DEFAULT_MAX_TOKENS = {"lines": 500, "rewrite": 2048}
-"""Default of the longest answer in tokens: ten lines, or a whole program of 1,024 tokens with prints."""
+"""Default of the longest answer in tokens: one line per milestone and metric, or a whole program of 1,024 tokens with prints."""
 
 ANSWER_LINES = (*MILESTONES, "validation_score", "training_score", "training_loss")
 """Lines of an answer in the format `lines`. The variable that is asked for first is found best, and the score on held-out data

@@ -59,7 +59,7 @@ class Quotes:
         return self._statements[numbers[0]] if numbers else None
 
     def is_line(self, quote: str) -> bool:
-        """Whether the program has the line `quote`, be it a comment."""
+        """Whether the program has the line `quote`. Comments are lines, too."""
         return _plain(quote) in self._all
 
     def setting(self, name: str) -> ast.stmt | None:

@@ -98,6 +98,8 @@ class LocalSandbox:
         scratch_dir: str | os.PathLike[str] | None = None,
         timing: LocalTiming | None = None,
     ):
+        if config is not None and not isinstance(config, SandboxConfig):
+            raise ConfigError(f"`config` is {config!r}; give a `SandboxConfig`, or keywords such as `workers=4`.")
         if config is not None and (workers, isolation, wall_s, memory_bytes) != (None, "required", None, None):
             raise ConfigError(
                 f"`config` and the keywords `workers`={workers}, `isolation`={isolation!r}, `wall_s`={wall_s}, "

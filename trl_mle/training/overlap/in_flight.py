@@ -60,9 +60,11 @@ class Row:
     def stop(self) -> None:
         """Stop the program, if it still runs, and go on without its result."""
         self.lost, self.rewards = True, None
+        # It is set if the reward functions have succeeded since the last look.
         if self.waited_s is None:
             self.waited_s = time.monotonic() - self.began
         if self.future is not None:
+            # This stops the program of an `async` reward function. A thread cannot be stopped; its result is ignored.
             self.future.cancel()
             self.future = None
 
