@@ -17,7 +17,7 @@ from trl_mle import E2BConfig, E2BSandbox, LocalSandbox, RayConfig, RaySandbox
 from trl_mle.instrumentation import ASTInstrumenter, new_nonce, parse_milestones
 from trl_mle.types import Limits, Program
 
-PROGRAMS, BY_DEFAULT = 60, 15
+PROGRAMS, BY_DEFAULT = 60, 8
 WORKERS = 2
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -176,7 +177,11 @@ except KeyboardInterrupt:
 def test_after_ctrl_c_the_quickstart_waits_for_the_report():
     code = f"import sys; from trl_mle.scripts.quickstart import _run; sys.exit(_run([sys.executable, '-c', {SLOW_SCRIPT!r}]))"
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    # A shell that starts the tests in the background has SIGINT ignored, and children inherit that.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heard
+    ) as process:
         assert process.stdout.readline() == "started\n"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         assert process.stdout.read() == "report written\n"

@@ -182,7 +182,7 @@ def run_program(task: Task, program: Path, folder: Path) -> Path:
     return folder / "submission.csv"
 
 
-FAST = ("builtin:diabetes", "builtin:language", "builtin:mnist5k")
+FAST = ("builtin:diabetes", "builtin:mnist5k")
 
 
 @pytest.mark.parametrize(

@@ -190,8 +190,8 @@ def shared_namespaces() -> str:
 @pytest.mark.parametrize(
     ("number", "without"),
     [
-        pytest.param(60, (), id="layers"),
-        pytest.param(60, FALL_BACK, id="fall_back"),
+        pytest.param(40, (), id="layers"),
+        pytest.param(40, FALL_BACK, id="fall_back"),
         pytest.param(500, (), id="layers_long", marks=pytest.mark.slow),
         pytest.param(500, FALL_BACK, id="fall_back_long", marks=pytest.mark.slow),
     ],
