@@ -35,17 +35,7 @@ def pytest_xdist_make_scheduler(config, log):
     return GroupScheduling(config, log)
 
 
-LONG = ("ray", "attacks", "/tests/training/", "/tests/sandboxes/", "/tests/scripts/", "/tests/demo/")
-"""Groups, or parts of their names, that take longest; the longest first."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest groups first: one that starts last would leave the other processes idle."""
-
-    def rank(item: pytest.Item) -> int:
-        group = group_of(item.path.as_posix())
-        return next(
-            (place for place, part in enumerate(LONG) if part == group or ("/" in part and part in group)), len(LONG)
-        )
-
-    items.sort(key=rank)
+    order = {"ray": 0, "attacks": 1}
+    items.sort(key=lambda item: order.get(group_of(item.path.as_posix()), 2))
