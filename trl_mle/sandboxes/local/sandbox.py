@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from trl_mle.config import SandboxConfig
+from trl_mle.config import SandboxConfig, usable_cores
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
@@ -108,7 +108,7 @@ class LocalSandbox:
         self.config = config or SandboxConfig(
             workers=workers, isolation=isolation, wall_s=wall_s, memory_bytes=memory_bytes
         )
-        self.workers = self.config.workers or _cores()
+        self.workers = self.config.workers or usable_cores()
         # A worker has another working directory.
         self.python = os.path.abspath(python) if os.sep in python else python
         self.scratch_dir = self.config.scratch_dir if scratch_dir is None else scratch_dir
@@ -309,7 +309,3 @@ async def _all_or_error(actions: Any) -> None:
     for result in await asyncio.gather(*actions, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
