@@ -164,8 +164,8 @@ def test_the_quickstart_stops_at_the_first_script_that_fails(monkeypatch):
 
 SLOW_SCRIPT = """
 import sys, time
-print("started", flush=True)
 try:
+    print("started", flush=True)  # inside: the signal may come before the next line runs
     time.sleep(60)
 except KeyboardInterrupt:
     time.sleep(1)
