@@ -6,12 +6,14 @@ recipes can set it. Type, default and help text of the key come from the field a
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from functools import cache
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
 from trl_mle.config import BackendConfig, InstrumentationConfig, Key, PoolConfig, RewardConfig, RunContext
 from trl_mle.errors import ConfigError
@@ -26,6 +28,8 @@ STAGES: tuple[type, ...] = (
     RewardConfig,
 )
 """Configurations whose `KEYS` are keys of a recipe. Two of them may have the same key: each gets its value."""
+
+Config = TypeVar("Config", PoolConfig, InstrumentationConfig, RewardConfig)
 
 BACKEND_NAMES = ", ".join(map(repr, BACKENDS))
 
@@ -104,7 +108,12 @@ class MLEArguments(_StageArguments):
     )
 
     def __post_init__(self):
-        if not self.tasks:
+        if isinstance(self.tasks, str):  # one task, given in Python
+            self.tasks = [self.tasks]
+        for item in fields(self):
+            if getattr(self, item.name) == "":
+                raise ConfigError(f"`{item.name}` is empty. Give a value, or leave it out for its default.")
+        if not self.tasks or not all(self.tasks):
             raise ConfigError(
                 "`tasks` is empty. Name at least one, for example `tasks: [builtin:digits]` or `--tasks ...`, or start from a "
                 "recipe: `--config quickstart/grpo`."
@@ -114,7 +123,8 @@ class MLEArguments(_StageArguments):
         check_time_limit(self.program_time_limit_s)
         check_backend(self.sandbox_backend)
         for backend in BACKENDS.values():  # settings of a backend that is not used may still be wrong
-            backend.config.for_run(self._settings_of(backend.config), RunContext())
+            with _errors_name_keys(backend.config):
+                backend.config.for_run(self._settings_of(backend.config), RunContext())
         self.pool_config()
         self.instrumentation_config()
         self.reward_config()
@@ -134,15 +144,20 @@ class MLEArguments(_StageArguments):
 
     def pool_config(self) -> PoolConfig:
         """Settings of the queue in front of the sandbox."""
-        return PoolConfig(**self._settings_of(PoolConfig))
+        return self._made(PoolConfig)
 
     def instrumentation_config(self) -> InstrumentationConfig:
         """Settings of the instrumenter."""
-        return InstrumentationConfig(**self._settings_of(InstrumentationConfig))
+        return self._made(InstrumentationConfig)
 
     def reward_config(self) -> RewardConfig:
         """Settings of the reward."""
-        return RewardConfig(**self._settings_of(RewardConfig))
+        return self._made(RewardConfig)
+
+    def _made(self, config: type[Config]) -> Config:
+        """A stage's configuration with the values of this run."""
+        with _errors_name_keys(config):
+            return config(**self._settings_of(config))
 
     def _settings_of(self, config: type) -> dict[str, Any]:
         """Field -> value of a stage's configuration; fields whose key is not set are left to the configuration."""
@@ -150,8 +165,22 @@ class MLEArguments(_StageArguments):
         for name, key in _keys(config).items():
             value = getattr(self, key.name)
             if value is not None:
+                if key.scale is not None and not math.isfinite(value):
+                    raise ConfigError(f"`{key.name}` is {value}; it must be a finite number.")
                 settings[name] = value if key.scale is None else int(value * key.scale)
         return settings
+
+
+@contextmanager
+def _errors_name_keys(config: type) -> Iterator[None]:
+    """Let errors of a stage's configuration name the key of the recipe in place of the configuration's own field."""
+    try:
+        yield
+    except ConfigError as error:
+        message = str(error)
+        for name, key in _keys(config).items():
+            message = message.replace(f"`{name}`", f"`{key.name}`")
+        raise ConfigError(message) from error
 
 
 def _count(variable: str) -> int:

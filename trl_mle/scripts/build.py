@@ -15,7 +15,8 @@ from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
 from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS
 from trl_mle.rewards import MLEReward
 from trl_mle.sandboxes.backends import make_sandbox
-from trl_mle.scripts.checks import check_chat_template, resume_from
+from trl_mle.scripts.checkpoints import resume_from
+from trl_mle.scripts.checks import check_chat_template
 from trl_mle.scripts.run_dir import move_earlier_run
 from trl_mle.types import TaskSpec
 

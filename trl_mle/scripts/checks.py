@@ -30,30 +30,6 @@ def check_model_path(path: str | None, output_dir: str | None = None) -> None:
         )
 
 
-def resume_from(training_args: Any) -> str | None:
-    """The checkpoint to resume from: the newest one of `output_dir` for `true`, or the folder that is named.
-
-    Raises:
-        ConfigError: there is no such checkpoint.
-    """
-    from transformers.trainer_utils import get_last_checkpoint
-
-    value = training_args.resume_from_checkpoint
-    if value is None or str(value).lower() == "false":
-        return None
-    if str(value).lower() != "true":
-        if not Path(value).is_dir():
-            raise ConfigError(f"`resume_from_checkpoint` is {value!r}, but there is no such folder.")
-        return str(value)
-    folder = training_args.output_dir
-    newest = get_last_checkpoint(folder) if Path(folder).is_dir() else None
-    if newest is None:
-        raise ConfigError(
-            f"`resume_from_checkpoint` is true, but {folder!r} has no checkpoint. Leave it out to start afresh."
-        )
-    return newest
-
-
 def check_time_limit(seconds: float | None) -> None:
     """Raise `ConfigError` if `program_time_limit_s` is not a positive number."""
     if seconds is not None and not 0 < seconds < float("inf"):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from trl_mle.errors import ConfigError
-from trl_mle.scripts.checks import check_model_path, check_task_ids, resume_from
+from trl_mle.scripts.checkpoints import resume_from
+from trl_mle.scripts.checks import check_model_path, check_task_ids
+from trl_mle.scripts.config_file import field_types, read_config
 from trl_mle.scripts.user_errors import user_errors
 
 if TYPE_CHECKING:
@@ -56,30 +56,42 @@ def parse_arguments(script: str, classes: tuple[type, ...], arguments: Sequence[
     """One object per class. A wrong key or value is a `ConfigError` or `ValueError` that names it."""
     parser = make_parser(script, classes)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    keys: list[str] = []
-    if "--config" in arguments[:-1]:
-        index = arguments.index("--config") + 1
-        path = arguments[index] = recipe_path(arguments[index])
-        if not Path(path).exists():
-            names = ", ".join(recipe_names(script))
-            raise ConfigError(
-                f"{path}: No such file or directory. Give `--config` the path of a YAML file, or the name of a packaged "
-                f"recipe: {names}."
-            )
-        # A pipe can be read only once, which the parser does.
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) if Path(path).is_file() else None
-        keys = [str(key) for key in content if key != "env"] if isinstance(content, dict) else []
-    # Before the parser builds the dataclasses: one of them may refuse a value first, and the parser's own message names no key.
-    known = {option.removeprefix("--") for option in parser._option_string_actions if option.startswith("--")}
-    for key in keys:
-        if key not in known:
-            raise ConfigError(f"`{key}` is not a key of `trl-mle {script}`.{_nearest(key, known)}")
+    flags = {name.removeprefix("--"): action for name, action in parser._option_string_actions.items()}
+    path = _take_config(arguments, script)
+    if path is not None:
+        content = read_config(path, field_types(*classes), {action.dest: action for action in flags.values()})
+        # Before the parser builds the dataclasses: one of them may refuse a value first, and the parser's own message names
+        # no key.
+        for key in content:
+            if key not in flags:
+                raise ConfigError(f"`{key}` is not a key of `trl-mle {script}`.{_nearest(key, flags)}")
+        parser.set_defaults_with_config(**content)
     for argument in arguments:
         flag = argument.partition("=")[0].removeprefix("--")
         # argparse takes the beginning of a flag, too.
-        if argument.startswith("--") and flag != "config" and not any(name.startswith(flag) for name in known):
-            raise ConfigError(f"`--{flag}` is not a flag of `trl-mle {script}`.{_nearest(flag, known, '--')}")
-    return parser.parse_args_and_config(arguments)
+        if argument.startswith("--") and not any(name.startswith(flag) for name in flags):
+            raise ConfigError(f"`--{flag}` is not a flag of `trl-mle {script}`.{_nearest(flag, flags, '--')}")
+    return parser.parse_args_into_dataclasses(args=arguments)
+
+
+def _take_config(arguments: list[str], script: str) -> str | None:
+    """Remove `--config FILE` (or `--config=FILE`) from `arguments`, and return the path of that file."""
+    places = [place for place, argument in enumerate(arguments) if argument.partition("=")[0] == "--config"]
+    if not places:
+        return None
+    names = ", ".join(recipe_names(script))
+    advice = f"Give `--config` the path of a YAML file, or the name of a packaged recipe: {names}."
+    if len(places) > 1:
+        raise ConfigError(f"`--config` stands {len(places)} times. Give one file; flags can change its values.")
+    flag, equals, name = arguments.pop(places[0]).partition("=")
+    if not equals:
+        name = arguments.pop(places[0]) if places[0] < len(arguments) else ""
+    if not name or name.startswith("--"):
+        raise ConfigError(f"`--config` has no value. {advice}")
+    path = recipe_path(name)
+    if not Path(path).exists():
+        raise ConfigError(f"{path}: No such file or directory. {advice}")
+    return path
 
 
 def _nearest(name: str, known: Collection[str], prefix: str = "") -> str:
@@ -118,7 +130,7 @@ def parse_rl_settings(
         mle_args, training_args, model_args = parse_arguments(script, classes, arguments)
         if not model_args.model_name_or_path:
             raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
-        checkpoint = resume_from(training_args)
+        checkpoint = resume_from(training_args, warn=True)
         check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
         for check in checks:
             check(training_args)

@@ -52,7 +52,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[DemonstrationArguments, Any,
     """Settings from YAML and flags."""
     from trl import ModelConfig, SFTConfig
 
-    from trl_mle.scripts.checks import check_model_path, resume_from
+    from trl_mle.scripts.checkpoints import resume_from
+    from trl_mle.scripts.checks import check_model_path
     from trl_mle.scripts.settings import parse_arguments
 
     with user_errors(parsing=True):
@@ -60,7 +61,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[DemonstrationArguments, Any,
             "sft", (DemonstrationArguments, SFTConfig, ModelConfig), arguments
         )
         check_model_path(model_args.model_name_or_path)
-        resume_from(training_args)
+        resume_from(training_args, warn=True)
     return demo_args, training_args, model_args
 
 
@@ -127,7 +128,7 @@ def train(
     from transformers import ProgressCallback
     from trl import SFTTrainer, get_peft_config, get_quantization_config
 
-    from trl_mle.scripts.checks import resume_from
+    from trl_mle.scripts.checkpoints import resume_from
     from trl_mle.training.callbacks import SFT_METRICS, MLEProgress
 
     training_args.completion_only_loss = True

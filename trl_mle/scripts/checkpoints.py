@@ -1,0 +1,131 @@
+"""Checkpoints to resume from. A run that is killed while it saves leaves half of one, which is passed over."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trl_mle.errors import ConfigError
+
+CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+STATE = "trainer_state.json"
+"""Written last by transformers' trainer."""
+WEIGHTS = ("*model*.safetensors", "*model*.bin", "pytorch_model_fsdp*", "global_step*")
+"""Model or adapter, whole or in shards; of FSDP; of DeepSpeed."""
+OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
+
+
+def resume_from(training_args: Any, warn: bool = False) -> str | None:
+    """The checkpoint to resume from: the newest whole one of `output_dir` for `true`, or the folder that is named.
+
+    Every process finds the same one, as long as all see the same files.
+
+    Args:
+        training_args (`transformers.TrainingArguments`):
+            Settings of the training.
+        warn (`bool`, *optional*, defaults to `False`):
+            Whether the main process names the damaged checkpoints that are passed over.
+
+    Raises:
+        ConfigError: there is no such checkpoint, or it is damaged.
+    """
+    value = training_args.resume_from_checkpoint
+    if value is None or str(value).lower() in ("false", "no", "0", ""):
+        return None
+    if str(value).lower() not in ("true", "yes", "1"):
+        return _named(Path(value))
+    damaged: list[str] = []
+    for folder in _newest_first(Path(training_args.output_dir)):
+        problem = find_damage(folder)
+        if problem is None:
+            if damaged and warn and training_args.process_index == 0:
+                print(f"Passed over {'; '.join(damaged)}. Resuming from {folder}.", file=sys.stderr)
+            return str(folder)
+        damaged.append(f"{folder}: {problem}")
+    if damaged:
+        raise ConfigError(
+            f"`resume_from_checkpoint` is true, but no checkpoint is whole: {'; '.join(damaged)}. Leave it out to start afresh."
+        )
+    raise ConfigError(
+        f"`resume_from_checkpoint` is true, but {str(training_args.output_dir)!r} has no checkpoint. Leave it out to start "
+        "afresh."
+    )
+
+
+def _named(folder: Path) -> str:
+    if not folder.is_dir():
+        raise ConfigError(f"`resume_from_checkpoint` is {str(folder)!r}, but there is no such folder.")
+    problem = find_damage(folder)
+    if problem is not None:
+        raise ConfigError(
+            f"`resume_from_checkpoint` is {str(folder)!r}, which is no whole checkpoint: {problem}. Name another one, or "
+            "give `true` for the newest whole one of `output_dir`."
+        )
+    return str(folder)
+
+
+def _newest_first(output_dir: Path) -> Iterator[Path]:
+    if not output_dir.is_dir():
+        return
+    steps = {path: match for path in output_dir.iterdir() if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir()}
+    yield from sorted(steps, key=lambda path: int(steps[path][1]), reverse=True)
+
+
+def find_damage(folder: Path) -> str | None:
+    """What is missing or cut off in a checkpoint, or `None` if it is whole.
+
+    Only ends and headers of large files are read. A file of the right length with other bytes is not noticed.
+    """
+    try:
+        return next(_damage(folder), None)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+
+
+def _damage(folder: Path) -> Iterator[str]:
+    state = folder / STATE
+    if not state.exists():
+        yield f"{STATE} is missing"
+    elif not isinstance(_json(state), dict) or "global_step" not in _json(state):
+        yield f"{STATE} is cut off"
+    if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+        yield "the weights of the model are missing"
+    for index in folder.glob("*.index.json"):
+        content = _json(index)
+        shards = set(content.get("weight_map", {}).values()) if isinstance(content, dict) else {f"{index.name}, cut off"}
+        yield from (f"{shard} is missing" for shard in sorted(shards) if not (folder / shard).exists())
+    yield from (f"{path.name} is cut off" for path in sorted(folder.glob("*config.json")) if _json(path) is None)
+    yield from (f"{path.name} is cut off" for path in sorted(folder.glob("*.safetensors")) if not _is_safetensors(path))
+    # `torch.save` writes zip archives, whose directory is at their end.
+    saved = [path for pattern in ("*.pt", "*.pth", "*.bin") for path in sorted(folder.glob(pattern))]
+    yield from (f"{path.name} is cut off" for path in saved if path.is_file() and not zipfile.is_zipfile(path))
+    # Checkpoints without scheduler have only the model (`save_only_model`).
+    if (folder / "scheduler.pt").exists() and not any(path for name in OPTIMIZERS for path in folder.glob(name)):
+        yield "the state of the optimizer is missing"
+    latest = folder / "latest"  # of DeepSpeed
+    if latest.is_file() and not (folder / latest.read_text(encoding="utf-8").strip()).is_dir():
+        yield "the folder that DeepSpeed's file `latest` names is missing"
+
+
+def _json(path: Path) -> Any:
+    """Content of a file, or `None` if it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the header is whole and the file as long as it says."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            return True
+    except SafetensorError:
+        return False

@@ -1,0 +1,152 @@
+"""The YAML file of a script: its keys checked, its values of the types that the same flags would have."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from trl_mle.errors import ConfigError
+
+SCALARS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+"""Types of single values, and their names in error messages."""
+
+
+def read_config(path: str, hints: Mapping[str, Any], actions: Mapping[str, argparse.Action]) -> dict[str, Any]:
+    """Key -> value of a YAML file; the variables under `env` are set.
+
+    A value is read as the flag of its key reads text, because YAML itself takes `1e-5` for text and `no` for a truth value.
+    A single value stands for a list of one.
+
+    Args:
+        path (`str`):
+            The file, or a pipe.
+        hints (mapping from key to type):
+            Types of the dataclasses' fields, as `field_types` gives them.
+        actions (mapping from key to `argparse.Action`):
+            The flags.
+
+    Raises:
+        ConfigError: the file is not a YAML mapping, has a key twice, or a value does not fit its key.
+    """
+    node = _compose(path)
+    content = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        if key in content:
+            raise ConfigError(f"{path}, line {key_node.start_mark.line + 1}: `{key}` stands twice in the file.")
+        content[key] = value_node
+    environment = content.pop("env", None)
+    if environment is not None:
+        _set_environment(path, environment)
+    return {
+        key: _converted(key, value_node, hints[key], actions[key]) if key in actions else _plain(value_node)
+        for key, value_node in content.items()
+    }
+
+
+def field_types(*classes: type) -> dict[str, Any]:
+    """Field -> type of dataclasses, with annotations resolved. The first class that has a field wins, as in the parser."""
+    hints: dict[str, Any] = {}
+    for cls in reversed(classes):
+        hints.update(get_type_hints(cls))
+    return hints
+
+
+def _compose(path: str) -> yaml.MappingNode:
+    if Path(path).is_dir():
+        raise ConfigError(f"`--config` is {path!r}, which is a folder. Give a YAML file in it.")
+    try:
+        # `utf-8-sig`: editors on Windows write a byte-order mark.
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8.") from error
+    loader = yaml.SafeLoader(text)
+    loader.name = path  # which error messages name
+    try:
+        node = loader.get_single_node()
+    finally:
+        loader.dispose()
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{path} must contain a YAML mapping: lines of the form `key: value`.")
+    return node
+
+
+def _plain(node: yaml.Node) -> Any:
+    """The value of a node as YAML's own rules have it."""
+    loader = yaml.SafeLoader("")
+    try:
+        loader.flatten_mapping(node) if isinstance(node, yaml.MappingNode) else None
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _set_environment(path: str, node: yaml.Node) -> None:
+    variables = _plain(node)
+    if not isinstance(variables, dict):
+        raise ConfigError(f"{path}: `env` must be a mapping from variables to values.")
+    os.environ.update({str(name): str(value) for name, value in variables.items()})
+
+
+def _converted(key: str, node: yaml.Node, hint: Any, action: argparse.Action) -> Any:
+    value = _plain(node)
+    if value is None:
+        if isinstance(node, yaml.ScalarNode) and not _allows_none(hint) and node.value:
+            raise ConfigError(f"`{key}` is null. Give {_described(hint)}, or leave the key out for its default.")
+        return None if _allows_none(hint) else action.default
+    kind = _inner(hint)
+    if get_origin(kind) is list:
+        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        return [_scalar(key, item, (get_args(kind) or (str,))[0], action) for item in items]
+    if kind in SCALARS or action.choices is not None:
+        return _scalar(key, node, kind, action)
+    return value  # of several types, or a mapping: the dataclass checks it
+
+
+def _scalar(key: str, node: yaml.Node, kind: Any, action: argparse.Action) -> Any:
+    """A single value, converted by the flag's own function."""
+    value = _plain(node)
+    if not isinstance(node, yaml.ScalarNode) or value is None:
+        form = {dict: "a mapping", list: "a list", type(None): "empty"}.get(type(value), "no single value")
+        raise ConfigError(f"`{key}` is or holds {value!r}, which is {form}. Give {_described(kind)}.")
+    if node.value == "None" and kind is not str:
+        raise ConfigError(f"`{key}` is the text 'None'. YAML's word for no value is `null`.")
+    # A number that YAML has read stays as it is: `save_steps: 500` is no 500.0.
+    if kind in (int, float) and isinstance(value, (int, kind)) and not isinstance(value, bool):
+        return value
+    choices = [] if action.choices is None else list(action.choices)
+    advice = f"Give {'one of ' + ', '.join(map(str, choices)) if choices else _described(kind)}."
+    try:
+        converted = (action.type if callable(action.type) else str)(node.value)
+    except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
+        raise ConfigError(f"`{key}` is {node.value!r}. {advice}") from error
+    if choices and converted not in choices:
+        raise ConfigError(f"`{key}` is {node.value!r}. {advice}")
+    return converted
+
+
+def _allows_none(hint: Any) -> bool:
+    return _is_union(hint) and type(None) in get_args(hint)
+
+
+def _inner(hint: Any) -> Any:
+    """`X` of `X | None`; any other type as it is."""
+    members = [member for member in get_args(hint) if member is not type(None)] if _is_union(hint) else [hint]
+    return members[0] if len(members) == 1 else hint
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)
+
+
+def _described(hint: Any) -> str:
+    kind = _inner(hint)
+    if get_origin(kind) is list:
+        return "a list"
+    return SCALARS.get(kind, "a value of the right type")
