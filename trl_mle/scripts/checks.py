@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,19 @@ from trl_mle.types import TaskSpec
 
 DEMO = "`trl-mle sft --config quickstart/sft` (or `trl-mle quickstart`)"
 """Command that trains the demo policy."""
+MODEL_FILES = ("config.json", "adapter_config.json")
+"""Files of which the folder of a policy has one: a whole model, or an adapter."""
 
 
 def check_model_path(path: str | None, output_dir: str | None = None) -> None:
     """Raise `ConfigError` if `path` is a local path without a model, or lies in the folder that a new run moves aside."""
-    if not path or not path.startswith((".", "/", "runs/")):
+    if not path or not (path.startswith((".", "/", "~", "runs/")) or Path(path).exists()):
         return
-    if not Path(path, "config.json").exists():
+    if path.startswith("~"):
+        raise ConfigError(f"`model_name_or_path` is {path!r}: `~` is not expanded in settings. Write the whole path.")
+    if Path(path).is_file():
+        raise ConfigError(f"`model_name_or_path` is {path!r}, which is a file. Give the folder of a model, or a hub id.")
+    if not any(Path(path, name).exists() for name in MODEL_FILES):
         raise ConfigError(
             f"`model_name_or_path` is {path!r}, but there is no model. Give a hub id or the path of a model, or train the "
             f"demo policy first: {DEMO}."
@@ -28,6 +35,16 @@ def check_model_path(path: str | None, output_dir: str | None = None) -> None:
             f"`model_name_or_path` {path!r} lies in `output_dir` {output_dir!r}, which a new run moves aside. Choose another "
             "`output_dir`, or continue with `--resume_from_checkpoint true`."
         )
+
+
+def check_output_dir(path: str) -> None:
+    """Raise `ConfigError` if nothing can be written into `output_dir`."""
+    folder = Path(path)
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise ConfigError(f"`output_dir` is {path!r}, but {str(existing)!r} is a file. Choose another folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"`output_dir` is {path!r}, but {str(existing)!r} cannot be written to. Choose another folder.")
 
 
 def check_time_limit(seconds: float | None) -> None:

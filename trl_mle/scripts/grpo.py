@@ -41,12 +41,11 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     Returns 0, 130 if the user stopped training, or 1 if an infrastructure fault did or if the report or the card failed.
     """
     from transformers import ProgressCallback
-    from trl import get_peft_config, get_quantization_config
-
     from trl_mle.dataset import prompts_dataset
     from trl_mle.errors import InfrastructureError
     from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run
     from trl_mle.scripts.model_card import policy_sections
+    from trl_mle.scripts.policy import trainer_arguments
     from trl_mle.scripts.run_dir import RunRecorder
     from trl_mle.training import DurationAwareTrainer
     from trl_mle.training.callbacks import GRPO_METRICS, MLEProgress
@@ -57,15 +56,13 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     reward = make_reward(mle_args, run.tasks)
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
     trainer = DurationAwareTrainer(
-        model=model_args.model_name_or_path,
+        **trainer_arguments(model_args, training_args),
         reward_funcs=reward,
         args=training_args,
         train_dataset=prompts_dataset(
             run.tasks, prompts=training_args.generation_batch_size // training_args.num_generations
         ),
         processing_class=run.tokenizer,
-        peft_config=get_peft_config(model_args),
-        quantization_config=get_quantization_config(model_args),
         callbacks=[RunRecorder(run.folder, settings)],
     )
     # Set before training: checkpoints have a card, too.
@@ -96,7 +93,8 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     with after.step("The model card", f"The model itself is in {run.folder}."):
         trainer.create_model_card(model_name=run.folder.name)
     if training_args.push_to_hub:
-        trainer.push_to_hub()
+        with after.step("The push to the hub", f"The model is in {run.folder}; push it from there."):
+            trainer.push_to_hub()
     return after.exit_code
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
 from trl_mle.scripts.checkpoints import resume_from
-from trl_mle.scripts.checks import check_model_path, check_task_ids
+from trl_mle.scripts.checks import check_model_path, check_output_dir, check_task_ids
 from trl_mle.scripts.config_file import field_types, read_config
 from trl_mle.scripts.user_errors import user_errors
 
@@ -131,6 +131,7 @@ def parse_rl_settings(
         if not model_args.model_name_or_path:
             raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
         checkpoint = resume_from(training_args, warn=True)
+        check_output_dir(training_args.output_dir)
         check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
         for check in checks:
             check(training_args)

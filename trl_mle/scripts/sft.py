@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.scripts.console import hide_bars, let_threads_wait, prepare_console
+from trl_mle.scripts.console import AfterTraining, hide_bars, let_threads_wait, prepare_console
 from trl_mle.scripts.demonstrations import DemonstrationArguments, load_demonstrations, texts_of
 from trl_mle.scripts.user_errors import user_errors
 
@@ -53,14 +53,16 @@ def parse(arguments: Sequence[str] | None) -> tuple[DemonstrationArguments, Any,
     from trl import ModelConfig, SFTConfig
 
     from trl_mle.scripts.checkpoints import resume_from
-    from trl_mle.scripts.checks import check_model_path
+    from trl_mle.scripts.checks import check_model_path, check_output_dir
     from trl_mle.scripts.settings import parse_arguments
 
     with user_errors(parsing=True):
         demo_args, training_args, model_args = parse_arguments(
             "sft", (DemonstrationArguments, SFTConfig, ModelConfig), arguments
         )
-        check_model_path(model_args.model_name_or_path)
+        check_output_dir(training_args.output_dir)
+        if model_args.model_name_or_path != "tiny":
+            check_model_path(model_args.model_name_or_path)
         resume_from(training_args, warn=True)
     return demo_args, training_args, model_args
 
@@ -82,7 +84,9 @@ def fingerprint_of(dataset: Dataset, demo_args: DemonstrationArguments, training
 
 def is_trained(marker: Path, fingerprint: str) -> bool:
     """Whether `marker` says that the policy beside it has this fingerprint."""
-    if not marker.exists() or not (marker.parent / "config.json").exists():
+    from trl_mle.scripts.checks import MODEL_FILES
+
+    if not marker.exists() or not any((marker.parent / name).exists() for name in MODEL_FILES):
         return False
     try:
         return json.loads(marker.read_text(encoding="utf-8"))["fingerprint"] == fingerprint
@@ -99,21 +103,23 @@ def wait_for_everyone() -> None:
 
 def make_policy(
     dataset: Dataset, demo_args: DemonstrationArguments, training_args: Any, model_args: Any
-) -> tuple[Any, Any]:
-    """Model (or its name) and tokenizer to start from. Without a name, a small model starts from nothing."""
+) -> dict[str, Any]:
+    """The trainer's arguments about model and tokenizer. Without a name, a small model starts from nothing."""
     if model_args.model_name_or_path in (None, "tiny"):
+        from trl import get_peft_config
+
         from trl_mle.demo.tiny_policy import build_tiny_policy, build_tokenizer
 
         tokenizer = build_tokenizer(texts_of(dataset), demo_args.vocab_size)
-        return build_tiny_policy(
-            tokenizer, demo_args.hidden_size, demo_args.num_layers, seed=training_args.seed
-        ), tokenizer
+        model = build_tiny_policy(tokenizer, demo_args.hidden_size, demo_args.num_layers, seed=training_args.seed)
+        return {"model": model, "processing_class": tokenizer, "peft_config": get_peft_config(model_args)}
 
     from trl_mle.scripts.build import load_tokenizer, model_init_kwargs
+    from trl_mle.scripts.policy import trainer_arguments
 
     tokenizer = load_tokenizer(model_args, training_args)
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
-    return model_args.model_name_or_path, tokenizer
+    return {**trainer_arguments(model_args, training_args), "processing_class": tokenizer}
 
 
 def train(
@@ -124,22 +130,18 @@ def train(
     marker: Path,
     fingerprint: str,
 ) -> int:
-    """Train, save the policy, then write its marker; returns 0."""
+    """Train, save the policy, then write its marker. Returns 0, or 1 if the push failed."""
     from transformers import ProgressCallback
-    from trl import SFTTrainer, get_peft_config, get_quantization_config
+    from trl import SFTTrainer
 
     from trl_mle.scripts.checkpoints import resume_from
     from trl_mle.training.callbacks import SFT_METRICS, MLEProgress
 
     training_args.completion_only_loss = True
-    model, tokenizer = make_policy(dataset, demo_args, training_args, model_args)
     trainer: Any = SFTTrainer(
-        model=model,
+        **make_policy(dataset, demo_args, training_args, model_args),
         args=training_args,
         train_dataset=dataset,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-        quantization_config=get_quantization_config(model_args),
     )
     if not training_args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
@@ -166,9 +168,11 @@ def train(
             f"Trained {summary['parameters'] / 1e6:.1f} M parameters on {len(dataset)} demonstrations in "
             f"{summary['steps']} steps and {seconds:.0f} s{change}. Saved to {training_args.output_dir}."
         )
+    after = AfterTraining()
     if training_args.push_to_hub:
-        trainer.push_to_hub()
-    return 0
+        with after.step("The push to the hub", f"The model is in {training_args.output_dir}; push it from there."):
+            trainer.push_to_hub()
+    return after.exit_code
 
 
 if __name__ == "__main__":
