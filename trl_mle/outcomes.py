@@ -6,6 +6,7 @@ it shortens long output. The trainer writes rows to Parquet files, beside column
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +19,8 @@ from trl_mle.types import PROGRAM_METRICS, Execution, Grade, InstrumentedProgram
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 """Version of the columns below. It rises when a column changes its meaning; a new column is no reason. Rows without a version
@@ -195,7 +198,8 @@ def stored(outcome: Outcome) -> Outcome:
 def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
     """Every rollout of the run in order, with a column `batch` that counts generation batches from 0.
 
-    Columns that earlier versions named otherwise have their present names.
+    Columns that earlier versions named otherwise have their present names. A file that cannot be read is left out, with a
+    warning that names it.
 
     Raises:
         ConfigError: there are no rollouts in `run_dir`, or they have a newer schema.
@@ -205,14 +209,48 @@ def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
     files = sorted((run_dir / "rollouts").glob(f"{mode}_*.parquet"))
     if not files:
         raise ConfigError(f"No rollouts in {run_dir / 'rollouts'}. Give the `output_dir` of a run that has trained.")
-    frames = [_renamed(pd.read_parquet(file)).assign(**{RunColumn.BATCH: batch}) for batch, file in enumerate(files)]
+    # A damaged file keeps its place, so that the numbers of the other batches stay.
+    read = [(batch, _read_file(file)) for batch, file in enumerate(files)]
+    frames = [_renamed(frame).assign(**{RunColumn.BATCH: batch}) for batch, frame in read if frame is not None]
+    if not frames:
+        raise ConfigError(
+            f"None of the {len(files)} files in {run_dir / 'rollouts'} can be read; the first is {files[0]}."
+        )
     for frame in frames:
         if Column.SCHEMA in frame and (versions := frame[Column.SCHEMA].dropna()).size:
             _check_version(int(versions.max()))
     # Columns without a value have no type of their own, and pandas warns where it has to guess one.
-    return pd.concat([frame.dropna(axis="columns", how="all") for frame in frames], ignore_index=True).reindex(
+    rollouts = pd.concat([frame.dropna(axis="columns", how="all") for frame in frames], ignore_index=True).reindex(
         columns=list(dict.fromkeys(name for frame in frames for name in frame.columns))
     )
+    return _completed(rollouts) if Column.KIND in rollouts else rollouts
+
+
+def _completed(rollouts: pd.DataFrame) -> pd.DataFrame:
+    """Rollouts of outcomes with every column that a summary reads.
+
+    A run with several reward functions has a column per function. The reward of the outcome is then the sum of its parts.
+    """
+    parts = [column for column in PARTS.values() if column in rollouts]
+    if Column.REWARD not in rollouts:
+        sums = rollouts[parts].astype(float).sum(axis="columns", min_count=1) if parts else math.nan
+        rollouts = rollouts.assign(**{Column.REWARD: sums})
+    missing = {column: math.nan if column.kind is float else None for column in Column if column not in rollouts}
+    return rollouts.assign(**missing) if missing else rollouts
+
+
+def _read_file(path: Path) -> pd.DataFrame | None:
+    """Content of one file, or `None` if it is damaged."""
+    import pandas as pd
+    from pyarrow import ArrowException
+
+    try:
+        # By handle: of a path, pandas reads folder names such as `seed=1` as columns.
+        with path.open("rb") as file:
+            return pd.read_parquet(file)
+    except (OSError, ArrowException, ValueError) as error:
+        logger.warning("Left out %s, which cannot be read: %s", path, error)
+        return None
 
 
 def _renamed(frame: pd.DataFrame) -> pd.DataFrame:

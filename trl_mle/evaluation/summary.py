@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
 from trl_mle.outcomes import Column, RunColumn, metric_column
@@ -42,8 +42,8 @@ class Best:
     """Raw score on the public part, in the metric's own unit."""
     private_score: float | None
     """Raw score on the private part, or `None` if it was not graded."""
-    duration_s: float
-    """Execution time in seconds."""
+    duration_s: float | None
+    """Execution time in seconds, or `None` if it is not known."""
     step: int
     """Training step that the program was generated at."""
     program: str
@@ -82,7 +82,7 @@ def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSumma
     Raises:
         ConfigError: the rollouts are of another reward function, or of `AsyncDurationAwareTrainer`.
     """
-    needed = (Column.KIND, Column.TASK_ID, Column.REWARD, Column.DURATION)
+    needed = (Column.KIND, Column.TASK_ID)
     missing = [name for name in needed if name not in rollouts]
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
@@ -125,24 +125,26 @@ def _mean(values: pd.Series) -> float | None:
 
 def _best(rollouts: pd.DataFrame, task: TaskSpec) -> Best | None:
     valid = rollouts[(rollouts[Column.TASK_ID] == task.id) & (rollouts[Column.KIND] == "valid")]
-    if valid.empty:
+    scores = valid[Column.PUBLIC_SCORE].astype(float).dropna()
+    if scores.empty:
         return None
-    scores = valid[Column.PUBLIC_SCORE].astype(float)
     row = valid.loc[scores.idxmax() if task.direction == "maximize" else scores.idxmin()]
-    private = row[Column.PRIVATE_SCORE]
     return Best(
         task_id=task.id,
         public_score=float(row[Column.PUBLIC_SCORE]),
-        private_score=None if private is None or private != private else float(private),
-        duration_s=float(row[Column.DURATION]),
+        private_score=_number(row[Column.PRIVATE_SCORE]),
+        duration_s=_number(row[Column.DURATION]),
         step=int(row[RunColumn.STEP]),
         program=str(row[Column.PROGRAM]),
         metrics={
-            name: float(value)
-            for name in PROGRAM_METRICS
-            if (value := row.get(metric_column(name))) is not None and value == value  # a missing number is NaN
+            name: value for name in PROGRAM_METRICS if (value := _number(row.get(metric_column(name)))) is not None
         },
     )
+
+
+def _number(value: Any) -> float | None:
+    """A number of a table, in which a missing one is `None` or NaN."""
+    return None if value is None or value != value else float(value)
 
 
 def write_best(run_dir: Path, best: Mapping[str, Best]) -> list[Path]:

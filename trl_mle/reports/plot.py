@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,14 +67,20 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
 
     shares = rollouts.groupby(RunColumn.BATCH)[Column.KIND].value_counts(normalize=True).unstack(fill_value=0.0)
     present = [kind for kind in COLOURS if kind in shares]
-    kinds.stackplot(
-        steps.to_numpy(), [shares[k] for k in present], labels=present, colors=[COLOURS[k] for k in present]
-    )
+    if present:  # a run may have lost every program
+        kinds.stackplot(
+            steps.to_numpy(),
+            [shares[k].reindex(steps.index, fill_value=0.0) for k in present],
+            labels=present,
+            colors=[COLOURS[k] for k in present],
+        )
+        kinds.legend(fontsize=8, loc="lower right")
     kinds.set(title="What became of the programs", ylabel="share", ylim=(0, 1))
-    kinds.legend(fontsize=8, loc="lower right")
 
     for milestone in MILESTONES:
-        reached = scored[Column.MILESTONES].map(lambda names, m=milestone: names is not None and m in list(names))
+        reached = scored[Column.MILESTONES].map(
+            lambda names, m=milestone: isinstance(names, Iterable) and m in list(names)
+        )
         milestones.plot(
             steps, reached.groupby(scored[RunColumn.BATCH]).mean().reindex(steps.index), label=milestone, linewidth=1.3
         )

@@ -72,7 +72,9 @@ def _named(folder: Path) -> str:
 def _newest_first(output_dir: Path) -> Iterator[Path]:
     if not output_dir.is_dir():
         return
-    steps = {path: match for path in output_dir.iterdir() if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir()}
+    steps = {
+        path: match for path in output_dir.iterdir() if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir()
+    }
     yield from sorted(steps, key=lambda path: int(steps[path][1]), reverse=True)
 
 
@@ -97,10 +99,14 @@ def _damage(folder: Path) -> Iterator[str]:
         yield "the weights of the model are missing"
     for index in folder.glob("*.index.json"):
         content = _json(index)
-        shards = set(content.get("weight_map", {}).values()) if isinstance(content, dict) else {f"{index.name}, cut off"}
+        shards = (
+            set(content.get("weight_map", {}).values()) if isinstance(content, dict) else {f"{index.name}, cut off"}
+        )
         yield from (f"{shard} is missing" for shard in sorted(shards) if not (folder / shard).exists())
     yield from (f"{path.name} is cut off" for path in sorted(folder.glob("*config.json")) if _json(path) is None)
-    yield from (f"{path.name} is cut off" for path in sorted(folder.glob("*.safetensors")) if not _is_safetensors(path))
+    yield from (
+        f"{path.name} is cut off" for path in sorted(folder.glob("*.safetensors")) if not _is_safetensors(path)
+    )
     # `torch.save` writes zip archives, whose directory is at their end.
     saved = [path for pattern in ("*.pt", "*.pth", "*.bin") for path in sorted(folder.glob(pattern))]
     yield from (f"{path.name} is cut off" for path in saved if path.is_file() and not zipfile.is_zipfile(path))

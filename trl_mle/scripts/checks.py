@@ -24,7 +24,9 @@ def check_model_path(path: str | None, output_dir: str | None = None) -> None:
     if path.startswith("~"):
         raise ConfigError(f"`model_name_or_path` is {path!r}: `~` is not expanded in settings. Write the whole path.")
     if Path(path).is_file():
-        raise ConfigError(f"`model_name_or_path` is {path!r}, which is a file. Give the folder of a model, or a hub id.")
+        raise ConfigError(
+            f"`model_name_or_path` is {path!r}, which is a file. Give the folder of a model, or a hub id."
+        )
     if not any(Path(path, name).exists() for name in MODEL_FILES):
         raise ConfigError(
             f"`model_name_or_path` is {path!r}, but there is no model. Give a hub id or the path of a model, or train the "
@@ -44,7 +46,9 @@ def check_output_dir(path: str) -> None:
     if not existing.is_dir():
         raise ConfigError(f"`output_dir` is {path!r}, but {str(existing)!r} is a file. Choose another folder.")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"`output_dir` is {path!r}, but {str(existing)!r} cannot be written to. Choose another folder.")
+        raise ConfigError(
+            f"`output_dir` is {path!r}, but {str(existing)!r} cannot be written to. Choose another folder."
+        )
 
 
 def check_time_limit(seconds: float | None) -> None:

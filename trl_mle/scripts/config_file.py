@@ -65,7 +65,9 @@ def _compose(path: str) -> yaml.MappingNode:
         # `utf-8-sig`: editors on Windows write a byte-order mark.
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8.") from error
+        raise ConfigError(
+            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8."
+        ) from error
     loader = yaml.SafeLoader(text)
     loader.name = path  # which error messages name
     try:
@@ -117,6 +119,8 @@ def _scalar(key: str, node: yaml.Node, kind: Any, action: argparse.Action) -> An
         raise ConfigError(f"`{key}` is or holds {value!r}, which is {form}. Give {_described(kind)}.")
     if node.value == "None" and kind is not str:
         raise ConfigError(f"`{key}` is the text 'None'. YAML's word for no value is `null`.")
+    if kind is bool and isinstance(value, bool):  # `on`, which is no flag's word
+        return value
     # A number that YAML has read stays as it is: `save_steps: 500` is no 500.0.
     if kind in (int, float) and isinstance(value, (int, kind)) and not isinstance(value, bool):
         return value

@@ -41,6 +41,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     Returns 0, 130 if the user stopped training, or 1 if an infrastructure fault did or if the report or the card failed.
     """
     from transformers import ProgressCallback
+
     from trl_mle.dataset import prompts_dataset
     from trl_mle.errors import InfrastructureError
     from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run

@@ -50,10 +50,11 @@ def read_adapter(name: str, revision: str | None = None) -> dict[str, Any] | Non
     """
     from transformers.utils import find_adapter_config_file
 
+    path: str | None = None
     if Path(name).is_dir():
         # Of a folder with both, transformers takes the model.
-        path = None if Path(name, "config.json").exists() else Path(name, ADAPTER_CONFIG)
-        path = path if path is not None and path.exists() else None
+        if Path(name, ADAPTER_CONFIG).exists() and not Path(name, "config.json").exists():
+            path = str(Path(name, ADAPTER_CONFIG))
     else:
         try:
             path = find_adapter_config_file(name, revision=revision)
@@ -66,7 +67,9 @@ def read_adapter(name: str, revision: str | None = None) -> dict[str, Any] | Non
         if not isinstance(content, dict):
             raise ValueError("it is no mapping")
     except ValueError as error:
-        raise ConfigError(f"`model_name_or_path` is {name!r}, whose {ADAPTER_CONFIG} cannot be read: {error}.") from error
+        raise ConfigError(
+            f"`model_name_or_path` is {name!r}, whose {ADAPTER_CONFIG} cannot be read: {error}."
+        ) from error
     return content
 
 
@@ -123,9 +126,9 @@ def _load_adapter(
     if training_args.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
         settings["device_map"] = None  # as TRL does: the trainer places the model
     try:
-        model = create_model_from_path(base, **settings)
-        model = PeftModel.from_pretrained(
-            model,
+        whole = create_model_from_path(base, **settings)
+        model: Any = PeftModel.from_pretrained(
+            whole,
             name,
             is_trainable=use_peft,
             autocast_adapter_dtype=not _is_zero_3(training_args) or quantization is not None,

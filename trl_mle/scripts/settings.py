@@ -83,7 +83,7 @@ def _take_config(arguments: list[str], script: str) -> str | None:
     advice = f"Give `--config` the path of a YAML file, or the name of a packaged recipe: {names}."
     if len(places) > 1:
         raise ConfigError(f"`--config` stands {len(places)} times. Give one file; flags can change its values.")
-    flag, equals, name = arguments.pop(places[0]).partition("=")
+    _, equals, name = arguments.pop(places[0]).partition("=")
     if not equals:
         name = arguments.pop(places[0]) if places[0] < len(arguments) else ""
     if not name or name.startswith("--"):

@@ -1,0 +1,160 @@
+"""One schema for all Parquet files of a run, so that the folder reads as one table.
+
+Readers take the schema from the first file: pandas from the first of the folder, `datasets` from the first of a split. The types
+of later files must fit it. A batch may hold nothing but missing values in a column, or whole numbers where the next one has
+fractions, so the types are known only bit by bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from pyarrow import parquet
+
+
+class RolloutSchema:
+    """The columns that files in `folder` have, with types that hold the values of all of them.
+
+    A new column, or the first value of one, changes only the first file of each kind: readers fill in what later files lack.
+    A column whose type changes (whole numbers and fractions, numbers and text) is converted in all files. That happens at most
+    twice per column.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._known: pyarrow.Schema | None = None
+
+    def forget(self) -> None:
+        """Read the files again before the next one is fitted, because some have been removed."""
+        self._known = None
+
+    def fit(self, table: pyarrow.Table) -> pyarrow.Table:
+        """`table` with the columns and types of the run. Files that are there already are fitted to those of `table`."""
+        if self._known is None:
+            self._known = self._of_files()
+        merged = _merged([self._known, table.schema])
+        if not merged.equals(self._known):
+            changed = any(
+                not _is_empty(field.type) and not merged.field(field.name).type.equals(field.type)
+                for field in self._known
+            )
+            self._rewrite(self._files() if changed else self._first_files(), merged)
+            self._known = merged
+        return cast_table(table, merged)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.parquet"))
+
+    def _first_files(self) -> list[Path]:
+        """The first file of each kind, such as `train`."""
+        first: dict[str, Path] = {}
+        for path in self._files():
+            first.setdefault(path.name.partition("_")[0], path)
+        return list(first.values())
+
+    def _of_files(self) -> pyarrow.Schema:
+        """The schema of a run that is resumed. Its first files get it, because earlier versions did not keep to one."""
+        schemas = []
+        for path in self._files():
+            try:
+                schemas.append(parquet.read_schema(path))
+            except (OSError, pyarrow.ArrowException):  # damaged: `read_rollouts` names it
+                continue
+        merged = _merged(schemas)
+        self._rewrite(self._first_files(), merged)
+        return merged
+
+    def _rewrite(self, paths: Iterable[Path], schema: pyarrow.Schema) -> None:
+        for path in paths:
+            try:
+                table = parquet.read_table(path, partitioning=None)
+            except (OSError, pyarrow.ArrowException):
+                continue
+            if not table.schema.equals(schema):
+                write_table(cast_table(table, schema), path)
+
+
+def write_table(table: pyarrow.Table, path: Path) -> None:
+    """Write `table` to `path`, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    # `datasets.Dataset.to_parquet` writes the same file, but takes 12 ms instead of 0.5 in every step of training.
+    parquet.write_table(table, partial)
+    os.replace(partial, path)
+
+
+def cast_table(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.Table:
+    """`table` with the columns of `schema`. A column that it lacks holds missing values; what has no cast becomes text."""
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pyarrow.nulls(len(table), field.type))
+            continue
+        column = table.column(field.name)
+        if not column.type.equals(field.type):
+            try:
+                column = column.cast(field.type, safe=False)
+            except pyarrow.ArrowException:
+                texts = [None if value is None else as_text(value) for value in column.to_pylist()]
+                column = pyarrow.array(texts, pyarrow.string())
+        columns.append(column)
+    return pyarrow.table(columns, schema=schema)
+
+
+def as_column(values: list) -> pyarrow.Array:
+    """`values` as one column. If they have no common type, those that are not text are written as JSON.
+
+    A value that a reward function logs must not end a run, least of all on the one process that writes.
+    """
+    try:
+        column = pyarrow.array(values)
+        if not _has_empty_struct(column.type):
+            return column
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError):
+        pass
+    return pyarrow.array([None if value is None else as_text(value) for value in values], pyarrow.string())
+
+
+def as_text(value: Any) -> str:
+    """`value` as text that UTF-8 has: itself, JSON, or Python's own form of it."""
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+    except (TypeError, ValueError):  # keys that JSON does not have, or a value that holds itself
+        text = repr(value)
+    # Surrogates, which a tokenizer may leave, have no UTF-8.
+    return text.encode(errors="replace").decode()
+
+
+def _merged(schemas: list[pyarrow.Schema]) -> pyarrow.Schema:
+    types: dict[str, pyarrow.DataType] = {}
+    for schema in schemas:
+        for field in schema:
+            types[field.name] = _common(types[field.name], field.type) if field.name in types else field.type
+    return pyarrow.schema(list(types.items()))
+
+
+def _common(one: pyarrow.DataType, other: pyarrow.DataType) -> pyarrow.DataType:
+    """The type of a column that has held values of both types; text if they have no other."""
+    if one.equals(other):
+        return one
+    fields = [pyarrow.schema([("value", kind)]) for kind in (one, other)]
+    try:
+        return pyarrow.unify_schemas(fields, promote_options="permissive").field("value").type
+    except (pyarrow.ArrowException, TypeError):
+        return pyarrow.string()
+
+
+def _is_empty(kind: pyarrow.DataType) -> bool:
+    """Whether a column of this type holds no value yet: missing ones, or empty lists."""
+    return pyarrow.types.is_null(kind) or (pyarrow.types.is_list(kind) and _is_empty(kind.value_type))
+
+
+def _has_empty_struct(kind: pyarrow.DataType) -> bool:
+    """Whether values of this type hold dictionaries without a key, which Parquet cannot store."""
+    if pyarrow.types.is_struct(kind):
+        return kind.num_fields == 0 or any(_has_empty_struct(kind.field(i).type) for i in range(kind.num_fields))
+    return pyarrow.types.is_list(kind) and _has_empty_struct(kind.value_type)
