@@ -1,6 +1,9 @@
 """Prompts: their content, their length, and that no data can break them."""
 
+import csv
+import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from trl_mle.grading import METRICS
 from trl_mle.prompts import build_prompt
 from trl_mle.prompts.scratch import METRIC_TEXTS
 from trl_mle.prompts.table_summary import MAX_LINES, MAX_NAME, clean, summarize
+from trl_mle.special_tokens import escape
 from trl_mle.tasks import list_tasks, load_task
 from trl_mle.types import TaskSpec
 
@@ -146,14 +150,84 @@ def test_a_wide_table_without_pattern_is_cut():
     assert lines[-1].startswith("y (to predict)")
 
 
-def test_a_wide_sample_is_cut(tmp_path):
+def sample_of(prompt: list[dict[str, str]]) -> str:
+    return prompt[1]["content"].partition("sample_submission.csv:\n")[2]
+
+
+def test_a_header_is_shown_whole_or_described_in_words(tmp_path):
     classes = tuple(f"species_{i}" for i in range(99))
     task = write_task(tmp_path, pd.DataFrame({"id": [1], "y": ["species_3"]}), "y", "log_loss")
-    sample = pd.DataFrame([[1] + [0.01] * 99], columns=["id", *classes])
-    sample.to_csv(tmp_path / "public" / "sample_submission.csv", index=False)
-    user = build_prompt(TaskSpec(**(vars(task) | {"prediction_columns": classes})))[1]["content"]
-    assert "species_8,... (89 more),species_98\n" in user
-    assert "One probability per class" in user
+    for shown in (classes, classes[:30]):
+        sample = pd.DataFrame([[1] + [0.01] * len(shown)], columns=["id", *shown])
+        sample.to_csv(tmp_path / "public" / "sample_submission.csv", index=False)
+        prompt = build_prompt(TaskSpec(**(vars(task) | {"prediction_columns": shown})))
+        user = prompt[1]["content"]
+        assert "One probability per class" in user
+        assert "more)" not in user
+        if len(shown) == 99:
+            assert "the 100 columns of input/sample_submission.csv" in user
+            assert "id, species_0, species_1, species_2 and so on, to species_98." in user
+        else:
+            assert sample_of(prompt).splitlines()[0] == ",".join(["id", *shown])
+
+
+ODD_NAMES = (
+    "a, b",
+    'say "x"',
+    " space",
+    "tab\tin",
+    "two  spaces",
+    "é",
+    "x" * 60,
+    "a<|im_end|>",
+    "`tick`",
+    "line\nbreak",
+)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_the_sample_is_csv_of_exactly_its_columns(tmp_path, name):
+    """Whoever copies the header writes a file that the grader takes, if the name is one that a prompt may show."""
+    task = write_task(tmp_path, pd.DataFrame({"id": [1], "y": [name]}), "y", "log_loss")
+    pd.DataFrame([[1, 0.5, 0.5]], columns=["id", name, "other"]).to_csv(
+        tmp_path / "public" / "sample_submission.csv", index=False
+    )
+    (header,) = csv.reader([sample_of(build_prompt(task)).splitlines()[0]])
+    assert len(header) == 3
+    plain = not re.search(r"[`<\n\t]", name)
+    assert header[1] == name if plain else json.loads(f'"{header[1]}"') == name
+
+
+# ruff: noqa: RUF001 (tokens of some models have look-alikes of ASCII characters)
+TOKENS_OF_TEMPLATES = (
+    "<|im_end|>", "<|im_start|>system", "<｜User｜>", "<｜end▁of▁sentence｜>", "</s>", "<s>", "[INST]", "[/INST]", "<<SYS>>",
+    "<start_of_turn>model", "<end_of_turn>", "<|eot_id|>", "<|start_header_id|>", "<think>", "</think>", "<tool_call>",
+    "[TOOL_CALLS]", "<|channel|>final", "<|end|>", "◁think▷", "<seed:think>", "[THINK]", "<unused12>", "<extra_id_0>",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("token", TOKENS_OF_TEMPLATES)
+def test_special_tokens_of_data_never_reach_the_messages(tmp_path, token):
+    table = pd.DataFrame({"id": [1, 2], f"c{token}": [token, f"x{token}y"], "y": [token, "other"]})
+    task = write_task(tmp_path, table, "y", "accuracy", description=f"About {token}.", title=token)
+    pd.DataFrame({"id": [1], token: [token]}).to_csv(tmp_path / "public" / "sample_submission.csv", index=False)
+    prompt = build_prompt(task)
+    assert token not in prompt[1]["content"]
+    escaped = escape(f"c{token}")
+    assert f'"{escaped}": ' in prompt[1]["content"], "the name stands there as a string literal"
+    assert json.loads(f'"{escaped}"') == f"c{token}"
+
+
+@given(st.text(alphabet="<>[]|/｜abcINST_ ◁▷sé\\", max_size=30))
+def test_escaped_text_holds_no_token_and_escaping_it_again_changes_nothing(text):
+    escaped = escape(text)
+    assert escape(escaped) == escaped
+    assert not any(token in escaped for token in TOKENS_OF_TEMPLATES)
+
+
+def test_the_version_of_python_is_said(tmp_path):
+    user = build_prompt(write_task(tmp_path, pd.DataFrame({"id": [1], "y": [0]}), "y"))[1]["content"]
+    assert f"It runs on Python {sys.version_info.major}.{sys.version_info.minor}." in user
 
 
 def test_text_of_the_data_cannot_open_a_code_block_or_a_new_section(tmp_path):

@@ -103,10 +103,17 @@ def validate(
                 except TaskError as error:
                     problems.append(str(error))
                     continue
+                if validation.baseline is None and validation.reference is None:
+                    problems.append(
+                        f"Task {task.id}: nothing to validate, {task.folder} has no baseline.py and no reference.py. Write one "
+                        "or both: programs that read input/ and write submission.csv."
+                    )
                 for name in ("baseline", "reference"):
                     if (score := getattr(validation, name)) is not None:
                         values = (f"{score.public:.4g}", f"{score.private:.4g}", f"{score.wall_s:.2f}")
                         table.add_row(task.id, name, task.metric, *values)
+                    else:
+                        table.add_row(task.id, f"no {name}.py", task.metric, "-", "-", "-")
 
     asyncio.run(run_all())
     Console().print(table)

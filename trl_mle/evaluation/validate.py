@@ -83,7 +83,11 @@ async def validate_task(task: Task, sandbox: Sandbox) -> Validation:
 
 
 async def _score(task: Task, name: str, path: Path, scorer: ProgramScorer) -> ProgramScore:
-    outcome = await scorer.score_program(Program("", path.read_text(encoding="utf-8")), task)
+    try:
+        code = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"Task {task.id}: its {name} program {path} cannot be read: {error}") from error
+    outcome = await scorer.score_program(Program("", code), task)
     execution = outcome.execution
     assert execution is not None
     if execution.status != "ok" or execution.submission is None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
 from trl_mle.grading.metrics import Metric, get_metric
+from trl_mle.grading.values import Kind, canonical, kind_of
 from trl_mle.types import Split, TaskSpec
 
 if TYPE_CHECKING:
@@ -21,28 +23,6 @@ SPLIT_COLUMN = "split"
 PARTS: tuple[Split, ...] = ("public", "private")
 
 
-def canonical_label(value: str, integers: bool) -> str | None:
-    """The form of a label in which answers and submissions are compared, or `None` if `value` has the wrong type.
-
-    With `integers`, `"3"`, `"3.0"` and `" 3"` are the same label, because pandas writes a column of integers as floats if
-    one value was missing at some time.
-    """
-    value = value.strip()
-    if not integers:
-        return value or None
-    if "_" in value:  # int() and float() accept "1_000", which no CSV writer means
-        return None
-    try:
-        return str(int(value))
-    except ValueError:
-        pass  # perhaps an integer that was written as a float
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return str(int(number)) if math.isfinite(number) and number == int(number) else None
-
-
 @dataclass(frozen=True, eq=False)
 class AnswerKey:
     """The answers of one task as arrays over its N test rows."""
@@ -50,14 +30,16 @@ class AnswerKey:
     metric: Metric
     ids: tuple[str, ...]
     """(N,) ids in the order of `answers.csv`."""
+    id_kind: Kind
+    """What the ids are. Numbers are compared by value."""
     position: dict[str, int]
-    """Row of each id."""
+    """Row of each id, by its canonical form."""
     truth: np.ndarray
     """(N,) floats if the metric takes numbers, class codes otherwise."""
     classes: tuple[str, ...]
     """The K labels, in the order of their codes; empty if the metric takes numbers."""
-    integer_labels: bool
-    """Whether every label is an integer."""
+    label_kind: Kind
+    """What the labels are."""
     public: np.ndarray
     """(N,) booleans: rows of the public part."""
 
@@ -86,9 +68,10 @@ class AnswerKey:
         if not len(frame):
             raise TaskError(f"{name} has no rows.")
         ids = tuple(frame[spec.id_column].astype(str))
-        position = {id_: row for row, id_ in enumerate(ids)}
+        id_kind = kind_of(ids)
+        position = {str(canonical(id_, id_kind)): row for row, id_ in enumerate(ids)}
         if len(position) < len(ids):
-            twice = next(id_ for row, id_ in enumerate(ids) if position[id_] != row)
+            twice = next(id_ for row, id_ in enumerate(ids) if position[str(canonical(id_, id_kind))] != row)
             raise TaskError(f"{name} holds the id {twice!r} more than once in column {spec.id_column!r}.")
         parts = frame[SPLIT_COLUMN].astype(str)
         for part in PARTS:
@@ -101,10 +84,10 @@ class AnswerKey:
         values = [str(value) for value in frame[spec.target_column]]
         if metric.predicts == "number":
             truth = np.array([_number(value, metric, spec, name) for value in values])
-            return cls(metric, ids, position, truth, (), False, public)
-        classes, integers = _classes(values, metric, spec, name)
+            return cls(metric, ids, id_kind, position, truth, (), Kind.NUMBER, public)
+        classes, kind = _classes(values, metric, spec, name)
         code = {label: k for k, label in enumerate(classes)}
-        labels = [canonical_label(value, integers) for value in values]
+        labels = [canonical(value, kind) for value in values]
         for value, label in zip(values, labels, strict=True):
             if label not in code:
                 raise TaskError(
@@ -119,7 +102,7 @@ class AnswerKey:
                     f"the {part} part of {name} has no row of class {classes[min(absent)]!r}, so {metric.name} is not "
                     f"defined there; move one there or drop the class."
                 )
-        return cls(metric, ids, position, truth, classes, integers, public)
+        return cls(metric, ids, id_kind, position, truth, classes, kind, public)
 
     @classmethod
     def from_csv(cls, path: Path, spec: TaskSpec) -> AnswerKey:
@@ -159,21 +142,24 @@ def _number(value: str, metric: Metric, spec: TaskSpec, name: str) -> float:
     return number
 
 
-def _classes(values: list[str], metric: Metric, spec: TaskSpec, name: str) -> tuple[tuple[str, ...], bool]:
+def _classes(values: list[str], metric: Metric, spec: TaskSpec, name: str) -> tuple[tuple[str, ...], Kind]:
+    """The labels in the order of their codes, and what they are."""
     if metric.predicts == "probability":
         columns = spec.prediction_columns
         if len(columns) > 1:
-            integers = all(canonical_label(column, True) == column for column in columns)
-            return columns, integers
-        labels = {canonical_label(value, True) for value in values}
+            kind = kind_of(columns)
+            # The names of the columns are the labels, so they are compared as they are written there.
+            return columns, kind if all(canonical(column, kind) == column for column in columns) else Kind.TEXT
+        labels = {canonical(value, Kind.INTEGER) for value in values}
         if not labels <= {"0", "1"}:
             raise TaskError(
                 f"sample_submission.csv has the one prediction column {columns[0]!r}, the probability of label 1, but "
                 f"{name} holds other labels than 0 and 1; give sample_submission.csv one column per class."
             )
-        return ("0", "1"), True
-    integers = all(canonical_label(value, True) is not None for value in values)
-    labels = {canonical_label(value, integers) for value in values}
+        return ("0", "1"), Kind.INTEGER
+    kind = kind_of(values, distinct=False)
+    labels = {canonical(value, kind) for value in values}
     if None in labels:
         raise TaskError(f"{name} holds an empty label in column {spec.target_column!r}.")
-    return tuple(sorted(map(str, labels), key=(lambda x: int(x)) if integers else str)), integers
+    order = {Kind.INTEGER: int, Kind.NUMBER: Decimal}.get(kind, str)
+    return tuple(sorted(map(str, labels), key=order)), kind

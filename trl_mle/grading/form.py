@@ -1,8 +1,9 @@
 """Checks of a submission's form. An error in the form is the policy's fault and raises `FormError` with the reason.
 
-Rows and columns may stand in any order. Each probability must lie in [0, 1], and the sum of a row must be positive. A row of
-probabilities is divided by its sum (as MLE-bench's and Kaggle's graders do), so that `0.5, 0.5, 0.5` means one third each. A
-label must have the type of the answers' labels. A label that no answer has is valid and counts as wrong.
+Rows and columns may stand in any order. Spaces around names, ids and values do not count. Each probability must lie in [0, 1],
+up to rounding, and the sum of a row must be positive. A row of probabilities is divided by its sum (as MLE-bench's and Kaggle's
+graders do), so that `0.5, 0.5, 0.5` means one third each. A label must have the type of the answers' labels, and ids and labels
+that are numbers are compared by value. A label that no answer has is valid and counts as wrong.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import math
 import os
 import stat
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trl_mle.grading.answers import AnswerKey, canonical_label
+from trl_mle.grading.answers import AnswerKey
+from trl_mle.grading.values import Kind, canonical, kind_of
 from trl_mle.types import TaskSpec
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_SUBMISSION_BYTES = 64 * 1024**2
 """Default size of the largest submission that is accepted, in bytes (as `Limits.submission_bytes`)."""
+ROUNDING = 1e-6
+"""How far a probability may lie outside of [0, 1]: sums and blends of single-precision numbers do."""
 _CELL_BYTES = 512
 _SHOWN = 60
 _LISTED = 5
@@ -139,6 +143,7 @@ def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> np.ndarray:
     """
     import numpy as np
 
+    table = replace(table, header=_names(table.header, spec))
     _check_columns(table.header, spec)
     order = _check_ids(table, key, spec)
     kind = key.metric.predicts
@@ -159,6 +164,27 @@ def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> np.ndarray:
         row = order[int(np.argmax(tiny))]
         raise FormError(f"the probabilities in line {table.lines[row]} have the sum {sums[tiny][0, 0]:g}; need > 0")
     return values / sums
+
+
+def _names(header: list[str], spec: TaskSpec) -> list[str]:
+    """`header` with the task's spelling of its names.
+
+    A name may have spaces around it. Names that are numbers, such as the classes 1 and 2, may be written as floats.
+    """
+    expected = [spec.id_column, *spec.prediction_columns]
+    if len(header) > 100 + 2 * len(expected):
+        return header
+    kind = kind_of(spec.prediction_columns)
+    spellings = {name.strip(): name for name in expected}
+    if len(spellings) < len(expected):  # names that differ in spaces alone are told apart by them
+        return header
+    if kind in (Kind.INTEGER, Kind.NUMBER):
+        spellings |= {str(canonical(name, kind)): name for name in spec.prediction_columns}
+    known = set(expected)
+    return [
+        name if name in known else spellings.get(name.strip(), spellings.get(canonical(name, kind) or "", name))
+        for name in header
+    ]
 
 
 def _check_columns(header: list[str], spec: TaskSpec) -> None:
@@ -182,7 +208,7 @@ def _check_ids(table: Table, key: AnswerKey, spec: TaskSpec) -> list[int]:
     order = [-1] * len(key.ids)
     for row, (cells, line) in enumerate(zip(table.rows, table.lines, strict=True)):
         id_ = cells[at].strip()
-        position = key.position.get(id_)
+        position = key.position.get(canonical(id_, key.id_kind) or "")
         if position is None:
             what = f"unknown id {_show(id_)}" if id_ else "an empty id"
             raise FormError(f"{what} in column {_show(spec.id_column)}, line {line}; use the ids of test.csv")
@@ -208,8 +234,12 @@ def _number(table: Table, row: int, at: int, key: AnswerKey) -> float:
         raise FormError(f"{_show(text)} {where} is not a number")
     if not math.isfinite(value):
         raise FormError(f"{_show(text)} {where} is not a finite number")
-    if key.metric.predicts == "probability" and not 0.0 <= value <= 1.0:
-        raise FormError(f"{_show(text)} {where} is not a probability between 0 and 1")
+    if key.metric.predicts == "probability":
+        if not -ROUNDING <= value <= 1.0 + ROUNDING:
+            raise FormError(f"{_show(text)} {where} is not a probability between 0 and 1")
+        value = min(max(value, 0.0), 1.0)
+    if key.metric.minimum is not None and key.metric.minimum - ROUNDING <= value < key.metric.minimum:
+        value = key.metric.minimum
     if key.metric.minimum is not None and value < key.metric.minimum:
         raise FormError(
             f"{_show(text)} {where} is below {key.metric.minimum:g}, the least that {key.metric.name} takes"
@@ -219,12 +249,15 @@ def _number(table: Table, row: int, at: int, key: AnswerKey) -> float:
 
 def _label(table: Table, row: int, at: int, key: AnswerKey, code: dict[str, int]) -> int:
     text = table.rows[row][at]
-    label = canonical_label(text, key.integer_labels)
+    label = canonical(text, key.label_kind)
     if label is None:
         where = f"in column {_show(table.header[at])}, line {table.lines[row]}"
         if not text.strip():
             raise FormError(f"missing value {where}")
-        raise FormError(f"{_show(text)} {where} is not an integer label such as {key.classes[0]}")
+        article = "an" if key.label_kind is Kind.INTEGER else "a"
+        raise FormError(
+            f"{_show(text)} {where} is not {article} {key.label_kind.value} label such as {key.classes[0]}"
+        )
     return code.get(label, len(code))
 
 

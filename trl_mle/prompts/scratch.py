@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
+import sys
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError, check_is_task
-from trl_mle.prompts.table_summary import MAX_NAME, clean, count_rows, summarize
+from trl_mle.prompts.table_summary import clean, count_rows, name_of, summarize
+from trl_mle.special_tokens import escape
 from trl_mle.types import TaskSpec
 
 if TYPE_CHECKING:
@@ -22,8 +26,10 @@ MAX_TITLE = 100
 """Longest title of a task in a prompt, in characters."""
 SAMPLE_ROWS = 2
 """Rows of the sample submission that are shown."""
-SAMPLE_COLUMNS = 12
-"""Columns of the sample submission that are shown. Of a wider one, the first ones and the last one are shown."""
+MAX_HEADER = 400
+"""Longest header of the sample submission that is shown, in characters. A longer one is described in words, never cut."""
+SHOWN_NAMES = 4
+"""Names of columns that stand in this description."""
 
 LABELS = "One label in each row."
 NUMBERS = "One finite number in each row."
@@ -42,6 +48,10 @@ METRIC_TEXTS: dict[str, tuple[str, str]] = {
     "r2": ("R2, the coefficient of determination", NUMBERS),
 }
 """By metric: its name in the prompt, and the content of a single prediction column."""
+
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""Version of Python that prompts state: that of this interpreter, which the local sandbox and Ray run programs with."""
 
 
 def build_prompt(task: TaskSpec) -> list[dict[str, str]]:
@@ -80,7 +90,7 @@ def _values(task: TaskSpec) -> dict[str, object]:
     try:
         train = pd.read_csv(task.public_dir / "train.csv")
         test_rows = count_rows(task.public_dir / "test.csv")
-        sample = _sample_lines(task.public_dir / "sample_submission.csv")
+        sample = _sample(task.public_dir / "sample_submission.csv")
     except (OSError, ValueError, csv.Error) as error:
         raise TaskError(
             f"the public files of task {task.id!r} in {task.public_dir} cannot be read: {error}"
@@ -95,30 +105,44 @@ def _values(task: TaskSpec) -> dict[str, object]:
         "better": "higher" if task.direction == "maximize" else "lower",
         "train": summarize(train, task.id_column, task.target_column),
         "test_rows": test_rows,
-        "target": clean(task.target_column, MAX_NAME),
-        "sample": sample,
+        "target": name_of(task.target_column),
+        **sample,
         "predictions": predictions,
         "time_limit_s": f"{task.time_limit_s:g}",
         "threads": task.threads,
         "memory_gib": f"{task.memory_bytes / 1024**3:.3g}",
         "packages": ", ".join(task.packages),
+        "python": PYTHON,
     }
 
 
 def _cut(text: str, limit: int) -> str:
     """`text` with its line breaks and without code fences, which a policy could take for those of its answer."""
     text = text.replace("```", "").strip()
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return escape(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
-def _sample_lines(path: Path) -> list[str]:
-    """Header and first rows of the sample submission."""
+def _sample(path: Path) -> dict[str, object]:
+    """Header and first rows of the sample submission as CSV, or in words if the header is too long to be shown whole."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(islice(csv.reader(file), SAMPLE_ROWS + 1))
-    lines = []
-    for row in rows:
-        cells = [clean(cell, MAX_NAME) for cell in row]
-        if len(cells) > SAMPLE_COLUMNS:
-            cells = [*cells[: SAMPLE_COLUMNS - 2], f"... ({len(row) - SAMPLE_COLUMNS + 1} more)", cells[-1]]
-        lines.append(",".join(cells))
-    return lines
+    header = rows[0] if rows else []
+    lines = [_csv_line(row) for row in rows]
+    if len(lines[0] if lines else "") <= MAX_HEADER:
+        # Values may be cut: only their form matters.
+        values = [
+            line if len(line) <= MAX_HEADER else _csv_line([clean(cell, 12) for cell in row])
+            for line, row in zip(lines[1:], rows[1:], strict=True)
+        ]
+        return {"sample": [*lines[:1], *values], "columns": len(header), "first": "", "last": ""}
+    first = ", ".join(map(name_of, header[:SHOWN_NAMES]))
+    return {"sample": [], "columns": len(header), "first": first, "last": name_of(header[-1])}
+
+
+def _csv_line(cells: list[str]) -> str:
+    """One line of CSV. Line breaks and what could end the code block or the message are escaped, as the file cannot have them."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(cells)
+    return escape(
+        re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029`]", lambda match: f"\\u{ord(match.group()):04x}", buffer.getvalue())
+    )

@@ -5,10 +5,13 @@ Names and values come from data and may hold any text, so they are cleaned and c
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from trl_mle.special_tokens import escape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +39,19 @@ class TableSummary:
 
 
 def clean(text: object, limit: int) -> str:
-    """`text` on one line of at most `limit` characters, without control characters and backticks."""
+    """`text` on one line of at most `limit` characters, without control characters, backticks and special tokens."""
     line = re.sub(r"[`\x00-\x1f\x7f-\x9f\u2028\u2029\s]+", " ", str(text)).strip()
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+    line = line if len(line) <= limit else line[: limit - 3] + "..."
+    return escape(line)
+
+
+def name_of(column: object) -> str:
+    """The name of a column, in quotes as a string literal if the prompt cannot show it as it is."""
+    name = str(column)
+    shown = clean(name, MAX_NAME)
+    if shown == name or len(name) > MAX_NAME:
+        return shown
+    return escape(json.dumps(name, ensure_ascii=False).replace("`", "\\u0060"))
 
 
 def count_rows(path: Path) -> int:
@@ -59,14 +72,14 @@ def summarize(table: pd.DataFrame, id_column: str, target_column: str) -> TableS
     for run in _runs(table, columns):
         if len(run) == 1:
             kind = "row id" if run[0] == id_column else _describe(table[run[0]])
-            lines.append(f"{clean(run[0], MAX_NAME)}: {kind}")
+            lines.append(f"{name_of(run[0])}: {kind}")
         else:
-            first, last = clean(run[0], MAX_NAME), clean(run[-1], MAX_NAME)
+            first, last = name_of(run[0]), name_of(run[-1])
             lines.append(f"{first} .. {last} ({len(run)} columns): {_describe_run(table[run])}")
     if len(lines) > MAX_LINES:
         hidden = len(lines) - MAX_LINES + 1
         lines = [*lines[: MAX_LINES - 1], f"and {hidden} more columns; read the header"]
-    target = f"{clean(target_column, MAX_NAME)} (to predict): {_describe(table[target_column], is_target=True)}"
+    target = f"{name_of(target_column)} (to predict): {_describe(table[target_column], is_target=True)}"
     return TableSummary(len(table), (*lines, target))
 
 

@@ -1,0 +1,28 @@
+"""Text from data in chat messages: the special tokens of chat templates are escaped, so that they never open or close a turn.
+
+A tokenizer turns `<|im_end|>` into the token that ends a message, wherever it stands. Which texts are such tokens differs by
+model, so patterns are escaped, not a list: what looks like a tag, and words in capitals between brackets. The first character
+becomes the escape that Python and JSON have for it, `\\u003c` for `<`: as a string literal, the text still names the column or the value.
+"""
+
+from __future__ import annotations
+
+import re
+
+PATTERN = re.compile(
+    r"<(?=/?[A-Za-z_\u4e00-\u9fff][^<>\s]{0,60}>)"  # <think>, </s>, <start_of_turn>, <seed:think>, <tool_call>
+    r"|<(?=[|\uff5c/])|(?<=[|\uff5c])>"  # <|im_start|>, <｜User｜>
+    r"|<(?=<?/?SYS>)"
+    r"|\[(?=/?[A-Z][A-Z_]{2,}\])"  # [INST], [/INST], [TOOL_CALLS], [THINK]
+    r"|[\u25c1\u25b7]"  # ◁think▷
+)
+
+
+def escape(text: str) -> str:
+    """`text` with `\\uXXXX` for the first character of whatever could be a special token."""
+    return PATTERN.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def is_escaped(text: str) -> bool:
+    """Whether `escape` changes `text`."""
+    return PATTERN.search(text) is not None
