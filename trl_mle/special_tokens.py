@@ -2,7 +2,8 @@
 
 A tokenizer turns `<|im_end|>` into the token that ends a message, wherever it stands. Which texts are such tokens differs by
 model, so patterns are escaped, not a list: what looks like a tag, and words in capitals between brackets. The first character
-becomes the escape that Python and JSON have for it, `\\u003c` for `<`: as a string literal, the text still names the column or the value.
+becomes the escape that Python and JSON have for it, `\\u003c` for `<`: as a string literal, the text still names the column or
+the value.
 """
 
 from __future__ import annotations

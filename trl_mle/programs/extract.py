@@ -9,6 +9,7 @@ from typing import Any
 
 from trl_mle.errors import ExtractionError
 from trl_mle.programs.fences import Block, find_blocks, parse_python
+from trl_mle.programs.thinking import after_leading_sections
 from trl_mle.types import Program
 
 REASONS: tuple[str, ...] = (
@@ -28,13 +29,13 @@ MAX_CHARACTERS = 200_000
 """Longest completion that is searched for a program, in characters."""
 
 _UNDECODABLE = re.compile("[\x00\ud800-\udfff]")
-_CLOSING_TAG_OF_PROMPT = re.compile(r"</think>(?![\"'`)\\])")
+_COMMAND = re.compile(r"\s*(?:[$!%]|(?:pip3?|python3?|conda|uv|apt(?:-get)?|bash|sh|cd|ls|cat|kaggle|jupyter)\s)")
 
 
 def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
     """Extract the plan and the last complete Python block of a completion.
 
-    Code in a thinking section is ignored. A block without a language tag counts only if no block is tagged as Python and
+    Code in a thinking section is ignored, and so is a block without a statement. A block without a language tag counts only if no block is tagged as Python and
     the block parses as Python. A program with a syntax error is still a program: it runs and fails.
 
     Args:
@@ -57,7 +58,10 @@ def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
     if bad is not None:
         raise ExtractionError("undecodable", f"character U+{ord(bad[0]):04X} at position {bad.start()}")
 
-    lines = _without_leading_thinking(text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
+    answer = after_leading_sections(text.replace("\r\n", "\n").replace("\r", "\n"))
+    if answer is None:
+        raise ExtractionError("unterminated_thinking", "the completion ends inside a thinking section")
+    lines = answer.split("\n")
     blocks, thinking = find_blocks(lines)
     block = _choose(blocks)
     hidden = set(thinking)
@@ -96,32 +100,12 @@ def _content_of(content: object) -> str:
     return "".join(texts)
 
 
-def _without_leading_thinking(text: str) -> str:
-    """Drop the thinking sections at the start of `text`."""
-    position = 0
-    while True:
-        while position < len(text) and text[position].isspace():
-            position += 1
-        if not text.startswith("<think>", position):
-            break
-        end = text.find("</think>", position)
-        if end < 0:
-            raise ExtractionError("unterminated_thinking", "the completion ends inside `<think>`")
-        position = end + len("</think>")
-    # A chat template may end the prompt with `<think>`: the completion then holds only the closing tag.
-    if position == 0 or not text[:position].strip():
-        closing = _CLOSING_TAG_OF_PROMPT.search(text)
-        if closing is not None and "<think>" not in text[: closing.start()]:
-            position = closing.end()
-    return text[position:]
-
-
 def _choose(blocks: list[Block]) -> Block:
     """The last complete Python block that is not empty. Raises `ExtractionError` if there is none."""
     tagged = [block for block in blocks if block.is_python]
     untagged = [block for block in blocks if block.is_untagged]
     for block in reversed(tagged):
-        if block.terminated and block.code.strip():
+        if block.terminated and _does_something(block.code):
             return block
     if not tagged:
         for block in reversed(untagged):
@@ -131,12 +115,23 @@ def _choose(blocks: list[Block]) -> Block:
     candidates = tagged or untagged
     if any(not block.terminated for block in candidates):
         raise ExtractionError("unterminated_code_block", "the last code block has no closing fence")
-    if any(not block.code.strip() for block in candidates):
-        raise ExtractionError("empty_code_block", "the Python block has no content")
+    if any(not _does_something(block.code) for block in candidates):
+        raise ExtractionError("empty_code_block", "the Python block has no statement")
     if not blocks:
         raise ExtractionError("no_code_block", "no fenced code block; write the program between ```python and ```")
     named = ", ".join(sorted({block.info.split()[0][:40] for block in blocks if block.info})) or "none, not Python"
     raise ExtractionError("wrong_language", f"no block is Python; language of the blocks: {named}")
+
+
+def _does_something(code: str) -> bool:
+    """Whether `code` is more than comments, texts and commands of a shell. Code with a syntax error is a program that fails."""
+    lines = [line for line in code.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        return False
+    tree = parse_python(code)
+    if isinstance(tree, ast.Module):
+        return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in tree.body)
+    return not all(_COMMAND.match(line) for line in lines)
 
 
 def _looks_like_python(code: str) -> bool:

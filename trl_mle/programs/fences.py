@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from trl_mle.parsing import parse_quietly
+from trl_mle.programs.thinking import opens
 
 _OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(.*)")
 _FENCE_LINE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*")
@@ -47,15 +48,18 @@ class Block:
 def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
     """The fenced blocks of `lines`, and the indices of the lines in thinking sections between them.
 
-    A line outside a block that starts with `<think>` opens a thinking section. Fences in a thinking section are ignored.
+    Fences in a thinking section are ignored.
     """
     blocks: list[Block] = []
     thinking: list[int] = []
     closings = _closings(lines)
     index = 0
     while index < len(lines):
-        if lines[index].lstrip().startswith("<think>"):
-            while index < len(lines) and "</think>" not in lines[index]:
+        tag = opens(lines[index])
+        if tag is not None:
+            thinking.append(index)
+            index += 1
+            while index < len(lines) and not tag.closing.search(lines[index]):
                 thinking.append(index)
                 index += 1
             thinking.append(index)

@@ -1,0 +1,103 @@
+"""Drafts in thinking sections are never taken for the program, whatever marks the section; a program may speak of such marks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trl_mle.errors import ExtractionError
+from trl_mle.programs import extract_program
+
+SECTIONS = [
+    ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"), ("[THINK]", "[/THINK]"),
+    ("<THINK>", "</THINK>"), ('<thinking depth="3">', "</thinking>"), ("<scratchpad>", "</scratchpad>"),
+    ("<reflection>", "</reflection>"), ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<seed:think>", "</seed:think>"),
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"), ("<antThinking>", "</antThinking>"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+]  # fmt: skip
+DRAFT = "```python\nprint('draft')\n```"
+ANSWER = "Plan.\n```python\nprint('answer')\n```"
+
+
+@pytest.mark.parametrize(("opening", "closing"), SECTIONS)
+def test_a_draft_is_never_the_program(opening, closing):
+    for text in (
+        f"{opening}\nFirst try:\n{DRAFT}\n{closing}\nSorry, no answer.",
+        f"{opening}\n{DRAFT}\n",
+        f"{DRAFT}\n{closing}\nNo answer.",
+        f"So:\n{opening}\n{DRAFT}\n{closing}\nNo answer.",
+        f"Sure. {opening}\n{DRAFT}\n{closing}\nNo answer.",
+        f"{opening}a{closing}{opening}\n{DRAFT}\n{closing}",
+        f"{opening}\n```python\nprint('unfinished'\n{closing}\n",
+    ):
+        with pytest.raises(ExtractionError):
+            extract_program(text)
+    for text in (
+        f"{opening}\n{DRAFT}\n{closing}\n{ANSWER}",
+        f"{opening}\n{DRAFT}\n{closing}{ANSWER}",
+        f"{DRAFT}\n{closing}\n{ANSWER}",
+        f"{ANSWER}\n{opening}\n{DRAFT}\n{closing}\n",
+        f"{opening}{closing}\n\n{opening}\n{DRAFT}{closing}\n{ANSWER}",
+    ):
+        program = extract_program(text)
+        assert program.code == "print('answer')\n"
+        assert "draft" not in program.plan
+
+
+@pytest.mark.parametrize(("opening", "closing"), SECTIONS)
+def test_a_program_may_speak_of_the_marks(opening, closing):
+    code = f'text = "{opening} x {closing}"\n# {opening}\nprint(text.replace("{closing}", ""))\n'
+    assert extract_program(f"Plan.\n```python\n{code}```\n").code == code
+    assert extract_program(f"I do not use `{opening}` here.\n```python\n{code}```\n").code == code
+
+
+@pytest.mark.parametrize("indent", ["", " ", "  ", "    ", "\t", "- ", "1. ", "  * "])
+@pytest.mark.parametrize("before", ["", "\n\n", "Plan.\n", "<think>x</think>\n"])
+@pytest.mark.parametrize("fence", ["```", "~~~~"])
+def test_the_first_line_keeps_its_indentation(indent, before, fence):
+    width = " " * len(indent.expandtabs(4)) if indent.strip() else indent
+    lines = [f"{fence}python", "import os", "if os:", "    print(1)", fence]
+    text = before + "\n".join((indent if n == 0 else width) + line for n, line in enumerate(lines))
+    compile(extract_program(text).code, "program", "exec")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    ["# python main.py\n", "", "\n\n", '"""Only a docstring."""\n', "# a\n\n# b\n", "...\n", "pip install pandas\n",
+     "!pip install pandas\n%matplotlib inline\n", "$ python main.py\n", "python main.py\n", "'accuracy: 0.9'\n"],
+)  # fmt: skip
+def test_a_block_without_a_statement_is_no_program(extra):
+    program = "import os\nprint(os.getcwd())\n"
+    assert extract_program(f"Plan.\n```python\n{program}```\nRun it:\n```python\n{extra}```\n").code == program
+    with pytest.raises(ExtractionError) as caught:
+        extract_program(f"Plan.\n```python\n{extra}```\n")
+    assert caught.value.reason == "empty_code_block"
+
+
+def test_a_program_with_a_syntax_error_still_runs_and_fails():
+    assert extract_program("```python\nprint(1)\n```\nand\n```python\nprint(2\n```").code == "print(2\n"
+
+
+PIECES = [mark for pair in SECTIONS for mark in pair] + [
+    "```",
+    "```python",
+    "\n",
+    "x = 1",
+    "'",
+    '"',
+    "`",
+    " ",
+    "~~~",
+    "\\",
+    "a",
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=40), st.integers(1, 30))
+def test_any_mixture_gives_a_program_or_a_reason(pieces, times):
+    try:
+        extract_program("".join(pieces) * times)
+    except ExtractionError:
+        pass
