@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 from trl_mle.instrumentation import fallbacks
+from trl_mle.instrumentation.analysis.budget import BudgetExceededError, budget
 from trl_mle.instrumentation.analysis.hazards import find_hazard
 from trl_mle.instrumentation.analysis.placement import Placement
 from trl_mle.instrumentation.base import run_instrument
@@ -10,6 +13,8 @@ from trl_mle.instrumentation.insertion import BYTE_ORDER_MARK, find_elifs, rende
 from trl_mle.instrumentation.marks import MARK_PREFIX, mark
 from trl_mle.instrumentation.verify import parse
 from trl_mle.types import MILESTONES, InstrumentedProgram, Program
+
+logger = logging.getLogger(__name__)
 
 
 class ASTInstrumenter:
@@ -35,12 +40,20 @@ class ASTInstrumenter:
         """
         mark(nonce, MILESTONES[0])  # a wrong nonce is the caller's error, not the program's
         try:
-            return self._instrument(program, nonce)
+            with budget():
+                return self._instrument(program, nonce)
+        except BudgetExceededError as error:
+            return _unchanged(program, nonce, fallbacks.TOO_COMPLEX, str(error))
         except RecursionError:
             return _unchanged(program, nonce, fallbacks.NOT_PARSED, "the program is nested too deeply")
         except (SyntaxError, ValueError, MemoryError) as error:
             reason = f"the program does not parse: {type(error).__name__}: {error}"
             return _unchanged(program, nonce, fallbacks.NOT_PARSED, reason)
+        except (
+            Exception
+        ) as error:  # a bug of this package must not pay: as a fault, the program would escape its penalty
+            logger.exception("Instrumentation failed; the program runs as it is")
+            return _unchanged(program, nonce, fallbacks.FAILED, f"{type(error).__name__}: {error}")
 
     async def instrument_async(self, program: Program, nonce: str) -> InstrumentedProgram:
         """`instrument` in a thread. A subclass overrides `instrument`."""

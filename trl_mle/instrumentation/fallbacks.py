@@ -7,7 +7,11 @@ HAS_MARKS = "has_marks"
 HAZARD = "hazard"
 NO_MILESTONE = "no_milestone"
 NOT_VERIFIED = "not_verified"
-AST_KINDS = (NOT_PARSED, HAS_MARKS, HAZARD, NO_MILESTONE, NOT_VERIFIED)
+TOO_COMPLEX = "too_complex"
+"""The analysis would take more steps than its budget has."""
+FAILED = "instrumenter_failed"
+"""The instrumenter raised: a bug of this package, or of the user's instrumenter."""
+AST_KINDS = (NOT_PARSED, HAS_MARKS, HAZARD, NO_MILESTONE, NOT_VERIFIED, TOO_COMPLEX, FAILED)
 """`ASTInstrumenter` inserted nothing: the program runs as it is."""
 
 UNAVAILABLE = "llm_unavailable"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.name_bindings import needs_robust_print
 from trl_mle.instrumentation.analysis.placement import Insertion
 from trl_mle.instrumentation.mark_statements import mark_source, mark_statement, metric_source, metric_statement
@@ -71,7 +72,7 @@ def find_elifs(tree: ast.Module, lines: list[str]) -> set[int]:
     """`id` of every `if` statement that is written as `elif`."""
     return {
         id(node.orelse[0])
-        for node in ast.walk(tree)
+        for node in walk(tree)
         if isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)
         if _from(lines, node.orelse[0].lineno, node.orelse[0].col_offset).startswith("elif")
     }
@@ -106,6 +107,7 @@ def insert_text(lines: list[str], insertions: list[Insertion], nonce: str, robus
 def insert_nodes(insertions: list[Insertion], nonce: str, robust: bool) -> None:
     """Put the marks into the suites of the syntax tree, in place."""
     for suite, statement, milestones, metrics in insertions:
+        spend(1 + (len(suite) >> 3))
         position = next(number for number, item in enumerate(suite) if item is statement) + 1
         suite[position:position] = [
             *(mark_statement(nonce, milestone, robust) for milestone in milestones),
@@ -120,6 +122,7 @@ class _Edits:
 
     def apply(self, line: str, newline: str) -> str:
         for position, text in sorted(self.inline, reverse=True):
+            spend(1 + (len(line) >> 8))
             line = line[:position] + text + line[position:]
         if not self.after:
             return line
@@ -129,10 +132,12 @@ class _Edits:
 
 def _to(line: str, column: int) -> str:
     """`line` up to `column`, which the parser counts in bytes of UTF-8."""
+    spend(1 + (len(line) >> 8))
     return line.encode()[:column].decode()
 
 
 def _from(lines: list[str], number: int, column: int) -> str:
+    spend(1 + (len(lines[number - 1]) >> 8))
     return lines[number - 1].encode()[column:].decode()
 
 

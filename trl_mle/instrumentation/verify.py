@@ -13,6 +13,7 @@ import re
 from typing import NamedTuple
 
 from trl_mle.instrumentation.analysis.bound_variables import BoundVariables, metric_hazard
+from trl_mle.instrumentation.analysis.budget import walk
 from trl_mle.instrumentation.analysis.name_bindings import needs_robust_print
 from trl_mle.instrumentation.mark_statements import as_metric, mark_dumps
 from trl_mle.instrumentation.marks import MARK_PREFIX
@@ -73,7 +74,7 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
         return Verdict(misplaced, ())
     if unsafe := _unsafe_report(original, instrumented, nonce):
         return Verdict(unsafe, ())
-    reports = {report[0] for node in ast.walk(instrumented) if (report := as_metric(node, nonce)) is not None}
+    reports = {report[0] for node in walk(instrumented) if (report := as_metric(node, nonce)) is not None}
     marks = remove_marks(instrumented, nonce)
     if any(not robust for _, robust in marks) and needs_robust_print(original):
         return Verdict("a mark relies on `print` or `sys.stdout`, which the program replaces", ())
@@ -89,7 +90,7 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
 
 def _unsafe_report(original: ast.Module, instrumented: ast.Module, nonce: str) -> str | None:
     """Why a metric that `instrumented` reports might change what the program does, or `None`."""
-    reports = [(node, report) for node in ast.walk(instrumented) if (report := as_metric(node, nonce)) is not None]
+    reports = [(node, report) for node in walk(instrumented) if (report := as_metric(node, nonce)) is not None]
     if not reports:
         return None
     if hazard := metric_hazard(original):
@@ -105,7 +106,7 @@ def remove_marks(tree: ast.AST, nonce: str) -> list[tuple[str, bool]]:
     """Remove every mark and report of `nonce` from `tree`, in place. Returns (milestone, robust spelling) per mark."""
     allowed = mark_dumps(nonce)
     removed = []
-    for node in ast.walk(tree):
+    for node in walk(tree):
         for _, value in ast.iter_fields(node):
             if isinstance(value, list) and any(isinstance(item, ast.stmt) for item in value):
                 removed += [inserted for item in value if (inserted := _as_mark(item, allowed)) is not None]
@@ -151,7 +152,7 @@ def _is_inserted(node: object, allowed: dict[str, tuple[str, bool]], nonce: str)
 def _misplaced(tree: ast.Module, nonce: str) -> str | None:
     """A mark where it would change the program although the tree without it is the same."""
     allowed = mark_dumps(nonce)
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, _DOCUMENTED):
             rest = [item for item in node.body if not _is_inserted(item, allowed, nonce)]
             if rest and rest[0] is not node.body[0] and _is_docstring(rest[0]):

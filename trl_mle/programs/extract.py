@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from trl_mle.errors import ExtractionError
 from trl_mle.programs.fences import Block, find_blocks, parse_python
 from trl_mle.programs.thinking import after_leading_sections
 from trl_mle.types import Program
+
+logger = logging.getLogger(__name__)
 
 REASONS: tuple[str, ...] = (
     "not_text",
@@ -22,6 +25,7 @@ REASONS: tuple[str, ...] = (
     "unterminated_code_block",
     "empty_code_block",
     "wrong_language",
+    "too_complex",
 )
 """All values of `ExtractionError.reason` that `extract_program` raises."""
 
@@ -35,8 +39,9 @@ _COMMAND = re.compile(r"\s*(?:[$!%]|(?:pip3?|python3?|conda|uv|apt(?:-get)?|bash
 def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
     """Extract the plan and the last complete Python block of a completion.
 
-    Code in a thinking section is ignored, and so is a block without a statement. A block without a language tag counts only if no block is tagged as Python and
-    the block parses as Python. A program with a syntax error is still a program: it runs and fails.
+    Code in a thinking section is ignored, and so is a block without a statement. A block without a language tag counts only if
+    no block is tagged as Python and the block parses as Python. A program with a syntax error is still a program: it runs and
+    fails.
 
     Args:
         completion (`str` or sequence of chat messages):
@@ -62,8 +67,14 @@ def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
     if answer is None:
         raise ExtractionError("unterminated_thinking", "the completion ends inside a thinking section")
     lines = answer.split("\n")
-    blocks, thinking = find_blocks(lines)
-    block = _choose(blocks)
+    try:
+        blocks, thinking = find_blocks(lines)
+        block = _choose(blocks)
+    except ExtractionError:
+        raise
+    except Exception as error:  # whatever a text does to this code, it is the text of a policy
+        logger.exception("A completion of %d characters could not be searched", len(text))
+        raise ExtractionError("too_complex", f"{type(error).__name__}: {error}") from error
     hidden = set(thinking)
     plan = "\n".join(line for number, line in enumerate(lines[: block.start]) if number not in hidden)
     return Program(plan=plan.strip(), code=block.code)

@@ -19,6 +19,10 @@ _FENCE_LINE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*")
 _PYTHON_TAG = re.compile(r"\{?\s*\.?(?:i?python|py)\d*(?:\.\d+)*(?![\w+.-])", re.IGNORECASE)
 _CLOSINGS_TRIED = 8
 """Most closing fences that are tried for one block. The bound keeps the work linear in the length of the completion."""
+_PARSED = 400_000
+"""Most characters that are parsed to find the ends of all blocks. After that, the first fence ends each block."""
+_PER_PARSE = 100
+"""Characters that a parse of nothing costs as much as."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
     blocks: list[Block] = []
     thinking: list[int] = []
     closings = _closings(lines)
+    effort = _Effort(_PARSED)
     index = 0
     while index < len(lines):
         tag = opens(lines[index])
@@ -70,7 +75,7 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
         if opening is None or (opening[2][0] == "`" and "`" in opening[3]):
             index += 1
             continue
-        end, block = _read_block(lines, index, opening, closings)
+        end, block = _read_block(lines, index, opening, closings, effort)
         blocks.append(block)
         index = end + 1
     return blocks, [number for number in thinking if number < len(lines)]
@@ -103,7 +108,20 @@ def _closings(lines: list[str]) -> list[_Closing]:
     return closings
 
 
-def _read_block(lines: list[str], start: int, opening: re.Match[str], closings: list[_Closing]) -> tuple[int, Block]:
+@dataclass
+class _Effort:
+    left: int
+    """Characters that may still be parsed for this completion."""
+
+    def parse(self, code: str) -> ast.Module | SyntaxError | None:
+        """As `parse_python`; `None`, too, if nothing is left."""
+        self.left -= len(code) + _PER_PARSE
+        return parse_python(code) if self.left >= 0 else None
+
+
+def _read_block(
+    lines: list[str], start: int, opening: re.Match[str], closings: list[_Closing], effort: _Effort
+) -> tuple[int, Block]:
     """The block that opens at line `start`, and the index of its last line."""
     indent, fence, info = opening[1], opening[2], opening[3].strip()
     width = len(indent.expandtabs(4))
@@ -120,16 +138,16 @@ def _read_block(lines: list[str], start: int, opening: re.Match[str], closings: 
     end = candidates[0]
     block = Block(start, info, _content(lines[start + 1 : end], indent), terminated=True)
     # A program may write Markdown from a triple-quoted string. The first fence that leaves a complete program is the end.
-    if block.is_python and _ends_inside_string(block.code):
+    if block.is_python and len(candidates) > 1 and _ends_inside_string(block.code, effort):
         for later in candidates[1:]:
             code = _content(lines[start + 1 : later], indent)
-            if isinstance(parse_python(code), ast.Module):
+            if isinstance(effort.parse(code), ast.Module):
                 return later, Block(start, info, code, terminated=True)
     return end, block
 
 
-def _ends_inside_string(code: str) -> bool:
-    error = parse_python(code)
+def _ends_inside_string(code: str, effort: _Effort) -> bool:
+    error = effort.parse(code)
     return isinstance(error, SyntaxError) and str(error.msg).startswith("unterminated triple-quoted")
 
 

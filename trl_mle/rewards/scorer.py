@@ -9,8 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 from trl_mle.config import PoolConfig, RewardConfig, SandboxConfig
-from trl_mle.errors import ExtractionError, GradingError, InfrastructureError, SandboxUnavailableError, check_is_task
-from trl_mle.instrumentation import ASTInstrumenter, new_nonce, parse_metrics, parse_milestones, strip_marks
+from trl_mle.errors import (
+    ExtractionError,
+    GradingError,
+    InfrastructureError,
+    SandboxUnavailableError,
+    UserError,
+    check_is_task,
+)
+from trl_mle.instrumentation import ASTInstrumenter, fallbacks, new_nonce, parse_metrics, parse_milestones, strip_marks
 from trl_mle.instrumentation.base import as_instrumenter
 from trl_mle.programs import extract_program
 from trl_mle.rewards.shaping import classify, reward_parts
@@ -20,6 +27,11 @@ from trl_mle.tasks import Task
 from trl_mle.types import Execution, Grade, InstrumentedProgram, Limits, Milestone, Outcome, Program
 
 logger = logging.getLogger(__name__)
+
+SHORT_COMPLETION = 4000
+"""Characters that are searched for a program in less than a millisecond."""
+INSTRUMENTATION_S = 300.0
+"""Longest time that an instrumenter may take, in seconds. Those of this package have shorter limits of their own."""
 
 
 class ProgramScorer:
@@ -65,6 +77,7 @@ class ProgramScorer:
         self.instrumenter = ASTInstrumenter() if instrumenter is None else instrumenter
         self.config = RewardConfig() if reward is None else reward
         self.sandbox = LocalSandbox() if sandbox is None else sandbox  # type: ignore[assignment]  # the setter makes a pool
+        self._instrumentation_s = INSTRUMENTATION_S
         self.wall_s = wall_s
         self.memory_bytes = memory_bytes
         # Checked here: at the first program it would be a fault per completion.
@@ -135,7 +148,7 @@ class ProgramScorer:
         """
         check_is_task(task)
         try:
-            program = completion if isinstance(completion, Program) else extract_program(completion)
+            program = completion if isinstance(completion, Program) else await _extract(completion)
         except ExtractionError as error:
             return self._not_extracted(task, error.reason)
         try:
@@ -156,7 +169,7 @@ class ProgramScorer:
             TaskError: `task` is a name.
         """
         check_is_task(task)
-        instrumented = await self._adapter.instrument_async(program, new_nonce())
+        instrumented = await self._instrument(program)
         execution = await self._execute(instrumented, task, group)
         public, private = await self._grade(execution, task)
         kind = classify(execution, public)
@@ -173,6 +186,22 @@ class ProgramScorer:
             public=public,
             private=private,
         )
+
+    async def _instrument(self, program: Program) -> InstrumentedProgram:
+        """The program with marks; as it is, under a reason of its own, if the instrumenter raises or does not end.
+
+        As a fault, the program would escape its penalty, and a policy would learn to write such programs.
+        """
+        nonce = new_nonce()
+        try:
+            async with asyncio.timeout(self._instrumentation_s):
+                return await self._adapter.instrument_async(program, nonce)
+        except (InfrastructureError, UserError):
+            raise
+        except Exception as error:
+            logger.exception("Instrumentation failed; the program runs as it is")
+            reason = f"{type(error).__name__}: {error}"
+            return InstrumentedProgram(program.code, program, nonce, (), reason, fallbacks.FAILED)
 
     async def _execute(self, instrumented: InstrumentedProgram, task: Task, group: Hashable) -> Execution:
         """Run the program and read its marks; only marks that the instrumenter inserted count."""
@@ -224,6 +253,12 @@ class ProgramScorer:
     def _fault(self, task: Task, program: Program, message: str) -> Outcome:
         logger.warning("A completion for %s could not be scored: %s", task.id, message)
         return Outcome(task_id=task.id, kind="fault", reward=None, duration_s=None, program=program, fault=message)
+
+
+async def _extract(completion: str | list[dict]) -> Program:
+    """The program of a completion. A long text is searched in a thread, so that other completions are scored meanwhile."""
+    short = isinstance(completion, str) and len(completion) <= SHORT_COMPLETION
+    return extract_program(completion) if short else await asyncio.to_thread(extract_program, completion)
 
 
 def _is_credible(milestone: str, instrumented: InstrumentedProgram, execution: Execution) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from trl_mle.instrumentation.analysis.budget import walk
 from trl_mle.instrumentation.analysis.name_bindings import binds, needs_robust_print
 
 _USED = frozenset({"print", "float", "int", "issubclass", "type"})
@@ -24,7 +25,7 @@ def metric_hazard(tree: ast.AST) -> str | None:
     """Why this program may report no metric, or `None`."""
     if needs_robust_print(tree) or binds(tree, _USED):
         return "the program replaces a name that the report of a metric needs"
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) if name in _REACHES_NAMES:
                 return f"the program can bind names by `{name}`"
@@ -40,7 +41,7 @@ class BoundVariables:
         self._part_of: dict[int, ast.AST] = {}
         """`id` of a handler or case -> the statement that it is a part of."""
         self._unbound: set[str] = set()
-        for node in ast.walk(tree):
+        for node in walk(tree):
             for _, value in ast.iter_fields(node):
                 if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
                     self._homes.update((id(item), (value, node)) for item in value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from trl_mle.instrumentation.analysis.budget import walk
+
 _OWN_CODE = frozenset({"_getframe", "currentframe", "co_consts", "co_code", "f_code", "gi_code", "__code__"})
 _WATCHING = frozenset({"settrace", "setprofile", "addaudithook"})
 
@@ -15,7 +17,7 @@ def find_hazard(tree: ast.Module) -> str | None:
     is a hazard. A program that hides the inspection gains no more than honest progress pays: each mark has a key of its
     own, and only milestones that the instrumenter inserted count.
     """
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) if name in _OWN_CODE | _WATCHING:
                 return f"the program can read its own code (`{name}`)"

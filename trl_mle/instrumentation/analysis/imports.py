@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from trl_mle.instrumentation.analysis.budget import walk
 from trl_mle.instrumentation.analysis.vocabulary import LIBRARIES
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -30,7 +31,7 @@ def import_anchors(tree: ast.Module) -> set[int]:
     anchor = _last_anchor(tree.body)
     if anchor is not None:
         return {id(anchor)}
-    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    functions = [node for node in walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     anchors = (_last_anchor(function.body) for function in functions)
     return {id(node) for node in anchors if node is not None}
 

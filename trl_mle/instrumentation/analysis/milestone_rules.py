@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from trl_mle.instrumentation.analysis import vocabulary
+from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.state import NOTHING, State, Step, did, reached
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
 from trl_mle.instrumentation.analysis.values import Values
@@ -35,9 +36,11 @@ class MilestoneRules:
         self.values = values
         self._summary = summary
         self._loads_train: bool | None = None
+        self._wraps: dict[tuple[int, int], bool] = {}
 
     def of(self, node: ast.AST | None) -> State:
         """What has been reached once `node` is evaluated."""
+        spend()
         match node:
             # The body of a lambda or generator runs later, or never.
             case None | ast.Lambda() | ast.GeneratorExp() | ast.Constant() | ast.Name():
@@ -136,6 +139,7 @@ class MilestoneRules:
             if isinstance(coroutine, ast.AsyncFunctionDef):
                 state |= self._summary(coroutine)  # asyncio.run(main())
         if receiver is None and name in self.symbols.classes:
+            spend(len(self.symbols.methods.get("__init__", [])))
             for owner, method in self.symbols.methods.get("__init__", []):
                 if owner is self.symbols.classes[name]:
                     state |= self._summary(method)
@@ -187,7 +191,7 @@ class MilestoneRules:
         """Whether the input of a model was made for it, by an expression here or by a selection before under any name."""
         if isinstance(node, ast.Name):
             values = self.symbols.bindings.get(node.id, [])
-            return any(isinstance(part, ast.Subscript) for value in values for part in islice(ast.walk(value), _PARTS))
+            return any(isinstance(part, ast.Subscript) for value in values for part in islice(walk(value), _PARTS))
         return has_content(node) and not isinstance(node, ast.Starred)
 
     def _validates(self, call: ast.Call) -> bool:
@@ -240,6 +244,7 @@ class MilestoneRules:
 
     def is_reading(self, node: ast.expr) -> bool:
         """Whether iteration over `node` reads the training data (`csv.reader(f)`, an open file)."""
+        spend()
         if isinstance(node, ast.Call):
             name = self.symbols.dotted(node.func).rpartition(".")[2]
             if name == "open":
@@ -254,6 +259,12 @@ class MilestoneRules:
 
     def _opens_or_wraps(self, call: ast.Call, depth: int) -> bool:
         """Whether `call` opens the training data, or wraps a reader around an open file, at most `depth` times."""
+        if (id(call), depth) not in self._wraps:
+            self._wraps[id(call), depth] = self._find_wraps(call, depth)
+        return self._wraps[id(call), depth]
+
+    def _find_wraps(self, call: ast.Call, depth: int) -> bool:
+        spend()
         if self.opens(call, "r"):
             return True
         name = self.symbols.dotted(call.func).rpartition(".")[2]
@@ -293,7 +304,7 @@ class MilestoneRules:
     def _is_own_metric(self, call: ast.Call, receiver: ast.expr | None) -> bool:
         """Whether an average is a hand-written score on held-out data: `np.mean(p == y_val)`, `((p - y_val) ** 2).mean()`."""
         inner = call.args[0] if call.args else receiver
-        for node in ast.walk(inner) if inner is not None else ():
+        for node in walk(inner) if inner is not None else ():
             match node:
                 case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
                     sides = [left, right]

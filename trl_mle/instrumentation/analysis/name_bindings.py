@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
+from trl_mle.instrumentation.analysis.budget import walk
+
 _REPLACES_STDOUT = frozenset({"redirect_stdout"})
 
 
@@ -12,7 +14,7 @@ def needs_robust_print(tree: ast.AST) -> bool:
     """Whether the program could make the plain `print(...)` mean something else."""
     if binds(tree, {"print"}):
         return True
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
             case ast.alias() if (node.asname or node.name).split(".")[0] in _REPLACES_STDOUT:
                 return True
@@ -27,7 +29,7 @@ def needs_robust_print(tree: ast.AST) -> bool:
 
 def binds(tree: ast.AST, names: Collection[str]) -> bool:
     """Whether the program binds or deletes one of `names`, as a variable or an attribute. A star import might."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) if name in names:
                 return True

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from trl_mle.instrumentation.analysis import vocabulary
+from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.imports import import_anchors, is_library_import
 from trl_mle.instrumentation.analysis.milestone_rules import MilestoneRules, is_empty
 from trl_mle.instrumentation.analysis.run_counts import MOST_RUNS, RunCounts
@@ -159,6 +160,7 @@ class Placement:
     # Statements
 
     def _statement(self, node: ast.stmt, state: State, context: _Context) -> State | None:
+        spend()
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 return state  # a definition runs nothing; its calls count, through `_summary`
@@ -214,7 +216,7 @@ class Placement:
         outer = context.candidates
         candidates: list[_Candidate] = []
         inner = _Context(
-            runs=context.runs * self.run_counts.of_loop(node),
+            runs=context.runs * float(self.run_counts.of_loop(node)),
             may_mark=False,
             in_class=context.in_class,
             candidates=candidates,
@@ -238,6 +240,7 @@ class Placement:
     ) -> None:
         """Keep the marks inside a loop whose milestones are not certain after it."""
         certain = (end or NOTHING).milestones
+        spend(len(candidates))
         for candidate in candidates:
             suite, statement, milestones, _ = candidate.insertion
             # What is certain after the loop is marked there, once.
@@ -314,7 +317,7 @@ def _touches(body: list[ast.stmt], methods: frozenset[str], handle: ast.expr | N
     if not isinstance(handle, ast.Name):
         return False
     for statement in body:
-        for node in ast.walk(statement):
+        for node in walk(statement):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods:
                 return True
             if isinstance(node, ast.Call) and any(_is(part.value, handle) for part in node.keywords):

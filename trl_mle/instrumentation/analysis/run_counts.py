@@ -6,6 +6,7 @@ import ast
 import math
 
 from trl_mle.instrumentation.analysis import vocabulary
+from trl_mle.instrumentation.analysis.budget import spend
 from trl_mle.instrumentation.analysis.milestone_rules import is_empty
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
 from trl_mle.instrumentation.analysis.values import Values
@@ -13,6 +14,8 @@ from trl_mle.instrumentation.analysis.values import Values
 MOST_RUNS = 100
 """A mark goes only where it is printed at most this often (60 to 100 bytes each)."""
 _DEFAULT_FOLDS = 10
+_LARGE = 1_000_000
+"""Larger numbers in a program count as this one."""
 _GROWING = (".append", ".extend", ".insert", ".add", ".update", ".setdefault", ".appendleft")
 
 
@@ -55,7 +58,8 @@ class RunCounts:
             return math.inf
         total = 0.0
         for site in self.symbols.calls.get(name, []):
-            total += math.prod(map(self.of_loop, site.loops)) * self.of_function(site.function)
+            spend(1 + len(site.loops))
+            total += math.prod(map(float, map(self.of_loop, site.loops))) * self.of_function(site.function)
             if total > MOST_RUNS:
                 return math.inf
         return total
@@ -65,10 +69,11 @@ class RunCounts:
         if isinstance(loop, ast.For):
             return self._of_iterable(loop.iter, 5)
         if isinstance(loop, (ast.ListComp, ast.SetComp, ast.DictComp)):
-            return math.prod(self._of_iterable(part.iter, 5) for part in loop.generators)
+            return math.prod(float(self._of_iterable(part.iter, 5)) for part in loop.generators)
         return math.inf
 
     def _of_iterable(self, node: ast.expr, depth: int) -> float:
+        spend()
         if depth == 0:
             return math.inf
         if is_empty(node):
@@ -102,6 +107,7 @@ class RunCounts:
     def _grows(self, name: str) -> bool:
         """Whether something may be added to the container `name`."""
         sites = (site for method in _GROWING for site in self.symbols.calls.get(method, []))
+        spend(sum(len(self.symbols.calls.get(method, [])) for method in _GROWING))
         receivers = (site.call.func.value for site in sites if isinstance(site.call.func, ast.Attribute))
         return f"[{name}]" in self.symbols.bindings or any(
             isinstance(receiver, ast.Name) and receiver.id == name for receiver in receivers
@@ -122,7 +128,8 @@ class RunCounts:
 
     def _number(self, node: ast.expr, depth: int = 3) -> int | None:
         if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            return node.value
+            # A number with hundreds of digits cannot be multiplied with a float.
+            return max(-_LARGE, min(node.value, _LARGE))
         if isinstance(node, ast.Name) and depth:
             values = self.symbols.bindings.get(node.id, [])
             return self._number(values[0], depth - 1) if len(values) == 1 else None

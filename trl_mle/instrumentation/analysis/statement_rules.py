@@ -6,6 +6,7 @@ import ast
 import builtins
 
 from trl_mle.instrumentation.analysis import vocabulary
+from trl_mle.instrumentation.analysis.budget import walk
 from trl_mle.instrumentation.analysis.milestone_rules import FITTED, MilestoneRules, has_content
 from trl_mle.instrumentation.analysis.state import State, Step, reached
 from trl_mle.types import Milestone
@@ -44,7 +45,7 @@ def _builds_features(rules: MilestoneRules, target: ast.expr, value: ast.expr) -
     if isinstance(target, ast.Attribute):
         return vocabulary.FEATURE_NAME.fullmatch(target.attr) is not None and has_content(value)
     # `test["y"] = model.predict(test)` stores predictions, and `train.loc[3, "a"] = 0` sets a value.
-    predicts = any(_called(inner).startswith("predict") for inner in ast.walk(value))
+    predicts = any(_called(inner).startswith("predict") for inner in walk(value))
     return _is_part_of_data(rules, target) and not predicts and _refers_to_values(rules, value)
 
 
@@ -57,7 +58,7 @@ def _is_part_of_data(rules: MilestoneRules, target: ast.expr) -> bool:
 
 def _refers_to_values(rules: MilestoneRules, value: ast.expr) -> bool:
     """Whether `value` is made from a variable of the program. `0`, `np.nan` and `float("nan")` are not."""
-    names = {inner.id for inner in ast.walk(value) if isinstance(inner, ast.Name)}
+    names = {inner.id for inner in walk(value) if isinstance(inner, ast.Name)}
     return any(name not in rules.symbols.imports and not hasattr(builtins, name) for name in names)
 
 
@@ -68,7 +69,7 @@ def _called(node: ast.AST) -> str:
 
 
 def _calls_step(node: ast.stmt) -> bool:
-    return any(_called(inner) == "step" for inner in ast.walk(node))
+    return any(_called(inner) == "step" for inner in walk(node))
 
 
 def _descends(node: ast.stmt) -> bool:
@@ -80,7 +81,7 @@ def _descends(node: ast.stmt) -> bool:
             pass
         case _:
             return False
-    names = {inner.id.lower() for inner in ast.walk(step) if isinstance(inner, ast.Name)}
+    names = {inner.id.lower() for inner in walk(step) if isinstance(inner, ast.Name)}
     # A learning rate alone is not enough: `total -= rate * price` trains nothing. `dw` and `d_loss` are gradients.
     rate = names & {"lr", "learning_rate", "alpha", "eta", "step_size", "rate"}
     return bool(rate) and any("grad" in name or name.startswith("d") for name in names - rate)

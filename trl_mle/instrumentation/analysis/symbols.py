@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
+from trl_mle.instrumentation.analysis.budget import spend
 from trl_mle.instrumentation.analysis.vocabulary import SPLIT_CALLS, SPLITTER_CLASS
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -82,6 +83,7 @@ class Symbols:
             parts = [node.attr]
             value = node.value
             while isinstance(value, ast.Attribute):
+                spend()
                 parts.append(value.attr)
                 value = value.value
             parts.append(self.imports.get(value.id, value.id) if isinstance(value, ast.Name) else "?")
@@ -112,6 +114,7 @@ class Symbols:
                 arguments = arguments[1:]
                 if node.name == "__init__":
                     sites = self.calls.get(owner.name, [])
+            spend(1 + sum(len(site.call.args) + len(site.call.keywords) for site in sites[:_BINDINGS_KEPT]))
             for site in sites[:_BINDINGS_KEPT]:
                 for argument, value in zip(arguments, site.call.args, strict=False):
                     self.bind(argument.arg, value)
@@ -190,6 +193,7 @@ class _Collector(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         name = _called_name(node.func)
         if name is not None:
+            spend(1 + len(self.loops))
             self.symbols.calls.setdefault(name, []).append(CallSite(node, self.function, self.loops))
             plain = name.removeprefix(".")
             self.symbols.splits |= plain in SPLIT_CALLS or SPLITTER_CLASS.fullmatch(plain) is not None
@@ -250,6 +254,7 @@ class _Collector(ast.NodeVisitor):
             self.symbols.held_out.add(second.id)
 
     def _bind_target(self, target: ast.expr, value: ast.expr | None) -> None:
+        spend()
         if isinstance(target, ast.Name):
             self.symbols.bind(target.id, value)
         elif isinstance(target, ast.Attribute):

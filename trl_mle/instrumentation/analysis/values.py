@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from trl_mle.instrumentation.analysis import vocabulary
+from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.symbols import Symbols, item_key
 
 _DEPTH = 6
@@ -38,6 +39,13 @@ class Values:
     def __init__(self, symbols: Symbols):
         self.symbols = symbols
         self._known: dict[int, frozenset[str]] = {}
+        self._shallow: dict[tuple[int, int], frozenset[str]] = {}
+        """(`id` of a node, depth) -> its tags if only so many bindings are followed."""
+        self._in_progress: set[int] = set()
+        self._cycles = 0
+        """How often a value was asked for while it was being found."""
+        self._classes: dict[str, frozenset[str]] = {}
+        self._path_texts: dict[tuple[int, int], frozenset[tuple[str, bool]]] = {}
         self._held_out: dict[str, bool] = {}
 
     # Values
@@ -46,14 +54,25 @@ class Values:
         """The tags of a value. Empty if nothing is known."""
         if node is None or depth == 0:
             return _NOTHING
-        if id(node) not in self._known:
-            self._known[id(node)] = _NOTHING  # ends the recursion through `model = model.fit(...)`
-            tags = self._of(node, depth)
-            if depth < _DEPTH:  # a shallow answer may be incomplete
-                del self._known[id(node)]
-                return tags
+        if id(node) in self._known:
+            return self._known[id(node)]
+        if id(node) in self._in_progress:
+            self._cycles += 1
+            return _NOTHING  # ends the recursion through `model = model.fit(...)`
+        if (id(node), depth) in self._shallow:
+            return self._shallow[id(node), depth]
+        spend()
+        cycles = self._cycles
+        self._in_progress.add(id(node))
+        tags = self._of(node, depth)
+        self._in_progress.discard(id(node))
+        if depth == _DEPTH:
             self._known[id(node)] = tags
-        return self._known[id(node)]
+        elif (
+            cycles == self._cycles
+        ):  # a shallow answer may be incomplete, and one inside a cycle depends on where it began
+            self._shallow[id(node), depth] = tags
+        return tags
 
     def _of(self, node: ast.expr, depth: int) -> frozenset[str]:
         match node:
@@ -139,14 +158,21 @@ class Values:
 
     def of_class(self, name: str) -> frozenset[str]:
         """The tags of an instance of the class `name` that the program defines."""
+        if name not in self._classes:
+            self._classes[name] = _NOTHING  # ends the recursion of `class Net(Net)`
+            self._classes[name] = self._of_class(name)
+        return self._classes[name]
+
+    def _of_class(self, name: str) -> frozenset[str]:
         node = self.symbols.classes[name]
         bases = {self.symbols.dotted(base).rpartition(".")[2] for base in node.bases}
         methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
         if bases & vocabulary.MODEL_BASES or any("model" in _of_class_name(base) for base in bases):
             return frozenset({"model"})
-        # `base != name` ends the recursion of `class Net(Net)`.
-        if any(base in self.symbols.classes and base != name and self.of_class(base) for base in bases):
-            return _NOTHING.union(*(self.of_class(base) for base in bases if base in self.symbols.classes))
+        spend(1 + len(bases) + len(methods))
+        inherited = _NOTHING.union(*(self.of_class(base) for base in bases if base in self.symbols.classes))
+        if inherited:
+            return inherited
         # A class of its own kind is a model by what it offers, as scikit-learn decides too.
         if "fit" in methods and methods & {"predict", "predict_proba"}:
             return frozenset({"model"})
@@ -197,7 +223,8 @@ class Values:
 
     def file(self, path: ast.expr) -> str:
         """The file that `path` names, by the strings in it first and by the variable names second."""
-        texts = list(self._texts(path, 4))
+        texts = self._texts(path, 4)
+        spend(len(texts))
         strings = [text for text, literal in texts if literal]
         names = [text for text, literal in texts if not literal]
         # File names outweigh folders (`train_run/submission.csv`), and strings outweigh variables (`train_path = "test.csv"`).
@@ -209,18 +236,26 @@ class Values:
                     return file
         return "other" if any("." in text for text in strings) else "unknown"
 
-    def _texts(self, node: ast.expr | None, depth: int) -> Iterator[tuple[str, bool]]:
+    def _texts(self, node: ast.expr | None, depth: int) -> frozenset[tuple[str, bool]]:
+        """(Text, whether it is a literal) of the strings and names in `node`, and in what the names are bound to."""
         if node is None or depth == 0:
-            return
-        for inner in _first(ast.walk(node), _TEXTS):
-            if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
-                yield inner.value.lower(), True
-            elif isinstance(inner, (ast.Name, ast.Attribute)):
-                name = inner.id if isinstance(inner, ast.Name) else inner.attr
-                yield name.lower(), False
-                key = name if isinstance(inner, ast.Name) else f".{name}"
-                for value in self.symbols.bindings.get(key, self.symbols.bindings.get(name, [])):
-                    yield from self._texts(value, depth - 1)
+            return frozenset()
+        if (id(node), depth) not in self._path_texts:
+            texts: set[tuple[str, bool]] = set()
+            for inner in _first(walk(node), _TEXTS):
+                if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                    spend(len(inner.value) >> 8)
+                    texts.add((inner.value.lower(), True))
+                elif isinstance(inner, (ast.Name, ast.Attribute)):
+                    name = inner.id if isinstance(inner, ast.Name) else inner.attr
+                    texts.add((name.lower(), False))
+                    key = name if isinstance(inner, ast.Name) else f".{name}"
+                    for value in self.symbols.bindings.get(key, self.symbols.bindings.get(name, [])):
+                        found = self._texts(value, depth - 1)
+                        spend(len(found))
+                        texts |= found
+            self._path_texts[id(node), depth] = frozenset(texts)
+        return self._path_texts[id(node), depth]
 
     # Scores
 
@@ -239,7 +274,7 @@ class Values:
             return False
         if any(tags & {"out_of_fold"} for tags in map(self.of, nodes)):
             return True
-        items = [key for node in nodes for part in ast.walk(node) if (key := item_key(part)) is not None]
+        items = [key for node in nodes for part in walk(node) if (key := item_key(part)) is not None]
         return bool(names) and self.symbols.splits and not self.symbols.fitted_on.intersection([*names, *items])
 
     def is_held_out_target(self, node: ast.expr) -> bool:
@@ -273,7 +308,7 @@ class Values:
 
 def _takes_last_rows(node: ast.expr) -> bool:
     """Whether `node` selects the rows from some row on: `y[800:]`, `X.iloc[n:]`, `X[-200:, 1]`."""
-    for part in ast.walk(node):
+    for part in walk(node):
         if isinstance(part, ast.Subscript):
             rows = part.slice.elts[0] if isinstance(part.slice, ast.Tuple) and part.slice.elts else part.slice
             if isinstance(rows, ast.Slice) and rows.lower is not None and rows.upper is None:
@@ -324,9 +359,9 @@ def _names(node: ast.expr) -> Iterator[str]:
     In `f1_score(y, model_val.predict(X))`, neither `f1_score` nor `model_val` says which rows are scored.
     """
     skipped: set[int] = set()
-    for inner in _first(ast.walk(node), 200):
+    for inner in _first(walk(node), 200):
         if isinstance(inner, ast.Call):
-            skipped.update(id(part) for part in ast.walk(inner.func) if isinstance(inner.func, ast.Name))
+            skipped.update(id(part) for part in walk(inner.func) if isinstance(inner.func, ast.Name))
             if isinstance(inner.func, ast.Attribute) and isinstance(inner.func.value, ast.Name):
                 skipped.add(id(inner.func))
                 if inner.func.attr.startswith("predict"):

@@ -1,0 +1,72 @@
+"""The budget of work for one program. Its text comes from a policy, and some texts would keep an analysis busy for ever.
+
+Steps are counted, not seconds: the same program is instrumented alike on every machine. The deadline is a second net, for a
+machine that is so slow, or a step so long, that the count alone does not end the work in time.
+"""
+
+from __future__ import annotations
+
+import ast
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MAX_STEPS = 600_000
+"""Nodes and questions of one program's analysis. The longest program of the project's corpus needs an eightieth."""
+MAX_SECONDS = 20.0
+_LOOK_AT_CLOCK = 1 << 12
+
+
+class BudgetExceededError(Exception):
+    """The program is too complex to be analysed. It runs as it is written."""
+
+
+class _Work(threading.local):
+    steps = 0
+    limit = 0
+    """0 outside of `budget`: nothing is counted."""
+    deadline = 0.0
+
+
+_WORK = _Work()
+
+
+@contextmanager
+def budget(steps: int = MAX_STEPS, seconds: float = MAX_SECONDS) -> Iterator[None]:
+    """Bound the work of the block, in this thread."""
+    before = _WORK.steps, _WORK.limit, _WORK.deadline
+    _WORK.steps, _WORK.limit, _WORK.deadline = 0, steps, time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        _WORK.steps, _WORK.limit, _WORK.deadline = before
+
+
+def spend(steps: int = 1) -> None:
+    """Count steps.
+
+    Raises:
+        BudgetExceededError: the budget is used up.
+    """
+    work = _WORK
+    if not work.limit:
+        return
+    before = work.steps
+    work.steps = before + steps
+    if work.steps > work.limit:
+        raise BudgetExceededError(f"its analysis takes more than {work.limit} steps")
+    if before // _LOOK_AT_CLOCK != work.steps // _LOOK_AT_CLOCK and time.monotonic() > work.deadline:
+        raise BudgetExceededError("its analysis takes too long on this machine")
+
+
+def steps_spent() -> int:
+    """Steps of the present budget so far."""
+    return _WORK.steps
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """`ast.walk` that costs a step per node."""
+    for inner in ast.walk(node):
+        spend()
+        yield inner
