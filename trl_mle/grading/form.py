@@ -31,6 +31,8 @@ MAX_SUBMISSION_BYTES = 64 * 1024**2
 ROUNDING = 1e-6
 """How far a probability may lie outside of [0, 1]: sums and blends of single-precision numbers do."""
 _CELL_BYTES = 512
+_FULL_CELL_BYTES = 64
+"""Bytes of a number in full, or of a long id."""
 _SHOWN = 60
 _LISTED = 5
 
@@ -83,10 +85,12 @@ def read_bytes(path: Path, max_bytes: int = MAX_SUBMISSION_BYTES) -> bytes:
     return data
 
 
-def size_limit(key: AnswerKey, spec: TaskSpec) -> int:
+def size_limit(key: AnswerKey, spec: TaskSpec, max_bytes: int | None = None) -> int:
     """Generous size limit of a submission of this task, in bytes. It bounds the work that a hostile submission causes."""
     cells = (len(key.ids) + 1) * (len(spec.prediction_columns) + 1)
-    return 64 * 1024 + cells * _CELL_BYTES
+    if max_bytes is None:
+        max_bytes = max(MAX_SUBMISSION_BYTES, cells * _FULL_CELL_BYTES)
+    return min(max_bytes, 64 * 1024 + cells * _CELL_BYTES)
 
 
 def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES) -> Table:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import GradingError, TaskError
 from trl_mle.grading.answers import AnswerKey
-from trl_mle.grading.form import MAX_SUBMISSION_BYTES, FormError, Table, check_form, parse_csv, read_bytes, size_limit
+from trl_mle.grading.form import FormError, Table, check_form, parse_csv, read_bytes, size_limit
 from trl_mle.types import Grade, Split, TaskSpec
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def grade_submission(
     answers: pd.DataFrame | Path | AnswerKey,
     spec: TaskSpec,
     split: Split = "public",
-    max_bytes: int = MAX_SUBMISSION_BYTES,
+    max_bytes: int | None = None,
 ) -> Grade:
     """Score `submission` on the rows of `split`. The form of all rows is checked, whatever the split.
 
@@ -38,7 +38,8 @@ def grade_submission(
         split (`str`, *optional*, defaults to `"public"`):
             Part of the answers: `"public"`, `"private"` or `"all"`.
         max_bytes (`int`, *optional*):
-            Size of the largest submission that is accepted, in bytes.
+            Size of the largest submission that is accepted, in bytes. Defaults to `MAX_SUBMISSION_BYTES`, or to more if the task
+            has so many predictions that honest ones, written in full, need it.
 
     Returns:
         [`Grade`]: the raw score in the unit of the metric, or the reason why the submission is invalid.
@@ -51,7 +52,7 @@ def grade_submission(
         raise TaskError(f"unknown split {split!r}; choose 'public', 'private' or 'all'.")
     try:
         key = _answer_key(answers, spec)
-        table = _read(submission, len(key.ids), min(max_bytes, size_limit(key, spec)))
+        table = _read(submission, len(key.ids), size_limit(key, spec, max_bytes))
         predictions = check_form(table, key, spec)
         rows = key.rows(split)
         score = key.metric.score(key.truth[rows], predictions[rows], len(key.classes))

@@ -6,6 +6,8 @@ import inspect
 import math
 from collections.abc import Hashable
 from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trl_mle.errors import ConfigError
@@ -162,9 +164,35 @@ def default_limits(task: TaskSpec, wall_s: float | None = None, memory_bytes: in
             Limit of resident memory in bytes. Defaults to the task's own.
     """
     limits = Limits.for_task(task, wall_s)
-    return limits if memory_bytes is None else replace(limits, memory_bytes=memory_bytes)
+    submission_bytes = max(limits.submission_bytes, submission_size(task.public_dir / "sample_submission.csv"))
+    return replace(
+        limits,
+        memory_bytes=limits.memory_bytes if memory_bytes is None else memory_bytes,
+        submission_bytes=submission_bytes,
+        file_bytes=max(limits.file_bytes, submission_bytes),
+        work_bytes=max(limits.work_bytes, 4 * submission_bytes),
+    )
 
 
+def submission_size(sample: Path) -> int:
+    """Most bytes that a submission of the form of `sample` has if each cell holds a number in full; 0 if there is no sample."""
+    try:
+        status = sample.stat()
+    except OSError:  # a task without files, or one that the loader will name
+        return 0
+    return _submission_size(sample, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _submission_size(sample: Path, size: int, mtime_ns: int) -> int:
+    # One byte per cell separator is a lower bound, and a text with commas only makes the result larger.
+    with sample.open("rb") as file:
+        cells = sum(block.count(b",") + block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    return size + cells * _NUMBER_BYTES
+
+
+_NUMBER_BYTES = 26
+"""Characters of a double in full, such as -2.2250738585072014e-308, and a line end of two."""
 _LONGEST_S = 366 * 24 * 3600.0
 _LARGEST = 2**50
 

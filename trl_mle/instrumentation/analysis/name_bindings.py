@@ -7,6 +7,8 @@ from collections.abc import Collection
 
 from trl_mle.instrumentation.analysis.budget import walk
 
+_BINDS_ANY_NAME = frozenset({"globals", "locals", "vars", "exec", "eval", "compile", "__dict__", "setattr", "delattr"})
+"""Names by which a program may bind `print` although its text does not say so."""
 _REPLACES_STDOUT = frozenset({"redirect_stdout"})
 
 
@@ -21,6 +23,8 @@ def needs_robust_print(tree: ast.AST) -> bool:
             case ast.Attribute(attr="stdout", ctx=ast.Store() | ast.Del()):
                 return True
             case ast.Name(id=name) | ast.Attribute(attr=name) if name in _REPLACES_STDOUT:
+                return True
+            case ast.Name(id=name) | ast.Attribute(attr="__dict__" as name) if name in _BINDS_ANY_NAME:
                 return True
             case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value="stdout"), *_]):
                 return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import gc
+import io
 import os
 import random
 import signal
@@ -46,8 +47,24 @@ def prepare(work: str, program: str, packages: AllowedPackages, links: str, thre
         numpy.random.seed()
     if threads > 1:
         raise_threads(threads)
-    # A block buffer would lose what a program printed before it was killed.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    _open_streams()
+
+
+def _open_streams() -> None:
+    """Standard streams like those of a fresh interpreter. Those of the fork server know what the descriptors were then.
+
+    An old stream takes a pipe for a file in which it can seek, and `reconfigure` fails.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        raw = io.FileIO(number, mode, closefd=False)
+        raw.name = f"<{name}>"
+        buffer = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
+        errors = "backslashreplace" if name == "stderr" else "surrogateescape"
+        # Not block-buffered: a buffer would lose what a program printed before it was killed.
+        stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=mode == "w")
+        stream.mode = mode  # type: ignore[misc]  # as Python's own start does
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def execute(code: bytes, source: bytes, work: str, program: str) -> int:

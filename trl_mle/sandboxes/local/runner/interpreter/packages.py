@@ -20,7 +20,7 @@ _ACCELERATORS = {"pandas": ("pyarrow", "numexpr", "bottleneck")}
 _INSTALLED = tuple(sys.path)
 """The path of packages before `imports.install` puts links in their place."""
 
-HIDDEN_DATA = ("sklearn/datasets/data",)
+HIDDEN_DATA = ("sklearn/datasets/data", "sklearn/datasets/descr", "sklearn/datasets/images")
 """Data inside of packages from which built-in tasks are made. The answers could be looked up there."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from ..interpreter.packages import AllowedPackages, library_folders, package_folders
 from .landlock import ALL, DEVICE, READ, READ_DIR, READ_FILE, RUN
@@ -13,10 +15,20 @@ from .root_steps import WRITABLE_DIRECTORIES, Step
 Rule = tuple[str, int]
 """A path and the Landlock rights beneath it."""
 
+_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib")
 _SYSTEM = (
-    *("/bin", "/usr/bin", "/usr/local/bin", "/usr/share"),
-    *("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"),
+    *("/bin", "/usr/bin", "/usr/local/bin"),
+    # Of shared data only what libraries read: /usr/share also has word lists, translations and documents of many languages.
+    *("/usr/share/zoneinfo", "/usr/share/fonts", "/usr/share/fontconfig", "/usr/share/terminfo"),
+    *_LIBRARIES,
 )
+_LIBRARY_FOLDERS = re.compile(
+    r".*-linux-(?:gnu|musl).*|locale|ssl|gcc|llvm.*|openblas.*|atlas.*|blas|lapack|nvidia.*|cuda.*|rocm.*|mkl.*|intel.*|tls"
+    r"|hwcaps|glibc-hwcaps|gconv|engines.*|ossl-modules|sasl2|terminfo"
+)
+"""Folders of libraries that programs see. Beside them lie whole applications: dictionaries, other languages, their data."""
+_HIDDEN_IN_STANDARD_LIBRARY = ("test", "idlelib", "turtledemo", "pydoc_data", "ensurepip", "lib2to3/tests")
+"""Tests, tools and texts of the standard library, which no program needs."""
 _SYSTEM_FILES = (
     *("/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/nsswitch.conf"),
     # The number of cores, which joblib, OpenMP and `os.cpu_count` read.
@@ -60,7 +72,25 @@ def shown_paths(packages: AllowedPackages) -> tuple[str, ...]:
 
 def hidden_paths(packages: AllowedPackages, hidden: tuple[str, ...]) -> tuple[str, ...]:
     """Paths of the machine that no program may see: all other packages, data inside of packages, and `hidden`."""
-    return (*package_folders(), *hidden, *packages.hidden)
+    return (*package_folders(), *_hidden_system_folders(), *hidden, *packages.hidden)
+
+
+@lru_cache(maxsize=1)
+def _hidden_system_folders() -> tuple[str, ...]:
+    """Folders among the machine's libraries that are not on the list."""
+    found = set()
+    for root in {os.path.realpath(root) for root in _LIBRARIES if os.path.isdir(root)}:
+        with os.scandir(root) as entries:
+            found |= {
+                entry.path for entry in entries if entry.is_dir(follow_symlinks=False) and not _is_listed(entry.name)
+            }
+    for folder in library_folders():
+        found |= {os.path.join(folder, name) for name in _HIDDEN_IN_STANDARD_LIBRARY}
+    return tuple(sorted(path for path in found if os.path.isdir(path)))
+
+
+def _is_listed(name: str) -> bool:
+    return _LIBRARY_FOLDERS.fullmatch(name) is not None
 
 
 def rules_for_private_root(steps: Iterable[Step], own_proc: bool) -> list[Rule]:
