@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Hashable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -208,9 +209,15 @@ class LocalSandbox:
             hidden = (str(task.folder), str(_PACKAGE), os.path.expanduser("~"))
             files = TaskFiles(tuple(task.packages), hidden, public)
             request = ProgramRequest(code, code if source is None else source, public, ProgramLimits(**asdict(limits)))
+            started = time.monotonic()
             reply = await self._ask(slot, files, request)
             if isinstance(reply, ProgramFault) and not reply.lasting:
                 await _stop(slot)  # whatever the fault, the next program gets a new worker
+        except SandboxError as error:
+            await asyncio.shield(_stop(slot))
+            if self._is_the_programs_doing(error):
+                return _killed(str(error), time.monotonic() - started, limits)
+            raise
         except BaseException:  # a fault or a cancellation: what the worker does now is unknown
             await asyncio.shield(_stop(slot))
             raise
@@ -218,12 +225,27 @@ class LocalSandbox:
             slot.in_use.release()
             self._idle.put_nowait(slot)
         if isinstance(reply, ProgramFault):
-            raise self._error(reply, task)
+            fault = self._error(reply, task)
+            if reply.process_died and self._is_the_programs_doing(fault):
+                return _killed(reply.reason, time.monotonic() - started, limits)
+            raise fault
         return to_execution(reply)
+
+    def _is_the_programs_doing(self, error: SandboxError) -> bool:
+        """Whether a process of the sandbox that died or hung is charged to the program that ran.
+
+        Only where the layer `signals` is missing: there a program can kill and stop the processes around it, and as a fault it
+        would escape its penalty. The machine itself kills the program first (`oom_score_adj`).
+        """
+        guarded = any(layer.name == "signals" and layer.active for layer in self.layers)
+        return bool(self.layers) and not guarded and error.may_have_started
 
     async def _ask(self, slot: _Slot, files: TaskFiles, request: ProgramRequest) -> Reply:
         """The reply of the slot's worker, or of a new worker if the old one had ended before the program began."""
-        timeout_s = request.limits.wall_s + self._timing.answer_s
+        # A program that can stop the worker by a signal must not hold it for long.
+        guarded = any(layer.name == "signals" and layer.active for layer in self.layers)
+        answer_s = self._timing.answer_s if guarded else min(self._timing.answer_s, self._timing.unguarded_answer_s)
+        timeout_s = request.limits.wall_s + answer_s
         try:
             return await (await self._worker(slot)).ask(files, request, timeout_s)
         # Once only: a machine on which workers keep ending is a fault that the pool must see.
@@ -246,6 +268,7 @@ class LocalSandbox:
                 preload=tuple(self.config.preload),
                 without=tuple(self._without),
                 in_memory=self.scratch_dir is None,
+                number=slot.number,
             )
             try:
                 worker = slot.worker = await WorkerProcess.start(self.python, settings, self._timing)
@@ -292,6 +315,19 @@ class LocalSandbox:
                 f"Task {task.id!r} cannot run with `python`={self.python!r}: {fault.reason}."
             )
         return SandboxError(fault.reason, may_have_started=fault.may_have_started)
+
+
+def _killed(reason: str, wall_s: float, limits: Limits) -> Execution:
+    """The execution of a program that ended a process of the sandbox, and itself with it."""
+    return Execution(
+        status="killed",
+        exit_code=None,
+        wall_s=min(wall_s, limits.wall_s),
+        cpu_s=min(wall_s, limits.wall_s),
+        max_rss_bytes=0,
+        stdout="",
+        stderr=f"A process of the sandbox ended while the program ran: {reason}\n",
+    )
 
 
 def _not_started(message: str) -> SandboxError:

@@ -13,6 +13,8 @@ class LocalTiming:
     """Longest time until a worker has imported what it should."""
     answer_s: float = 120.0
     """How long after the wall-clock limit of a program its worker may take to reply."""
+    unguarded_answer_s: float = 20.0
+    """The same where programs can send signals to the worker."""
     stop_s: float = 15.0
     """How long a worker may take to end before it is killed, and how long its folder may resist removal."""
     retry_s: float = 0.01

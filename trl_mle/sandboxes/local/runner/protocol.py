@@ -30,6 +30,11 @@ class Layers:
     """No capabilities and no way to new ones."""
 
     @property
+    def signals(self) -> bool:
+        """Whether programs can send no signal to processes outside."""
+        return self.namespaces or self.landlock >= 6
+
+    @property
     def proc(self) -> str:
         """Which `/proc` a private root has: `"own"`, `"machine"` or `"none"`.
 
@@ -57,6 +62,8 @@ class WorkerSettings(Message):
     """Layers to treat as missing; for tests of the fall-backs."""
     in_memory: bool
     """Whether programs' folders are kept in memory, if mounts work."""
+    number: int = 0
+    """Number of the worker among those of its host, from 0."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,8 @@ class ProgramFault(Message):
     """Whether the first line of the program may have run. Otherwise the program may be given to a sandbox again."""
     lasting: bool
     """Whether every program of the task would fail in this way. The worker that says so can go on."""
+    process_died: bool = False
+    """Whether a process of the sandbox ended while the program ran."""
 
 
 Reply = ProgramResult | ProgramFault

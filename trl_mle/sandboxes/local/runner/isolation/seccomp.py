@@ -66,6 +66,7 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {
     **{"setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14)},
     **{"lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466)},
 }
+_FALLOCATE = (285, 47)
 _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
 _MMAP, _CONNECT, _PRLIMIT, _FCNTL = (9, 222), (42, 203), (302, 261), (72, 25)
@@ -125,6 +126,8 @@ def _instructions(machine: str, own_root: bool = True, own_processes: bool = Tru
         number = numbers[column]
         if number is not None:
             yield from _unless(_EQUALS, number, errno.EPERM)
+    # Allocated space grows faster than the limits monitor can see. The C library then writes instead.
+    yield from _unless(_EQUALS, _FALLOCATE[column], errno.EOPNOTSUPP)
     # Its flags lie in memory, out of sight; without it the C library uses clone(2).
     yield from _unless(_EQUALS, _CLONE3[column], errno.ENOSYS)
     yield from _only_if(_CLONE[column], 0, [*_unless(_ANY_BIT, _REFUSED_CLONES, errno.EPERM)])
@@ -146,6 +149,8 @@ def _instructions(machine: str, own_root: bool = True, own_processes: bool = Tru
     yield from _only_if(_FCNTL[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - index, 0, kind) for index, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
+    # On which cores a program runs is the sandbox's business (`limits.cpu_share`). It is told that it worked.
+    yield from _unless(_EQUALS, _OF_PROCESSES["sched_setaffinity"][column], 0)
     if not own_processes:
         oneself = [*_unless_not(_EQUALS, 0, errno.EPERM)]
         for call in (_PRLIMIT, *_OF_PROCESSES.values()):

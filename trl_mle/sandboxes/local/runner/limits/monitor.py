@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 
 from ..protocol import ProgramLimits, Status
+from .cpu_share import CpuShare
 from .proc import Process, descendants, proportional_bytes, resident_bytes, unnamed_file_bytes
-from .workdir import MOST_ENTRIES, WorkFolder, usage
+from .workdir import MOST_ENTRIES, WorkFolder, free_bytes, usage, used_bytes
 
 _SHORTEST_S, _LONGEST_S = 0.02, 0.1
 _DISK_S, _LONGEST_DISK_S = 0.25, 5.0
@@ -32,16 +33,22 @@ class LimitsMonitor:
         limits (`ProgramLimits`): those of the program.
         fork_server_pid (`int`): the process that forks the program and has no other children.
         init_pid (`int`, *optional*): the process that inherits the orphans, if it is another one.
+        number (`int`, *optional*): number of the worker; its neighbours keep to other cores.
     """
 
-    def __init__(self, work: WorkFolder, limits: ProgramLimits, fork_server_pid: int, init_pid: int | None):
+    def __init__(
+        self, work: WorkFolder, limits: ProgramLimits, fork_server_pid: int, init_pid: int | None, number: int = 0
+    ):
         self.work = work
         self.limits = limits
         self.peak_bytes = 0
         self._seconds: dict[int, float] = {}
         self._roots = [pid for pid in (fork_server_pid, init_pid) if pid is not None]
         self._inherited_bytes = resident_bytes(fork_server_pid)
-        self._next = self._next_disk = 0.0
+        self._share = CpuShare(limits.threads, number)
+        self._next = self._next_disk = self._soonest_disk = 0.0
+        self._free_bytes = free_bytes(work.descriptor)
+        """Free space of the file system at the last look at the folder."""
 
     @property
     def cpu_s(self) -> float:
@@ -62,14 +69,23 @@ class LimitsMonitor:
         processes = descendants(self._roots, self.limits.processes)
         for process in processes:
             self._seconds[process.pid] = max(process.cpu_s, self._seconds.get(process.pid, 0.0))
+        self._share.look(processes)
         passed = self._processes(processes) or self._memory(processes)
         # A look must not take a large share of the core that the program runs on.
         self._next = self._after(spent, _SHORTEST_S, _LONGEST_S)
-        if passed is None and now >= self._next_disk:
+        if passed is None and (now >= self._next_disk or self._fills_up(now)):
             spent = time.process_time()
             passed = self._disk(processes)
+            self._free_bytes = free_bytes(self.work.descriptor)
+            self._soonest_disk = time.monotonic() + _DISK_S
             self._next_disk = self._after(spent, _DISK_S, _LONGEST_DISK_S)
         return passed
+
+    def _fills_up(self, now: float) -> bool:
+        """Whether the disk fills fast, by this program or another one. A folder of many files is looked at seldom otherwise."""
+        if self.work.path is None or now < self._soonest_disk:
+            return False
+        return self._free_bytes - free_bytes(self.work.descriptor) > self.limits.work_bytes // 8
 
     def _after(self, spent: float, shortest: float, longest: float) -> float:
         """When to look again after a look that began at `spent` CPU seconds: time spent waiting is no reason to wait."""
@@ -81,8 +97,10 @@ class LimitsMonitor:
         used = sum(process.rss_bytes + process.table_bytes for process in processes)
         if used > limit:  # children share pages with their parent: read the shares
             used = proportional_bytes(processes, self._inherited_bytes)
+        if self.work.path is None:  # files in memory are memory, whether they are mapped or not
+            used += used_bytes(self.work.descriptor)
         self.peak_bytes = max(self.peak_bytes, used)
-        message = f"resident memory of {used} bytes passed the limit of {limit}"
+        message = f"resident memory of {used} bytes, files in memory included, passed the limit of {limit}"
         return LimitPassed("memory", message) if used > limit else None
 
     def _processes(self, processes: list[Process]) -> LimitPassed | None:

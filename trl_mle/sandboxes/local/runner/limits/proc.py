@@ -28,6 +28,10 @@ class Process:
     """Size of the kernel's page tables of the process. They are not part of its resident memory."""
     cpu_s: float
     """User and system seconds of the process itself."""
+    runnable: int = 0
+    """Threads that run or wait for a core."""
+    reader: int = 0
+    """The thread through which the process's memory and files are read: its first one, if that has not ended."""
 
 
 def descendants(roots: Iterable[int], most_threads: int | None = None) -> list[Process]:
@@ -45,17 +49,43 @@ def descendants(roots: Iterable[int], most_threads: int | None = None) -> list[P
 
 
 def _read(pid: int) -> Process:
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    with open(f"/proc/{pid}/status", "rb") as file:
+    state, fields = _stat(f"/proc/{pid}")
+    threads, pages, reader = int(fields[16]), int(fields[20]), pid
+    runnable = int(state == b"R")
+    if threads > 1:
+        others = [thread for thread in threads_of(pid) if thread != pid]
+        for thread in others:
+            with suppress(*_GONE):
+                runnable += _stat(f"/proc/{pid}/task/{thread}")[0] == b"R"
+        # Once the first thread has ended, the kernel says 0 bytes for the process, whatever its other threads hold.
+        if state == b"Z" and others:
+            reader = others[0]
+            pages = resident_bytes(reader) // _PAGE
+    with open(f"/proc/{reader}/status", "rb") as file:
         tables = next((line.split()[1] for line in file if line.startswith(b"VmPTE:")), b"0")
     return Process(
         pid,
-        threads=int(fields[17]),
-        rss_bytes=int(fields[21]) * _PAGE,
+        threads=threads,
+        rss_bytes=pages * _PAGE,
         table_bytes=int(tables) * 1024,
-        cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS,
+        cpu_s=(int(fields[10]) + int(fields[11])) / _TICKS,
+        runnable=runnable,
+        reader=reader,
     )
+
+
+def _stat(folder: str) -> tuple[bytes, list[bytes]]:
+    """State of a process or thread, and the fields of its `stat` after that."""
+    with open(f"{folder}/stat", "rb") as file:
+        state, *fields = file.read().rpartition(b")")[2].split()
+    return state, fields
+
+
+def threads_of(pid: int) -> list[int]:
+    """Numbers of the threads of a process; empty if it has ended."""
+    with suppress(*_GONE):
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    return []
 
 
 def _children(pid: int) -> Iterator[int]:
@@ -83,7 +113,7 @@ def proportional_bytes(processes: list[Process], inherited_bytes: int) -> int:
     for process in processes:
         size = max(0, process.rss_bytes - inherited_bytes)
         if time.monotonic() < deadline:
-            with suppress(*_GONE), open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
+            with suppress(*_GONE), open(f"/proc/{process.reader or process.pid}/smaps_rollup", "rb") as file:
                 for line in file:
                     if line.startswith(b"Pss:"):
                         size = int(line.split()[1]) * 1024
@@ -95,7 +125,7 @@ def unnamed_file_bytes(processes: list[Process]) -> int:
     """Bytes on disk of files that are open but have no name any more."""
     sizes: dict[tuple[int, int], int] = {}
     for process in processes:
-        folder = f"/proc/{process.pid}/fd"
+        folder = f"/proc/{process.reader or process.pid}/fd"
         with suppress(*_GONE):
             for descriptor in os.listdir(folder):
                 with suppress(*_GONE):

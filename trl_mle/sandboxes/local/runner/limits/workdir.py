@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
+import signal
 import stat
+import sys
 import tempfile
 from contextlib import suppress
+from typing import NoReturn
 
 from ..isolation import mounts
 from ..isolation.root_steps import WORK
@@ -15,6 +19,11 @@ from ..protocol import ProgramLimits
 SUBMISSION = "submission.csv"
 MOST_ENTRIES = 20_000
 """Files and folders that a program may have at one time."""
+
+
+_REMOVAL_S = 60
+"""Longest time that the removal of one program's folder may take, in seconds."""
+_DESCRIPTORS = 4096
 
 
 def usage(folder: str) -> tuple[int, int]:
@@ -36,6 +45,22 @@ def usage(folder: str) -> tuple[int, int]:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
     return size, entries
+
+
+def free_bytes(descriptor: int) -> int:
+    """Free space of the file system of an open folder; 0 if it is not known."""
+    with suppress(OSError):
+        status = os.fstatvfs(descriptor)
+        return status.f_bfree * status.f_frsize
+    return 0
+
+
+def used_bytes(descriptor: int) -> int:
+    """Used space of the file system of an open folder; 0 if it is not known."""
+    with suppress(OSError):
+        status = os.fstatvfs(descriptor)
+        return (status.f_blocks - status.f_bfree) * status.f_frsize
+    return 0
 
 
 class WorkFolder:
@@ -91,15 +116,51 @@ class WorkFolder:
                 return None, f"{SUBMISSION} has {status.st_size} bytes; at most {most_bytes} are read"
             return file.read(most_bytes), None
 
+    def set_aside(self) -> None:
+        """Rename a folder on disk, so that nothing that was left running finds it and the host never meets it."""
+        if self.path is None:
+            return
+        aside = os.path.join(os.path.dirname(self.path), f"removing-{secrets.token_hex(16)}")
+        with suppress(OSError):
+            os.rename(self.path, aside)
+            self.path = aside
+
     def remove(self) -> None:
-        """Remove the folder with all that is in it."""
+        """Have the folder removed with all that is in it, by a process of its own: however long that takes, nobody waits.
+
+        What cannot be removed is written to standard error and left to the worker's end.
+        """
         os.close(self.descriptor)
-        if self.path is not None:
-            remove(self.path)
+        if self.path is None:
+            return
+        self.set_aside()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            sys.stderr.write(f"{self.path} is left until the worker ends: {error}\n")
+            return
+        if pid == 0:
+            _remove_alone(self.path)
+
+
+def _remove_alone(folder: str) -> NoReturn:
+    """Remove `folder` in this process, which holds no socket and no pipe of the sandbox, and end it."""
+    try:
+        os.closerange(3, _DESCRIPTORS)
+        os.nice(10)
+        signal.alarm(_REMOVAL_S)  # whatever a program has built there, its removal ends
+        remove(folder)
+    except BaseException as error:
+        sys.stderr.write(f"{folder} is left until the worker ends: {error}\n")
+        sys.stderr.flush()
+    finally:
+        os._exit(0)
 
 
 def remove(folder: str) -> None:
     """Remove `folder` whatever its modes and its depth. Subfolders move up to the top before they are emptied."""
+    # A name that no program can have prepared.
+    prefix = f".removed-{secrets.token_hex(16)}-"
     number = 0
     os.chmod(folder, 0o700)
     while True:
@@ -117,7 +178,7 @@ def remove(folder: str) -> None:
                     if inner.is_dir(follow_symlinks=False):
                         os.chmod(inner.path, 0o700)  # a folder that moves is written to
                         number += 1
-                        os.rename(inner.path, os.path.join(folder, f".removed-{os.getpid()}-{number}"))
+                        os.rename(inner.path, os.path.join(folder, f"{prefix}{number}"))
                     else:
                         os.unlink(inner.path)
             os.rmdir(entry.path)

@@ -74,7 +74,7 @@ class SupervisedProgram:
             if worker.layers.namespaces:
                 self._init = _fork_init(InitSetup(work, request.public, policy, worker, reports=writes[2]))
                 handed_over.append(os.pidfd_open(self._init))
-            self._monitor = LimitsMonitor(work, self._limits, worker.fork_server_pid, self._init)
+            self._monitor = LimitsMonitor(work, self._limits, worker.fork_server_pid, self._init, worker.number)
             # The fork server forks while init still makes the private root: the program waits for its text.
             fork_program(worker.fork_server, policy, handed_over)
         except ConnectionError as error:

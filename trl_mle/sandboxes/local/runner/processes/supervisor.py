@@ -54,11 +54,14 @@ def _serve(host: socket.socket, policy: TaskPolicy, worker: WorkerInfo) -> int:
             # Only after the request is read: the next frame on the socket is the next task's.
             frames.send(host, ProgramFault(policy.fault, may_have_started=False, lasting=True))
             return 0
-        with ExitStack() as cleanup:
+        cleanup = ExitStack()
+        try:
             reply, code = _reply(request, host, policy, worker, cleanup)
             # Before the cleanup, which the host need not wait for.
             frames.send(host, reply)
-            return code
+        finally:
+            _close(cleanup)
+        return code
     except (NobodyWaitsError, ConnectionError):
         return HOST_GONE
 
@@ -68,7 +71,7 @@ def _reply(
 ) -> tuple[Reply, int]:
     """The reply to `request`, and the exit code of this process."""
     programs: list[SupervisedProgram] = []
-    code = 0
+    code, process_died = 0, False
     try:
         return _run(request, host, policy, worker, cleanup, programs), code
     except FaultError as error:
@@ -77,11 +80,19 @@ def _reply(
         reason = f"a program could not be run: {error}"
     except ForkServerGoneError as error:
         # The worker is of no use without its fork server: it ends, and the host starts another.
-        code, reason = _FAILED, str(error)
+        code, reason, process_died = _FAILED, str(error), True
     # Asked before the cleanup, which ends the processes whose reports would be missed.
     may_have_started = any(program.may_have_started for program in programs)
-    cleanup.close()
-    return ProgramFault(reason, may_have_started, lasting=False), code
+    _close(cleanup)
+    return ProgramFault(reason, may_have_started, lasting=False, process_died=process_died), code
+
+
+def _close(cleanup: ExitStack) -> None:
+    """Clean up. What fails is written down: the reply stands, and the next program gets its worker."""
+    try:
+        cleanup.close()
+    except OSError:
+        traceback.print_exc()
 
 
 def _run(
@@ -109,7 +120,6 @@ def _run(
     program.start()
     program.supervise(host)
     result = program.result()
-    if work.path is not None:
-        # A folder on disk is removed before the reply: the host must not find it there.
-        cleanup.close()
+    # The host must not find a folder on disk. Its removal, which may take long, need not end before the reply.
+    work.set_aside()
     return result

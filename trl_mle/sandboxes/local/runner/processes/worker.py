@@ -112,7 +112,7 @@ def _start(settings: WorkerSettings, host: socket.socket) -> WorkerInfo | None:
         host.close()
         start_fork_server(theirs, worker_pid, folder, layers, settings.preload)
     theirs.close()
-    worker = WorkerInfo(worker_pid, pid, ours, folder, layers, settings.in_memory)
+    worker = WorkerInfo(worker_pid, pid, ours, folder, layers, settings.in_memory, settings.number)
     os.mkdir(worker.root)
     answer = ours.recv(4096)
     if not answer:

@@ -24,6 +24,8 @@ class WorkerInfo:
     layers: Layers
     in_memory: bool
     """Whether programs' folders are kept in memory, if mounts work."""
+    number: int
+    """Number of the worker among those of its host."""
 
     @property
     def root(self) -> str:
