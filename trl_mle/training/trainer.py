@@ -121,7 +121,7 @@ class DurationAwareTrainer(GRPOTrainer):
     def __init__(
         self,
         model: str | PreTrainedModel | PeftModel,
-        reward_funcs: RewardFunc | list[RewardFunc] | None = None,
+        reward_funcs: RewardFunc | Callable | list[RewardFunc | Callable] | None = None,
         args: DurationAwareConfig | None = None,
         train_dataset: Dataset | IterableDataset | None = None,
         eval_dataset: (
