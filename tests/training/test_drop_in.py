@@ -29,6 +29,8 @@ def test_a_trainer_made_without_init_generates_as_trl_does():
     trainer = object.__new__(DurationAwareTrainer)
     assert trainer._overlap is trainer._scored is trainer._rollout_writer is None
     trainer.model = SimpleNamespace(training=True)
+    trainer.accelerator = SimpleNamespace(device=torch.device("cpu"), is_main_process=True)
+    trainer.state = SimpleNamespace(global_step=0)
     trainer.rollout_func = lambda prompts, trainer: {"prompt_ids": [[1]], "completion_ids": [[2]]}
     trainer.use_vllm = False
     with pytest.raises(ValueError, match="rollout_func must return keys"):
