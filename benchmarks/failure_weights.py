@@ -114,7 +114,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go")
     args = parser.parse_args()
-    table = Table("setting", "no program", "crash", "updates to 80 % valid", "valid in the end", "sleepers, times the start")
+    table = Table(
+        "setting", "no program", "crash", "updates to 80 % valid", "valid in the end", "sleepers, times the start"
+    )
     rows = []
     for name, setting in track(SETTINGS.items(), description="settings", console=Console(stderr=True)):
         runs = [learn(setting, seed) for seed in range(args.seeds)]
@@ -127,7 +129,9 @@ def main() -> None:
         updates = f"{row['updates_to_80'][0]:.0f} ({row['updates_to_80'][1]:.0f})"
         table.add_row(name, *(f"{weight:.3f}" for weight in row["weights"]), updates, *cells)
     Console().print(table)
-    args.out.write_text(json.dumps({"seeds": args.seeds, "updates": UPDATES, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    args.out.write_text(
+        json.dumps({"seeds": args.seeds, "updates": UPDATES, "rows": rows}, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -22,11 +22,21 @@ def fit_log(logs: dict[str, Any], rows: int) -> None:
         logs[name] = defaultdict(lambda: deque(maxlen=rows), columns)
 
 
-def align_columns(logs: dict[str, Any], rows: int, columns: Collection[str]) -> None:
-    """Fill columns of `log_extra` with `None`, after a batch of `rows` completions that has only `columns`."""
+def align_columns(
+    logs: dict[str, Any], rows: int, columns: Collection[str], uneven: Collection[str] = (), *, shown: bool = False
+) -> None:
+    """Fill columns of `log_extra` with `None`, after a batch of `rows` completions.
+
+    Args:
+        columns: those that have one value per completion of this batch.
+        uneven: those that have another number of values for it. They stay as TRL has them.
+        shown: TRL makes a table of the columns, which fails if one is too short.
+    """
     length = len(logs["prompt"])
     for name, column in logs["extra"].items():
-        if name not in columns:
+        if name not in columns and name not in uneven:
             column.extend([None] * rows)
+        if name in uneven and not shown:
+            continue
         # A column that is new has no value for earlier completions that are still in the log.
         column.extendleft([None] * (length - len(column)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,10 +24,19 @@ class ReportedDurations:
     """The actions of the completions, if they are reported one by one."""
     columns: frozenset[str]
     """Columns of `log_extra` that have one value for every row of this batch."""
+    logged: frozenset[str] = frozenset()
+    """Columns of `log_extra` that have any value for this batch."""
+    problem: str = ""
+    """Why reported durations cannot be used, if they need not be."""
 
 
 def gather_durations(
-    logged: Mapping[str, Sequence[Any]], lengths: list[int], column: str, reward_func_names: Sequence[str]
+    logged: Mapping[str, Sequence[Any]],
+    lengths: list[int],
+    column: str,
+    reward_func_names: Sequence[str],
+    *,
+    needed: bool = True,
 ) -> ReportedDurations:
     """Gather the durations of a global batch; to be called by all processes.
 
@@ -36,10 +45,11 @@ def gather_durations(
         lengths: number of tokens of each completion of this process.
         column: name of the column with the durations.
         reward_func_names: for error messages.
+        needed: durations decide what is trained on. Otherwise those that cannot be used are as good as none.
 
     Raises:
-        DurationError: the wrong number of durations, or impossible ones. All processes check the gathered values, so either
-            all of them raise or none.
+        DurationError: the wrong number of durations, or impossible ones, where they are `needed`. All processes check the
+            gathered values, so either all of them raise or none.
     """
     values = logged.get(column)
     report = {
@@ -49,12 +59,26 @@ def gather_durations(
         **{name: logged.get(name) for name in (SECONDS_COLUMN, TOKENS_COLUMN)},
     }
     reports = gather_object([report])
-    columns = _full_columns(reports)
+    nothing = ReportedDurations(
+        None, None, _full_columns(reports), frozenset(name for report in reports for name in report["columns"])
+    )
+    try:
+        return _checked(reports, nothing, column, reward_func_names)
+    # A column of this name may hold anything at all, if it was never meant for this trainer.
+    except Exception as error:
+        if needed:
+            raise
+        return replace(nothing, problem=str(error))
+
+
+def _checked(
+    reports: Sequence[Mapping[str, Any]], nothing: ReportedDurations, column: str, reward_func_names: Sequence[str]
+) -> ReportedDurations:
     actions = gathered_actions(reports)
     if actions is not None:
-        return ReportedDurations(actions.row_seconds(), actions, columns)
+        return replace(nothing, durations=actions.row_seconds(), actions=actions)
     if all(report["values"] is None for report in reports):
-        return ReportedDurations(None, None, columns)
+        return nothing
     seconds: list[float] = []
     for process, report in enumerate(reports):
         rows = len(report["lengths"])
@@ -65,7 +89,7 @@ def gather_durations(
                 f"Report exactly one per completion, from exactly one of {list(reward_func_names)}."
             )
         seconds.extend(_as_seconds(value, row, process) for row, value in enumerate(reported))
-    return ReportedDurations(torch.tensor(seconds, dtype=torch.float64), None, columns)
+    return replace(nothing, durations=torch.tensor(seconds, dtype=torch.float64))
 
 
 def no_durations(column: str, weighting: str, reward_func_names: Sequence[str]) -> DurationError:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import islice
+import logging
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +14,28 @@ import pyarrow
 
 from trl_mle.training.rollout_schema import RolloutSchema, as_column, write_table
 
+logger = logging.getLogger(__name__)
+
+FILE_NAME = re.compile(r"(?P<kind>\w+?)_(?P<step>\d+)_(?P<index>\d+)\.parquet")
+
 
 class RolloutWriter:
     """Writes each generation batch to `folder/<mode>_<step>_<k>.parquet`, the `k`-th batch generated at that step.
 
-    A resumed run that repeats a step writes files of the same names, so no rollout is counted twice.
+    The folder holds the rollouts of one run. Those of an earlier run, and those past the step that a run is resumed from, are
+    moved to `folder-DATE-TIME`, so that no rollout is counted twice and none is lost.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._last: tuple[str, int, int] | None = None
-        self._cleaned: set[str] = set()
+        self._begins = False
+        self._indices: dict[tuple[str, int], count] = {}
+        self._own: set[str] = set()  # names of the files of this run
         self._schema = RolloutSchema(folder)
+
+    def begin(self) -> None:
+        """A run begins or is resumed, at the step of the next batch that is written."""
+        self._begins = True
 
     def write(
         self, logs: Mapping[str, Any], *, rows: int, step: int, mode: str, extra_columns: Collection[str]
@@ -31,9 +44,7 @@ class RolloutWriter:
 
         Of the columns that reward functions log, only `extra_columns` are written. They must belong to these rows.
         """
-        self._drop_abandoned(mode, step)
-        index = self._last[2] + 1 if self._last is not None and self._last[:2] == (mode, step) else 0
-        self._last = (mode, step, index)
+        path = self._next_path(mode, step)
         table: dict[str, list] = {
             "step": [step] * rows,
             "prompt": _newest(logs["prompt"], rows),
@@ -41,35 +52,70 @@ class RolloutWriter:
             "advantage": _newest(logs["advantages"], rows),
         }
         table.update({name: _newest(column, rows) for name, column in logs["rewards"].items()})
-        table.update({name: _newest(logs["extra"][name], rows) for name in sorted(extra_columns)})
-        return self._to_parquet(table, self.folder / f"{mode}_{step:06d}_{index:02d}.parquet")
+        table.update({name: _newest(logs["extra"][name], rows) for name in sorted(extra_columns, key=str)})
+        return self._to_parquet(table, path)
 
     def write_records(self, records: Sequence[Mapping[str, Any]], *, step: int, kind: str = "lost") -> Path:
         """Write records to `<kind>_<step>_<k>.parquet`. The kind `lost` is for completions that are never trained on."""
-        self._drop_abandoned(kind, step)
+        path = self._next_path(kind, step)
         names = dict.fromkeys(name for record in records for name in record)
         table = {name: [record.get(name) for record in records] for name in names}
-        index = len(list(self.folder.glob(f"{kind}_{step:06d}_*.parquet")))
-        return self._to_parquet(table, self.folder / f"{kind}_{step:06d}_{index:02d}.parquet")
+        return self._to_parquet(table, path)
 
     def _to_parquet(self, table: dict[str, list], path: Path) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
-        columns = pyarrow.table({name: as_column(values) for name, values in table.items()})
+        columns = pyarrow.table({str(name): as_column(values) for name, values in table.items()})
         write_table(
             self._schema.fit(columns), path
         )  # whole or not at all, so that a killed run leaves whole files only
         return path
 
-    def _drop_abandoned(self, kind: str, step: int) -> None:
-        """Remove files past `step` before the first file of a kind is written: a resumed run writes them anew."""
-        # Without overlap a run has no lost completions; what an earlier run left behind is removed all the same.
-        kinds = {kind, "lost"} if kind == "train" else {kind}
-        for kind in kinds - self._cleaned:
-            for path in self.folder.glob(f"{kind}_*.parquet") if step > 0 else ():
-                if int(path.stem.split("_")[1]) >= step:
-                    path.unlink()
-                    self._schema.forget()
-        self._cleaned |= kinds
+    def _next_path(self, kind: str, step: int) -> Path:
+        if self._begins:
+            self._begins = False
+            self._move_aside(name for name in self._files() if self._belongs_to_another_run(name, step))
+            self._own &= {name.name for name in self._files()}
+            self._indices = {}
+        while True:
+            index = next(self._indices.setdefault((kind, step), count()))
+            path = self.folder / f"{kind}_{step:06d}_{index:02d}.parquet"
+            if path.name not in self._own:
+                break
+        # Only an evaluation without training meets a file here, that of an earlier evaluation.
+        if path.exists():
+            self._move_aside([path])
+        self._own.add(path.name)
+        return path
+
+    def _files(self) -> list[Path]:
+        """Files of rollouts. Whatever else a user keeps in the folder stays there."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.iterdir() if FILE_NAME.fullmatch(path.name))
+
+    def _belongs_to_another_run(self, path: Path, step: int) -> bool:
+        """Whether a file is not part of the run that begins, or is resumed, at `step`."""
+        match = FILE_NAME.fullmatch(path.name)
+        assert match is not None
+        # An evaluation comes before the checkpoint of its step, and may come before training.
+        if match["kind"] == "eval":
+            return path.name not in self._own if step == 0 else int(match["step"]) > step
+        return step == 0 or int(match["step"]) >= step
+
+    def _move_aside(self, files: Iterable[Path]) -> None:
+        """Rename `files` into a folder beside this one."""
+        files = list(files)
+        if not files:
+            return
+        changed = datetime.fromtimestamp(self.folder.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
+        name = f"{self.folder.name}-{changed}"
+        targets = (self.folder.with_name(name if number == 1 else f"{name}-{number}") for number in count(1))
+        target = next(folder for folder in targets if not folder.exists())
+        target.mkdir()
+        for path in files:
+            path.rename(target / path.name)
+        self._schema.forget()
+        logger.warning("%d files of earlier rollouts in %s are now in %s.", len(files), self.folder, target)
 
 
 def _newest(column: Any, rows: int) -> list:

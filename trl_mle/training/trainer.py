@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -22,10 +22,23 @@ from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.phase_timer import timed
 from trl_mle.training.reported_durations import ReportedDurations, gather_durations, no_durations
+from trl_mle.training.resume import warn_of_inexact_resume
 from trl_mle.training.rollout_writer import RolloutWriter
 from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
 from trl_mle.training.weighting.samples import SampleBatch
 from trl_mle.training.weighting.weighting import DurationWeighting, Weights, deprecated_inclusion
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+    from peft import PeftConfig, PeftModel
+    from transformers import (
+        BitsAndBytesConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+        ProcessorMixin,
+        TrainerCallback,
+    )
+    from trl.trainer.grpo_trainer import EnvironmentFactory, RewardFunc, RolloutFunc
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +93,12 @@ class DurationAwareTrainer(GRPOTrainer):
             Configuration. A plain `trl.GRPOConfig` is an error.
         overlap_timing ([`OverlapTiming`], *optional*):
             Intervals and limits of waiting with `overlap_execution`.
-        **kwargs:
+        model, reward_funcs, train_dataset and all others:
             As in `trl.GRPOTrainer`.
 
     Raises:
-        DurationError: a reward function reports no durations, the wrong number of them, or impossible ones.
+        DurationError: a reward function reports no durations, the wrong number of them, or impossible ones, and
+            `duration_weighting` needs them. With `"none"` whatever is logged is as in TRL.
     """
 
     args: DurationAwareConfig
@@ -96,15 +110,34 @@ class DurationAwareTrainer(GRPOTrainer):
     _name = "duration-aware GRPO"
     _paper = PAPER
     inclusion = property(deprecated_inclusion)
+    # A trainer that is made without `__init__`, as tests and mocks do, is TRL's.
+    weighting: DurationWeighting = None  # type: ignore[assignment]
+    model_card_sections: dict[str, str]
+    _overlap: OverlapExecution | None = None
+    _scored: ScoredBatch | None = None
+    _rollout_writer: RolloutWriter | None = None
+    _told_of_unusable = False
 
     def __init__(
         self,
-        model,
-        reward_funcs=None,
+        model: str | PreTrainedModel | PeftModel,
+        reward_funcs: RewardFunc | Callable | list[RewardFunc | Callable] | None = None,
         args: DurationAwareConfig | None = None,
-        *rest,
+        train_dataset: Dataset | IterableDataset | None = None,
+        eval_dataset: (
+            Dataset | IterableDataset | DatasetDict | IterableDatasetDict | dict[str, Dataset | IterableDataset] | None
+        ) = None,
+        processing_class: PreTrainedTokenizerBase | ProcessorMixin | None = None,
+        reward_processing_classes: PreTrainedTokenizerBase | list[PreTrainedTokenizerBase] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        quantization_config: BitsAndBytesConfig | None = None,
+        peft_config: PeftConfig | None = None,
+        tools: list[Callable] | None = None,
+        rollout_func: RolloutFunc | None = None,
+        environment_factory: EnvironmentFactory | dict[str, EnvironmentFactory] | None = None,
+        *,
         overlap_timing: OverlapTiming | None = None,
-        **kwargs,
     ):
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
@@ -118,16 +151,29 @@ class DurationAwareTrainer(GRPOTrainer):
         """Title -> Markdown, for the model card beside the trainer's own section on duration weighting. A title of TRL's
         template, such as `Quick start`, replaces that section."""
         self.weighting = DurationWeighting(args)
-        self._scored: ScoredBatch | None = None
-        # Set before TRL's constructor, for overridden methods that it may call.
-        self._overlap: OverlapExecution | None = None
-        super().__init__(model, reward_funcs, args, *rest, **kwargs)
+        super().__init__(
+            model,
+            reward_funcs,
+            args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            reward_processing_classes=reward_processing_classes,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            quantization_config=quantization_config,
+            peft_config=peft_config,
+            tools=tools,
+            rollout_func=rollout_func,
+            environment_factory=environment_factory,
+        )
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         for callback in self.weighting.callbacks():
             self.add_callback(callback)
-        self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts") if args.save_rollouts else None
-        self._warn_of_inexact_resume()
+        if args.save_rollouts:
+            self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts")
+        warn_of_inexact_resume(args)
 
     def report_lost(self, seconds: Sequence[float]) -> None:
         """Count samples that never join a batch because they took too long (discarded, too stale).
@@ -148,6 +194,8 @@ class DurationAwareTrainer(GRPOTrainer):
         # Completions that overlap has chosen were generated, and timed, when they were launched.
         if self._overlap is not None and self._overlap.batch is not None:
             return self._overlap.completions()
+        if self.weighting is None:
+            return super()._generate(prompts)
         with timed("generation", self._metrics[self._mode]):
             return super()._generate(prompts)
 
@@ -160,10 +208,13 @@ class DurationAwareTrainer(GRPOTrainer):
         )
 
     def _log_completion_extra(self, column: str, values: list) -> None:
-        warn_of_old_column(column)
+        if self.weighting is not None:
+            warn_of_old_column(column)
         super()._log_completion_extra(column, values)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        if self.weighting is None:
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         with errors_reach_all(self):
             if self._overlap is not None and self._overlap.batch is not None:
                 rewards_per_func = self._overlap.rewards()
@@ -177,7 +228,9 @@ class DurationAwareTrainer(GRPOTrainer):
             [len(ids) for ids in completion_ids_list],
             self.args.duration_column,
             self.reward_func_names,
+            needed=self.weighting.rule.needs_durations,
         )
+        self._tell_of_unusable(reported.problem)
         if reported.durations is None and self.weighting.rule.needs_durations:
             raise no_durations(self.args.duration_column, self.args.duration_weighting, self.reward_func_names)
         weights = self.reward_weights.to(rewards_per_func.device).unsqueeze(0)
@@ -190,7 +243,15 @@ class DurationAwareTrainer(GRPOTrainer):
 
     # Weighting
 
+    def _tell_of_unusable(self, problem: str) -> None:
+        """Say once that what is logged as durations is none, which keeps their metrics away but ends no run."""
+        if problem and not self._told_of_unusable and self.accelerator.is_main_process:
+            logger.warning("There are no metrics of durations, since they cannot be used. %s", problem)
+            self._told_of_unusable = True
+
     def _generate_and_score_completions(self, inputs):
+        if self.weighting is None:
+            return super()._generate_and_score_completions(inputs)
         mode = self._mode
         # An evaluation batch may have more rows than TRL's log has room for.
         rows = len(inputs) * self.accelerator.num_processes
@@ -217,7 +278,7 @@ class DurationAwareTrainer(GRPOTrainer):
         censored = None
         # TRL's log may hold this column of an earlier batch only.
         if "action_censored" in scored.reported.columns:
-            censored = torch.tensor([bool(flag) for flag in list(self._logs["extra"]["action_censored"])[-rows:]])
+            censored = torch.tensor([_is_set(flag) for flag in list(self._logs["extra"]["action_censored"])[-rows:]])
         batch = SampleBatch(
             durations=durations,
             rewards=scored.rewards,
@@ -282,7 +343,7 @@ class DurationAwareTrainer(GRPOTrainer):
         if weights is not None:
             self._logs["extra"]["duration_weight"].extend(weights.tolist())
             columns.add("duration_weight")
-        align_columns(self._logs, rows, columns)
+        align_columns(self._logs, rows, columns, scored.reported.logged - columns, shown=self.log_completions)
         if self._rollout_writer is not None and self.accelerator.is_main_process:
             self._rollout_writer.write(
                 self._logs, rows=rows, step=self.state.global_step, mode=mode, extra_columns=columns
@@ -299,7 +360,7 @@ class DurationAwareTrainer(GRPOTrainer):
     def create_model_card(self, *args, **kwargs):
         """The model card of TRL, with the weighting, the reward functions' own sections and `model_card_sections`."""
         super().create_model_card(*args, **kwargs)
-        if not self.is_world_process_zero():
+        if self.weighting is None or not self.is_world_process_zero():
             return
         readme = Path(str(self.args.output_dir)) / "README.md"
         sections = {"Duration weighting": weighting_section(self.args)}
@@ -310,6 +371,8 @@ class DurationAwareTrainer(GRPOTrainer):
     # The life of a run
 
     def train(self, *args, **kwargs):
+        if self._rollout_writer is not None:
+            self._rollout_writer.begin()
         if self._overlap is None:
             return super().train(*args, **kwargs)
         with self._overlap.during_training():
@@ -327,14 +390,10 @@ class DurationAwareTrainer(GRPOTrainer):
         if self._overlap is not None and checkpoint is not None:
             self._overlap.resume(Path(checkpoint))
 
-    def _warn_of_inexact_resume(self) -> None:
-        args = self.args
-        micro_steps = (args.steps_per_generation or 1) * args.num_iterations
-        # TRL does not save the rest of a generation batch, so only a checkpoint at its end repeats nothing.
-        if args.save_strategy == "steps" and args.save_steps * args.gradient_accumulation_steps % micro_steps:
-            logger.warning(
-                "`save_steps`=%s falls between generation batches (one every %s steps): a run that is resumed from such a "
-                "checkpoint generates anew and differs from the uninterrupted one.",
-                args.save_steps,
-                micro_steps / args.gradient_accumulation_steps,
-            )
+
+def _is_set(flag: Any) -> bool:
+    """Whether a flag of `action_censored` is set. What is no flag, such as an array, is not."""
+    try:
+        return bool(flag)
+    except (TypeError, ValueError, RuntimeError):
+        return False

@@ -102,6 +102,11 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
             "old_log_prob": float((old_log_probs * completion_mask).sum()),
         }
 
+    def train(self, *args, **kwargs):
+        if self._rollout_writer is not None:
+            self._rollout_writer.begin()
+        return super().train(*args, **kwargs)
+
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
         if self.accelerator.is_main_process:

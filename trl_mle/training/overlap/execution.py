@@ -22,6 +22,7 @@ from trl_mle.training.overlap.in_flight import Choice, Group, GroupKey, Row, cho
 from trl_mle.training.overlap.log_probabilities import completion_logps, padded
 from trl_mle.training.overlap.row_runner import RowRunner
 from trl_mle.training.overlap.timing import OverlapTiming
+from trl_mle.training.overlap.unscored import warn_of_unscored
 from trl_mle.training.weighting.actions import SECONDS_COLUMN
 
 logger = logging.getLogger(__name__)
@@ -66,8 +67,7 @@ class OverlapExecution:
         ):
             if present:
                 raise ConfigError(f"`overlap_execution` does not work with {name}. Set `overlap_execution=False`.")
-        loop = getattr(trainer, "async_loop", None)
-        self.runner = RowRunner(trainer.reward_funcs, trainer.reward_func_names, loop, timing.sync_threads)
+        self.runner = RowRunner(trainer, timing)
 
     # What TRL's methods ask while they work on a batch
 
@@ -119,7 +119,9 @@ class OverlapExecution:
             for name, values in row.metrics.items():
                 for value in values:
                     trainer._log_metric(name, value)
-        rewards = [[math.nan if reward is None else reward for reward in self._rewards_of(row)] for row in rows]
+        names = trainer.reward_func_names
+        rewards = [[math.nan if reward is None else reward for reward in row.rewards_for(names)] for row in rows]
+        warn_of_unscored(rows, rewards)
         return gather(torch.tensor(rewards, dtype=torch.float32, device=trainer.accelerator.device))
 
     def _columns(self, rows: list[Row]) -> dict[str, list]:
@@ -131,7 +133,10 @@ class OverlapExecution:
                 ran = {self._trainer.args.duration_column: row.waited_s, SECONDS_COLUMN: [row.waited_s]}
                 row.columns |= {name: seconds for name, seconds in ran.items() if name in self._extra_names}
         # All processes log the same columns, those of their own rows or not, because TRL gathers them one by one.
-        columns = {name: [row.columns.get(name) for row in rows] for name in sorted(self._extra_names)}
+        columns = {
+            name: [value for row in rows for value in row.uneven.get(name, [row.columns.get(name)])]
+            for name in sorted(self._extra_names, key=str)
+        }
         columns["action_censored"] = [row.columns["action_censored"] for row in rows]
         columns["generated_at_step"] = [row.generated_at for row in rows]
         columns["staleness"] = [step - row.generated_at for row in rows]
@@ -139,9 +144,6 @@ class OverlapExecution:
         columns["waited_s"] = [row.waited_s for row in rows]
         columns["lost"] = [row.lost for row in rows]
         return columns
-
-    def _rewards_of(self, row: Row) -> list[float | None]:
-        return [None] * len(self._trainer.reward_funcs) if row.rewards is None else row.rewards
 
     # Choosing, launching and collecting
 
@@ -190,7 +192,11 @@ class OverlapExecution:
         generation, self.generations = self.generations, self.generations + 1
         first = trainer.accelerator.process_index * len(inputs)
         for index, example in enumerate(inputs):
-            fields = {name: values[index] if isinstance(values, list) else values for name, values in extra.items()}
+            fields = {
+                name: values[index] if isinstance(values, list) else values
+                for name, values in extra.items()
+                if not isinstance(values, list) or index < len(values)
+            }
             row = Row(
                 group=(generation, (first + index) // trainer.num_generations),
                 position=first + index,
@@ -218,7 +224,7 @@ class OverlapExecution:
                 # A row that finished earlier has been shared already.
                 if collect(row) and running:
                     finished.append((row.group, row.position))
-                    names.update(row.columns)
+                    names.update(row.columns, row.uneven)
             except Exception as raised:
                 error = raised
                 break
@@ -265,9 +271,9 @@ class OverlapExecution:
         self._keep_lost(all_records)
 
     def _record(self, row: Row, reason: str) -> dict[str, Any]:
-        step = self._trainer.state.global_step
+        step, names = self._trainer.state.global_step, self._trainer.reward_func_names
         return {
-            **{name: row.columns.get(name) for name in sorted(self._extra_names)},
+            **{name: row.columns.get(name) for name in sorted(self._extra_names, key=str)},
             "step": step,
             "prompt": row.inputs["prompt"],
             "completion": row.completion,
@@ -278,7 +284,7 @@ class OverlapExecution:
             "lost": True,
             "lost_because": reason,
             "finished": row.rewards is not None,
-            **dict(zip(self._trainer.reward_func_names, self._rewards_of(row), strict=True)),
+            **dict(zip(names, row.rewards_for(names), strict=True)),
         }
 
     def _log_metrics(self, choice: Choice, wait_s: float) -> None:
@@ -321,6 +327,7 @@ class OverlapExecution:
             for row in self._rows.values():
                 row.stop()
             self._rows, self._groups = {}, {}
+            self.runner.drain()
 
     def save(self, folder: Path) -> None:
         """Write what is in flight into the folder of a checkpoint; to be called by all processes."""
@@ -336,7 +343,7 @@ class OverlapExecution:
         self.generations, self._groups, rows = state
         self._rows = {(row.group, row.position): row for row in rows}
         finished = [(row.group, row.position) for row in rows if row.rewards is not None]
-        self._share(finished, {name for row in rows for name in row.columns})
+        self._share(finished, {name for row in rows for name in (*row.columns, *row.uneven)})
         for row in rows:
             if row.rewards is None:
                 self.runner.start(row, self._trainer.state)

@@ -28,6 +28,8 @@ class Row:
         sampling_logps: log-probability of each token as the inference engine reports it, if there is one.
         rewards: one per reward function; `None` while the program runs, and for good if `lost`.
         columns, metrics: values that reward functions log.
+        uneven: columns with another number of values than one. They belong to no completion, as in TRL.
+        scored_by: names of the reward functions, in the order of `rewards`.
         waited_s: seconds from generation to result or, for a stopped program, to its stop; queues included.
         lost: training goes on without its result.
         began: when it was generated, by the monotonic clock.
@@ -47,6 +49,8 @@ class Row:
     rewards: list[float | None] | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, list[float]] = field(default_factory=dict)
+    uneven: dict[str, list] = field(default_factory=dict)
+    scored_by: list[str] = field(default_factory=list)
     waited_s: float | None = None
     lost: bool = False
     began: float = field(default_factory=time.monotonic, repr=False)
@@ -56,6 +60,16 @@ class Row:
         """All fields except those of the running program, for a checkpoint that is loaded with `weights_only=True`."""
         names = (item.name for item in fields(self) if item.name not in ("began", "future"))
         return {name: _without_numpy(getattr(self, name)) for name in names}
+
+    def rewards_for(self, names: list[str]) -> list[float | None]:
+        """One reward for each of the functions `names`, which may have changed since the completion was scored."""
+        if self.rewards is None:
+            return [None] * len(names)
+        known = dict(zip(self.scored_by, self.rewards, strict=False))
+        if self.scored_by != names and len(known) == len(self.rewards) and not known.keys().isdisjoint(names):
+            return [known.get(name) for name in names]
+        # A function that took another one's place; names may also be missing or twice.
+        return (self.rewards + [None] * len(names))[: len(names)]
 
     def stop(self) -> None:
         """Stop the program, if it still runs, and go on without its result."""
@@ -134,7 +148,13 @@ def collect(row: Row) -> bool:
         Exception: the error of a reward function.
     """
     if row.future is not None and row.future.done():
-        row.rewards, row.columns, row.metrics = row.future.result()
+        scores = row.future.result()
+        row.rewards, row.columns, row.metrics, row.uneven = (
+            scores.rewards,
+            scores.columns,
+            scores.metrics,
+            scores.uneven,
+        )
         row.future = None
     return row.rewards is not None
 

@@ -15,3 +15,5 @@ class OverlapTiming:
     """Seconds without a batch after which a run says what it waits for. The next warning comes after twice as many."""
     sync_threads: int = 32
     """Calls of reward functions that are not `async` which run at the same time, per process."""
+    stop_s: float = 5.0
+    """Seconds that `async` reward functions have to end when training has ended and stopped them."""
