@@ -39,10 +39,7 @@ class RolloutSchema:
             self._known = self._of_files()
         merged = _merged([self._known, table.schema])
         if not merged.equals(self._known):
-            changed = any(
-                not _is_empty(field.type) and not merged.field(field.name).type.equals(field.type)
-                for field in self._known
-            )
+            changed = any(not _reads_as(field.type, merged.field(field.name).type) for field in self._known)
             self._rewrite(self._files() if changed else self._first_files(), merged)
             self._known = merged
         return cast_table(table, merged)
@@ -148,9 +145,12 @@ def _common(one: pyarrow.DataType, other: pyarrow.DataType) -> pyarrow.DataType:
         return pyarrow.string()
 
 
-def _is_empty(kind: pyarrow.DataType) -> bool:
-    """Whether a column of this type holds no value yet: missing ones, or empty lists."""
-    return pyarrow.types.is_null(kind) or (pyarrow.types.is_list(kind) and _is_empty(kind.value_type))
+def _reads_as(kind: pyarrow.DataType, wanted: pyarrow.DataType) -> bool:
+    """Whether readers take a column of type `kind` for one of type `wanted`: it is the same, or holds no value yet."""
+    if kind.equals(wanted) or pyarrow.types.is_null(kind):
+        return True
+    lists = pyarrow.types.is_list(kind) and pyarrow.types.is_list(wanted)
+    return lists and _reads_as(kind.value_type, wanted.value_type)
 
 
 def _has_empty_struct(kind: pyarrow.DataType) -> bool:

@@ -545,7 +545,8 @@ def test_a_place_that_text_lacks_is_reached_through_the_tree():
         "sys.stdout = Tee()\n",
         "from tools import *\n",
         "with redirect_stdout(f): pass\n",
-        "import builtins\nbuiltins.print = log\n",
+        "globals()['print'] = log\n",
+        "exec('print = log')\n",
         "try: f()\nexcept ValueError as print: pass\n",
     ],
 )
@@ -597,3 +598,36 @@ def test_huge_constants_and_many_statements():
     assert inserted("m = Ridge()\nx = 0x" + "f" * 20000 + "\n") == {"defined_model"}
     code = "".join(f"x{i} = model.fit(x{i - 1}, y)\n" for i in range(1, 3000))
     assert inserted(code) == {"defined_model", "trained_model"}
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import builtins\nbuiltins.print = log\n",
+        "import builtins as b\ndel b.print\n",
+        "__builtins__.print = log\n",
+        "from unittest.mock import patch\nwith patch('builtins.print'): pass\n",
+        "import unittest.mock\n",
+        "sys.stdout.write = log\n",
+        "setattr(sys.stdout, 'write', log)\n",
+        "sys.__stdout__ = None\n",
+        "from sys import stdout\nstdout.close()\n",
+        "out = sys.stdout\nout.close()\n",
+        "with sys.stdout as f: pass\n",
+        "sys.stdout.buffer.close()\n",
+        "import os\nos.dup2(3, 1)\n",
+        "import os\nos.close(1)\n",
+        "import os\nos.close(sys.stdout.fileno())\n",
+        "f = open(1, 'w')\n",
+        "f = os.fdopen(1, 'w')\n",
+    ],
+)
+def test_a_program_that_could_break_its_marks_has_none(start):
+    result = instrument(f"import sys\n{start}m = Ridge()\n")
+    assert result.inserted == ()
+    assert result.fallback_kind == "hazard"
+
+
+@pytest.mark.parametrize("start", ["f = open('a')\nf.close()\n", "import os\nos.close(fd)\n"])
+def test_files_of_the_program_are_no_hazard(start):
+    assert instrument(f"{start}m = Ridge()\n").inserted

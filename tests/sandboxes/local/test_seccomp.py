@@ -57,7 +57,7 @@ def test_every_jump_stays_within_the_program(machine, own):
 def test_listed_calls_fail_and_others_pass(machine):
     column = MACHINES[machine][0]
     listed = {numbers[column] for numbers in seccomp._NUMBERS.values()} - {None}
-    special = {call[column] for call in (seccomp._CLONE, seccomp._CLONE3, seccomp._SOCKET, seccomp._SOCKETPAIR,
+    special = {call[column] for call in (seccomp._FALLOCATE, seccomp._SET_AFFINITY, seccomp._CLONE, seccomp._CLONE3, seccomp._SOCKET, seccomp._SOCKETPAIR,
                                          seccomp._IOCTL, seccomp._PERSONALITY, seccomp._MMAP)}  # fmt: skip
     for number in range(470):
         expected = error(errno.EPERM) if number in listed else ALLOW
@@ -78,6 +78,7 @@ def test_arguments_decide(machine):
     assert {verdict(machine, socket, (family, 1)) for family in (0, 2, 10, 16, 17, 38, 40)} == {error(errno.EACCES)}
     assert {verdict(machine, ioctl, (0, request)) for request in (0x5412, 0x541C)} == {error(errno.EPERM)}
     assert verdict(machine, ioctl, (0, 0x5401)) == ALLOW
+    assert verdict(machine, seccomp._FALLOCATE[column]) == error(errno.EOPNOTSUPP)
     personality = seccomp._PERSONALITY[column]
     assert {verdict(machine, personality, (kind,)) for kind in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)} == {ALLOW}
     assert verdict(machine, personality, (0x0400000,)) == error(errno.EPERM)  # READ_IMPLIES_EXEC
@@ -100,11 +101,12 @@ def test_without_namespaces_nothing_of_others_is_reached(machine):
         assert verdict(machine, socket, (1, kind), own=False) == error(errno.EACCES)
         assert verdict(machine, socket, (1, kind)) == ALLOW
     assert verdict(machine, connect, own=False) == error(errno.EACCES)
-    affinity, priority = seccomp._OF_PROCESSES["sched_setaffinity"], seccomp._OF_KINDS_OF_PROCESSES["setpriority"]
+    priority = seccomp._OF_KINDS_OF_PROCESSES["setpriority"]
     assert verdict(machine, prlimit, (0,), own=False) == ALLOW
     assert verdict(machine, prlimit, (7,), own=False) == error(errno.EPERM)
-    assert verdict(machine, affinity[column], (7,), own=False) == error(errno.EPERM)
-    assert verdict(machine, affinity[column], (7,)) == ALLOW
+    for own in (False, True):  # which cores a program has is decided by the sandbox
+        assert verdict(machine, seccomp._SET_AFFINITY[column], (7,), own=own) == error(errno.EPERM)
+        assert verdict(machine, seccomp._SET_AFFINITY[column], (0,), own=own) == error(0)
     assert verdict(machine, priority[column], (0, 0), own=False) == ALLOW
     assert verdict(machine, priority[column], (0, 7), own=False) == error(errno.EPERM)
 

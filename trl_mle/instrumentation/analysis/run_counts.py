@@ -14,8 +14,8 @@ from trl_mle.instrumentation.analysis.values import Values
 MOST_RUNS = 100
 """A mark goes only where it is printed at most this often (60 to 100 bytes each)."""
 _DEFAULT_FOLDS = 10
-_LARGE = 1_000_000
-"""Larger numbers in a program count as this one."""
+_LARGE = 2**63
+"""From here on, a number says nothing."""
 _GROWING = (".append", ".extend", ".insert", ".add", ".update", ".setdefault", ".appendleft")
 
 
@@ -128,8 +128,8 @@ class RunCounts:
 
     def _number(self, node: ast.expr, depth: int = 3) -> int | None:
         if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            # A number with hundreds of digits cannot be multiplied with a float.
-            return max(-_LARGE, min(node.value, _LARGE))
+            # A number with hundreds of digits is no float.
+            return node.value if abs(node.value) < _LARGE else None
         if isinstance(node, ast.Name) and depth:
             values = self.symbols.bindings.get(node.id, [])
             return self._number(values[0], depth - 1) if len(values) == 1 else None

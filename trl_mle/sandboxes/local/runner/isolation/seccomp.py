@@ -70,8 +70,9 @@ _FALLOCATE = (285, 47)
 _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
 _MMAP, _CONNECT, _PRLIMIT, _FCNTL = (9, 222), (42, 203), (302, 261), (72, 25)
+_SET_AFFINITY = (203, 122)
 _OF_PROCESSES = {
-    **{"sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119), "sched_setparam": (142, 118)},
+    **{"sched_setscheduler": (144, 119), "sched_setparam": (142, 118)},
     **{"sched_setattr": (314, 274)},
 }
 """Calls whose first argument is a process; 0 is the caller."""
@@ -149,8 +150,9 @@ def _instructions(machine: str, own_root: bool = True, own_processes: bool = Tru
     yield from _only_if(_FCNTL[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - index, 0, kind) for index, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
-    # On which cores a program runs is the sandbox's business (`limits.cpu_share`). It is told that it worked.
-    yield from _unless(_EQUALS, _OF_PROCESSES["sched_setaffinity"][column], 0)
+    # On which cores a program runs is the sandbox's business (`limits.cpu_share`). It is told that it worked for itself.
+    told = [*_unless(_EQUALS, 0, 0), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
+    yield from _only_if(_SET_AFFINITY[column], 0, told)
     if not own_processes:
         oneself = [*_unless_not(_EQUALS, 0, errno.EPERM)]
         for call in (_PRLIMIT, *_OF_PROCESSES.values()):

@@ -24,6 +24,8 @@ MOST_ENTRIES = 20_000
 _REMOVAL_S = 60
 """Longest time that the removal of one program's folder may take, in seconds."""
 _DESCRIPTORS = 4096
+_ASIDE = "removing-"
+"""Beginning of the names of folders whose programs have ended."""
 
 
 def usage(folder: str) -> tuple[int, int]:
@@ -120,7 +122,7 @@ class WorkFolder:
         """Rename a folder on disk, so that nothing that was left running finds it and the host never meets it."""
         if self.path is None:
             return
-        aside = os.path.join(os.path.dirname(self.path), f"removing-{secrets.token_hex(16)}")
+        aside = os.path.join(os.path.dirname(self.path), f"{_ASIDE}{secrets.token_hex(16)}")
         with suppress(OSError):
             os.rename(self.path, aside)
             self.path = aside
@@ -150,6 +152,12 @@ def _remove_alone(folder: str) -> NoReturn:
         os.nice(10)
         signal.alarm(_REMOVAL_S)  # whatever a program has built there, its removal ends
         remove(folder)
+        # What an earlier removal has left, because it was killed or took too long.
+        beside = os.path.dirname(folder)
+        for name in os.listdir(beside):
+            if name.startswith(_ASIDE):
+                with suppress(OSError):  # another process may be at it
+                    remove(os.path.join(beside, name))
     except BaseException as error:
         sys.stderr.write(f"{folder} is left until the worker ends: {error}\n")
         sys.stderr.flush()

@@ -31,6 +31,8 @@ def start_supervisor(host: socket.socket, policy: TaskPolicy, worker: WorkerInfo
     code = _FAILED
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if kernel.LINUX:
             kernel.signal_on_parent_death(signal.SIGKILL)
         # A worker that died before the line above sends no signal any more.

@@ -14,6 +14,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from .. import frames, public_files
 from ..isolation import kernel, namespaces
@@ -53,7 +54,8 @@ def main(descriptor: int) -> int:
         worker = _start(settings, host)
         if worker is not None:
             frames.send(host, WorkerReady(worker.layers))
-            while (files := _next(host, worker.fork_server)) is not None:
+            ended = _wake_when_children_end()
+            while (files := _next(host, worker.fork_server, ended)) is not None:
                 _run_supervisor(host, files, worker)
     except (ForkServerGoneError, NoSupervisorError):  # while there was no program
         return NOT_TAKEN
@@ -123,12 +125,35 @@ def _start(settings: WorkerSettings, host: socket.socket) -> WorkerInfo | None:
     return worker
 
 
-def _next(host: socket.socket, fork_server: socket.socket) -> TaskFiles | None:
-    """The task of the next program; `None` if the host is gone or wants the worker to end."""
-    ready, _, _ = select.select([host, fork_server], [], [])
-    # The fork server says nothing by itself: its end of the socket has closed.
-    if fork_server in ready:
-        raise ForkServerGoneError
+def _wake_when_children_end() -> int:
+    """Descriptor that becomes readable when a child ends: one that removes a folder is reaped as soon as it is done."""
+    reads, writes = os.pipe()
+    for descriptor in (reads, writes):
+        os.set_blocking(descriptor, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+    return reads
+
+
+def _next(host: socket.socket, fork_server: socket.socket, ended: int) -> TaskFiles | None:
+    """The task of the next program; `None` if the host is gone or wants the worker to end.
+
+    Args:
+        ended (`int`): descriptor that is readable if a child has ended.
+    """
+    while True:
+        sources: list[Any] = [host, fork_server, ended]
+        ready, _, _ = select.select(sources, [], [])
+        # The fork server says nothing by itself: its end of the socket has closed.
+        if fork_server in ready:
+            raise ForkServerGoneError
+        if ended in ready:
+            os.read(ended, 4096)
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+        if host in ready:
+            break
     message = frames.receive(host)
     if message is None:
         return None
