@@ -81,7 +81,7 @@ def test_classes_are_written_as_integers_where_they_are(table, tmp_path):
         ({"target": "cost"}, "no column 'cost'; it has 'size', 'colour'"),
         ({"metric": "auc"}, "unknown metric 'auc'"),
         ({"target": "price", "metric": "accuracy"}, "120 different values|holds fractions"),
-        ({"target": "kind", "metric": "rmse"}, "rmse needs numbers, but column 'kind' holds"),
+        ({"target": "kind", "metric": "rmse"}, "rmse needs numbers, but column 'kind' of data.csv holds"),
         ({"target": "size", "metric": "rmsle"}, "at least 0; the least is -"),
         ({"drop": ["kind"]}, "'kind' is the target"),
         ({"drop": ["nothing"]}, "no column 'nothing'"),
@@ -102,7 +102,10 @@ def test_wrong_arguments_are_named_and_leave_no_folder(csv, tmp_path, arguments,
     [
         (lambda table: table.assign(id=1), "has a column 'id'.*--drop id"),
         (lambda table: table.assign(kind="ox"), "the same value in each row"),
-        (lambda table: table.assign(kind=table["kind"].where(table.index > 2)), "3 of 120 rows .* have no 'kind'"),
+        (
+            lambda table: table.assign(kind=table["kind"].where(table.index > 2)),
+            "3 of 120 rows have no value in column 'kind'.*line 2 is empty.*--drop-missing",
+        ),
         (lambda table: table.assign(kind=["rare", *table["kind"][1:]]), "class 'rare' of 'kind' has only 1 rows"),
     ],
 )
@@ -119,7 +122,7 @@ def test_unreadable_tables_and_taken_folders_are_named(csv, tmp_path):
     with pytest.raises(TaskError, match=r"none\.csv does not exist"):
         create_task(tmp_path / "none.csv", "y", "rmse", tmp_path / "out")
     binary = tmp_path / "binary.csv"
-    binary.write_bytes(b"\xff\xfe\x00\x01" * 10)
+    binary.write_bytes(b"\xff\xfe\x00" * 11)
     with pytest.raises(TaskError, match="not a readable CSV"):
         create_task(binary, "y", "rmse", tmp_path / "out")
     with pytest.raises(TaskError, match="exists already"):

@@ -80,7 +80,7 @@ def assemble(
 
 def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
     if kind == "number":
-        return ids.assign(**{str(target.name): round(float(target.mean()), 4)})
+        return ids.assign(**{str(target.name): _mean(target)})
     if kind == "label":
         return ids.assign(**{str(target.name): target.mode().iloc[0]})
     classes = class_names(target)
@@ -89,6 +89,16 @@ def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
     if ID_COLUMN in classes:
         raise TaskError(f"a class is called {ID_COLUMN!r}, as the id column; rename the class.")
     return ids.assign(**dict.fromkeys(classes, round(1 / len(classes), 6)))
+
+
+def _mean(target: pd.Series) -> float:
+    """The mean in all its digits, because a number of decimals would be 0 for a small target. No sum overflows on the way."""
+    import numpy as np
+
+    values = target.to_numpy(dtype=np.float64)
+    scale = float(np.abs(values).max()) or 1.0
+    mean = float((values / scale).mean() * scale)
+    return min(max(mean, float(values.min())), float(values.max()))
 
 
 def class_names(target: pd.Series) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -41,28 +42,65 @@ def prepare_once(target: Path, build: Callable[[Path], None]) -> Path:
     Raises:
         TaskError: the folder cannot be created or written.
     """
-    if target.is_dir():
-        return target
+    if not target.is_dir():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _remove_stale(target.parent)
+        except OSError as error:
+            raise TaskError(
+                f"{target.parent} cannot be written ({error.strerror}); set TRL_MLE_CACHE to another."
+            ) from error
+        if not _prepare(target, build, "set TRL_MLE_CACHE to another folder"):
+            logger.info("%s was prepared by another process at the same time", target)
+    return target
+
+
+def prepare_new(target: Path, build: Callable[[Path], None]) -> Path:
+    """Make the new folder `target` with `build`, as `prepare_once`. Nothing that exists is replaced, and a failure leaves nothing.
+
+    Returns:
+        `Path`: `target`.
+
+    Raises:
+        TaskError: the folder exists, or it cannot be created or written.
+    """
+    missing = [parent for parent in target.parents if not parent.exists()]
+    done = False
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{target.name}-", dir=target.parent))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TaskError(
+                f"{target.parent} cannot be made ({error.strerror}); choose another folder with `--out`."
+            ) from error
+        done = _prepare(target, build, "choose another folder with `--out`")
+        if not done:
+            raise TaskError(f"{target} exists already (`--out`); choose another folder or remove it.")
+    finally:
+        for parent in [] if done else missing:
+            with contextlib.suppress(OSError):  # somebody else may have put something there
+                parent.rmdir()
+    return target
+
+
+def _prepare(target: Path, build: Callable[[Path], None], fix: str) -> bool:
+    """Build a folder beside `target` and rename it. False if `target` is there by then: another process has finished first."""
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=target.parent))
     except OSError as error:
-        raise TaskError(
-            f"{target.parent} cannot be written ({error.strerror}); set TRL_MLE_CACHE to another."
-        ) from error
+        raise TaskError(f"{target.parent} cannot be written ({error.strerror}); {fix}.") from error
     try:
         temporary.chmod(0o755)
         build(temporary)
         os.replace(temporary, target)
     except OSError as error:
-        # A rename onto a folder that is not empty: another process has finished first.
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not target.is_dir():
-            raise TaskError(f"{target} cannot be written: {error}") from error
-        logger.info("%s was prepared by another process at the same time", target)
+        # A rename onto a folder that is not empty.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) or not target.exists():
+            raise TaskError(f"{target} cannot be written ({error.strerror or error}); {fix}.") from error
+        return False
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return target
+    return True
 
 
 def _remove_stale(folder: Path) -> None:

@@ -1,8 +1,9 @@
-"""`create_task`: a task folder from a user's CSV file."""
+"""`create_task`: a task folder from a user's table."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,21 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
-from trl_mle.grading import SPLIT_COLUMN, Metric, get_metric, grade_submission
+from trl_mle.grading import SPLIT_COLUMN, Metric, get_metric
 from trl_mle.tasks.assemble import ID_COLUMN, TaskTables, assemble
-from trl_mle.tasks.cache import prepare_once
+from trl_mle.tasks.cache import prepare_new
+from trl_mle.tasks.column_names import clean_name
+from trl_mle.tasks.create_options import check_options, read_description
+from trl_mle.tasks.feature_columns import decimal_mark, missing_words, read_features
 from trl_mle.tasks.folder import load_folder, write_folder
+from trl_mle.tasks.score_anchors import sample_transform
+from trl_mle.tasks.table_file import check_path
+from trl_mle.tasks.target_column import TargetOptions, read_target
 from trl_mle.tasks.task import Task
 from trl_mle.tasks.task_yaml import task_yaml
-from trl_mle.types import ScoreTransform, TaskSpec
+from trl_mle.tasks.text_table import read_text_table
+from trl_mle.types import TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
 
-MAX_CLASSES = 200
-"""Most classes of a target. A column with more distinct values is probably a number with the wrong metric."""
+MAX_ID = 100
+"""Longest id of a task, in characters."""
 
 
 def create_task(
@@ -40,6 +48,11 @@ def create_task(
     public_fraction: float = 0.5,
     time_limit_s: float = 60.0,
     seed: int = 0,
+    sep: str | None = None,
+    encoding: str | None = None,
+    decimal: str | None = None,
+    drop_missing_targets: bool = False,
+    keep_missing_words: bool = False,
 ) -> Task:
     """Make the task folder `out` from one labelled table.
 
@@ -48,9 +61,12 @@ def create_task(
     labels are 0 and 1. The score transform gives -0.5 to the sample submission (mean, most common label or equal
     probabilities) and 1 to a perfect submission.
 
+    Cells of the features stay as they are written, except decimal commas. Numbers of the target may be written as text, such as
+    `$3,800.00`. What is decided about the table is logged as a warning.
+
     Args:
         csv (`Path`):
-            CSV file with a header.
+            Table with a header: a CSV file (also compressed by gzip, bz2, xz or zip), or an Excel, Parquet or Feather file.
         target (`str`):
             Column to predict.
         metric (`str`):
@@ -71,26 +87,42 @@ def create_task(
             Wall-clock limit of a program, in seconds.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the shuffle and of the splits.
+        sep (`str`, *optional*):
+            Separator of the cells: one character, or "comma", "semicolon", "tab", "pipe" or "space". Found by the target if it is
+            not given.
+        encoding (`str`, *optional*):
+            Encoding of the file, such as "cp1252". UTF-8 by default, or as a byte order mark says.
+        decimal (`str`, *optional*):
+            Decimal mark of numbers, "." or ",". Found in the numbers if it is not given.
+        drop_missing_targets (`bool`, *optional*, defaults to `False`):
+            Whether rows without a target are left out. Otherwise they are an error.
+        keep_missing_words (`bool`, *optional*, defaults to `False`):
+            Whether words such as `None` and `NA` in the target are classes. They get an underscore, as in `None_`, because pandas
+            reads them as missing values.
 
     Raises:
-        TaskError: the table, the target, the metric or `out` cannot be used; the message names the fix.
+        TaskError: the table, the target, the metric, an option or `out` cannot be used; the message names the fix.
     """
-    csv, out = Path(csv), Path(out)
     scorer = get_metric(metric)
-    if out.exists():
-        raise TaskError(f"{out} exists already; choose another folder or remove it.")
-    for name, share in (("test_fraction", test_fraction), ("public_fraction", public_fraction)):
-        if not 0.0 < share < 1.0:
-            raise TaskError(f"{name} is {share}; write a share between 0 and 1.")
-    table = _read(csv, target, drop)
-    table[target] = _clean_target(table[target], scorer, csv)
-    test_rows = round(test_fraction * len(table))
-    tables = assemble(table, target, metric, len(table) - test_rows, test_rows, seed, public_fraction)
-    _check_classes(tables, target, scorer)
+    out = check_options(out, test_fraction, public_fraction, time_limit_s, seed, decimal)
+    path = check_path(csv)
+    table = read_text_table(path, target, sep, encoding)
+    target = clean_name(target)
+    dropped = (drop,) if isinstance(drop, str) else tuple(drop)
+    frame = _chosen_columns(table.frame, target, tuple(map(clean_name, dropped)), path)
+    decimal_found = decimal_mark(frame, table.separator, decimal)
+    options = TargetOptions(decimal_found, drop_missing_targets, keep_missing_words)
+    answers = read_target(frame[target], scorer, path.name, options)
+    features, notes = read_features(frame.drop(columns=target), decimal_found, named=decimal is not None)
+    frame = features.loc[answers.values.index].assign(**{target: answers.values})
+    for note in (*table.notes, *notes, *answers.notes, *_suspicions(frame, target)):
+        logger.warning("%s: %s", path.name, note)
+    tables = _split(frame, target, scorer, test_fraction, public_fraction, seed)
+    name = _printable(path.name)
     spec = TaskSpec(
-        id=re.sub(r"[^A-Za-z0-9._-]+", "-", out.name).lstrip("._-") or "task",
-        title=title or f"Predict {target} of {csv.name}",
-        description=description or f"Predict the column `{target}` from the other columns.",
+        id=re.sub(r"[^A-Za-z0-9._-]+", "-", out.name).lstrip("._-")[:MAX_ID] or "task",
+        title=clean_name(title or "") or f"Predict {target} of {name}",
+        description=read_description(description, target, missing_words(features)),
         folder=out,
         metric=metric,
         direction=scorer.direction,
@@ -99,76 +131,85 @@ def create_task(
         target_column=target,
         time_limit_s=float(time_limit_s),
     )
-    text = _task_yaml(spec, tables, scorer)
+    transform, comment = sample_transform(tables, spec, scorer)
+    text = task_yaml(replace(spec, transform=transform), comment)
 
     def build(folder: Path) -> None:
         write_folder(folder, tables, ID_COLUMN, target)
         (folder / "task.yaml").write_text(text, encoding="utf-8")
         (folder / "description.md").write_text(spec.description + "\n", encoding="utf-8")
-        load_folder(folder)
+        try:
+            load_folder(folder)
+        except TaskError as error:
+            # The folder is removed, so that its name would help nobody.
+            raise TaskError(f"{path} gives no task: {str(error).replace(f'{folder}{os.sep}', '')}") from error
 
-    return load_folder(prepare_once(out, build))
+    return load_folder(prepare_new(out, build))
 
 
-def _read(csv: Path, target: str, drop: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(csv)
-    except FileNotFoundError as error:
-        raise TaskError(f"{csv} does not exist; give the path of a CSV file.") from error
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise TaskError(f"{csv} is not a readable CSV file: {error}") from error
+def _chosen_columns(frame: pd.DataFrame, target: str, drop: tuple[str, ...], path: Path) -> pd.DataFrame:
+    columns = list(frame.columns)
     for column in (target, *drop):
-        if column not in table.columns:
-            raise TaskError(f"{csv} has no column {column!r}; it has {', '.join(map(repr, table.columns))}.")
+        if column not in columns:
+            raise TaskError(_no_column(path, column, columns))
     if target in drop:
         raise TaskError(f"{target!r} is the target and cannot be dropped.")
-    table = table.drop(columns=list(drop))
-    if table.shape[1] < 2:
-        raise TaskError(f"{csv} has no column beside the target {target!r}; there is nothing to predict from.")
-    if missing := int(table[target].isna().sum()):
-        raise TaskError(f"{missing} of {len(table)} rows of {csv} have no {target!r}; remove these rows.")
-    if ID_COLUMN in table.columns:
+    if target == ID_COLUMN:
+        raise TaskError(f"the target {target!r} has the name of the new row ids; rename this column of {path}.")
+    frame = frame.drop(columns=list(drop))
+    if frame.shape[1] < 2:
+        raise TaskError(f"{path} has no column beside the target {target!r}; there is nothing to predict from.")
+    if ID_COLUMN in frame.columns:
         raise TaskError(
-            f"{csv} has a column {ID_COLUMN!r}, the name of the new row ids; drop it (`--drop {ID_COLUMN}`)."
+            f"{path} has a column {ID_COLUMN!r}, the name of the new row ids; drop it (`--drop {ID_COLUMN}`)."
         )
-    for column in table.columns:
-        whole = column != target and pd.api.types.is_integer_dtype(table[column])
-        if whole and table[column].is_unique and len(table) > 20:
-            logger.warning("Column %r has another whole number in each row. Drop it if it is a row id.", column)
-    return table
+    return frame
 
 
-def _clean_target(values: pd.Series, metric: Metric, csv: Path) -> pd.Series:
-    import pandas as pd
+def _no_column(path: Path, column: str, columns: list[str]) -> str:
+    import difflib
 
-    name = values.name
-    if values.nunique() < 2:
-        raise TaskError(f"column {name!r} of {csv} has the same value in each row; there is nothing to learn.")
-    if metric.predicts == "number":
-        if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
+    shown = ", ".join(map(repr, columns[:30])) + (f" and {len(columns) - 30} more" if len(columns) > 30 else "")
+    message = f"{path} has no column {column!r}; it has {shown}."
+    if close := difflib.get_close_matches(column.lower(), [name.lower() for name in columns], n=1):
+        original = next(name for name in columns if name.lower() == close[0])
+        message += f" Did you mean {original!r}?"
+    elif len(columns) < 2:
+        message += " If another character separates the columns, name it with `--sep`."
+    elif sum(re.fullmatch(r"[+-]?[\d.]+([eE][+-]?\d+)?", name) is not None for name in columns) > len(columns) / 2:
+        message += " The first line looks like data: a table needs a header that names its columns."
+    return message
+
+
+def _suspicions(frame: pd.DataFrame, target: str) -> list[str]:
+    """What is probably a mistake, in sentences."""
+    notes = []
+    answers = frame[target].astype(str)
+    for column in frame.columns.drop(target):
+        texts = frame[column]
+        if (texts == answers).all():
+            notes.append(f"Column {column!r} equals the target and gives the answers away. Drop it (`--drop`).")
+        elif len(frame) > 20 and texts.is_unique and texts.str.fullmatch(r"[+-]?\d+").all():
+            notes.append(f"Column {column!r} has another whole number in each row. Drop it if it is a row id.")
+    return notes
+
+
+def _split(
+    frame: pd.DataFrame, target: str, metric: Metric, test_fraction: float, public_fraction: float, seed: int
+) -> TaskTables:
+    test_rows = round(test_fraction * len(frame))
+    for share, rows, option in (
+        (test_fraction, len(frame), "--test-fraction"),
+        (public_fraction, test_rows, "--public-fraction"),
+    ):
+        if not 0 < round(share * rows) < rows:
             raise TaskError(
-                f"{metric.name} needs numbers, but column {name!r} holds {values.iloc[0]!r}; try accuracy."
+                f"{rows} {'rows' if option == '--test-fraction' else 'test rows'} cannot be split with a share of {share} "
+                f"(`{option}`): one part would be empty. Give more rows or another share."
             )
-        if metric.minimum is not None and values.min() < metric.minimum:
-            raise TaskError(
-                f"{metric.name} needs numbers of at least {metric.minimum:g}; the least is {values.min()}."
-            )
-        return values
-    if values.nunique() > MAX_CLASSES:
-        raise TaskError(
-            f"column {name!r} of {csv} has {values.nunique()} different values, too many for the classes of "
-            f"{metric.name} (at most {MAX_CLASSES}); try rmse."
-        )
-    # Whole numbers in a column of floats are class codes: a table may have been written after a value was missing.
-    if pd.api.types.is_float_dtype(values):
-        if (values % 1 != 0).any():
-            raise TaskError(f"{metric.name} needs classes, but column {name!r} holds fractions; try rmse.")
-        return values.astype(int)
-    if pd.api.types.is_integer_dtype(values):
-        return values
-    return values.astype(str).str.strip()
+    tables = assemble(frame, target, metric.name, len(frame) - test_rows, test_rows, seed, public_fraction)
+    _check_classes(tables, target, metric)
+    return tables
 
 
 def _check_classes(tables: TaskTables, target: str, metric: Metric) -> None:
@@ -189,15 +230,6 @@ def _check_classes(tables: TaskTables, target: str, metric: Metric) -> None:
                 )
 
 
-def _task_yaml(spec: TaskSpec, tables: TaskTables, metric: Metric) -> str:
-    grade = grade_submission(tables.sample.to_csv(index=False).encode(), tables.answers, spec, "all")
-    if grade.score is None:
-        raise TaskError(f"the sample submission has no {metric.name}: {grade.reason}. Choose another metric.")
-    # The sample's score shall be a quarter of the way from worst (-1) to best (1), which is -0.5.
-    worst = grade.score - (metric.best - grade.score) / 3
-    transform = ScoreTransform("linear", round(worst, 6), metric.best)
-    comment = (
-        f"The transform gives the sample submission ({metric.name} {grade.score:.6g}) -0.5 and a perfect one 1.\n"
-        f"Set `best` to the best score that you think can be reached."
-    )
-    return task_yaml(replace(spec, transform=transform), comment)
+def _printable(name: str) -> str:
+    """A file's name as text. Bytes of it that are not UTF-8 become question marks."""
+    return clean_name(name.encode("utf-8", "replace").decode("utf-8"))

@@ -1,0 +1,74 @@
+"""The options of `create_task`, checked before the table is read. Each error names the option."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from pathlib import Path
+from typing import Any
+
+from trl_mle.errors import TaskError
+
+_LISTED = 5
+
+
+def check_options(
+    out: Path | str, test_fraction: Any, public_fraction: Any, time_limit_s: Any, seed: Any, decimal: Any
+) -> Path:
+    """The folder to make, with `~` expanded.
+
+    Raises:
+        TaskError: an option has a value that cannot work, or `out` exists.
+    """
+    for name, share in (("test_fraction", test_fraction), ("public_fraction", public_fraction)):
+        if not _is_number(share) or not 0.0 < share < 1.0:
+            raise TaskError(f"{name} is {share!r} ({_flag(name)}); write a share between 0 and 1.")
+    if not _is_number(time_limit_s) or time_limit_s <= 0:
+        raise TaskError(
+            f"time_limit_s is {time_limit_s!r} ({_flag('time_limit_s')}); write a positive number of seconds."
+        )
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
+        raise TaskError(f"seed is {seed!r} ({_flag('seed')}); write a whole number of at least 0.")
+    if decimal not in (None, ".", ","):
+        raise TaskError(f"decimal is {decimal!r} ({_flag('decimal')}); write '.' or ','.")
+    return _new_folder(out)
+
+
+def _new_folder(out: Path | str) -> Path:
+    if not str(out).strip():
+        raise TaskError(f"out is empty ({_flag('out')}); name the folder to make.")
+    try:
+        path = Path(out).expanduser()
+        if path.name in ("", ".."):
+            raise TaskError(
+                f"out is {str(out)!r} ({_flag('out')}), which names no new folder; write for example my-task."
+            )
+        if path.is_symlink() or path.exists():
+            raise TaskError(f"{path} exists already ({_flag('out')}); choose another folder or remove it.")
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, TaskError):
+            raise
+        raise TaskError(f"out is {str(out)!r} ({_flag('out')}), which cannot be a folder: {error}.") from error
+    return path
+
+
+def read_description(text: str | None, target: str, missing_words: dict[str, list[str]]) -> str:
+    """The text of `description.md`, with what a program must know to read the files as they are meant."""
+    paragraphs = [(text or "").strip() or f"Predict the column `{target}` from the other columns."]
+    if missing_words:
+        words = sorted({word for found in missing_words.values() for word in found})
+        names = [f"`{name}`" for name in missing_words]
+        shown = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+        paragraphs.append(
+            f"`pandas.read_csv` takes {', '.join(map(repr, words))} in {shown} for missing values "
+            "unless `keep_default_na=False` is given."
+        )
+    return "\n\n".join(paragraphs)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _flag(name: str) -> str:
+    return f"`--{name.replace('_', '-')}`"

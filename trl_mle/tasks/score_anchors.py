@@ -1,0 +1,40 @@
+"""The score transform of a new task: what the sample submission is worth, at any scale of the target."""
+
+from __future__ import annotations
+
+from trl_mle.errors import TaskError
+from trl_mle.grading import PARTS, Metric, grade_submission
+from trl_mle.tasks.assemble import TaskTables
+from trl_mle.types import ScoreTransform, TaskSpec
+
+DIGITS = 12
+"""Significant digits of the anchors. A number of decimals would be wrong for small scores."""
+
+
+def sample_transform(tables: TaskTables, spec: TaskSpec, metric: Metric) -> tuple[ScoreTransform, str]:
+    """The transform that gives -0.5 to the sample submission and 1 to a perfect one, and a comment that says so.
+
+    Raises:
+        TaskError: the sample submission has no score in a part of the answers, or it is perfect.
+    """
+    sample = tables.sample.to_csv(index=False).encode()
+    for part in PARTS:
+        grade = grade_submission(sample, tables.answers, spec, part)
+        if grade.score is None:
+            raise TaskError(
+                f"{metric.name} is not defined in the {part} part of the answers for constant predictions ({grade.reason}). "
+                f"Its values may all be the same, or too large; choose another metric, more rows or a smaller unit."
+            )
+    score = grade_submission(sample, tables.answers, spec, "all").score
+    # The sample's score shall be a quarter of the way from worst (-1) to best (1), which is -0.5.
+    worst = None if score is None else float(f"{score - (metric.best - score) / 3:.{DIGITS}g}")
+    if score is None or worst is None or worst == metric.best or abs(worst - metric.best) < 1e-300:
+        raise TaskError(
+            f"the constant sample submission has the {metric.name} {score} already, as good as a perfect one; "
+            f"choose another metric, more rows, or a larger unit of the target."
+        )
+    comment = (
+        f"The transform gives the sample submission ({metric.name} {score:.6g}) -0.5 and a perfect one 1.\n"
+        f"Set `best` to the best score that you think can be reached."
+    )
+    return ScoreTransform("linear", worst, metric.best), comment

@@ -1,0 +1,204 @@
+"""`read_text`: the text of a user's table, from a text file or from a file of another format."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from trl_mle.errors import TaskError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_TABLE_BYTES = 512 * 1024**2
+"""Largest table that is read, in bytes after decompression. Programs of a task have 2 GiB of memory."""
+_BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16: its little-endian mark begins with the other one
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_EXCEL = (".xlsx", ".xlsm")
+_OTHER = {
+    ".xls": "save it as .xlsx or CSV",
+    ".xlsb": "save it as .xlsx or CSV",
+    ".ods": "save it as .xlsx or CSV",
+    ".json": "write it with `pandas.read_json(...).to_csv(..., index=False)`",
+    ".jsonl": "write it with `pandas.read_json(..., lines=True).to_csv(..., index=False)`",
+    ".sqlite": "export the table as CSV",
+    ".db": "export the table as CSV",
+    ".pkl": "write it with `pandas.read_pickle(...).to_csv(..., index=False)`",
+}
+
+
+def check_path(csv: Path | str) -> Path:
+    """The path of the table `csv`, with `~` expanded.
+
+    Raises:
+        TaskError: `csv` is an address, or there is no such file.
+    """
+    text = str(csv)
+    if address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/+", text):
+        # A `Path` has one slash where the address had two.
+        shown = text if "://" in text else f"{address[0]}/{text[len(address[0]) :]}"
+        raise TaskError(
+            f"{shown} is an address, and no table is fetched from the network; download it and give the file."
+        )
+    try:
+        path = Path(csv).expanduser()
+        if path.is_dir():
+            raise TaskError(f"{path} is a folder; give the path of a CSV file.")
+        if not path.exists():
+            raise TaskError(f"{path} does not exist; give the path of a CSV file.")
+        if not path.is_file():
+            raise TaskError(f"{path} is not a regular file; write the table into a file first.")
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, TaskError):
+            raise
+        raise TaskError(f"{csv} cannot be read ({error}); give the path of a CSV file.") from error
+    return path
+
+
+def read_text(path: Path, encoding: str | None) -> tuple[str, list[str]]:
+    """The text of the table in `path` as CSV, and what was decided about it in sentences.
+
+    Raises:
+        TaskError: the file cannot be read; the message names the fix.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _OTHER:
+        raise TaskError(f"{path}: tables of the kind {suffix} are not read; {_OTHER[suffix]}.")
+    try:
+        if suffix in (*_EXCEL, ".parquet", ".feather"):
+            _check_size(path, path.stat().st_size)
+            frame, notes = _read_frame(path, suffix)
+            # Through text, so that what a cell is does not depend on the file's format.
+            named_index = any(name is not None for name in frame.index.names)
+            return frame.to_csv(index=named_index), notes
+        data = _read_bytes(path, suffix)
+    except (
+        OSError,
+        EOFError,
+        lzma.LZMAError,
+        zlib.error,
+        zipfile.BadZipFile,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        raise TaskError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    return _decode(path, data, encoding)
+
+
+def _read_bytes(path: Path, suffix: str) -> bytes:
+    if suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            members = [
+                info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")
+            ]
+            if len(members) != 1:
+                raise TaskError(
+                    f"{path} holds {len(members)} files; give an archive of one CSV file, or the CSV file itself."
+                )
+            with archive.open(members[0]) as file:
+                return _bounded(path, file)
+    with _OPENERS.get(suffix, open)(path, "rb") as file:  # type: ignore[operator]
+        return _bounded(path, file)
+
+
+def _bounded(path: Path, file: IO[bytes]) -> bytes:
+    data = file.read(MAX_TABLE_BYTES + 1)
+    _check_size(path, len(data))
+    return data
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_TABLE_BYTES:
+        raise TaskError(
+            f"{path} has more than {MAX_TABLE_BYTES // 1024**2} MiB, too much for the memory of a program; "
+            f"give a sample of its rows."
+        )
+
+
+def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, list[str]]:
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), None)
+    if encoding is not None:
+        try:
+            codecs.lookup(encoding)
+        except (LookupError, TypeError, ValueError) as error:
+            raise TaskError(
+                f"encoding is {encoding!r} (`--encoding`); write for example utf-8, cp1252 or utf-16."
+            ) from error
+    if encoding is None and marked is None and data.count(b"\0", 0, 4096) > min(len(data), 4096) // 4:
+        raise TaskError(
+            f"{path} looks like UTF-16 without a byte order mark; write `--encoding utf-16-le` or `utf-16-be`."
+        )
+    name = encoding or marked or "utf-8"
+    # UTF-8 with a byte order mark is still UTF-8 for its user.
+    name = marked if marked == "utf-8-sig" and codecs.lookup(name).name == "utf-8" else name
+    try:
+        text = data.decode(name)
+    except (UnicodeError, LookupError, ValueError) as error:
+        raise TaskError(_undecodable(path, data, name, error)) from error
+    if not isinstance(text, str):
+        raise TaskError(f"encoding is {encoding!r} (`--encoding`); write for example utf-8, cp1252 or utf-16.")
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise TaskError(f"{path} holds a NUL character in line {line}, so it is not a readable CSV file; remove it.")
+    notes = (
+        [f"The file is read as {marked}, as its first bytes say."]
+        if marked in ("utf-16", "utf-32") and not encoding
+        else []
+    )
+    return text.removeprefix("\ufeff"), notes
+
+
+def _undecodable(path: Path, data: bytes, name: str, error: Exception) -> str:
+    where = ""
+    if isinstance(error, UnicodeDecodeError) and error.start < len(data):
+        where = f": byte {data[error.start]:#04x} in line {data.count(bytes([10]), 0, error.start) + 1}"
+    magic = {
+        b"PK\x03\x04": "a zip archive or an Excel file",
+        b"\x1f\x8b": "compressed by gzip",
+        b"PAR1": "a Parquet file",
+    }
+    if kind := next((kind for start, kind in magic.items() if data.startswith(start)), None):
+        return f"{path} is not a readable CSV file but {kind}; give it the suffix that says so."
+    return (
+        f"{path} is not a readable CSV file in {name}{where}; name its encoding with `--encoding` (Western European "
+        f"files are often cp1252) or save it as UTF-8."
+    )
+
+
+def _read_frame(path: Path, suffix: str) -> tuple[pd.DataFrame, list[str]]:
+    import pandas as pd
+
+    notes: list[str] = []
+    try:
+        if suffix == ".parquet":
+            return pd.read_parquet(path), notes
+        if suffix == ".feather":
+            return pd.read_feather(path), notes
+        with pd.ExcelFile(io.BytesIO(path.read_bytes()), engine="openpyxl") as book:
+            sheet = book.sheet_names[0]
+            if len(book.sheet_names) > 1:
+                notes.append(f"Of the {len(book.sheet_names)} sheets, the first ({sheet!r}) is read.")
+            rows = book.parse(sheet, header=None, dtype=object, keep_default_na=False, na_values=[])
+    except ImportError as error:
+        name = "pip install 'trl_mle[excel]'" if suffix in _EXCEL else "pip install pyarrow"
+        raise TaskError(f"{path} needs a package that is not installed: {name}, or save the table as CSV.") from error
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, AttributeError) as error:
+        raise TaskError(f"{path} cannot be read as {suffix}: {error}. Save the table as CSV.") from error
+    if not len(rows):
+        raise TaskError(f"the first sheet of {path} is empty; put the table there.")
+    header, body = rows.iloc[0], rows.iloc[1:]
+    return body.set_axis([str(name) for name in header], axis=1), notes

@@ -1,0 +1,205 @@
+"""`read_text_table`: a user's table as text, exactly as it stands in the file.
+
+pandas' own reader is not used for CSV: it takes words such as `None` for missing values, shifts columns where rows are longer than
+the header, and rewrites numbers. Here each row must have the cells of the header, and every cell stays text.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import TaskError
+from trl_mle.tasks.column_names import Header, clean_header, clean_name
+from trl_mle.tasks.table_file import read_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space"}
+"""Separators that are found without being named, in the order in which they are tried."""
+_CHUNK = 50_000
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table whose cells are text. A missing cell is the empty text."""
+
+    frame: pd.DataFrame
+    """Index: line of the file on which each row ends."""
+    separator: str
+    """Between the cells. The comma if the file is no text file."""
+    notes: tuple[str, ...]
+    """What was decided about the file, in sentences."""
+
+
+def read_text_table(path: Path, target: str, sep: str | None = None, encoding: str | None = None) -> TextTable:
+    """Read the table of `path`.
+
+    Args:
+        path (`Path`):
+            CSV file, which may be compressed, or an Excel, Parquet or Feather file.
+        target (`str`):
+            Column that the header must have. It decides between separators.
+        sep (`str`, *optional*):
+            Separator of the cells, as a character or as one of the names in `SEPARATORS`.
+        encoding (`str`, *optional*):
+            Encoding of the text. UTF-8 by default, or UTF-16 or UTF-32 with a byte order mark.
+
+    Raises:
+        TaskError: the file cannot be read as a table with the column `target`; the message names the line and the fix.
+    """
+    import pandas as pd
+
+    separator = _separator(sep)
+    text, notes = read_text(path, encoding)
+    start, separator, header_notes = _find_header(text, target, separator)
+    notes += header_notes
+    spaced = _is_spaced(text, start, separator)
+    reader = _reader(text, start, separator, spaced)
+    first_line = text.count("\n", 0, start)
+    rows = _rows(reader, path, first_line)
+    _, names = next(rows, (0, []))
+    if not names:
+        raise TaskError(f"{path} is empty; give a table whose first line names the columns.")
+    frames, short_end = [], True
+    while chunk := list(islice(rows, _CHUNK)):
+        short_end &= all(len(cells) == len(names) + 1 and not cells[-1].strip() for _, cells in chunk)
+        width = len(names) + short_end
+        for line, cells in chunk:
+            if len(cells) != width:
+                raise TaskError(_ragged(path, line, cells, names, separator))
+        # Line ends inside cells become \n: pandas writes a lone \r without quotes, and it would end the row.
+        texts = [[re.sub(r"\r\n?", "\n", cell) for cell in cells[: len(names)]] for _, cells in chunk]
+        frames.append(pd.DataFrame(texts, index=[line for line, _ in chunk], dtype=str))
+    if not frames:
+        raise TaskError(f"{path} has a header but no rows; there is nothing to learn from.")
+    if short_end:
+        notes.append("Each row ends in a separator that the header does not have; it is ignored.")
+    return _with_header(path, pd.concat(frames), clean_header(path, names), separator, notes)
+
+
+def _with_header(path: Path, frame: pd.DataFrame, header: Header, separator: str, notes: list[str]) -> TextTable:
+    frame.columns = list(header.names)
+    empty_rows = (frame == "").all(axis=1)
+    if empty_rows.any():
+        notes.append(f"{int(empty_rows.sum())} rows without any value are left out.")
+        frame = frame[~empty_rows]
+    if not len(frame):
+        raise TaskError(f"{path} has no row with a value; there is nothing to learn from.")
+    for at in header.unnamed:
+        column = frame.iloc[:, at]
+        if (column.str.strip() == "").all():
+            notes.append(f"Column {at + 1} has neither a name nor values; it is left out.")
+        elif at == 0 and column.is_unique:
+            notes.append(
+                "Column 1 has no name and another value in each row, as an index that was written; it is left out."
+            )
+        else:
+            raise TaskError(f"column {at + 1} of {path} has no name in the header; give it one, or remove the column.")
+    kept = [at for at in range(frame.shape[1]) if at not in header.unnamed]
+    return TextTable(frame.iloc[:, kept], separator, (*notes, *header.notes))
+
+
+def _separator(sep: str | None) -> str | None:
+    if sep is None:
+        return None
+    character = {name: character for character, name in SEPARATORS.items()}.get(sep, {"\\t": "\t"}.get(sep, sep))
+    if not isinstance(sep, str) or len(character) != 1 or character in '"\r\n\0':
+        names = ", ".join(SEPARATORS.values())
+        raise TaskError(f"sep is {sep!r} (`--sep`); write one character, or one of {names}.")
+    return character
+
+
+def _find_header(text: str, target: str, separator: str | None) -> tuple[int, str, list[str]]:
+    """Position of the header, the separator, and what was decided: the first line with `target` among its cells is the header.
+
+    Lines with `#` before it are comments. Excel's line `sep=;` names the separator.
+    """
+    notes: list[str] = []
+    start = 0
+    while True:
+        line = text[start : _line_end(text, start)]
+        named = re.fullmatch(r"sep=(.)", line.strip())
+        comment = line.lstrip().startswith("#") and _guess(text, start, target, separator) is None
+        if start >= len(text) or not (named or comment or not line.strip()):
+            break
+        if named:
+            separator = separator or named[1]
+        elif comment and not notes:
+            notes.append("Lines before the header that start with '#' are left out as comments.")
+        start = _line_end(text, start)
+    found = _guess(text, start, target, separator)
+    if found is None:  # the caller says which columns there are, best with the separator that makes most of them
+        choices = [separator] if separator else [character for character in SEPARATORS if character != " "]
+        return start, max(choices, key=lambda character: len(_first_row(text, start, character))), notes
+    if separator is None and found != ",":
+        notes.append(f"The cells are separated by {SEPARATORS[found]} (`--sep` decides otherwise).")
+    return start, found, notes
+
+
+def _line_end(text: str, start: int) -> int:
+    """Position behind the line that begins at `start`."""
+    match = _LINE.match(text, start)
+    return match.end() if match else len(text)
+
+
+def _guess(text: str, start: int, target: str, separator: str | None) -> str | None:
+    """The first separator with which the header has `target`, or `None`."""
+    for character in [separator] if separator else SEPARATORS:
+        row = _first_row(text, start, character)
+        if clean_name(target) in map(clean_name, row) and (separator or len(row) > 1):
+            return character
+    return None
+
+
+def _first_row(text: str, start: int, separator: str) -> list[str]:
+    try:
+        return next(_reader(text, start, separator, True), [])
+    except csv.Error:
+        return []
+
+
+def _is_spaced(text: str, start: int, separator: str) -> bool:
+    """Whether a space follows each separator, as in `x, y`. Only then does it belong to the separator."""
+    sample = "\n".join(text[start : start + 100_000].splitlines()[:100])
+    separators = sample.count(separator)
+    # A row may end in the separator, and a cell may be empty.
+    return separator == " " or (separators > 0 and sample.count(separator + " ") >= 0.9 * separators)
+
+
+def _reader(text: str, start: int, separator: str, spaced: bool) -> Iterator[list[str]]:
+    lines = (match[0] for match in _LINE.finditer(text, start))  # no copy of the text, as a `StringIO` would be
+    return csv.reader(lines, delimiter=separator, skipinitialspace=spaced, strict=True)
+
+
+def _rows(reader: Iterator[list[str]], path: Path, first_line: int) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the number of the line on which each ends. Empty lines are no rows."""
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            line = first_line + reader.line_num  # type: ignore[attr-defined]
+            raise TaskError(f"line {line} of {path} is not CSV: {error}. Check the quotes; {_LIMIT_HINT}") from error
+        if row:
+            yield first_line + reader.line_num, row  # type: ignore[attr-defined]
+
+
+_LIMIT_HINT = f"a cell has at most {csv.field_size_limit()} characters."
+
+
+def _ragged(path: Path, line: int, cells: list[str], names: list[str], separator: str) -> str:
+    shown = cells if len(cells) <= 6 else [*cells[:6], "..."]
+    return (
+        f"line {line} of {path} has {len(cells)} cells ({', '.join(map(repr, shown))}), but the header has {len(names)} columns "
+        f"(separated by {SEPARATORS.get(separator, repr(separator))}). Quote cells that hold a separator, name each column, or "
+        f"choose another separator with `--sep`."
+    )
