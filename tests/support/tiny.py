@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
 
 from trl_mle import DurationAwareConfig
+from trl_mle.training.weighting.config import DurationSettings
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -68,4 +69,7 @@ def tiny_args(output_dir, config_class=DurationAwareConfig, **changes):
         "disable_tqdm": True,
         "seed": 7,
     }
+    if issubclass(config_class, DurationSettings):
+        # The paper's bare rule: the durations of tests are small numbers.
+        settings |= {"duration_floor_s": 0.01, "duration_clip": None}
     return config_class(**{**settings, **changes})

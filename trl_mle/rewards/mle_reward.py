@@ -10,6 +10,7 @@ from typing import Any
 
 from trl_mle.config import RewardConfig
 from trl_mle.errors import SandboxError, TaskError
+from trl_mle.rewards.idle_watch import IdleWatch
 from trl_mle.rewards.records import log_metrics, rollout_columns
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.sandboxes import SandboxPool
@@ -77,6 +78,7 @@ class MLEReward:
         self.__name__ = "mle_reward"  # TRL names metrics and columns after it
         self.scorer = ProgramScorer(sandbox, instrumenter, reward, wall_s=wall_s, memory_bytes=memory_bytes)
         """What scores one completion."""
+        self._idle = IdleWatch()
         self._tasks = dict(tasks or {})
         self._close_s = close_s
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,6 +126,8 @@ class MLEReward:
         if log_extra is not None:
             for column, values in rollout_columns(outcomes).items():
                 log_extra(column, values)
+        if (warning := self._idle.observe(outcomes)) is not None:
+            logger.warning("%s", warning)
         if log_metric is not None:
             log_metrics(outcomes, log_metric)
             for name, value in self.scorer.take_metrics().items():

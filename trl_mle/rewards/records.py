@@ -8,6 +8,7 @@ from typing import get_args
 
 from trl_mle.instrumentation.fallbacks import AST_KINDS, FALLBACK_KINDS
 from trl_mle.outcomes import Column, to_row
+from trl_mle.rewards.idle_watch import idle_share
 from trl_mle.types import Outcome, OutcomeKind
 
 
@@ -29,6 +30,9 @@ def log_metrics(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], 
         return
     log_metric("programs/milestones", fmean(len(o.execution.milestones) for o in ran if o.execution))
     log_metric("programs/cpu_s", fmean(o.execution.cpu_s for o in ran if o.execution))
+    idle = [share for outcome in ran if (share := idle_share(outcome)) is not None]
+    if idle:
+        log_metric("programs/idle_share_of_valid", fmean(idle))
     _log_instrumentation(ran, log_metric)
     scores = [outcome.public.score for outcome in outcomes if outcome.public and outcome.public.score is not None]
     # Raw scores of different tasks have different units, so their mean means nothing.

@@ -57,8 +57,9 @@ def test_every_jump_stays_within_the_program(machine, own):
 def test_listed_calls_fail_and_others_pass(machine):
     column = MACHINES[machine][0]
     listed = {numbers[column] for numbers in seccomp._NUMBERS.values()} - {None}
-    special = {call[column] for call in (seccomp._FALLOCATE, seccomp._SET_AFFINITY, seccomp._CLONE, seccomp._CLONE3, seccomp._SOCKET, seccomp._SOCKETPAIR,
-                                         seccomp._IOCTL, seccomp._PERSONALITY, seccomp._MMAP)}  # fmt: skip
+    special = {call[column] for call in (seccomp._FALLOCATE, seccomp._SET_AFFINITY, seccomp._CLONE, seccomp._CLONE3,
+                                         seccomp._SOCKET, seccomp._SOCKETPAIR, seccomp._IOCTL, seccomp._PERSONALITY,
+                                         seccomp._MMAP)}  # fmt: skip
     for number in range(470):
         expected = error(errno.EPERM) if number in listed else ALLOW
         if number not in special:

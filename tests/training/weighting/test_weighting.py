@@ -19,7 +19,8 @@ from trl_mle.training.weighting.weighting import DurationWeighting, Weights
 
 
 def weighting(**settings):
-    return DurationWeighting(DurationSettings(**settings))
+    bare = {"duration_floor_s": 0.01, "duration_clip": None}  # the paper's rule
+    return DurationWeighting(DurationSettings(**{**bare, **settings}))
 
 
 def test_weights_are_those_of_the_pure_function():

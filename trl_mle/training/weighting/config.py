@@ -31,13 +31,17 @@ class DurationSettings:
         duration_exponent (`float`, *optional*, defaults to `1.0`):
             Power of the weights, before they are scaled to mean 1. 0.5 is half way, in logarithms, from `"none"` to the
             rule.
-        duration_clip (`float`, *optional*):
-            Largest weight, at least 1. The mean of the weights is restored to 1 afterwards.
-        duration_floor_s (`float`, *optional*, defaults to `0.01`):
-            Shorter durations, and completions that never ran, count as this many seconds.
+        duration_clip (`float`, *optional*, defaults to `4.0`):
+            Largest weight, at least 1; `None` for no limit. The mean of the weights is restored to 1 afterwards. It bounds what
+            a program gains by being slow.
+        duration_floor_s (`float`, *optional*, defaults to `1.0`):
+            Shorter durations, and completions that never ran, count as this many seconds. It keeps the penalty of a failure
+            from vanishing: beside programs of 5 s, a crash after 20 ms would weigh 0.004. The paper's bare rule is
+            `duration_floor_s: 0.01` with `duration_clip: null`.
         duration_clock (`str`, *optional*, defaults to `"wall"`):
             Clock of the durations. `"wall"` reads the column `action_duration`. `"cpu"` reads `action_cpu_duration` (user
-            and system seconds, children included), which does not depend on other load of the machine.
+            and system seconds, children included), which does not depend on other load of the machine. Sleep costs nothing
+            then.
         duration_rule (`str`, *optional*, defaults to `"measured"`):
             For `"inverse_inclusion"`: how samples are collected. `"measured"` estimates the probabilities from the durations
             of finished and lost samples (Kaplan-Meier) and fits every way to collect whose losses are reported. If no
@@ -59,10 +63,10 @@ class DurationSettings:
         default=1.0, metadata={"help": "Power of the weights, before they are scaled to mean 1 (0: no weighting)."}
     )
     duration_clip: float | None = field(
-        default=None, metadata={"help": "Largest weight (>= 1); the mean is restored to 1. None: no limit."}
+        default=4.0, metadata={"help": "Largest weight (>= 1); the mean is restored to 1. None: no limit."}
     )
     duration_floor_s: float = field(
-        default=0.01,
+        default=1.0,
         metadata={"help": "Shorter durations, and completions that never ran, count as this many seconds."},
     )
     duration_clock: str = field(
