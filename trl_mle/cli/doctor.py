@@ -50,7 +50,9 @@ def doctor(
         console.print(f"[bold red]Programs do not run here.[/] {escape(str(error))}")
         raise typer.Exit(3) from None
     console.print(_layers(sandbox))
-    console.print(_gaps(sandbox))
+    gaps = _gaps(sandbox)
+    if gaps.row_count:
+        console.print(gaps)
     console.print(_self_test(results))
     failed = [result.name for result in results if not result.passed]
     missing = [layer.name for layer in sandbox.layers if not layer.active]

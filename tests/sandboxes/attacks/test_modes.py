@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.local_sandbox import make_task
+from trl_mle.cli.doctor import _gaps
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import SandboxUnavailableError
 from trl_mle.sandboxes import LocalSandbox
+from trl_mle.sandboxes.isolation import from_worker
 from trl_mle.sandboxes.modes import GAPS, MODES, modes_table
 
 DOCS = Path(__file__).parents[3] / "docs" / "sandbox.md"
@@ -73,3 +75,10 @@ def test_docs_have_the_table_of_the_code():
 def test_the_full_mode_has_no_gap_and_every_gap_is_in_some_mode():
     assert _MODES["layers"].gaps == ()
     assert {gap.name for mode in MODES for gap in mode.gaps} == {gap.name for gap in GAPS}
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_doctor_prints_what_a_machine_does_not_hold(mode, tmp_path):
+    sandbox = LocalSandbox(SandboxConfig(workers=1), scratch_dir=tmp_path if mode.on_disk else None)
+    sandbox.layers = from_worker(mode.layers)
+    assert list(_gaps(sandbox).columns[0].cells) == [gap.name for gap in mode.gaps]
