@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_sandbox import make_task
+from tests.support.local_sandbox import make_task, until, worker_of
 from trl_mle.cli.doctor import _gaps
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import SandboxUnavailableError
@@ -82,3 +82,31 @@ def test_doctor_prints_what_a_machine_does_not_hold(mode, tmp_path):
     sandbox = LocalSandbox(SandboxConfig(workers=1), scratch_dir=tmp_path if mode.on_disk else None)
     sandbox.layers = from_worker(mode.layers)
     assert list(_gaps(sandbox).columns[0].cells) == [gap.name for gap in mode.gaps]
+
+
+_FILL = {
+    "files": "open('f', 'wb').write(bytes(2**20))",
+    "chain": "for _ in range(300): os.mkdir('d'); os.chdir('d')",
+    "closed": "os.mkdir('d'); os.mkdir('d/e'); os.chmod('d/e', 0); os.chmod('d', 0)",
+    "no_text": "open(b'\\xff\\xfe', 'w').close(); os.mkdir(b'd\\xff')",
+    "guessed": "[os.makedirs(f'.removed-{n}/x') for n in range(20)]",
+    "fifo_and_link": "os.mkfifo('p'); os.symlink('/', 'l')",
+    "own_folder_closed": "os.chmod('.', 0)",
+}
+
+
+@pytest.mark.parametrize("name", ["on_disk", "fall_back"])
+async def test_folders_are_removed_while_the_worker_goes_on(tmp_path, name):
+    """They take space on the machine's disk, which another program or the training would miss."""
+    mode = _MODES[name]
+    sandbox = LocalSandbox(SandboxConfig(workers=1, preload=()), scratch_dir=tmp_path)
+    sandbox._without = mode.without
+    task = make_task(tmp_path / "task")
+    async with asyncio.timeout(60), sandbox:
+        pid = worker_of(sandbox).pid
+        for fill in _FILL.values():
+            execution = await sandbox.run(f"import os\n{fill}", task)
+            assert (execution.status, execution.stderr) == ("ok", "")
+        folder = sandbox._slots[0].worker.folder
+        await until(lambda: not [*folder.glob("run-*"), *folder.glob("removing-*")])
+        assert worker_of(sandbox).pid == pid
