@@ -50,6 +50,9 @@ def doctor(
         console.print(f"[bold red]Programs do not run here.[/] {escape(str(error))}")
         raise typer.Exit(3) from None
     console.print(_layers(sandbox))
+    gaps = _gaps(sandbox)
+    if gaps.row_count:
+        console.print(gaps)
     console.print(_self_test(results))
     failed = [result.name for result in results if not result.passed]
     missing = [layer.name for layer in sandbox.layers if not layer.active]
@@ -112,6 +115,15 @@ def _layers(sandbox: LocalSandbox) -> Table:
     table = Table("layer", "here", "what it does, or what its absence means")
     for layer in sandbox.layers:
         table.add_row(layer.name, _YES if layer.active else _NO, layer.gives if layer.active else layer.without)
+    return table
+
+
+def _gaps(sandbox: LocalSandbox) -> Table:
+    from trl_mle.sandboxes.modes import gaps_of
+
+    table = Table("not covered here", "what a program can do")
+    for gap in gaps_of(sandbox.layers, in_memory=sandbox.scratch_dir is None):
+        table.add_row(gap.name, escape(gap.text))
     return table
 
 

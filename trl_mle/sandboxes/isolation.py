@@ -75,7 +75,8 @@ def from_worker(layers: Layers) -> tuple[Layer, ...]:
             name="signals",
             active=version >= 6 or in_namespaces,
             gives="none to processes outside",
-            without="programs can kill your other processes (needs Linux 6.12, or user namespaces)",
+            without=f"programs can kill your {'younger' if layers.seccomp else 'other'} processes "
+            "(needs Linux 6.12, or user namespaces)",
         ),
         Layer(
             name="privileges",

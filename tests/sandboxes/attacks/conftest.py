@@ -10,14 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandboxes.attacks.hostile import SECRET, Box, Control, processes, settles_at, traces
+from tests.sandboxes.attacks.hostile import AS_USER, SECRET, Box, Control, processes, settles_at, traces
 from tests.support.tasks import toy_task
 from trl_mle import MLEReward, Task
 from trl_mle.config import SandboxConfig
 from trl_mle.sandboxes import LocalSandbox
+from trl_mle.sandboxes.modes import MODES, Mode
 from trl_mle.types import TaskSpec
 
-FALL_BACK = ("namespaces",)
+OPEN = [mode for mode in MODES if not mode.refused]
+
+
+def modes(default: tuple[str, ...]) -> list[object]:
+    """Modes for a fixture: those named are in the default run, the others are slow. An ordinary user tries the named ones."""
+    return [
+        pytest.param(mode, id=mode.name, marks=() if mode.name in default else pytest.mark.slow)
+        for mode in OPEN
+        if mode.name in default or AS_USER not in os.environ
+    ]
 
 
 @pytest.fixture(scope="package")
@@ -83,18 +93,22 @@ def runner(scratch: Path) -> Iterator[asyncio.Runner]:
         yield runner
 
 
-@pytest.fixture(scope="package", params=[(), FALL_BACK], ids=["layers", "fall_back"])
+@pytest.fixture(scope="package", params=modes(("layers", "fall_back")))
 def box(request: pytest.FixtureRequest, runner: asyncio.Runner, scratch: Path, task: TaskSpec, leaked: int):
-    """A sandbox without libraries, with all layers and without namespaces."""
-    sandbox = LocalSandbox(SandboxConfig(workers=1, preload=()))
-    sandbox._without = request.param
-    yield from _opened(Box(sandbox, runner, task, fall_back=bool(request.param)))
+    """A sandbox without libraries, in each mode."""
+    yield from _opened(_box(request.param, SandboxConfig(workers=1, preload=()), runner, scratch, task))
 
 
-@pytest.fixture(scope="package")
-def warm(runner: asyncio.Runner, scratch: Path, task: TaskSpec, leaked: int):
-    """A sandbox whose worker has imported numpy, pandas and scikit-learn."""
-    yield from _opened(Box(LocalSandbox(SandboxConfig(workers=1)), runner, task, fall_back=False))
+@pytest.fixture(scope="package", params=modes(("layers",)))
+def warm(request: pytest.FixtureRequest, runner: asyncio.Runner, scratch: Path, task: TaskSpec, leaked: int):
+    """A sandbox whose worker has imported numpy, pandas and scikit-learn, in each mode."""
+    yield from _opened(_box(request.param, SandboxConfig(workers=1), runner, scratch, task))
+
+
+def _box(mode: Mode, config: SandboxConfig, runner: asyncio.Runner, scratch: Path, task: TaskSpec) -> Box:
+    sandbox = LocalSandbox(config, scratch_dir=scratch if mode.on_disk else None)
+    sandbox._without = mode.without
+    return Box(sandbox, runner, task, mode)
 
 
 def _opened(box: Box) -> Iterator[Box]:

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from trl_mle.sandboxes import LocalSandbox
+from trl_mle.sandboxes.modes import Mode
 from trl_mle.types import Execution, Limits, TaskSpec
 
 TAG = f"attack-{secrets.token_hex(6)}"
@@ -113,8 +115,18 @@ class Box:
     sandbox: LocalSandbox
     runner: asyncio.Runner
     task: TaskSpec
-    fall_back: bool
-    """Whether namespaces are treated as missing."""
+    mode: Mode
+
+    @property
+    def fall_back(self) -> bool:
+        """Whether namespaces are treated as missing."""
+        return "namespaces" in self.mode.without
+
+    def skip_if_documented(self, gap: str) -> None:
+        """Skip an attack that this mode is known not to hold back: only what `modes.GAPS` tells users may be skipped."""
+        text = self.mode.lacks(gap)
+        if text is not None:
+            pytest.skip(f"documented: {text}")
 
     def run(self, code: str, values: Mapping[str, object] | None = None, **limits: Any) -> Execution:
         """Run a hostile program to its end."""

@@ -272,8 +272,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_known_of_a_file_is_not_changed(box, control, task, answers, name):
-    if box.fall_back:
-        pytest.skip("only a read-only root protects modes and times; `docs/sandbox.md` says so")
+    box.skip_if_documented("file_attributes")
     paths = (task.public_dir, task.public_dir / "train.csv", task.folder / "private/answers.csv")
     before = [(os.stat(path).st_mode, os.stat(path).st_mtime_ns, os.listxattr(path)) for path in paths]
     code = f"import os, sys\nattempt(lambda: {CHANGES[name]})"
@@ -291,8 +290,7 @@ watch = checked(libc.inotify_init1(2048))
 attempt(lambda: checked(libc.inotify_add_watch(watch, answers.encode(), 0xFFF)))
 """
     assert control(code, {"answers": answers}).succeeded
-    if box.fall_back:
-        pytest.skip("only a root of its own hides names; `docs/sandbox.md` says so")
+    box.skip_if_documented("host_names")
     assert "GOT" not in box.run(code, {"answers": answers}).stdout
 
 

@@ -135,8 +135,8 @@ FILLS = {
 @pytest.mark.parametrize("fill", FILLS)
 def test_disk_is_bounded(box, well, fill):
     """Each takes far more than all files of a program together may have."""
-    if fill == "long_names" and box.fall_back:
-        pytest.skip("bounded too, but a disk takes long to remove them; a file system in memory does not")
+    if fill == "long_names":
+        box.skip_if_documented("slow_removal")
     execution = box.run(f"import os, time\n{FILLS[fill]}", wall_s=3)
     assert execution.status in ("output", "error", "memory") or (
         # On a slow disk it does not get to so many.

@@ -165,8 +165,7 @@ def test_names_are_not_resolved_over_the_network(box):
 
 
 def test_connections_of_the_host_are_not_seen(box, control):
-    if box.fall_back:
-        pytest.skip("only a network namespace has tables of its own in /proc")
+    box.skip_if_documented("host_tables")
     code = "attempt(lambda: [line for line in open('/proc/net/tcp') if f':{port:04X} ' in line])"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -91,7 +91,9 @@ def test_suite_passes_as_an_ordinary_user(place, record_property):
         pytest.skip(f"user {USER} cannot run the tests here: {(trial.stderr.strip().splitlines() or ['?'])[-1]}")
     assert trial.stdout == f"({USER}, {USER}, {USER}) {REPOSITORY / 'trl_mle/__init__.py'}\n"
     command = [*tests, "-q", "--collect-only"]
-    here = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    here = subprocess.run(
+        command, cwd=REPOSITORY, env={**os.environ, AS_USER: "1"}, capture_output=True, text=True, timeout=120
+    )
     done = run([*tests, "-q", "-rs", "--tb=short", f"--basetemp={place / 'base'}"], 500)
     skips = re.findall(r"^SKIPPED \[(\d+)\] (.*)$", done.stdout, re.MULTILINE)
     record_property("skipped as an ordinary user", "\n".join(reason for _, reason in skips))

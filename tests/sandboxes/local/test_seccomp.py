@@ -15,10 +15,15 @@ machines = pytest.mark.parametrize("machine", MACHINES)
 
 
 def verdict(
-    machine: str, number: int, arguments: tuple[int, ...] = (), architecture: int | None = None, own: bool = True
+    machine: str,
+    number: int,
+    arguments: tuple[int, ...] = (),
+    architecture: int | None = None,
+    own: bool = True,
+    oldest: int | None = None,
 ) -> int:
     """What the kernel would do with a system call."""
-    instructions = list(seccomp._instructions(machine, own_root=own, own_processes=own))
+    instructions = list(seccomp._instructions(machine, own_root=own, own_processes=own, oldest=oldest))
     arguments = (*arguments, 0, 0, 0, 0)
     native = MACHINES[machine][1] if architecture is None else architecture
     data = {0: number, 4: native, **{16 + 8 * place: value & 0xFFFFFFFF for place, value in enumerate(arguments)}}
@@ -123,3 +128,22 @@ def test_another_processor_has_no_filter_and_that_is_said(machine, monkeypatch):
     real = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((*real[:4], machine)))
     assert not seccomp.supported()
+
+
+@machines
+@pytest.mark.parametrize("call", seccomp._TO_PROCESSES)
+def test_signals_go_to_no_process_with_a_smaller_number(machine, call):
+    number, own = seccomp._TO_PROCESSES[call][MACHINES[machine][0]], 500
+    for target in (0, own, own + 1, 2**22, -own, -own - 1, -(2**22)):
+        assert verdict(machine, number, (target, 9), own=False, oldest=own) == ALLOW
+    for target in (1, own - 1, -1, -own + 1):
+        assert verdict(machine, number, (target, 9), own=False, oldest=own) == error(errno.EPERM)
+        assert verdict(machine, number, (target, 9), own=False) == ALLOW  # then Landlock does it, or namespaces
+
+
+@machines
+def test_the_kernel_sends_no_signals_in_the_programs_name(machine):
+    number = seccomp._FCNTL[MACHINES[machine][0]]
+    for command in seccomp._SIGNAL_OWNERS:
+        assert verdict(machine, number, (3, command, 7), own=False, oldest=500) == error(errno.EPERM)
+        assert verdict(machine, number, (3, command, 7), own=False) == ALLOW

@@ -30,6 +30,8 @@ ALL = (_FIRST_RIGHTS | _REFER | _TRUNCATE) & ~(_MAKE_CHAR | _MAKE_BLOCK)
 
 _TCP_BIND_AND_CONNECT = 0b11
 _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
+SCOPED_SIGNALS = 6
+"""First version that holds back signals to processes outside."""
 
 
 class _Ruleset(ctypes.Structure):
@@ -63,7 +65,7 @@ def restrict(version: int, rules: Iterable[tuple[str, int]]) -> None:
     attributes = _Ruleset(
         fs=handled,
         net=_TCP_BIND_AND_CONNECT if version >= 4 else 0,
-        scoped=_SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS if version >= 6 else 0,
+        scoped=_SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS if version >= SCOPED_SIGNALS else 0,
     )
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))

@@ -23,7 +23,8 @@ def probe(scratch: str, without: Collection[str] = ()) -> Layers:
 
     Args:
         scratch (`str`): a writable folder for the throw-away processes.
-        without (`Collection[str]`): names of fields to treat as missing; for tests of the fall-backs.
+        without (`Collection[str]`): names of fields to treat as missing; for tests of the fall-backs. `"signals"` stands
+            for a kernel whose Landlock does not hold signals back.
     """
     if not kernel.LINUX:
         return Layers()
@@ -36,8 +37,9 @@ def probe(scratch: str, without: Collection[str] = ()) -> Layers:
             if not set(names) & set(without) and _works(partial(_enter, names, folder)):
                 working = names
                 break
+    version = 0 if "landlock" in without else landlock.abi()
     return Layers(
-        landlock=0 if "landlock" in without else landlock.abi(),
+        landlock=min(version, landlock.SCOPED_SIGNALS - 1) if "signals" in without else version,
         namespaces="namespaces" in working,
         private_root="private_root" in working,
         private_proc="private_proc" in working,

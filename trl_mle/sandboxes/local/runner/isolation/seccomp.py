@@ -79,6 +79,14 @@ _OF_PROCESSES = {
 _OF_KINDS_OF_PROCESSES = {"setpriority": (141, 140), "ioprio_set": (251, 30)}
 """Calls whose second argument is a process, a group or a user, depending on the first; 0 is the caller's."""
 
+_TO_PROCESSES = {
+    **{"kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138)},
+    **{"rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434)},
+}
+"""Calls that send a signal to their first argument, or give a descriptor by which one is sent."""
+_SIGNAL_OWNERS = (8, 15)
+"""F_SETOWN and F_SETOWN_EX: the kernel sends signals in the program's name."""
+
 Instruction = tuple[int, int, int, int]
 
 
@@ -94,14 +102,16 @@ def supported() -> bool:
         return any(line.startswith("Seccomp:") for line in file)
 
 
-def restrict(own_root: bool, own_processes: bool) -> None:
+def restrict(own_root: bool, own_processes: bool, oldest: int | None = None) -> None:
     """Put this process and its children under the filter. Needs `kernel.forbid_new_privileges` before.
 
     Args:
         own_root (`bool`): whether the sockets that it finds in the file system can only be its own.
         own_processes (`bool`): whether the processes that it can name can only be its own.
+        oldest (`int`, *optional*): the program's process, if nothing else holds signals back. Processes with smaller numbers, as
+            all that stand above it, then get none.
     """
-    code = _filter(os.uname().machine, own_root, own_processes)
+    code = _filter(os.uname().machine, own_root, own_processes, oldest)
     program = _Program(len(code) // 8, code)
     column = list(_ARCHITECTURES).index(os.uname().machine)
     # Without the flag, kernels before 5.16 slow all of the program down as a measure against speculative execution.
@@ -109,12 +119,14 @@ def restrict(own_root: bool, own_processes: bool) -> None:
     check(libc.syscall(ctypes.c_long(_SECCOMP[column]), *arguments), "seccomp")
 
 
-def _filter(machine: str, own_root: bool, own_processes: bool) -> bytes:
-    instructions = _instructions(machine, own_root, own_processes)
+def _filter(machine: str, own_root: bool, own_processes: bool, oldest: int | None = None) -> bytes:
+    instructions = _instructions(machine, own_root, own_processes, oldest)
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
 
 
-def _instructions(machine: str, own_root: bool = True, own_processes: bool = True) -> Iterator[Instruction]:
+def _instructions(
+    machine: str, own_root: bool = True, own_processes: bool = True, oldest: int | None = None
+) -> Iterator[Instruction]:
     """The filter in classic BPF, for the architecture `machine`."""
     column = list(_ARCHITECTURES).index(machine)
     yield _LOAD, 0, 0, _OFFSET_ARCHITECTURE
@@ -146,7 +158,8 @@ def _instructions(machine: str, own_root: bool = True, own_processes: bool = Tru
     yield from _only_if(_MMAP[column], 3, shared)
     denied = [instruction for request in _TERMINAL_INPUT for instruction in _unless(_EQUALS, request, errno.EPERM)]
     yield from _only_if(_IOCTL[column], 1, denied)
-    denied = [instruction for command in _OTHERS_WAIT for instruction in _unless(_EQUALS, command, errno.EPERM)]
+    commands = _OTHERS_WAIT if oldest is None else (*_OTHERS_WAIT, *_SIGNAL_OWNERS)
+    denied = [instruction for command in commands for instruction in _unless(_EQUALS, command, errno.EPERM)]
     yield from _only_if(_FCNTL[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - index, 0, kind) for index, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
@@ -159,7 +172,21 @@ def _instructions(machine: str, own_root: bool = True, own_processes: bool = Tru
             yield from _only_if(call[column], 0, oneself)
         for call in _OF_KINDS_OF_PROCESSES.values():
             yield from _only_if(call[column], 1, oneself)
+    if oldest is not None:
+        yield from _no_signals_to_older(column, oldest)
     yield _RETURN, 0, 0, _ALLOW
+
+
+def _no_signals_to_older(column: int, oldest: int) -> Iterator[Instruction]:
+    """Refuse signals to processes with numbers below `oldest`, to their groups, and to all processes at once.
+
+    A number is a process, 0 the own group, and -n the group of process n. As a word without a sign, -1 and the groups of older
+    processes are the largest numbers.
+    """
+    refused = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
+    checks = [(_EQUALS, 3, 0, 0), (_AT_LEAST, 0, 1, oldest), (_AT_LEAST, 0, 1, 2**32 - oldest + 1), refused]
+    for call in _TO_PROCESSES.values():
+        yield from _only_if(call[column], 0, checks)
 
 
 def _unless(comparison: int, value: int, error: int) -> Iterator[Instruction]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import signal
@@ -13,6 +14,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from ..isolation import mounts
+from ..isolation.kernel import LINUX, signal_on_parent_death
 from ..isolation.root_steps import WORK
 from ..protocol import ProgramLimits
 
@@ -26,6 +28,8 @@ _REMOVAL_S = 60
 _DESCRIPTORS = 4096
 _ASIDE = "removing-"
 """Beginning of the names of folders whose programs have ended."""
+_FRESH = "run-"
+"""Beginning of the names of folders of programs."""
 
 
 def usage(folder: str) -> tuple[int, int]:
@@ -85,7 +89,7 @@ class WorkFolder:
         if own_mount and in_memory:
             self.descriptor = mounts.in_memory(limits.work_bytes, MOST_ENTRIES)
         else:
-            self.path = tempfile.mkdtemp(prefix="run-", dir=folder)
+            self.path = tempfile.mkdtemp(prefix=_FRESH, dir=folder)
             self.descriptor = mounts.of_folder(self.path) if own_mount else os.open(self.path, os.O_RDONLY)
         self.inside = WORK if own_mount else str(self.path)
         """Its path as the program sees it."""
@@ -128,40 +132,71 @@ class WorkFolder:
             self.path = aside
 
     def remove(self) -> None:
-        """Have the folder removed with all that is in it, by a process of its own: however long that takes, nobody waits.
-
-        What cannot be removed is written to standard error and left to the worker's end.
-        """
+        """Give the folder up: one in memory is gone then, and `sweep` removes one on disk."""
         os.close(self.descriptor)
-        if self.path is None:
-            return
         self.set_aside()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            sys.stderr.write(f"{self.path} is left until the worker ends: {error}\n")
-            return
-        if pid == 0:
-            _remove_alone(self.path)
 
 
-def _remove_alone(folder: str) -> NoReturn:
-    """Remove `folder` in this process, which holds no socket and no pipe of the sandbox, and end it."""
+def sweep(folder: str) -> None:
+    """Have a process of its own remove what programs have left in a worker's `folder`: however long that takes, nobody waits.
+
+    For the worker, between two programs. A supervisor cannot do it: with its program's first process all processes of the
+    namespace have ended, and it may start no other. What cannot be removed is written to standard error and tried again.
+    """
+    left = _left(folder)
+    if not left:
+        return
+    for name in left:
+        # A supervisor that was killed has not set it aside.
+        if name.startswith(_FRESH):
+            with suppress(OSError):
+                os.rename(os.path.join(folder, name), os.path.join(folder, f"{_ASIDE}{secrets.token_hex(16)}"))
+    try:
+        pid = os.fork()
+    except OSError as error:  # the machine has no capacity for one more process: after the next program
+        sys.stderr.write(f"{folder} keeps folders of programs for now: {error}\n")
+        return
+    if pid == 0:
+        _sweep_alone(folder)
+
+
+def _left(folder: str) -> set[str]:
+    with suppress(OSError):
+        return {name for name in os.listdir(folder) if name.startswith((_FRESH, _ASIDE))}
+    return set()
+
+
+def _sweep_alone(folder: str) -> NoReturn:
+    """Remove the folders of programs in this process, which holds no socket and no pipe of the sandbox, and end it."""
     try:
         os.closerange(3, _DESCRIPTORS)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        if LINUX:
+            signal_on_parent_death(
+                signal.SIGKILL
+            )  # whoever removes the worker's folder then must not meet this process
         os.nice(10)
-        signal.alarm(_REMOVAL_S)  # whatever a program has built there, its removal ends
-        remove(folder)
-        # What an earlier removal has left, because it was killed or took too long.
-        beside = os.path.dirname(folder)
-        for name in os.listdir(beside):
-            if name.startswith(_ASIDE):
-                with suppress(OSError):  # another process may be at it
-                    remove(os.path.join(beside, name))
+        signal.alarm(
+            _REMOVAL_S
+        )  # whatever a program has built there, its removal ends; the next sweep goes on with it
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Names that `set_aside` has given: the folder of a program that runs meanwhile has another one.
+        tried: set[str] = set()
+        while left := {name for name in _left(folder) if name.startswith(_ASIDE)} - tried:
+            tried |= left
+            for name in left:
+                try:
+                    remove(os.path.join(folder, name))
+                except OSError as error:
+                    sys.stderr.write(f"a folder of a program is left for now: {error}\n")
+    except BlockingIOError:
+        pass  # an earlier sweep is at it, and sees what is new
     except BaseException as error:
-        sys.stderr.write(f"{folder} is left until the worker ends: {error}\n")
-        sys.stderr.flush()
+        sys.stderr.write(f"{folder} keeps folders of programs for now: {error}\n")
     finally:
+        with suppress(OSError):
+            sys.stderr.flush()
         os._exit(0)
 
 

@@ -109,4 +109,5 @@ def _confine(policy: TaskPolicy, layers: Layers, work: str, public: str, limits:
         kernel.drop_capabilities()
         kernel.allow_own_proc_files()
     if layers.seccomp:
-        seccomp.restrict(own_root=layers.private_root, own_processes=layers.namespaces)
+        oldest = None if layers.signals else os.getpid()
+        seccomp.restrict(own_root=layers.private_root, own_processes=layers.namespaces, oldest=oldest)

@@ -180,6 +180,7 @@ def _run_supervisor(host: socket.socket, files: TaskFiles, worker: WorkerInfo) -
     while (ended := os.waitpid(-1, 0))[0] != pid:
         pass  # an orphan: a process of a PID namespace can only go once those below it have been waited for
     code = os.waitstatus_to_exitcode(ended[1])
+    workdir.sweep(worker.folder)
     if code == HOST_GONE:
         raise HostGoneError
     if code != 0:
