@@ -77,7 +77,9 @@ def prepare_new(target: Path, build: Callable[[Path], None]) -> Path:
         if not done:
             raise TaskError(f"{target} exists already (`--out`); choose another folder or remove it.")
     finally:
-        for parent in [] if done else missing:
+        if done:
+            missing = []
+        for parent in missing:
             with contextlib.suppress(OSError):  # somebody else may have put something there
                 parent.rmdir()
     return target

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from trl_mle.errors import TaskError
 
-_UNNAMED = re.compile(r"Unnamed: \d+")
+_WRITTEN_INDEX = re.compile(r"(Unnamed: \d+(\.\d+)?)?")
+"""Names that pandas gives to an index that was written without a name, once or several times."""
 # Control characters, line and paragraph separators, and characters of no width: nobody sees them in a prompt.
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\s]+")
 _ZERO_WIDTH = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
@@ -24,6 +27,8 @@ class Header:
     """One name per column, without invisible characters."""
     unnamed: tuple[int, ...]
     """Positions of the columns without a name, whose entry in `names` is a stand-in."""
+    index: tuple[int, ...]
+    """Positions of the first columns, as far as they have no name or one as pandas gives it to an index."""
     notes: tuple[str, ...]
     """What was changed, in sentences."""
 
@@ -40,7 +45,9 @@ def clean_header(path: Path, names: Sequence[str]) -> Header:
         TaskError: two columns have the same name.
     """
     cleaned = [clean_name(name) for name in names]
-    unnamed = tuple(at for at, name in enumerate(cleaned) if not name or (at == 0 and _UNNAMED.fullmatch(name)))
+    unnamed = tuple(at for at, name in enumerate(cleaned) if not name)
+    # An index may have been written several times, each time as a new first column.
+    index = tuple(takewhile(lambda at: _WRITTEN_INDEX.fullmatch(cleaned[at]), range(len(cleaned))))
     position: dict[str, int] = {}
     for at, name in enumerate(cleaned):
         if at in unnamed:
@@ -60,4 +67,18 @@ def clean_header(path: Path, names: Sequence[str]) -> Header:
         for old, new in changed[:1]
     )
     stand_ins = [f"\0{at}" if at in unnamed else name for at, name in enumerate(cleaned)]
-    return Header(tuple(stand_ins), unnamed, notes)
+    return Header(tuple(stand_ins), unnamed, index, notes)
+
+
+def no_column(path: Path, column: str, columns: Sequence[str]) -> str:
+    """The message that `path` has no column `column`, with what to do."""
+    shown = ", ".join(map(repr, columns[:30])) + (f" and {len(columns) - 30} more" if len(columns) > 30 else "")
+    message = f"{path} has no column {column!r}; it has {shown}."
+    if close := difflib.get_close_matches(column.lower(), [name.lower() for name in columns], n=1):
+        original = next(name for name in columns if name.lower() == close[0])
+        message += f" Did you mean {original!r}?"
+    elif len(columns) < 2:
+        message += " If another character separates the columns, name it with `--sep`."
+    elif sum(re.fullmatch(r"[+-]?[\d.]+([eE][+-]?\d+)?", name) is not None for name in columns) > len(columns) / 2:
+        message += " The first line looks like data: a table needs a header that names its columns."
+    return message

@@ -14,7 +14,7 @@ from trl_mle.errors import TaskError
 from trl_mle.grading import SPLIT_COLUMN, Metric, get_metric
 from trl_mle.tasks.assemble import ID_COLUMN, TaskTables, assemble
 from trl_mle.tasks.cache import prepare_new
-from trl_mle.tasks.column_names import clean_name
+from trl_mle.tasks.column_names import clean_name, no_column
 from trl_mle.tasks.create_options import check_options, read_description
 from trl_mle.tasks.feature_columns import decimal_mark, missing_words, read_features
 from trl_mle.tasks.folder import load_folder, write_folder
@@ -151,7 +151,7 @@ def _chosen_columns(frame: pd.DataFrame, target: str, drop: tuple[str, ...], pat
     columns = list(frame.columns)
     for column in (target, *drop):
         if column not in columns:
-            raise TaskError(_no_column(path, column, columns))
+            raise TaskError(no_column(path, column, columns))
     if target in drop:
         raise TaskError(f"{target!r} is the target and cannot be dropped.")
     if target == ID_COLUMN:
@@ -164,21 +164,6 @@ def _chosen_columns(frame: pd.DataFrame, target: str, drop: tuple[str, ...], pat
             f"{path} has a column {ID_COLUMN!r}, the name of the new row ids; drop it (`--drop {ID_COLUMN}`)."
         )
     return frame
-
-
-def _no_column(path: Path, column: str, columns: list[str]) -> str:
-    import difflib
-
-    shown = ", ".join(map(repr, columns[:30])) + (f" and {len(columns) - 30} more" if len(columns) > 30 else "")
-    message = f"{path} has no column {column!r}; it has {shown}."
-    if close := difflib.get_close_matches(column.lower(), [name.lower() for name in columns], n=1):
-        original = next(name for name in columns if name.lower() == close[0])
-        message += f" Did you mean {original!r}?"
-    elif len(columns) < 2:
-        message += " If another character separates the columns, name it with `--sep`."
-    elif sum(re.fullmatch(r"[+-]?[\d.]+([eE][+-]?\d+)?", name) is not None for name in columns) > len(columns) / 2:
-        message += " The first line looks like data: a table needs a header that names its columns."
-    return message
 
 
 def _suspicions(frame: pd.DataFrame, target: str) -> list[str]:

@@ -35,8 +35,8 @@ def check_options(
 
 
 def _new_folder(out: Path | str) -> Path:
-    if not str(out).strip():
-        raise TaskError(f"out is empty ({_flag('out')}); name the folder to make.")
+    if not str(out).strip() or "\0" in str(out):
+        raise TaskError(f"out is {str(out)!r} ({_flag('out')}); write the name of the folder to make.")
     try:
         path = Path(out).expanduser()
         if path.name in ("", ".."):

@@ -89,9 +89,20 @@ def _header(path: Path) -> list[str]:
 
 
 def _ids(path: Path, column: str) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        return [str(row[column]).strip() for row in reader]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            header = next(reader)
+            at, ids = header.index(column), []
+            for row in filter(None, reader):
+                if len(row) != len(header):
+                    raise TaskError(
+                        f"line {reader.line_num} of {path} has {len(row)} cells, but the header has {len(header)} columns."
+                    )
+                ids.append(row[at].strip())
+            return ids
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TaskError(f"{path} is not a readable CSV file: {error}") from error
 
 
 def _check_columns(task: Task) -> None:

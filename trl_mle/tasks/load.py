@@ -64,8 +64,12 @@ def load_task(name: str | Path) -> Task:
     prefix, colon, rest = text.partition(":")
     if colon and prefix in SOURCES:
         return SOURCES[prefix].load(rest)
-    path = Path(name).expanduser()
-    if not path.exists():
+    try:
+        path = Path(name).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, not permitted, an unknown home, a NUL character
+        raise TaskError(f"there is no task {text[:100]!r}: {getattr(error, 'strerror', None) or error}.") from error
+    if not exists:
         names = list_tasks()
         hint = f" Did you mean {PREFIX + text!r}?" if PREFIX + text in names else ""
         raise TaskError(f"there is no task {text!r}: give a task folder or one of {', '.join(names)}.{hint}")

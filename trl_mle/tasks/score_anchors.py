@@ -23,18 +23,26 @@ def sample_transform(tables: TaskTables, spec: TaskSpec, metric: Metric) -> tupl
         if grade.score is None:
             raise TaskError(
                 f"{metric.name} is not defined in the {part} part of the answers for constant predictions ({grade.reason}). "
-                f"Its values may all be the same, or too large; choose another metric, more rows or a smaller unit."
+                f"{_advice(metric, 'large')}"
             )
     score = grade_submission(sample, tables.answers, spec, "all").score
     # The sample's score shall be a quarter of the way from worst (-1) to best (1), which is -0.5.
     worst = None if score is None else float(f"{score - (metric.best - score) / 3:.{DIGITS}g}")
     if score is None or worst is None or worst == metric.best or abs(worst - metric.best) < 1e-300:
         raise TaskError(
-            f"the constant sample submission has the {metric.name} {score} already, as good as a perfect one; "
-            f"choose another metric, more rows, or a larger unit of the target."
+            f"the sample submission, which is constant, has the {metric.name} {score}, as good as a perfect one. "
+            f"{_advice(metric, 'small')}"
         )
     comment = (
         f"The transform gives the sample submission ({metric.name} {score:.6g}) -0.5 and a perfect one 1.\n"
         f"Set `best` to the best score that you think can be reached."
     )
     return ScoreTransform("linear", worst, metric.best), comment
+
+
+def _advice(metric: Metric, size: str) -> str:
+    advice = "Give more rows or choose another metric."
+    if metric.predicts != "number":
+        return advice
+    unit = "larger" if size == "large" else "smaller"
+    return f"{advice} If the values are too {size}, write them in a {unit} unit; if they hardly differ, subtract a constant."

@@ -90,7 +90,7 @@ def read_target(values: pd.Series, metric: Metric, source: str, options: TargetO
     else:
         target = _classes(texts, metric, where, options, notes)
     if target.nunique() < 2:
-        raise TaskError(f"{where} has the same value in each row ({target.iloc[0]!r}); there is nothing to learn.")
+        raise TaskError(f"{where} has the same value in each row ({texts.iloc[0]!r}); there is nothing to learn.")
     return TargetColumn(target, tuple(notes))
 
 
@@ -158,7 +158,7 @@ def _no_number(texts: pd.Series, metric: Metric, where: str, line: int, error: W
     start = f"{metric.name} needs numbers, but {where} holds {_short(error.text)} in line {line}"
     if re.fullmatch(r"[+-]?inf(inity)?", error.text, re.IGNORECASE):
         return f"{metric.name} needs finite numbers, but {where} holds {error.text!r} in line {line}; remove or correct this row."
-    if "--decimal" in error.reason or "units" in error.reason:
+    if "--decimal" in error.reason or "units" in error.reason or "large" in error.reason:
         return f"{start}: {error.reason}."
     if re.match(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|\d{1,2}:\d{2}", error.text):
         return f"{start}, a date or a time; write it as a number first, for example of days."

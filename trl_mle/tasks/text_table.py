@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
-from trl_mle.tasks.column_names import Header, clean_header, clean_name
+from trl_mle.tasks.column_names import Header, clean_header, clean_name, no_column
 from trl_mle.tasks.table_file import read_text
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def read_text_table(path: Path, target: str, sep: str | None = None, encoding: s
     _, names = next(rows, (0, []))
     if not names:
         raise TaskError(f"{path} is empty; give a table whose first line names the columns.")
+    if clean_name(target) not in (columns := [clean_name(name) for name in names]):
+        raise TaskError(no_column(path, clean_name(target), columns))
     frames, short_end = [], True
     while chunk := list(islice(rows, _CHUNK)):
         short_end &= all(len(cells) == len(names) + 1 and not cells[-1].strip() for _, cells in chunk)
@@ -93,17 +95,21 @@ def _with_header(path: Path, frame: pd.DataFrame, header: Header, separator: str
         frame = frame[~empty_rows]
     if not len(frame):
         raise TaskError(f"{path} has no row with a value; there is nothing to learn from.")
-    for at in header.unnamed:
+    left_out = set()
+    for at in sorted({*header.unnamed, *header.index}):
         column = frame.iloc[:, at]
-        if (column.str.strip() == "").all():
+        if at in header.unnamed and (column.str.strip() == "").all():
             notes.append(f"Column {at + 1} has neither a name nor values; it is left out.")
-        elif at == 0 and column.is_unique:
+        elif at in header.index and column.is_unique:
             notes.append(
-                "Column 1 has no name and another value in each row, as an index that was written; it is left out."
+                f"Column {at + 1} has no name and another value in each row, as an index that was written; it is left out."
             )
-        else:
+        elif at in header.unnamed:
             raise TaskError(f"column {at + 1} of {path} has no name in the header; give it one, or remove the column.")
-    kept = [at for at in range(frame.shape[1]) if at not in header.unnamed]
+        else:
+            continue  # a column that pandas named, but no index
+        left_out.add(at)
+    kept = [at for at in range(frame.shape[1]) if at not in left_out]
     return TextTable(frame.iloc[:, kept], separator, (*notes, *header.notes))
 
 
@@ -127,7 +133,7 @@ def _find_header(text: str, target: str, separator: str | None) -> tuple[int, st
     while True:
         line = text[start : _line_end(text, start)]
         named = re.fullmatch(r"sep=(.)", line.strip())
-        comment = line.lstrip().startswith("#") and _guess(text, start, target, separator) is None
+        comment = line.lstrip().startswith("#") and not _is_header(text, start, target, separator)
         if start >= len(text) or not (named or comment or not line.strip()):
             break
         if named:
@@ -142,6 +148,15 @@ def _find_header(text: str, target: str, separator: str | None) -> tuple[int, st
     if separator is None and found != ",":
         notes.append(f"The cells are separated by {SEPARATORS[found]} (`--sep` decides otherwise).")
     return start, found, notes
+
+
+def _is_header(text: str, start: int, target: str, separator: str | None) -> bool:
+    """Whether a line with `#` before it is the header: it has the target, and the next line does not."""
+    choices = [separator] if separator else [character for character in SEPARATORS if character != " "]
+    here, below = (
+        any(_guess(text, at, target, character) for character in choices) for at in (start, _line_end(text, start))
+    )
+    return here and not below
 
 
 def _line_end(text: str, start: int) -> int:
