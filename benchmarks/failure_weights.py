@@ -2,9 +2,9 @@
 
     python benchmarks/failure_weights.py
 
-A softmax policy chooses among kinds of programs, each with its reward and its seconds. Groups of 8, batches of 32, advantages as
-in GRPO (reward minus the group's mean, over its standard deviation), weights by the package's own `duration_weights`, plain gradient
-steps. Some kinds end by sleeping, which adds to wall-clock seconds only.
+A softmax policy chooses among kinds of programs, each with its reward and its seconds. Groups of 8, batches of 32. Advantages are
+those of GRPO (reward minus the group's mean, over its standard deviation), weights those of the package's own `duration_weights`,
+steps plain gradient steps. Some kinds end by sleeping, which adds to wall-clock seconds only.
 
 Printed per setting, as means over seeds with their standard deviation: the weight of a completion without a program and of a crash
 beside programs of 5 s, updates until 80 % of the programs are valid, the share of valid programs at the end, and how the share of
