@@ -173,13 +173,11 @@ def _sweep_alone(folder: str) -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         if LINUX:
-            signal_on_parent_death(
-                signal.SIGKILL
-            )  # whoever removes the worker's folder then must not meet this process
+            # Whoever removes the worker's folder after the worker's end must not meet this process.
+            signal_on_parent_death(signal.SIGKILL)
         os.nice(10)
-        signal.alarm(
-            _REMOVAL_S
-        )  # whatever a program has built there, its removal ends; the next sweep goes on with it
+        # Whatever a program has built there, its removal ends. The next sweep goes on with it.
+        signal.alarm(_REMOVAL_S)
         fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Names that `set_aside` has given: the folder of a program that runs meanwhile has another one.
         tried: set[str] = set()
