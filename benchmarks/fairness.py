@@ -2,8 +2,8 @@
 
     python benchmarks/fairness.py
 
-An honest program computes for 2 CPU seconds and writes an exact submission. A hostile one keeps 60 processes busy, each in a session of
-its own, until it has used its time. Printed: wall-clock seconds of an honest program alone, beside another honest one, and beside
+An honest program computes for 2 CPU seconds and writes an exact submission. A hostile one keeps 60 processes busy, each in a session
+of its own, until it has used its time. Printed: wall-clock seconds of an honest program alone, beside another honest one, and beside
 hostile ones (median and largest), and whether every honest result is exact.
 """
 
