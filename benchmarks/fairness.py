@@ -2,9 +2,9 @@
 
     python benchmarks/fairness.py
 
-An honest program computes for 2 CPU seconds and writes an exact submission. A hostile one keeps 60 processes busy, each in a session
-of its own, until it has used its time. Printed: wall-clock seconds of an honest program alone, beside another honest one, and beside
-hostile ones (median and largest), and whether every honest result is exact.
+An honest program computes for 2 CPU seconds and writes an exact submission. A hostile one keeps 60 processes busy, each in a
+session of its own, until it has used its time. Printed: wall-clock seconds of an honest program alone, beside honest ones, and
+beside hostile ones, and whether every honest result is exact.
 """
 
 from __future__ import annotations
