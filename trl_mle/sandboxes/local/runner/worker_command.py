@@ -21,6 +21,7 @@ def environment(folder: str | os.PathLike[str]) -> dict[str, str]:
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
+        "TZ": "UTC",
         "HOME": str(folder),
         "TMPDIR": str(folder),
         "PYTHONHASHSEED": "0",

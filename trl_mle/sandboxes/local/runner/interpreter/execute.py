@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import builtins
-import gc
 import io
 import os
 import random
-import signal
 import sys
 import tempfile
-import threading
 import time
-import traceback
-from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
-from itertools import islice
 from types import CodeType, ModuleType
 
+from .ending import finish, guarded
 from .imports import foreign_modules, install
 from .line_numbers import compile_program
 from .packages import AllowedPackages
@@ -79,56 +73,7 @@ def execute(code: bytes, source: bytes, work: str, program: str) -> int:
     main.__dict__.update(__cached__=None, __annotations__={})
     sys.modules["__main__"] = main
     compiled: list[CodeType] = []
-    status = _guarded(lambda: compiled.append(compile_program(code, source, program)), frames=3)
+    status = guarded(lambda: compiled.append(compile_program(code, source, program)), frames=3)
     if compiled:
-        status = _guarded(lambda: exec(compiled.pop(), main.__dict__), frames=2)
-    status = _guarded(threading._shutdown) or status  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    # Modules are kept in the order of their import, and reading the older ones would copy the worker's pages.
-    latest = list(islice(reversed(sys.modules.values()), max(0, len(sys.modules) - known)))
-    _forget([main, *(module for module in latest if _is_own(module, work))])
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
-            status = _guarded(stream.flush) or status
-    return status
-
-
-def _guarded(action: Callable[[], object], frames: int = 1) -> int:
-    """The exit code that the interpreter would give after `action`. Tracebacks leave out the first `frames` frames."""
-    try:
-        action()
-    except SystemExit as end:
-        if end.code is None:
-            return 0
-        if isinstance(end.code, int):
-            return end.code & 0xFF if -(2**63) <= end.code < 2**63 else 0xFF
-        sys.stderr.write(f"{end.code}\n")
-        return 1
-    except BaseException as error:
-        trace = error.__traceback__
-        for _ in range(frames):
-            trace = trace.tb_next if trace else None
-        _show(error.with_traceback(trace))
-        return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
-    return 0
-
-
-def _show(error: BaseException) -> None:
-    try:
-        sys.excepthook(type(error), error, error.__traceback__)
-    except BaseException:
-        traceback.print_exc()
-        traceback.print_exception(error)
-
-
-def _is_own(module: ModuleType, work: str) -> bool:
-    return (module.__dict__.get("__file__") or "").startswith(work + os.sep)
-
-
-def _forget(modules: list[ModuleType]) -> None:
-    """Drop the program's variables, as an interpreter does at its end, so that open files are flushed."""
-    for module in modules:
-        for name in list(module.__dict__):
-            if name != "__builtins__":
-                module.__dict__[name] = None
-    gc.collect()
+        status = guarded(lambda: exec(compiled.pop(), main.__dict__), frames=2)
+    return finish(main, known, work, status)

@@ -20,7 +20,7 @@ _ACCELERATORS = {"pandas": ("pyarrow", "numexpr", "bottleneck")}
 _INSTALLED = tuple(sys.path)
 """The path of packages before `imports.install` puts links in their place."""
 
-HIDDEN_DATA = ("sklearn/datasets/data", "sklearn/datasets/descr", "sklearn/datasets/images")
+HIDDEN_DATA = tuple(f"sklearn/datasets/{name}" for name in ("data", "descr", "images", "tests/data"))
 """Data inside of packages from which built-in tasks are made. The answers could be looked up there."""
 
 

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 from ..interpreter.packages import AllowedPackages, library_folders, package_folders
 from .landlock import ALL, DEVICE, READ, READ_DIR, READ_FILE, RUN
+from .libraries import libraries
 from .root_steps import WRITABLE_DIRECTORIES, Step
 
 Rule = tuple[str, int]
 """A path and the Landlock rights beneath it."""
 
-_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib")
 _SYSTEM = (
-    *("/bin", "/usr/bin", "/usr/local/bin"),
+    "/bin",
+    "/usr/bin",
     # Of shared data only what libraries read: /usr/share also has word lists, translations and documents of many languages.
     *("/usr/share/zoneinfo", "/usr/share/fonts", "/usr/share/fontconfig", "/usr/share/terminfo"),
-    *_LIBRARIES,
+    # Other locales name days and months in other languages, and differ between machines.
+    *("/usr/lib/locale/C.utf8", "/usr/lib/locale/C.UTF-8"),
 )
-_LIBRARY_FOLDERS = re.compile(
-    r".*-linux-(?:gnu|musl).*|locale|ssl|gcc|llvm.*|openblas.*|atlas.*|blas|lapack|nvidia.*|cuda.*|rocm.*|mkl.*|intel.*|tls"
-    r"|hwcaps|glibc-hwcaps|gconv|engines.*|ossl-modules|sasl2|terminfo"
-)
-"""Folders of libraries that programs see. Beside them lie whole applications: dictionaries, other languages, their data."""
-_HIDDEN_IN_STANDARD_LIBRARY = ("test", "idlelib", "turtledemo", "pydoc_data", "ensurepip", "lib2to3/tests")
-"""Tests, tools and texts of the standard library, which no program needs."""
 _SYSTEM_FILES = (
-    *("/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/nsswitch.conf"),
+    *("/etc/ld.so.cache", "/etc/nsswitch.conf"),
     # The number of cores, which joblib, OpenMP and `os.cpu_count` read.
     *("/sys/devices/system/cpu", "/sys/fs/cgroup/cpu.max"),
     *("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
@@ -50,7 +43,11 @@ def rules_for_packages(packages: AllowedPackages, hidden: tuple[str, ...]) -> li
         hidden (`tuple[str, ...]`): further paths that must stay unreadable even if a system folder holds them.
     """
     out_of_reach = {os.path.realpath(path) for path in hidden_paths(packages, hidden)}
-    rules = [(path, RUN) for root in (*_SYSTEM, *_interpreter()) for path in paths_without(root, out_of_reach)]
+    rules = [
+        (path, RUN)
+        for root in (*_SYSTEM, *libraries().shown, *_interpreter())
+        for path in paths_without(root, out_of_reach)
+    ]
     rules += [(path, READ_DIR) for path in library_folders()]
     data = {os.path.realpath(path) for path in packages.hidden}
     for root, _ in packages.entries:
@@ -67,30 +64,12 @@ def rules_for_packages(packages: AllowedPackages, hidden: tuple[str, ...]) -> li
 
 def shown_paths(packages: AllowedPackages) -> tuple[str, ...]:
     """Paths of the machine that a private root shows to programs that may import `packages`."""
-    return (*_SYSTEM, *_interpreter(), *(path for path, _ in packages.entries), *_SYSTEM_FILES)
+    return (*_SYSTEM, *libraries().shown, *_interpreter(), *(path for path, _ in packages.entries), *_SYSTEM_FILES)
 
 
 def hidden_paths(packages: AllowedPackages, hidden: tuple[str, ...]) -> tuple[str, ...]:
     """Paths of the machine that no program may see: all other packages, data inside of packages, and `hidden`."""
-    return (*package_folders(), *_hidden_system_folders(), *hidden, *packages.hidden)
-
-
-@lru_cache(maxsize=1)
-def _hidden_system_folders() -> tuple[str, ...]:
-    """Folders among the machine's libraries that are not on the list."""
-    found = set()
-    for root in {os.path.realpath(root) for root in _LIBRARIES if os.path.isdir(root)}:
-        with os.scandir(root) as entries:
-            found |= {
-                entry.path for entry in entries if entry.is_dir(follow_symlinks=False) and not _is_listed(entry.name)
-            }
-    for folder in library_folders():
-        found |= {os.path.join(folder, name) for name in _HIDDEN_IN_STANDARD_LIBRARY}
-    return tuple(sorted(path for path in found if os.path.isdir(path)))
-
-
-def _is_listed(name: str) -> bool:
-    return _LIBRARY_FOLDERS.fullmatch(name) is not None
+    return (*package_folders(), *libraries().hidden, *hidden, *packages.hidden)
 
 
 def rules_for_private_root(steps: Iterable[Step], own_proc: bool) -> list[Rule]:
@@ -141,6 +120,5 @@ def _interpreter() -> list[str]:
         os.path.join(sys.prefix, "bin"),
         os.path.join(sys.prefix, "pyvenv.cfg"),
         os.path.join(sys.base_prefix, "bin"),
-        os.path.join(sys.base_prefix, "lib"),
         *library_folders(),
     ]
