@@ -1,12 +1,12 @@
 """A program's share of the processor: one that wants more than its threads keeps to its own cores, and takes no other's time.
 
 The scheduler divides time among runnable threads (and, with autogroups, among sessions), so a program of sixty busy processes
-would leave its neighbour a sixtieth. A program within its entitlement is never touched: its duration is its own.
+would leave its neighbour a sixtieth. With as many workers as cores, each has cores of its own to keep to. A program within its
+entitlement is never touched: its duration is its own.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from contextlib import suppress
 
@@ -14,9 +14,6 @@ from .proc import Process, threads_of
 
 _OVER, _CALM = 3, 25
 """Looks in a row with too many runnable threads before a program is confined, and without before it is free again."""
-_MOST_NICE = 19
-_WEIGHT = 1.25
-"""A level of niceness divides a thread's share by this much (kernel/sched/core.c)."""
 
 
 class CpuShare:
@@ -46,22 +43,17 @@ class CpuShare:
         if self._over >= _OVER:
             self.confined = True
             # Again at each look: threads that started meanwhile inherit it, but one may have been made before.
-            self._set(processes, self._own, min(_MOST_NICE, math.ceil(math.log(runnable / self.threads, _WEIGHT))))
+            self._set(processes, self._own)
         elif self.confined and self._calm >= _CALM:
             self.confined = False
-            self._set(processes, self._all, 0)
+            self._set(processes, self._all)
 
-    def _set(self, processes: list[Process], cores: set[int], nice: int) -> None:
+    def _set(self, processes: list[Process], cores: set[int]) -> None:
+        # No lower priority: a process without time keeps what it has locked, and the monitor would wait for its memory.
         for process in processes:
             for thread in threads_of(process.pid):
-                # Gone meanwhile; or the priority cannot be raised again without privileges.
-                with suppress(OSError):
+                with suppress(OSError):  # gone meanwhile
                     os.sched_setaffinity(thread, cores)
-                with suppress(OSError):
-                    os.setpriority(os.PRIO_PROCESS, thread, nice)
-            # Among sessions, the niceness of the group counts. The kernel takes it from the same user only now and then.
-            with suppress(OSError), open(f"/proc/{process.pid}/autogroup", "w") as file:
-                file.write(str(nice))
 
 
 def _cores() -> set[int]:
