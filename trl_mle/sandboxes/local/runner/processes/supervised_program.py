@@ -56,6 +56,8 @@ class SupervisedProgram:
         self._worker = worker
         self._init: int | None = None
         """Process 1 of the program's PID namespace, if it has one."""
+        self._is_left = False
+        """Whether `end` has been called."""
         self._text_sent = False
         """Whether the program's text has been sent to its process."""
         self._stopped: LimitPassed | None = None
@@ -147,7 +149,10 @@ class SupervisedProgram:
         return self._text_sent and not (self._reports.closed or self._reports.ended is not None)
 
     def end(self) -> None:
-        """Leave no process of the program, whatever state it is in."""
+        """Leave no process of the program, whatever state it is in. A second call does nothing."""
+        if self._is_left:
+            return
+        self._is_left = True
         if self._init is not None:
             # The kernel kills all others of the namespace with its process 1.
             with suppress(ProcessLookupError):

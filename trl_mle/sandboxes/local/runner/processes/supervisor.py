@@ -122,6 +122,8 @@ def _run(
     program.start()
     program.supervise(host)
     result = program.result()
-    # The host must not find a folder on disk. Its removal, which may take long, need not end before the reply.
-    work.set_aside()
+    if work.path is not None:
+        # The host must find neither a process nor a folder. The removal, which may take long, need not end before the reply.
+        program.end()
+        work.set_aside()
     return result
