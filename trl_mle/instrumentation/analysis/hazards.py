@@ -34,16 +34,12 @@ def find_hazard(tree: ast.Module) -> str | None:
     own, and only milestones that the instrumenter inserted count.
     """
     streams = StreamHazards(tree)
-    systems = {"sys", *(node.asname for node in walk(tree) if isinstance(node, ast.alias) and node.name == "sys")}
     changes_modules = False
     for node in walk(tree):
         if hazard := _of_names(node) or streams.find(node):
             return hazard
+        changes_modules = changes_modules or _changes_modules(node)
         match node:
-            case ast.Attribute(attr="modules", value=ast.Name(id=name)) if name in systems:
-                changes_modules = True
-            case ast.Attribute(attr="reload") | ast.alias(name="modules" | "reload"):
-                changes_modules = True
             case ast.Call(func=ast.Name(id="exec"), args=[code, *_]) if hazard := _of_executed(code):
                 return hazard
     if binds(tree, {"__import__"}, stars=False):
@@ -72,6 +68,26 @@ def _of_names(node: ast.AST) -> str | None:
         case ast.Constant(value=str(text)) if len(text) <= _LONGEST_TEXT and _BUILTINS.search(text):
             return "the program can replace built-in functions, which a text of it names"
     return None
+
+
+def _changes_modules(node: ast.AST) -> bool:
+    """Whether `node` may change `sys.modules`, or gives it another name. To read it does no harm."""
+    match node:
+        case ast.Attribute(attr="reload") | ast.alias(name="modules" | "reload"):
+            return True
+        case ast.Attribute(attr="modules", ctx=ast.Store() | ast.Del()):
+            return True
+        case ast.Assign(value=value) | ast.NamedExpr(value=value):
+            return _is_modules(value)
+        case ast.Subscript(value=value, ctx=ast.Store() | ast.Del()):
+            return _is_modules(value)
+        case ast.Attribute(attr="clear" | "pop" | "popitem" | "update" | "setdefault", value=value):
+            return _is_modules(value)
+    return False
+
+
+def _is_modules(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "modules" and isinstance(node.value, ast.Name)
 
 
 def _of_executed(code: ast.expr) -> str | None:
