@@ -31,8 +31,8 @@ MAX_SUBMISSION_BYTES = 64 * 1024**2
 ROUNDING = 1e-6
 """How far a probability may lie outside of [0, 1]: sums and blends of single-precision numbers do."""
 _CELL_BYTES = 512
-_FULL_CELL_BYTES = 64
-"""Bytes of a number in full, or of a long id."""
+_NUMBER_BYTES = 32
+"""Bytes of a number in full with its separator, such as `-2.2250738585072014e-308`, with room to spare."""
 _SHOWN = 60
 _LISTED = 5
 
@@ -86,11 +86,27 @@ def read_bytes(path: Path, max_bytes: int = MAX_SUBMISSION_BYTES) -> bytes:
 
 
 def size_limit(key: AnswerKey, spec: TaskSpec, max_bytes: int | None = None) -> int:
-    """Generous size limit of a submission of this task, in bytes. It bounds the work that a hostile submission causes."""
+    """Generous size limit of a submission of this task, in bytes. It bounds the work that a hostile submission causes.
+
+    An honest submission fits, whatever the length of ids and labels and the number of digits, unless `max_bytes` is smaller.
+    """
     cells = (len(key.ids) + 1) * (len(spec.prediction_columns) + 1)
-    if max_bytes is None:
-        max_bytes = max(MAX_SUBMISSION_BYTES, cells * _FULL_CELL_BYTES)
-    return min(max_bytes, 64 * 1024 + cells * _CELL_BYTES)
+    honest = _honest_size(key, spec)
+    most = max(MAX_SUBMISSION_BYTES, honest) if max_bytes is None else max_bytes
+    return min(most, max(64 * 1024 + cells * _CELL_BYTES, honest))
+
+
+def _honest_size(key: AnswerKey, spec: TaskSpec) -> int:
+    """Most bytes of a submission whose numbers are written in full and whose labels are those of the answers."""
+    widest = max((_quoted(label) for label in key.classes), default=0)
+    columns = len(spec.prediction_columns) * max(_NUMBER_BYTES, widest)
+    header = sum(_quoted(name) for name in (spec.id_column, *spec.prediction_columns))
+    return header + sum(_quoted(name) for name in key.ids) + len(key.ids) * columns
+
+
+def _quoted(text: str) -> int:
+    """Most bytes of a cell with its separator: in quotes, each quote doubled."""
+    return len(text.encode("utf-8", "replace")) + text.count('"') + 4
 
 
 def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES) -> Table:

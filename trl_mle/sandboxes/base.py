@@ -175,24 +175,30 @@ def default_limits(task: TaskSpec, wall_s: float | None = None, memory_bytes: in
 
 
 def submission_size(sample: Path) -> int:
-    """Most bytes that a submission of the form of `sample` has if each cell holds a number in full; 0 if there is no sample."""
+    """Most bytes of an honest submission of the form of `sample`: each cell holds a number in full; 0 if there is no sample."""
     try:
         status = sample.stat()
+        return _submission_size(sample, status.st_size, status.st_mtime_ns)
     except OSError:  # a task without files, or one that the loader will name
         return 0
-    return _submission_size(sample, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
 def _submission_size(sample: Path, size: int, mtime_ns: int) -> int:
-    # One byte per cell separator is a lower bound, and a text with commas only makes the result larger.
     with sample.open("rb") as file:
-        cells = sum(block.count(b",") + block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-    return size + cells * _NUMBER_BYTES
+        lines = commas = 0
+        for block in iter(lambda: file.read(1 << 20), b""):
+            lines += block.count(b"\n")
+            commas += block.count(b",")  # one within a text only makes the result larger
+    # The one prediction of a row may be a label that is longer than that of the sample.
+    per_cell = _LABEL_BYTES if commas <= lines + 1 else _NUMBER_BYTES
+    return size + (lines + commas + 2) * per_cell
 
 
-_NUMBER_BYTES = 26
-"""Characters of a double in full, such as -2.2250738585072014e-308, and a line end of two."""
+_NUMBER_BYTES = 32
+"""Bytes of a number in full with its separator, such as `-2.2250738585072014e-308`, with room to spare."""
+_LABEL_BYTES = 128
+"""Bytes of a long label."""
 _LONGEST_S = 366 * 24 * 3600.0
 _LARGEST = 2**50
 

@@ -1,15 +1,29 @@
-"""Hazards: programs that are not instrumented, because it would change what they do or they could read their own marks."""
+"""Hazards: programs that are not instrumented, because it would change what they do or they could read their own marks.
+
+A lost mark costs a program a tenth of a point, a mark that raises costs it the run. So a program that might take away what a
+mark stands on runs as it is written: `print` and `__import__` of the builtins, the module `sys`, and standard output.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 
 from trl_mle.instrumentation.analysis.budget import walk
+from trl_mle.instrumentation.analysis.name_bindings import binds, needs_robust_print
+from trl_mle.instrumentation.analysis.stream_hazards import StreamHazards
+from trl_mle.parsing import parse_quietly
 
 _OWN_CODE = frozenset({"_getframe", "currentframe", "co_consts", "co_code", "f_code", "gi_code", "__code__"})
-_BUILTINS = frozenset({"builtins", "__builtins__", "__builtin__"})
+_WATCHING = frozenset(
+    {"settrace", "setprofile", "settrace_all_threads", "setprofile_all_threads", "addaudithook", "monitoring"}
+)
+_WATCHERS = frozenset({"bdb", "cProfile", "coverage", "dis", "pdb", "profile", "trace"})
+"""Modules that show or count each statement or call."""
+_BUILTINS = re.compile(r"\b(?:__)?builtins?(?:__)?\b")
+_LONGEST_TEXT = 10_000
+"""Longest string whose words are looked at. Longer ones are data."""
 _PATCHING = frozenset({"unittest.mock", "mock"})
-_WATCHING = frozenset({"settrace", "setprofile", "addaudithook"})
 
 
 def find_hazard(tree: ast.Module) -> str | None:
@@ -19,64 +33,68 @@ def find_hazard(tree: ast.Module) -> str | None:
     is a hazard. A program that hides the inspection gains no more than honest progress pays: each mark has a key of its
     own, and only milestones that the instrumenter inserted count.
     """
-    streams = _names_of_stdout(tree)
+    streams = StreamHazards(tree)
+    changes_modules = False
     for node in walk(tree):
+        if hazard := _of_names(node) or streams.find(node):
+            return hazard
+        changes_modules = changes_modules or _changes_modules(node)
         match node:
-            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) if name in _OWN_CODE | _WATCHING:
-                return f"the program can read its own code (`{name}`)"
-            case ast.Name(id=name) | ast.alias(name=name) if name.split(".")[0] in _BUILTINS:
-                return f"the program can replace built-in functions (`{name}`)"
-            case ast.ImportFrom(module=str(name)) | ast.alias(name=name) if name in _PATCHING:
-                return f"the program can replace functions (`{name}`)"
-            case ast.Attribute(attr="close" | "detach" | "__exit__", value=value) if _is_stdout(value, streams):
-                return "the program closes standard output"
-            case ast.withitem(context_expr=value) if _is_stdout(value, streams):
-                return "the program closes standard output"
-            case ast.Attribute(attr="write" | "flush" | "__stdout__", ctx=ast.Store() | ast.Del()):
-                return f"the program replaces `{node.attr}` of a stream"
-            case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[_, ast.Constant(value=str(name)), *_]) if (
-                name in ("write", "flush", "__stdout__", "print")
-            ):
-                return f"the program replaces `{name}`"
-            case ast.Attribute(attr="dup2" | "closerange") | ast.alias(name="dup2" | "closerange"):
-                return "the program replaces a standard stream"
-            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[descriptor, *_]) if name in (
-                "close",
-                "open",
-                "fdopen",
-                "FileIO",
-            ) and _is_descriptor_of_stdout(descriptor):
-                return "the program opens or closes standard output by its number"
+            case ast.Call(func=ast.Name(id="exec"), args=[code, *_]) if hazard := _of_executed(code):
+                return hazard
+    if binds(tree, {"__import__"}, stars=False):
+        return "the program replaces `__import__`"
+    if changes_modules and needs_robust_print(tree):
+        return "the program can replace the modules that a mark needs"
     return None
 
 
-def _names_of_stdout(tree: ast.Module) -> frozenset[str]:
-    """Names that the program gives to standard output: `from sys import stdout`, `out = sys.stdout`."""
-    names = set()
-    for node in walk(tree):
-        match node:
-            case ast.alias(name="stdout" | "__stdout__"):
-                names.add(node.asname or node.name)
-            case ast.Assign(targets=targets, value=ast.Attribute(attr="stdout" | "__stdout__")):
-                names.update(target.id for target in targets if isinstance(target, ast.Name))
-    return frozenset(names)
-
-
-def _is_stdout(node: ast.expr, names: frozenset[str]) -> bool:
+def _of_names(node: ast.AST) -> str | None:
     match node:
-        case ast.Attribute(attr="stdout" | "__stdout__"):
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) if name in _OWN_CODE | _WATCHING:
+            return f"the program can read its own code (`{name}`)"
+        case ast.Attribute(attr="monitoring", value=ast.Name(id="sys")):
+            return "the program can watch its own statements (`sys.monitoring`)"
+        case ast.ImportFrom(module=str(name)) | ast.Import(names=[ast.alias(name=name), *_]) if name in _WATCHERS:
+            return f"the program can watch its own statements (`{name}`)"
+        case ast.ImportFrom(module=str(name)) | ast.alias(name=name) if name in _PATCHING:
+            return f"the program can replace functions (`{name}`)"
+        case (
+            ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) | ast.ImportFrom(module=str(name))
+        ) if _BUILTINS.fullmatch(name):
+            return f"the program can replace built-in functions (`{name}`)"
+        case ast.Attribute(attr="__self__"):
+            return "the program can replace built-in functions (`__self__`)"
+        case ast.Constant(value=str(text)) if len(text) <= _LONGEST_TEXT and _BUILTINS.search(text):
+            return "the program can replace built-in functions, which a text of it names"
+    return None
+
+
+def _changes_modules(node: ast.AST) -> bool:
+    """Whether `node` may change `sys.modules`, or gives it another name. To read it does no harm."""
+    match node:
+        case ast.Attribute(attr="reload") | ast.alias(name="modules" | "reload"):
             return True
-        case ast.Attribute(attr="buffer" | "raw", value=value):
-            return _is_stdout(value, names)
-        case ast.Name(id=name):
-            return name in names
+        case ast.Attribute(attr="modules", ctx=ast.Store() | ast.Del()):
+            return True
+        case ast.Assign(value=value) | ast.NamedExpr(value=value):
+            return _is_modules(value)
+        case ast.Subscript(value=value, ctx=ast.Store() | ast.Del()):
+            return _is_modules(value)
+        case ast.Attribute(attr="clear" | "pop" | "popitem" | "update" | "setdefault", value=value):
+            return _is_modules(value)
     return False
 
 
-def _is_descriptor_of_stdout(node: ast.expr) -> bool:
-    match node:
-        case ast.Constant(value=1):
-            return not isinstance(node.value, bool)
-        case ast.Call(func=ast.Attribute(attr="fileno", value=ast.Attribute(attr="stdout" | "__stdout__"))):
-            return True
-    return False
+def _is_modules(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "modules" and isinstance(node.value, ast.Name)
+
+
+def _of_executed(code: ast.expr) -> str | None:
+    """Why a program that executes `code` must not be instrumented, or `None`."""
+    if not (isinstance(code, ast.Constant) and isinstance(code.value, str)):
+        return "the program executes text that it makes itself"
+    try:
+        return find_hazard(parse_quietly(code.value))
+    except (SyntaxError, ValueError):
+        return None  # the program fails there, with marks and without

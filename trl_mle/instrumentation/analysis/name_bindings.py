@@ -7,8 +7,11 @@ from collections.abc import Collection
 
 from trl_mle.instrumentation.analysis.budget import walk
 
-_BINDS_ANY_NAME = frozenset({"globals", "locals", "vars", "exec", "eval", "compile", "__dict__", "setattr", "delattr"})
-"""Names by which a program may bind `print` although its text does not say so."""
+_BINDS_ANY_NAME = frozenset({"globals", "locals", "vars", "exec", "eval", "compile", "setattr", "delattr"})
+_BINDS_ANY_ATTRIBUTE = frozenset(
+    {"__dict__", "__globals__", "__setattr__", "__delattr__", "setitem", "delitem", "__setitem__"}
+)
+"""Names by which a program may bind `print` or `sys.stdout` although its text does not say so."""
 _REPLACES_STDOUT = frozenset({"redirect_stdout"})
 
 
@@ -24,15 +27,18 @@ def needs_robust_print(tree: ast.AST) -> bool:
                 return True
             case ast.Name(id=name) | ast.Attribute(attr=name) if name in _REPLACES_STDOUT:
                 return True
-            case ast.Name(id=name) | ast.Attribute(attr="__dict__" as name) if name in _BINDS_ANY_NAME:
+            case ast.Name(id=name) if name in _BINDS_ANY_NAME:
+                return True
+            case ast.Attribute(attr=name) | ast.alias(name=name) if name in _BINDS_ANY_ATTRIBUTE:
                 return True
             case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value="stdout"), *_]):
                 return True
     return False
 
 
-def binds(tree: ast.AST, names: Collection[str]) -> bool:
-    """Whether the program binds or deletes one of `names`, as a variable or an attribute. A star import might."""
+def binds(tree: ast.AST, names: Collection[str], stars: bool = True) -> bool:
+    """Whether the program binds or deletes one of `names`, as a variable or an attribute. A star import might, if `stars`."""
+    names = {"*", *names} if stars else names
     for node in walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) if name in names:
@@ -45,7 +51,7 @@ def binds(tree: ast.AST, names: Collection[str]) -> bool:
                 return True
             case ast.MatchMapping(rest=name) | ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if name in names:
                 return True
-            case ast.alias() if (node.asname or node.name).split(".")[0] in {"*", *names}:
+            case ast.alias() if (node.asname or node.name).split(".")[0] in names:
                 return True
             case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value=name), *_]) if name in names:
                 return True
