@@ -24,6 +24,7 @@ class Settings:
     kind: Literal["a", "b"] = "a"
     numbers: list[int] | None = None
     kwargs: dict | str | None = None
+    save_steps: int = 1
 
 
 def parsed(tmp_path, text, *flags, encoding="utf-8"):
@@ -76,6 +77,8 @@ def test_values_are_read_as_flags_are(tmp_path, text, name, value):
         ("- 1", ["mapping"]),
         ("env: 3", ["`env`"]),
         ("nothing: 3", ["`nothing`"]),
+        ("help: true", ["`help` is not a key"]),
+        ("config: a.yaml", ["`config` is not a key"]),
         ("1: 3", ["`1`"]),
     ],
 )
@@ -83,6 +86,18 @@ def test_errors_name_the_key(tmp_path, text, words):
     with pytest.raises(ConfigError) as caught:
         parsed(tmp_path, text)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_key_is_a_fields_name(tmp_path):
+    """A flag may have dashes. A key with dashes would be ignored, so it is named."""
+    assert parsed(tmp_path, "steps: 1", "--save-steps", "7").save_steps == 7
+    with pytest.raises(ConfigError, match="Did you mean `save_steps`"):
+        parsed(tmp_path, "save-steps: 3")
+
+
+def test_keys_that_yaml_merges_give_way_to_the_files_own(tmp_path):
+    settings = parsed(tmp_path, "env: &shared {steps: 9, rate: 2}\n<<: *shared\nsteps: 4\n")
+    assert (settings.steps, settings.rate) == (4, 2)
 
 
 def test_the_file_itself_is_named(tmp_path):

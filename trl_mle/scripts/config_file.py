@@ -27,25 +27,29 @@ def read_config(path: str, hints: Mapping[str, Any], actions: Mapping[str, argpa
         path (`str`):
             The file, or a pipe.
         hints (mapping from key to type):
-            Types of the dataclasses' fields, as `field_types` gives them.
+            Types of the dataclasses' fields that have a flag. Other keys are left to the caller.
         actions (mapping from key to `argparse.Action`):
-            The flags.
+            The flags of these fields.
 
     Raises:
         ConfigError: the file is not a YAML mapping, has a key twice, or a value does not fit its key.
     """
     node = _compose(path)
-    content = {}
-    for key_node, value_node in node.value:
-        key = str(key_node.value)
-        if key in content:
-            raise ConfigError(f"{path}, line {key_node.start_mark.line + 1}: `{key}` stands twice in the file.")
-        content[key] = value_node
+    own: set[str] = set()
+    for key_node, _ in node.value:
+        if key_node.value in own:
+            raise ConfigError(
+                f"{path}, line {key_node.start_mark.line + 1}: `{key_node.value}` stands twice in the file."
+            )
+        own.add(key_node.value)
+    # What YAML merges by `<<` comes first, so that the file's own keys win.
+    yaml.SafeLoader("").flatten_mapping(node)
+    content = {str(key_node.value): value_node for key_node, value_node in node.value}
     environment = content.pop("env", None)
     if environment is not None:
         _set_environment(path, environment)
     return {
-        key: _converted(key, value_node, hints[key], actions[key]) if key in actions else _plain(value_node)
+        key: _converted(key, value_node, hints[key], actions[key]) if key in hints else _plain(value_node)
         for key, value_node in content.items()
     }
 
@@ -83,7 +87,6 @@ def _plain(node: yaml.Node) -> Any:
     """The value of a node as YAML's own rules have it."""
     loader = yaml.SafeLoader("")
     try:
-        loader.flatten_mapping(node) if isinstance(node, yaml.MappingNode) else None
         return loader.construct_document(node)
     finally:
         loader.dispose()

@@ -59,12 +59,14 @@ def parse_arguments(script: str, classes: tuple[type, ...], arguments: Sequence[
     flags = {name.removeprefix("--"): action for name, action in parser._option_string_actions.items()}
     path = _take_config(arguments, script)
     if path is not None:
-        content = read_config(path, field_types(*classes), {action.dest: action for action in flags.values()})
+        actions = {action.dest: action for action in flags.values()}
+        hints = {name: hint for name, hint in field_types(*classes).items() if name in actions}
+        content = read_config(path, hints, actions)
         # Before the parser builds the dataclasses: one of them may refuse a value first, and the parser's own message names
         # no key.
         for key in content:
-            if key not in flags:
-                raise ConfigError(f"`{key}` is not a key of `trl-mle {script}`.{_nearest(key, flags)}")
+            if key not in hints:
+                raise ConfigError(f"`{key}` is not a key of `trl-mle {script}`.{_nearest(key, hints)}")
         parser.set_defaults_with_config(**content)
     for argument in arguments:
         flag = argument.partition("=")[0].removeprefix("--")
