@@ -22,8 +22,3 @@ PATTERN = re.compile(
 def escape(text: str) -> str:
     """`text` with `\\uXXXX` for the first character of whatever could be a special token."""
     return PATTERN.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
-
-
-def is_escaped(text: str) -> bool:
-    """Whether `escape` changes `text`."""
-    return PATTERN.search(text) is not None

@@ -137,6 +137,10 @@ class InstrumentedProgram:
     """Which instrumenter was asked; with "llm" and a fallback, the marks are those of the other one."""
 
 
+NUMBER_BYTES = 32
+"""Bytes of a number in full with its separator in a submission, such as `-2.2250738585072014e-308`, with room to spare."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one execution may use. Every limit holds for the program with all its children."""

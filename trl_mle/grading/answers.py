@@ -23,11 +23,6 @@ SPLIT_COLUMN = "split"
 PARTS: tuple[Split, ...] = ("public", "private")
 
 
-def canonical_label(value: str, integers: bool) -> str | None:
-    """The form of a label in which answers and submissions are compared, or `None` if `value` has the wrong type."""
-    return canonical(value, Kind.INTEGER if integers else Kind.TEXT)
-
-
 @dataclass(frozen=True, eq=False)
 class AnswerKey:
     """The answers of one task as arrays over its N test rows."""

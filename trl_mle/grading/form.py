@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.grading.answers import AnswerKey
 from trl_mle.grading.values import Kind, canonical, kind_of
-from trl_mle.types import TaskSpec
+from trl_mle.types import NUMBER_BYTES, TaskSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +31,6 @@ MAX_SUBMISSION_BYTES = 64 * 1024**2
 ROUNDING = 1e-6
 """How far a probability may lie outside of [0, 1]: sums and blends of single-precision numbers do."""
 _CELL_BYTES = 512
-_NUMBER_BYTES = 32
-"""Bytes of a number in full with its separator, such as `-2.2250738585072014e-308`, with room to spare."""
 _SHOWN = 60
 _LISTED = 5
 
@@ -99,7 +97,7 @@ def size_limit(key: AnswerKey, spec: TaskSpec, max_bytes: int | None = None) -> 
 def _honest_size(key: AnswerKey, spec: TaskSpec) -> int:
     """Most bytes of a submission whose numbers are written in full and whose labels are those of the answers."""
     widest = max((_quoted(label) for label in key.classes), default=0)
-    columns = len(spec.prediction_columns) * max(_NUMBER_BYTES, widest)
+    columns = len(spec.prediction_columns) * max(NUMBER_BYTES, widest)
     header = sum(_quoted(name) for name in (spec.id_column, *spec.prediction_columns))
     return header + sum(_quoted(name) for name in key.ids) + len(key.ids) * columns
 

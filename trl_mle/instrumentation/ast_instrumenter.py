@@ -43,17 +43,17 @@ class ASTInstrumenter:
             with budget():
                 return self._instrument(program, nonce)
         except BudgetExceededError as error:
-            return _unchanged(program, nonce, fallbacks.TOO_COMPLEX, str(error))
+            return fallbacks.uninstrumented(program, nonce, fallbacks.TOO_COMPLEX, str(error))
         except RecursionError:
-            return _unchanged(program, nonce, fallbacks.NOT_PARSED, "the program is nested too deeply")
+            return fallbacks.uninstrumented(program, nonce, fallbacks.NOT_PARSED, "the program is nested too deeply")
         except (SyntaxError, ValueError, MemoryError) as error:
             reason = f"the program does not parse: {type(error).__name__}: {error}"
-            return _unchanged(program, nonce, fallbacks.NOT_PARSED, reason)
+            return fallbacks.uninstrumented(program, nonce, fallbacks.NOT_PARSED, reason)
         except (
             Exception
         ) as error:  # a bug of this package must not pay: as a fault, the program would escape its penalty
             logger.exception("Instrumentation failed; the program runs as it is")
-            return _unchanged(program, nonce, fallbacks.FAILED, f"{type(error).__name__}: {error}")
+            return fallbacks.uninstrumented(program, nonce, fallbacks.FAILED, f"{type(error).__name__}: {error}")
 
     async def instrument_async(self, program: Program, nonce: str) -> InstrumentedProgram:
         """`instrument` in a thread. A subclass overrides `instrument`."""
@@ -68,20 +68,16 @@ class ASTInstrumenter:
 
     def _instrument(self, program: Program, nonce: str) -> InstrumentedProgram:
         if MARK_PREFIX in program.code:
-            return _unchanged(program, nonce, fallbacks.HAS_MARKS, "the program already contains marks")
+            return fallbacks.uninstrumented(program, nonce, fallbacks.HAS_MARKS, "the program already contains marks")
         tree = parse(program.code)
         hazard = find_hazard(tree)
         if hazard is not None:
-            return _unchanged(program, nonce, fallbacks.HAZARD, hazard)
+            return fallbacks.uninstrumented(program, nonce, fallbacks.HAZARD, hazard)
         lines = split_lines(program.code.removeprefix(BYTE_ORDER_MARK))
         insertions = Placement(tree, find_elifs(tree, lines)).run()
         if not insertions:
-            return _unchanged(program, nonce, fallbacks.NO_MILESTONE, "no statement reaches a milestone")
+            return fallbacks.uninstrumented(program, nonce, fallbacks.NO_MILESTONE, "no statement reaches a milestone")
         code, verdict = render(program.code, tree, lines, insertions, nonce)
         if not verdict.ok:
-            return _unchanged(program, nonce, fallbacks.NOT_VERIFIED, f"not verified: {verdict.reason}")
+            return fallbacks.uninstrumented(program, nonce, fallbacks.NOT_VERIFIED, f"not verified: {verdict.reason}")
         return InstrumentedProgram(code, program, nonce, verdict.inserted)
-
-
-def _unchanged(program: Program, nonce: str, kind: str, reason: str) -> InstrumentedProgram:
-    return InstrumentedProgram(program.code, program, nonce, (), reason, kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from trl_mle.types import InstrumentedProgram, Program
+
 NOT_PARSED = "not_parsed"
 HAS_MARKS = "has_marks"
 HAZARD = "hazard"
@@ -42,3 +44,8 @@ LLM_KINDS = (
 """The model failed: `ASTInstrumenter` instrumented the program."""
 
 FALLBACK_KINDS = AST_KINDS + LLM_KINDS
+
+
+def uninstrumented(program: Program, nonce: str, kind: str, reason: str) -> InstrumentedProgram:
+    """`program` as it is, counted under `kind`."""
+    return InstrumentedProgram(program.code, program, nonce, (), reason, kind)

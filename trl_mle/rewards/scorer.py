@@ -201,7 +201,7 @@ class ProgramScorer:
         except Exception as error:
             logger.exception("Instrumentation failed; the program runs as it is")
             reason = f"{type(error).__name__}: {error}"
-            return InstrumentedProgram(program.code, program, nonce, (), reason, fallbacks.FAILED)
+            return fallbacks.uninstrumented(program, nonce, fallbacks.FAILED, reason)
 
     async def _execute(self, instrumented: InstrumentedProgram, task: Task, group: Hashable) -> Execution:
         """Run the program and read its marks; only marks that the instrumenter inserted count."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trl_mle.errors import ConfigError
-from trl_mle.types import Execution, Limits, TaskSpec
+from trl_mle.types import NUMBER_BYTES, Execution, Limits, TaskSpec
 
 UNKNOWN_WORKERS = 64
 """Programs that run at the same time in a sandbox that does not say how many."""
@@ -191,12 +191,10 @@ def _submission_size(sample: Path, size: int, mtime_ns: int) -> int:
             lines += block.count(b"\n")
             commas += block.count(b",")  # one within a text only makes the result larger
     # The one prediction of a row may be a label that is longer than that of the sample.
-    per_cell = _LABEL_BYTES if commas <= lines + 1 else _NUMBER_BYTES
+    per_cell = _LABEL_BYTES if commas <= lines + 1 else NUMBER_BYTES
     return size + (lines + commas + 2) * per_cell
 
 
-_NUMBER_BYTES = 32
-"""Bytes of a number in full with its separator, such as `-2.2250738585072014e-308`, with room to spare."""
 _LABEL_BYTES = 128
 """Bytes of a long label."""
 _LONGEST_S = 366 * 24 * 3600.0

@@ -73,7 +73,7 @@ def from_worker(layers: Layers) -> tuple[Layer, ...]:
         ),
         Layer(
             name="signals",
-            active=version >= 6 or in_namespaces,
+            active=layers.signals,
             gives="none to processes outside",
             without=f"programs can kill your {'younger' if layers.seccomp else 'other'} processes "
             "(needs Linux 6.12, or user namespaces)",

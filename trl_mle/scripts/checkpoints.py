@@ -93,7 +93,7 @@ def _damage(folder: Path) -> Iterator[str]:
     state = folder / STATE
     if not state.exists():
         yield f"{STATE} is missing"
-    elif not isinstance(_json(state), dict) or "global_step" not in _json(state):
+    elif not isinstance(content := _json(state), dict) or "global_step" not in content:
         yield f"{STATE} is cut off"
     if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
         yield "the weights of the model are missing"

@@ -8,13 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 from transformers import TrainerCallback
+
+from trl_mle.training.rollout_writer import path_aside
 
 RECORDED_PACKAGES = ("trl_mle", "trl", "transformers", "torch", "accelerate", "datasets", "scikit-learn", "numpy")
 SECRET = re.compile(r"(?:^|_)(?:token|api_key|secret|password)$", re.IGNORECASE)
@@ -25,12 +26,7 @@ def move_earlier_run(folder: Path) -> None:
     """Rename `folder` to `folder-DATE-TIME` if it holds a run, so that a new run overwrites nothing."""
     if not (folder / "rollouts").exists() and not (folder / "metrics.jsonl").exists():
         return
-    changed = datetime.fromtimestamp(folder.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
-    target = folder.with_name(f"{folder.name}-{changed}")
-    number = 1
-    while target.exists():
-        number += 1
-        target = folder.with_name(f"{folder.name}-{changed}-{number}")
+    target = path_aside(folder)
     folder.rename(target)
     print(f"The earlier run in {folder} is now in {target}.", file=sys.stderr)
 

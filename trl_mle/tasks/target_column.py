@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import Metric
-from trl_mle.grading.answers import canonical_label
+from trl_mle.grading.values import Kind, canonical
 from trl_mle.tasks.column_names import clean_name
 from trl_mle.tasks.written_numbers import WrittenNumberError, read_numbers
 
@@ -177,7 +177,7 @@ def _classes(texts: pd.Series, metric: Metric, where: str, options: TargetOption
             f"{MAX_CLASSES}); {_instead_of_classes(texts, options.decimal)}"
         )
     # Whole numbers in a column of floats are class codes: a table may have been written after a value was missing.
-    codes = {text: canonical_label(text, integers=True) for text in distinct}
+    codes = {text: canonical(text, Kind.INTEGER) for text in distinct}
     if None not in codes.values():
         return texts.map({text: int(str(code)) for text, code in codes.items()})
     if all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", text, re.I) for text in distinct):

@@ -65,9 +65,8 @@ class RolloutWriter:
     def _to_parquet(self, table: dict[str, list], path: Path) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         columns = pyarrow.table({str(name): as_column(values) for name, values in table.items()})
-        write_table(
-            self._schema.fit(columns), path
-        )  # whole or not at all, so that a killed run leaves whole files only
+        # Whole or not at all, so that a killed run leaves whole files only.
+        write_table(self._schema.fit(columns), path)
         return path
 
     def _next_path(self, kind: str, step: int) -> Path:
@@ -107,15 +106,20 @@ class RolloutWriter:
         files = list(files)
         if not files:
             return
-        changed = datetime.fromtimestamp(self.folder.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
-        name = f"{self.folder.name}-{changed}"
-        targets = (self.folder.with_name(name if number == 1 else f"{name}-{number}") for number in count(1))
-        target = next(folder for folder in targets if not folder.exists())
+        target = path_aside(self.folder)
         target.mkdir()
         for path in files:
             path.rename(target / path.name)
         self._schema.forget()
         logger.warning("%d files of earlier rollouts in %s are now in %s.", len(files), self.folder, target)
+
+
+def path_aside(folder: Path) -> Path:
+    """A path beside `folder` that does not exist, named after the time of its last change: `folder-DATE-TIME`."""
+    changed = datetime.fromtimestamp(folder.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
+    name = f"{folder.name}-{changed}"
+    targets = (folder.with_name(name if number == 1 else f"{name}-{number}") for number in count(1))
+    return next(target for target in targets if not target.exists())
 
 
 def _newest(column: Any, rows: int) -> list:

@@ -237,14 +237,21 @@ class LocalSandbox:
         Only where the layer `signals` is missing: there a program can kill and stop the processes around it, and as a fault it
         would escape its penalty. The machine itself kills the program first (`oom_score_adj`).
         """
-        guarded = any(layer.name == "signals" and layer.active for layer in self.layers)
-        return bool(self.layers) and not guarded and error.may_have_started
+        return bool(self.layers) and not self._guards_signals and error.may_have_started
+
+    @property
+    def _guards_signals(self) -> bool:
+        """Whether programs can send no signal to the processes of the sandbox, on this machine."""
+        return any(layer.name == "signals" and layer.active for layer in self.layers)
 
     async def _ask(self, slot: _Slot, files: TaskFiles, request: ProgramRequest) -> Reply:
         """The reply of the slot's worker, or of a new worker if the old one had ended before the program began."""
         # A program that can stop the worker by a signal must not hold it for long.
-        guarded = any(layer.name == "signals" and layer.active for layer in self.layers)
-        answer_s = self._timing.answer_s if guarded else min(self._timing.answer_s, self._timing.unguarded_answer_s)
+        answer_s = (
+            self._timing.answer_s
+            if self._guards_signals
+            else min(self._timing.answer_s, self._timing.unguarded_answer_s)
+        )
         timeout_s = request.limits.wall_s + answer_s
         try:
             return await (await self._worker(slot)).ask(files, request, timeout_s)
