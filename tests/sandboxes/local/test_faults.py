@@ -16,6 +16,7 @@ from trl_mle.config import SandboxConfig
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes import LocalSandbox
 from trl_mle.sandboxes.local.timing import LocalTiming
+from trl_mle.types import Limits
 
 PAUSE = "import signal\nopen('started', 'w').close()\nsignal.pause()"
 both = pytest.mark.parametrize("without", [(), FALL_BACK], ids=["layers", "fall_back"])
@@ -99,7 +100,8 @@ async def test_a_process_that_dies_while_idle_costs_nothing(task, without, pid):
 async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without):
     async with asyncio.timeout(60), cold(without, timing=LocalTiming(answer_s=0.5, stop_s=1.0)) as sandbox:
         worker = worker_of(sandbox)
-        run = asyncio.create_task(sandbox.run(PAUSE, task, limits=short_limits()))
+        # Long enough that a loaded machine starts the program, and sees its file, before it is stopped.
+        run = asyncio.create_task(sandbox.run(PAUSE, task, limits=Limits(wall_s=3.0)))
         await until_file(sandbox, "started")
         processes = [worker, *worker.children(recursive=True)]
         for process in processes:
@@ -109,12 +111,6 @@ async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without):
         assert caught.value.may_have_started
         assert (await asyncio.to_thread(psutil.wait_procs, processes, 20))[1] == []
         assert (await sandbox.run("print(1)", task)).stdout == "1\n"
-
-
-def short_limits():
-    from trl_mle.types import Limits
-
-    return Limits(wall_s=0.5)
 
 
 @both
