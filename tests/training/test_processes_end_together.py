@@ -1,4 +1,4 @@
-"""One process's error ends both within seconds: none waits in a collective for one that has stopped."""
+"""One process's error ends both: none waits in a collective for one that has stopped."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ def test_both_processes_end_with_the_error(ends, scenario):
     assert message in first_message
     # A column is checked by all; other errors are found by one process, which reports them to the other.
     assert first == (error if error == "DurationError" else "ProcessError")
-    assert max(first_s, second_s) < 15
+    assert max(first_s, second_s) < 45  # a collective waits for half an hour
