@@ -22,21 +22,24 @@ def test_work_is_both(box, well):
     assert 0.35 <= execution.cpu_s <= execution.wall_s + 0.1
 
 
+# The program waits until the work is done, however long a loaded machine takes.
+_WORK = "burn(0.3); os.write(done, b'.')"
 WORKERS = {
-    "waited_for": "pids = [os.fork() for _ in range(1)]\nif pids[0] == 0: burn(0.3); os._exit(0)\nos.wait()",
-    "not_waited_for": "if os.fork() == 0: burn(0.3); os._exit(0)\ntime.sleep(0.7)",
-    "orphan": "if os.fork() == 0:\n    if os.fork() == 0: burn(0.3)\n    os._exit(0)\ntime.sleep(0.7)",
-    "daemon": "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: burn(0.3)\n    os._exit(0)\ntime.sleep(0.7)",
-    "ignored": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nif os.fork() == 0: burn(0.3); os._exit(0)\ntime.sleep(0.7)",
+    "waited_for": f"if os.fork() == 0: {_WORK}; os._exit(0)\nos.wait()",
+    "not_waited_for": f"if os.fork() == 0: {_WORK}; os._exit(0)\nos.read(wait, 1)",
+    "orphan": f"if os.fork() == 0:\n    if os.fork() == 0: {_WORK}\n    os._exit(0)\nos.read(wait, 1)",
+    "daemon": f"if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: {_WORK}\n    os._exit(0)\nos.read(wait, 1)",
+    "ignored": f"signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nif os.fork() == 0: {_WORK}; os._exit(0)\nos.read(wait, 1)",
     "thread": "threading.Thread(target=burn, args=(0.3,)).start()",
-    "killed_at_the_end": "if os.fork() == 0: burn(60)\ntime.sleep(0.9)",
+    "killed_at_the_end": f"if os.fork() == 0: {_WORK}; burn(60)\nos.read(wait, 1)",
     "started_program": "subprocess.run([sys.executable, '-S', '-c', 'import time\\nwhile time.process_time() < 0.3: pass'])",
 }
 
 
 @pytest.mark.parametrize("worker", WORKERS)
 def test_work_of_children_counts(box, well, worker):
-    execution = box.run(f"import os, signal, subprocess, sys, threading, time\n{BURN}{WORKERS[worker]}")
+    head = f"import os, signal, subprocess, sys, threading, time\n{BURN}wait, done = os.pipe()\n"
+    execution = box.run(head + WORKERS[worker])
     assert execution.status == "ok"
     assert execution.cpu_s >= 0.2
 
@@ -48,17 +51,15 @@ import os, time
 open("submission.csv", "w").write("id,y\\n")
 if os.fork() == 0:
     os.setsid()
-    time.sleep(0.5)
+    time.sleep(10)
     open("submission.csv", "w").write("id,y\\n1,1\\n")
     os._exit(0)
 print("end", flush=True)
 os._exit(0)
 """
-    began = time.monotonic()
-    execution = box.run(code)
-    assert time.monotonic() - began < 3
-    assert execution.wall_s < 0.4
-    time.sleep(0.6)
+    execution = box.run(code, wall_s=60)
+    assert execution.status == "ok"
+    assert execution.wall_s < 8
     assert execution.submission == b"id,y\n"
 
 
@@ -79,7 +80,7 @@ def test_clocks_are_not_changed(box, well, clock):
     execution = box.run(f"{CALL}import struct, time\nsleep = time.sleep\n{CLOCKS[clock]}\nsleep(0.3)")
     assert execution.status == "ok"
     assert "GOT" not in execution.stdout
-    assert 0.3 <= execution.wall_s < 3
+    assert 0.3 <= execution.wall_s < 10
     assert abs(time.time() - time.monotonic() - before) < 1
 
 
@@ -112,7 +113,7 @@ def test_work_after_the_end_counts(box, well):
 
 def test_quick_exit_is_measured_as_such(box, well):
     execution = box.run("import os\nos._exit(0)")
-    assert 0 <= execution.wall_s < 0.5
+    assert 0 <= execution.wall_s < 3
     assert 0 <= execution.cpu_s < 0.5
 
 

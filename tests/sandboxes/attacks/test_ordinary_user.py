@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -96,11 +97,13 @@ def test_suite_passes_as_an_ordinary_user(place, record_property):
     )
     done = run([*tests, "-q", "-rs", "--tb=short", f"--basetemp={place / 'base'}"], 500)
     skips = re.findall(r"^SKIPPED \[(\d+)\] (.*)$", done.stdout, re.MULTILINE)
-    record_property("skipped as an ordinary user", "\n".join(reason for _, reason in skips))
+    documented = sum(int(number) for number, reason in skips if "documented: " in reason)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
     numbers = {
         word: int(number) for number, word in re.findall(r"(\d+) (passed|skipped|collected|tests)", done.stdout)
     }
     assert numbers["passed"] + numbers["skipped"] == int(re.findall(r"(\d+) tests collected", here.stdout)[0])
+    kinds = {"held": numbers["passed"], "documented": documented, "not askable": numbers["skipped"] - documented}
+    record_property("as an ordinary user", json.dumps(kinds))  # read by benchmarks/attack_modes.py
     assert numbers["skipped"] < numbers["passed"] / 3
     assert all(": " in reason for _, reason in skips)
