@@ -224,7 +224,7 @@ CATCHERS = {
     "stream_replaced": "class Tee:\n    def __init__(self, s): self.s = s\n"
     "    def write(self, t): seen.append(t); return self.s.write(t)\n"
     "    def __getattr__(self, n): return getattr(self.s, n)\nsetattr(sys, 'std' + 'out', Tee(sys.stdout))",
-    "pipe": "r, w = os.pipe(); old = os.dup(1); os.dup2(w, 1)",
+    "pipe": "r, w = os.pipe(); old = os.dup(1); os.dup2(w, 1); os.write(w, b'-')",
 }
 
 

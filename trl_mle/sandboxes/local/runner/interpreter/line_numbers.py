@@ -1,4 +1,4 @@
-"""Line numbers of instrumented programs: they are compiled with the line numbers of the program as it was written."""
+"""Compilation of instrumented programs: with the line numbers of the program as it was written, and with silent marks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import ast
 import warnings
 from types import CodeType
 
+from .silent_marks import SilentMarks
+
 
 def compile_program(code: bytes, source: bytes, filename: str) -> CodeType:
-    """Compile `code`, a copy of `source` with statements added, with the positions of `source`.
+    """Compile `code`, a copy of `source` with statements added, with the positions of `source` and with [`SilentMarks`].
 
     Args:
         code (`bytes`): what runs.
@@ -24,15 +26,19 @@ def compile_program(code: bytes, source: bytes, filename: str) -> CodeType:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they were shown for `source`
                 tree = ast.parse(code, filename)
-            if _copy_positions(tree, original):
-                return compile(tree, filename, "exec", dont_inherit=True)
+                marks = SilentMarks()
+                if _copy_positions(tree, original, marks):
+                    return marks.completed(compile(tree, filename, "exec", dont_inherit=True))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             pass
     return compile(code, filename, "exec", dont_inherit=True)
 
 
-def _copy_positions(tree: ast.Module, original: ast.Module) -> bool:
-    """Give the nodes of `tree` the positions of `original`; `False` if it is not `original` with statements added."""
+def _copy_positions(tree: ast.Module, original: ast.Module, marks: SilentMarks) -> bool:
+    """Give the nodes of `tree` the positions of `original`, and make added statements silent.
+
+    Returns `False` if `tree` is not `original` with statements added.
+    """
     pending: list[tuple[ast.AST, ast.AST]] = [(tree, original)]
     while pending:
         node, model = pending.pop()
@@ -50,6 +56,8 @@ def _copy_positions(tree: ast.Module, original: ast.Module) -> bool:
                 if len(original_items) != len(theirs):
                     return False
                 pending += [pair for pair in zip(original_items, theirs, strict=True) if isinstance(pair[0], ast.AST)]
+                for index in added:
+                    ours[index] = marks.statement(ours[index])
                 _position_added(ours, added, model)
     return True
 
