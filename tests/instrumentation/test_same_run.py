@@ -164,7 +164,17 @@ def test_honest_programs_keep_their_marks(runs, name):
         "import sys\nprint(sys.modules)\nfile.close()\nsys.stdout.flush()\nfigure.flush()",
         "data.reconfigure(newline='x')\nopen('1')\nopen(path)\nplt.close(1)",
         "x.apply(eval)\nre.compile('a')\nmodel.eval()\nsetattr(a, 'b', 1)",
+        "monitoring = True\nprint('Using builtin features')\ndf['builtins']\nx = 'replaces builtins.print'",
+        "import os, fcntl\nfor fd in fds: os.close(fd)\nfcntl.flock(f, 1)\nos.close(descriptors.pop())",
+        "tqdm.write = log\nw.write = None\nmodel.fit.__self__",
     ],
 )
 def test_what_honest_programs_do_is_no_hazard(code):
     assert find_hazard(parse(code)) is None
+
+
+@pytest.mark.parametrize(
+    "code", ["import os, bdb", "import cProfile as c", "from trace import Trace", "sys.monitoring.get_tool(1)"]
+)
+def test_what_watches_statements_is_a_hazard(code):
+    assert find_hazard(parse(code)) is not None

@@ -15,14 +15,12 @@ from trl_mle.instrumentation.analysis.stream_hazards import StreamHazards
 from trl_mle.parsing import parse_quietly
 
 _OWN_CODE = frozenset({"_getframe", "currentframe", "co_consts", "co_code", "f_code", "gi_code", "__code__"})
-_WATCHING = frozenset(
-    {"settrace", "setprofile", "settrace_all_threads", "setprofile_all_threads", "addaudithook", "monitoring"}
-)
+_WATCHING = frozenset({"settrace", "setprofile", "settrace_all_threads", "setprofile_all_threads", "addaudithook"})
 _WATCHERS = frozenset({"bdb", "cProfile", "coverage", "dis", "pdb", "profile", "trace"})
 """Modules that show or count each statement or call."""
 _BUILTINS = re.compile(r"\b(?:__)?builtins?(?:__)?\b")
-_LONGEST_TEXT = 10_000
-"""Longest string whose words are looked at. Longer ones are data."""
+_NAME_OF_ONE = re.compile(r"(?:__builtins__|builtins)(?:\.\w{1,40})?")
+_CODE_WITH_THEM = re.compile(r"\b(?:import|from) builtins\b")
 _PATCHING = frozenset({"unittest.mock", "mock"})
 
 
@@ -55,7 +53,9 @@ def _of_names(node: ast.AST) -> str | None:
             return f"the program can read its own code (`{name}`)"
         case ast.Attribute(attr="monitoring", value=ast.Name(id="sys")):
             return "the program can watch its own statements (`sys.monitoring`)"
-        case ast.ImportFrom(module=str(name)) | ast.Import(names=[ast.alias(name=name), *_]) if name in _WATCHERS:
+        case ast.Import(names=aliases) if watchers := _WATCHERS.intersection(alias.name for alias in aliases):
+            return f"the program can watch its own statements (`{min(watchers)}`)"
+        case ast.ImportFrom(module=str(name)) if name in _WATCHERS:
             return f"the program can watch its own statements (`{name}`)"
         case ast.ImportFrom(module=str(name)) | ast.alias(name=name) if name in _PATCHING:
             return f"the program can replace functions (`{name}`)"
@@ -63,11 +63,23 @@ def _of_names(node: ast.AST) -> str | None:
             ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) | ast.ImportFrom(module=str(name))
         ) if _BUILTINS.fullmatch(name):
             return f"the program can replace built-in functions (`{name}`)"
-        case ast.Attribute(attr="__self__"):
+        case ast.Attribute(
+            attr="__self__", value=ast.Name()
+        ):  # as of `print` and `len`; `model.fit` belongs to the model
             return "the program can replace built-in functions (`__self__`)"
-        case ast.Constant(value=str(text)) if len(text) <= _LONGEST_TEXT and _BUILTINS.search(text):
-            return "the program can replace built-in functions, which a text of it names"
+        case ast.Call(args=arguments, keywords=keywords):
+            if any(_names_builtins(argument) for argument in (*arguments, *(keyword.value for keyword in keywords))):
+                return "the program can replace built-in functions, which it gives to a function by name"
+        case ast.Subscript(value=ast.Attribute(attr="modules"), slice=index) if _names_builtins(index):
+            return "the program can replace built-in functions (`sys.modules`)"
     return None
+
+
+def _names_builtins(node: ast.expr) -> bool:
+    """Whether `node` is the name of the builtins or of one of them, as `import_module` and `patch` take it, or imports them."""
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        return False
+    return bool(_NAME_OF_ONE.fullmatch(node.value) or _CODE_WITH_THEM.search(node.value))
 
 
 def _changes_modules(node: ast.AST) -> bool:

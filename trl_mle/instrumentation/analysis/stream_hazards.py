@@ -16,7 +16,7 @@ _CLOSES_ITS_STREAM = frozenset(
 )
 """Calls whose result closes the stream that they are given, at the latest when it is forgotten."""
 _OPENS = frozenset({"open", "fdopen", "FileIO"})
-_OF_DESCRIPTORS = frozenset({"dup2", "closerange", "set_blocking", "fcntl"})
+_OF_DESCRIPTORS = frozenset({"dup2", "closerange", "set_blocking"})
 
 
 class StreamHazards:
@@ -28,7 +28,7 @@ class StreamHazards:
         self._numbers: set[str] = set()
         """Names of its descriptor: `number = sys.stdout.fileno()`, `number = 1`."""
         self._looped: set[str] = set()
-        """Variables of loops. A descriptor among them may be any."""
+        """Variables of loops over numbers that the text gives."""
         self._os = {"os", "posix"}
         """Names of the module whose `close` takes a descriptor."""
         replaced = 0
@@ -40,8 +40,9 @@ class StreamHazards:
                     self._os.add(name)
                 case ast.Assign(targets=targets, value=value):
                     self._assign({name for target in targets for name in _names(target)}, value)
-                case ast.For(target=target) | ast.comprehension(target=target):
-                    self._looped.update(_names(target))
+                case ast.For(target=target, iter=values) | ast.comprehension(target=target, iter=values):
+                    if _may_have_numbers(values):
+                        self._looped.update(_names(target))
                 case ast.Attribute(attr="stdout", ctx=ast.Store()):
                     replaced += 1
         # One wrapper lives as long as the program. A second one ends the first, and with it the stream below.
@@ -57,8 +58,12 @@ class StreamHazards:
                 return "the program closes standard output"
             case ast.withitem(context_expr=value) if self._is_stream(value):
                 return "the program closes standard output"
-            case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if name in _METHODS:
+            case ast.Attribute(attr=name, value=value, ctx=ast.Store() | ast.Del()) if name in _METHODS and (
+                name == "__stdout__" or self._is_stream(value)
+            ):
                 return f"the program replaces `{name}` of a stream"
+            case ast.Call(func=ast.Attribute(attr="fcntl") | ast.Name(id="fcntl")):
+                return "the program changes a descriptor"
             case ast.Attribute(attr=name) | ast.alias(name=name) if name in _OF_DESCRIPTORS:
                 return "the program replaces a standard stream"
             case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[_, ast.Constant(value=str(name)), *_]) if (
@@ -112,6 +117,16 @@ class StreamHazards:
         """Whether `function` may be one of the module `os`. `close` of a library takes other things."""
         value = function.value if isinstance(function, ast.Attribute) else function
         return isinstance(value, ast.Name) and (value is function or value.id in self._os)
+
+
+def _may_have_numbers(values: ast.expr) -> bool:
+    """Whether a loop over `values` may meet the number of standard output: a list of constants, or a range."""
+    match values:
+        case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items):
+            return any(isinstance(item, ast.Constant) for item in items)
+        case ast.Call(func=ast.Name(id="range" | "enumerate" | "map")):
+            return True
+    return False
 
 
 def _names(target: ast.expr) -> list[str]:
