@@ -9,13 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trl_mle.errors import ExtractionError
-from trl_mle.programs import extract_program
+from trl_mle.programs import extract_program, thinking
 
 SECTIONS = [
     ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"), ("[THINK]", "[/THINK]"),
     ("<THINK>", "</THINK>"), ('<thinking depth="3">', "</thinking>"), ("<scratchpad>", "</scratchpad>"),
     ("<reflection>", "</reflection>"), ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<seed:think>", "</seed:think>"),
     ("\u25c1think\u25b7", "\u25c1/think\u25b7"), ("<antThinking>", "</antThinking>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"), ("<|think|>", "<|/think|>"), ("<longcat_think>", "</longcat_think>"),
+    ("<inner_thoughts>", "</inner_thoughts>"), ("<chain-of-thought>", "</chain-of-thought>"), ("[REASONING]", "[/REASONING]"),
+    ("< think >", "</ think >"), ("<rationale>", "</rationale>"), ("<unused94>thought", "<unused95>"),
+    ("<|channel>thought", "<channel|>"), ("<\uff5cthink\uff5c>", "<\uff5c/think\uff5c>"),
     ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
 ]  # fmt: skip
 DRAFT = "```python\nprint('draft')\n```"
@@ -101,3 +105,68 @@ PIECES = [mark for pair in SECTIONS for mark in pair] + [
 def test_any_mixture_gives_a_program_or_a_reason(pieces, times):
     with contextlib.suppress(ExtractionError):
         extract_program("".join(pieces) * times)
+
+
+PROSE = [
+    f"I predict <reason> from the text.\n{ANSWER}\n",
+    f"The type is List<thought>; fine.\n{ANSWER}\n",
+    f"Step <analysis>: look.\n{ANSWER}\n",
+    f"The columns are <draft>, <final>.\n{ANSWER}\n",
+    f"<analysis> of the columns:\n{ANSWER}\n",
+    f"{ANSWER}\nI removed the </reasoning> tags.\n",
+    f"{ANSWER}\nDone. <thinking> ok\n",
+    f"Done thinking.</think>\n{ANSWER}",
+    f"Then a <think>b</think> c\n</think>\n{ANSWER}",
+    f"analysis of the data first\n{ANSWER}",
+    f"analysisWe try\n{DRAFT}\nassistantfinal{ANSWER}",
+    f"<think>\n<think>a</think>\n{DRAFT}\n</think>\n{ANSWER}",
+]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_prose_may_speak_of_sections(text):
+    assert extract_program(text).code == "print('answer')\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# drop everything up to </think> in the text",
+        'html = """\n<p></analysis>\n"""',
+        'html = """\n</think>\n"""',
+        "y = re.sub('.*</think> *', '', t)",
+        "x = re.split(r'</?reason>', t)",
+        'parts = [text.split("</think>")[-1] for text in texts]',
+        "frame: List[thought] = []",
+        "# <think>",
+    ],
+)
+def test_a_program_may_hold_a_closing_tag(line):
+    code = f"import re\n{line}\nprint(1)\n"
+    assert extract_program(f"Plan.\n```python\n{code}```\n").code == code
+    assert extract_program(f"<think>x</think>\n```python\n{code}```\nThat is all.\n").code == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>\n<think>a</think>\n{DRAFT}\n</think>\nNo answer.",
+        f"analysisWe try\n{DRAFT}\nassistantfinalNo answer.",
+        f"<|channel|>analysis<|message|>x\n{DRAFT}\n<|end|>",
+    ],
+)
+def test_nested_and_half_decoded_sections_hide_their_drafts(text):
+    with pytest.raises(ExtractionError):
+        extract_program(text)
+
+
+@pytest.mark.parametrize(
+    "piece", ["<think>", "</think>", "<reason> ", "<think></think>", '"</think>', "<|", "[think]\n", "# <think>"]
+)
+def test_many_tags_take_linear_steps(piece, monkeypatch):
+    counted = []
+    tag = thinking._tag
+    monkeypatch.setattr(thinking, "_tag", lambda *arguments: counted.append(1) or tag(*arguments))
+    with contextlib.suppress(ExtractionError):
+        extract_program(piece * (100_000 // len(piece)))
+    assert len(counted) <= 4 * 100_000 / len(piece)

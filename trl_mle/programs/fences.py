@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from trl_mle.parsing import parse_quietly
-from trl_mle.programs.thinking import opens
+from trl_mle.programs.thinking import LineSections
 
 _OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(.*)")
 _FENCE_LINE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*")
@@ -57,18 +57,14 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
     blocks: list[Block] = []
     thinking: list[int] = []
     closings = _closings(lines)
+    sections = LineSections(lines)
     effort = _Effort(_PARSED)
     index = 0
     while index < len(lines):
-        tag = opens(lines[index])
-        if tag is not None:
-            thinking.append(index)
-            index += 1
-            while index < len(lines) and not tag.closing.search(lines[index]):
-                thinking.append(index)
-                index += 1
-            thinking.append(index)
-            index += 1
+        last = sections.last_line(index)
+        if last is not None:
+            thinking += range(index, last + 1)
+            index = last + 1
             continue
         opening = _OPENING.fullmatch(lines[index])
         # CommonMark: the text after a fence of backticks holds no backtick; otherwise the line is inline code.
@@ -78,7 +74,7 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
         end, block = _read_block(lines, index, opening, closings, effort)
         blocks.append(block)
         index = end + 1
-    return blocks, [number for number in thinking if number < len(lines)]
+    return blocks, thinking
 
 
 def parse_python(code: str) -> ast.Module | SyntaxError | None:
