@@ -32,24 +32,32 @@ def seconds(text: str) -> float:
 def reward_of(scenario: str, rank: int):
     calls = itertools.count()
 
-    def extra_s() -> float:
-        """One program of each of the first two groups is slow, and one of the last ends never, on the second process."""
-        call = next(calls)
-        if rank == 0 or not scenario.startswith("slow"):
-            return 0.0
-        return {0: SLOW_S, 5: SLOW_S, 51: NEVER_S}.get(call, 0.0)
+    def last_chance() -> int:
+        """Step at which a program ends: for one of each of the first two groups, on the second process, as late as it may."""
+        return {0: 3, 5: 4}.get(next(calls), 0) if rank == 1 and scenario.startswith("slow") else 0
 
-    async def late(completions, log_extra, **kwargs):
+    async def late(completions, log_extra, trainer_state, **kwargs):
         (text,) = completions
-        slow_s = seconds(text) + extra_s()
-        await asyncio.sleep(slow_s)
-        log_extra("action_duration", [slow_s])
+        slow_until = last_chance()
+        while trainer_state.global_step < slow_until:
+            await asyncio.sleep(0.01)
+        # Programs of the last batch run when the process ends, and take a moment to stop.
+        left_running = scenario == "resumed" and trainer_state.global_step == 9
+        try:
+            await asyncio.sleep(NEVER_S if left_running else seconds(text))
+        except asyncio.CancelledError:
+            await asyncio.sleep(1.0 if left_running else 0.0)
+            raise
+        log_extra("action_duration", [SLOW_S if slow_until else seconds(text)])
         return letters(completions)
 
-    def in_a_thread(completions, log_extra, **kwargs):
-        slow_s = extra_s()
-        time.sleep(slow_s)
-        log_extra("action_duration", [slow_s + seconds(completions[0])])
+    def in_a_thread(completions, log_extra, trainer_state, **kwargs):
+        slow_until = last_chance()
+        while trainer_state.global_step < slow_until:
+            time.sleep(0.01)
+        if trainer_state.global_step == 9:
+            time.sleep(NEVER_S)
+        log_extra("action_duration", [SLOW_S if slow_until else seconds(completions[0])])
         return letters(completions)
 
     def actions(completions, completion_ids, log_extra, **kwargs):

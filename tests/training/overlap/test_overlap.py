@@ -315,7 +315,8 @@ def test_a_slow_program_is_waited_for_and_what_is_left_at_the_end_is_recorded(tm
     dropped = rollouts(tmp_path, "lost")
     assert len(dropped) == 4 * 8  # what was in flight at the end
     assert set(dropped["lost_because"]) == {"training ended"}
-    assert set(stopped) == set(dropped[~dropped["finished"]]["completion"])
+    assert stopped
+    assert set(stopped) <= set(dropped[~dropped["finished"]]["completion"])
 
 
 def test_a_thread_that_never_ends_holds_up_neither_other_rows_nor_the_end(tmp_path):

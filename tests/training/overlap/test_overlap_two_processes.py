@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.support.launching import launch_well
+from tests.support.overlap_two_processes import SLOW_S
 from tests.training.overlap.test_overlap import rollouts
 
 
@@ -14,7 +15,8 @@ from tests.training.overlap.test_overlap import rollouts
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("overlap")
     # A thread that never ends must not keep its process from ending.
-    launch_well("tests.support.overlap_two_processes", folder, timeout_s=150, ACCELERATE_USE_CPU="true")
+    outputs = launch_well("tests.support.overlap_two_processes", folder, timeout_s=150, ACCELERATE_USE_CPU="true")
+    (folder / "output.txt").write_text("".join(outputs))
     return folder, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
@@ -53,15 +55,24 @@ def test_slow_programs_of_one_process_are_waited_for_on_both(run, scenario):
     table = rollouts(folder / scenario)
     check_batches(table, 4)
     assert len(table) == 10 * 8
-    # Two groups of one age have slow programs: the first is waited for when the second still has a step left.
-    assert list(table[table["action_duration"] > 1.5]["staleness"]) == [3, 4]
+    # Two groups of one age have slow programs: the first is waited for while the second still has a step left.
+    assert list(table[table["action_duration"] == SLOW_S]["staleness"]) == [3, 4]
     dropped = rollouts(folder / scenario, "lost")
     assert set(dropped["lost_because"]) == {"training ended"}
-    assert not dropped["finished"].all()
+    if scenario == "slow_in_a_thread":  # where programs of the last batch never end
+        assert not dropped["finished"].all()
     for record in records:
         assert record[scenario]["took_s"] < 30
         assert record[scenario]["old_logps_differ_by"] < 2e-5
     assert records[0][scenario]["parameters"] == records[1][scenario]["parameters"]
+
+
+def test_no_task_is_pending_when_the_process_ends(run):
+    """The last scenario stops programs that need a second to end."""
+    folder, _ = run
+    dropped = rollouts(folder / "late", "lost")
+    assert (~dropped["finished"] & (dropped["generated_at_step"] == 9)).any()
+    assert "Task was destroyed but it is pending" not in (folder / "output.txt").read_text()
 
 
 def test_the_mean_over_actions_is_over_both_processes(run):
