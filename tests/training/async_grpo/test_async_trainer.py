@@ -52,14 +52,19 @@ def test_weights_have_mean_1_over_the_micro_batches_of_a_step(tmp_path):
     assert not list((tmp_path / "run/rollouts").glob("lost_*"))
 
 
-@pytest.mark.parametrize("changes", [{"duration_weighting": "none"}, {}], ids=["none", "equal"])
+@pytest.mark.parametrize(
+    "changes", [{"duration_weighting": "none"}, {"duration_clock": "cpu"}], ids=["none", "programs that sleep"]
+)
 def test_it_trains_as_asyncgrpo_to_the_bit(tmp_path, changes):
-    def seconds(row):
-        return 1.0 + row if changes else 2.5
+    def batch():
+        unequal = samples(seconds=lambda row: 1.0 + row)
+        for item in unequal:
+            item.metrics["action_cpu_duration"] = 2.5
+        return unequal
 
-    theirs = async_trainer(tmp_path / "a", samples(seconds=seconds), AsyncGRPOTrainer, AsyncGRPOConfig)
+    theirs = async_trainer(tmp_path / "a", batch(), AsyncGRPOTrainer, AsyncGRPOConfig)
     theirs.train()
-    ours = async_trainer(tmp_path / "b", samples(seconds=seconds), **changes)
+    ours = async_trainer(tmp_path / "b", batch(), **changes)
     ours.train()
     assert all(torch.equal(value, ours.model.state_dict()[name]) for name, value in theirs.model.state_dict().items())
 
