@@ -29,6 +29,7 @@ from trl_mle.sandboxes.local.runner.protocol import (
 )
 from trl_mle.sandboxes.local.timing import LocalTiming
 from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, to_execution
+from trl_mle.sandboxes.python_version import warn_of_version
 from trl_mle.types import Execution, Limits, TaskSpec
 
 _logger = logging.getLogger(__name__)
@@ -139,7 +140,10 @@ class LocalSandbox:
             self._slots = [_Slot(number) for number in range(self.workers)]
             # The first worker shows whether this machine is suitable before the others are started.
             first, *others = self._slots
-            self._check_layers((await self._worker(first)).layers)
+            first_worker = await self._worker(first)
+            self._check_layers(first_worker.layers)
+            fix = "Let `python` be an interpreter of that version, or train with this one."
+            warn_of_version(_logger, first_worker.python, f"`python`={self.python!r}", fix)
             await _all_or_error(self._worker(slot) for slot in others)
             self._idle = asyncio.Queue()
             for slot in self._slots:

@@ -54,6 +54,8 @@ class WorkerProcess:
         self.folder = folder
         self.layers = Layers()
         """The layers that the worker has found, once it is ready."""
+        self.python = ""
+        """Version of the programs' interpreter, once the worker is ready."""
         self._timing = timing
         self._errors = errors
         self._ending = asyncio.Lock()
@@ -96,7 +98,7 @@ class WorkerProcess:
                     f"`python`={python!r} cannot import what `SandboxConfig.preload` names: {answer.reason}. Install "
                     "it there, or change `preload`."
                 )
-            worker.layers = answer.layers
+            worker.layers, worker.python = answer.layers, answer.python
         except TimeoutError:
             written = worker._written()
             await worker.stop()
