@@ -28,7 +28,7 @@ from trl_mle.sandboxes.local.runner.protocol import (
     WorkerSettings,
 )
 from trl_mle.sandboxes.local.timing import LocalTiming
-from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, to_execution
+from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, killed_execution, to_execution
 from trl_mle.sandboxes.python_version import warn_of_version
 from trl_mle.types import Execution, Limits, TaskSpec
 
@@ -220,7 +220,7 @@ class LocalSandbox:
         except SandboxError as error:
             await asyncio.shield(_stop(slot))
             if self._is_the_programs_doing(error):
-                return _killed(str(error), time.monotonic() - started, limits)
+                return killed_execution(str(error), time.monotonic() - started, limits)
             raise
         except BaseException:  # a fault or a cancellation: what the worker does now is unknown
             await asyncio.shield(_stop(slot))
@@ -231,7 +231,7 @@ class LocalSandbox:
         if isinstance(reply, ProgramFault):
             fault = self._error(reply, task)
             if reply.process_died and self._is_the_programs_doing(fault):
-                return _killed(reply.reason, time.monotonic() - started, limits)
+                return killed_execution(reply.reason, time.monotonic() - started, limits)
             raise fault
         return to_execution(reply)
 
@@ -326,19 +326,6 @@ class LocalSandbox:
                 f"Task {task.id!r} cannot run with `python`={self.python!r}: {fault.reason}."
             )
         return SandboxError(fault.reason, may_have_started=fault.may_have_started)
-
-
-def _killed(reason: str, wall_s: float, limits: Limits) -> Execution:
-    """The execution of a program that ended a process of the sandbox, and itself with it."""
-    return Execution(
-        status="killed",
-        exit_code=None,
-        wall_s=min(wall_s, limits.wall_s),
-        cpu_s=min(wall_s, limits.wall_s),
-        max_rss_bytes=0,
-        stdout="",
-        stderr=f"A process of the sandbox ended while the program ran: {reason}\n",
-    )
 
 
 def _not_started(message: str) -> SandboxError:

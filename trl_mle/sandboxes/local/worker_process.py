@@ -31,7 +31,7 @@ from trl_mle.sandboxes.local.runner.protocol import (
 )
 from trl_mle.sandboxes.local.runner.worker_command import command, environment
 from trl_mle.sandboxes.local.timing import LocalTiming
-from trl_mle.types import Execution
+from trl_mle.types import Execution, Limits
 
 _STDERR_BYTES = 4000
 
@@ -195,4 +195,17 @@ def to_execution(result: ProgramResult) -> Execution:
         stderr_cut_bytes=result.stderr_cut_bytes,
         submission=result.submission,
         submission_reason=result.submission_reason,
+    )
+
+
+def killed_execution(reason: str, wall_s: float, limits: Limits) -> Execution:
+    """The execution of a program that ended a process of the sandbox, and itself with it."""
+    return Execution(
+        status="killed",
+        exit_code=None,
+        wall_s=min(wall_s, limits.wall_s),
+        cpu_s=min(wall_s, limits.wall_s),
+        max_rss_bytes=0,
+        stdout="",
+        stderr=f"A process of the sandbox ended while the program ran: {reason}\n",
     )
