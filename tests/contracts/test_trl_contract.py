@@ -277,6 +277,9 @@ class TestAsynchronousTrainer:
             "metrics",
         }
 
+    def test_the_version_of_a_sample_can_be_set(self):
+        assert not RolloutSample.__dataclass_params__.frozen
+
     def test_a_group_has_these_fields(self):
         names = {item.name for item in fields(RolloutGroup)}
         assert names >= {"completions", "completions_sequences", "reward_kwargs"}
