@@ -1,4 +1,4 @@
-"""What floor and clip of the duration weights are worth: failures that hardly count, and sleep that pays.
+"""What failures weigh: floor and clip of the duration weights, sleep that pays, and programs that end too late for their batch.
 
     python benchmarks/failure_weights.py
 
@@ -9,6 +9,10 @@ steps plain gradient steps. Some kinds end by sleeping, which adds to wall-clock
 Printed per setting, as means over seeds with their standard deviation: the weight of a completion without a program and of a crash
 beside programs of 5 s, updates until 80 % of the programs are valid, the share of valid programs at the end, and how the share of
 sleepers among the valid programs changes.
+
+A second table is about programs that fail only after their batch is trained on. They are lost, or their whole group is, or they
+are waited for. Printed is the probability of such a program over that of one that fails at once, at its largest during the run;
+both are equally likely at the start.
 """
 
 from __future__ import annotations
@@ -101,12 +105,73 @@ def learn(setting: dict, seed: int) -> dict[str, float]:
     return {"updates_to_80": reached, "valid": float(valid), "sleepers": float(sleepers / sleepers_before)}
 
 
+LATE_KINDS = (
+    Kind("fails at once", 0.25, FAILURE, 0.02, 0.02),
+    Kind("fails too late", 0.25, FAILURE, 60.0, 60.0),
+    Kind("valid", 0.5, 0.3, 5.0, 5.0),
+)
+TREATMENTS = ("it is lost", "its group is lost", "it is waited for")
+
+
+def late_over_early(treatment: str, mode: str, seed: int) -> float:
+    """The largest ratio, during a run, of the probabilities to fail too late and to fail at once."""
+    source = np.random.default_rng(seed)
+    logits = np.log([kind.start for kind in LATE_KINDS])
+    rewards = np.array([kind.reward for kind in LATE_KINDS])
+    wall_s = np.array([kind.wall_s for kind in LATE_KINDS])
+    largest = 1.0
+    for _ in range(UPDATES):
+        policy = np.exp(logits - logits.max())
+        policy /= policy.sum()
+        largest = max(largest, float(policy[1] / policy[0]))
+        chosen = source.choice(len(LATE_KINDS), (GROUPS, GROUP), p=policy)
+        got = rewards[chosen] + 0.05 * source.standard_normal(chosen.shape) * (chosen == 2)
+        late = chosen == 1
+        lost = {
+            "it is lost": late,
+            "its group is lost": np.broadcast_to(late.any(1, keepdims=True), late.shape),
+            "it is waited for": np.zeros_like(late),
+        }[treatment]
+        advantages = np.zeros(chosen.shape)
+        for group, scored in enumerate(~lost):
+            # A single completion has nothing to be compared with.
+            if scored.sum() > 1:
+                row = got[group, scored]
+                advantages[group, scored] = (row - row.mean()) / (row.std() + 1e-4)
+        if lost.all():
+            continue
+        weights = duration_weights(
+            torch.tensor(wall_s[chosen].ravel()), mode, floor_s=1.0, clip=4.0, mask=torch.tensor(~lost.ravel())
+        )
+        gradient = np.zeros(len(LATE_KINDS))
+        for kind, push in zip(chosen.ravel(), advantages.ravel() * weights.numpy(), strict=True):
+            gradient += push * ((np.arange(len(LATE_KINDS)) == kind) - policy)
+        logits = logits + RATE * gradient / chosen.size
+    return largest
+
+
 def weights_beside_5_s(setting: dict) -> tuple[float, float]:
     """Weights of a completion without a program, and of a crash after 20 ms, in a batch of programs of 5 s."""
     batch = torch.tensor([float("nan"), 0.02] + [5.0] * 30)
     keywords = {name: value for name, value in setting.items() if name in ("mode", "floor_s", "clip")}
     weights = duration_weights(batch, **keywords)
     return float(weights[0]), float(weights[1])
+
+
+def late_programs(seeds: int) -> list[dict]:
+    """The second table: printed, and its rows."""
+    table = Table("a program that fails too late", *("none", "proportional, floor 1 s, clip 4"))
+    rows = []
+    for treatment in TREATMENTS:
+        row: dict = {"treatment": treatment}
+        for mode in ("none", "proportional"):
+            values = [late_over_early(treatment, mode, seed) for seed in range(seeds)]
+            row[mode] = (statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0)
+        rows.append(row)
+        cells = [f"{row[mode][0]:.2f} ({row[mode][1]:.2f})" for mode in ("none", "proportional")]
+        table.add_row(treatment, *cells)
+    Console().print(table)
+    return rows
 
 
 def main() -> None:
@@ -129,9 +194,9 @@ def main() -> None:
         updates = f"{row['updates_to_80'][0]:.0f} ({row['updates_to_80'][1]:.0f})"
         table.add_row(name, *(f"{weight:.3f}" for weight in row["weights"]), updates, *cells)
     Console().print(table)
-    args.out.write_text(
-        json.dumps({"seeds": args.seeds, "updates": UPDATES, "rows": rows}, indent=2) + "\n", encoding="utf-8"
-    )
+    late_rows = late_programs(args.seeds)
+    figures = {"seeds": args.seeds, "updates": UPDATES, "rows": rows, "late": late_rows}
+    args.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -101,14 +101,13 @@ def train(folder: str, *, seed: int, updates: int, scale: float, overlap: bool, 
     trainer.train()
     history = [entry for entry in trainer.state.log_history if "reward" in entry]
     last = history[-max(len(history) // 5, 1) :]
-    lost = [entry.get("overlap/lost_share") or 0.0 for entry in history]
     return {
         "seconds": clock.steps,
         "reward_first": history[0]["reward"],
         "reward_last": statistics.fmean(entry["reward"] for entry in last),
         "staleness_mean": statistics.fmean(entry.get("overlap/staleness_mean") or 0.0 for entry in history),
         "staleness_max": max(entry.get("overlap/staleness_max") or 0.0 for entry in history),
-        "lost_share": statistics.fmean(lost),
+        "wait_s": [entry.get("overlap/wait_s") or 0.0 for entry in history],
         "dropped_rows": sum(entry.get("overlap/dropped_rows") or 0.0 for entry in history),
         "trained_rows": len(history) * args.batch,
     }
@@ -125,8 +124,8 @@ def both_ways(args: argparse.Namespace, updates: int, scale: float) -> dict:
             runs[way].append(run)
             print(
                 f"seed {seed} {way:12} {statistics.fmean(run['seconds']):7.3f} s per update, reward {run['reward_first']:.3f} -> "
-                f"{run['reward_last']:.3f}, staleness {run['staleness_mean']:.2f} (max {run['staleness_max']:.0f}), lost "
-                f"{run['lost_share']:.2%}, dropped {run['dropped_rows']:.0f} rows",
+                f"{run['reward_last']:.3f}, staleness {run['staleness_mean']:.2f} (max {run['staleness_max']:.0f}), dropped "
+                f"{run['dropped_rows']:.0f} rows",
                 flush=True,
             )
     pairs = list(zip(runs["waiting"], runs["overlapping"], strict=True))

@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from dataclasses import fields
 from importlib.resources import files
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from trl.trainer import utils
 
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from tests.support.trl_async import VLLM_CLIENT, tree_attention
+from trl_mle import AsyncDurationAwareTrainer
 from trl_mle.training.async_grpo.trl_imports import (
     STABLE,
     AsyncGRPOConfig,
@@ -243,6 +245,19 @@ class TestAsynchronousTrainer:
         assert parameters(AsyncGRPOTrainer.get_train_dataloader) == []
         assert {"max_staleness", "max_completion_length"} <= {item.name for item in fields(AsyncGRPOConfig)}
 
+    def test_the_trainer_has_the_parameters_of_trls(self):
+        theirs, ours = (
+            inspect.signature(trainer.__init__).parameters for trainer in (AsyncGRPOTrainer, AsyncDurationAwareTrainer)
+        )
+        assert list(ours) == list(theirs)
+        assert [item.default for item in ours.values()] == [item.default for item in theirs.values()]
+        assert [item.kind for item in ours.values()] == [item.kind for item in theirs.values()]
+
+    def test_the_loop_knows_the_present_version_of_the_policy(self):
+        loop = AsyncRolloutLoop.__new__(AsyncRolloutLoop)
+        loop._model_version_value = SimpleNamespace(value=3)
+        assert loop.model_version == 3
+
     def test_what_the_trainer_has(self):
         text = source(AsyncGRPOTrainer)
         for attribute in ("rollout_queue", "rollout_worker", "model_version", "_metrics"):
@@ -261,6 +276,9 @@ class TestAsynchronousTrainer:
             "group_id",
             "metrics",
         }
+
+    def test_the_version_of_a_sample_can_be_set(self):
+        assert not RolloutSample.__dataclass_params__.frozen
 
     def test_a_group_has_these_fields(self):
         names = {item.name for item in fields(RolloutGroup)}

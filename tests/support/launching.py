@@ -48,7 +48,8 @@ def launch(*arguments: str, timeout_s: float = 240.0, **environment: str) -> lis
             process.kill()
 
 
-def launch_well(*arguments: str, timeout_s: float = 240.0, **environment: str) -> None:
-    """`launch`, and both processes end well."""
+def launch_well(*arguments: str, timeout_s: float = 240.0, **environment: str) -> list[str]:
+    """`launch`, and both processes end well. Returns the output of each."""
     results = launch(*arguments, timeout_s=timeout_s, **environment)
     assert [status for status, _, _ in results] == [0, 0], "\n".join(output[-1500:] for _, output, _ in results)
+    return [output for _, output, _ in results]

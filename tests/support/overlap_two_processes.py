@@ -17,8 +17,8 @@ from accelerate import PartialState
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from tests.training.overlap.test_overlap import Recording, letters, logps_under
 
-NEVER_S = 3600.0
-SCENARIOS = ("late", "never_ends", "never_ends_in_a_thread", "actions", "resumed")
+SLOW_S, NEVER_S = 2.0, 3600.0
+SCENARIOS = ("late", "slow", "slow_in_a_thread", "actions", "resumed")
 
 
 def code(text: str) -> int:
@@ -32,19 +32,32 @@ def seconds(text: str) -> float:
 def reward_of(scenario: str, rank: int):
     calls = itertools.count()
 
-    def never_ends() -> bool:
-        """One program of each of the first two groups, on the second process."""
-        return next(calls) in (0, 5) and rank == 1 and scenario.startswith("never_ends")
+    def last_chance() -> int:
+        """Step at which a program ends: for one of each of the first two groups, on the second process, as late as it may."""
+        return {0: 3, 5: 4}.get(next(calls), 0) if rank == 1 and scenario.startswith("slow") else 0
 
-    async def late(completions, log_extra, **kwargs):
+    async def late(completions, log_extra, trainer_state, **kwargs):
         (text,) = completions
-        await asyncio.sleep(NEVER_S if never_ends() else seconds(text))
-        log_extra("action_duration", [seconds(text)])
+        slow_until = last_chance()
+        while trainer_state.global_step < slow_until:
+            await asyncio.sleep(0.01)
+        # Programs of the last batch run when the process ends, and take a moment to stop.
+        left_running = scenario == "resumed" and trainer_state.global_step == 9
+        try:
+            await asyncio.sleep(NEVER_S if left_running else seconds(text))
+        except asyncio.CancelledError:
+            await asyncio.sleep(1.0 if left_running else 0.0)
+            raise
+        log_extra("action_duration", [SLOW_S if slow_until else seconds(text)])
         return letters(completions)
 
-    def in_a_thread(completions, log_extra, **kwargs):
-        time.sleep(NEVER_S if never_ends() else 0.0)
-        log_extra("action_duration", [seconds(completions[0])])
+    def in_a_thread(completions, log_extra, trainer_state, **kwargs):
+        slow_until = last_chance()
+        while trainer_state.global_step < slow_until:
+            time.sleep(0.01)
+        if trainer_state.global_step == 9:
+            time.sleep(NEVER_S)
+        log_extra("action_duration", [SLOW_S if slow_until else seconds(completions[0])])
         return letters(completions)
 
     def actions(completions, completion_ids, log_extra, **kwargs):
@@ -53,7 +66,7 @@ def reward_of(scenario: str, rank: int):
         log_extra("action_tokens", [[3, len(ids) - 3] for ids in completion_ids])
         return letters(completions)
 
-    return {"never_ends_in_a_thread": in_a_thread, "actions": actions}.get(scenario, late)
+    return {"slow_in_a_thread": in_a_thread, "actions": actions}.get(scenario, late)
 
 
 def train(scenario: str, rank: int, folder: Path) -> dict:
@@ -79,7 +92,7 @@ def train(scenario: str, rank: int, folder: Path) -> dict:
     took_s = time.monotonic() - began
     written_by = dict(reversed(trainer.generated))
     differences = [0.0]
-    for batch, extra, _ in trainer.batches if scenario in ("late", "never_ends", "never_ends_in_a_thread") else ():
+    for batch, extra, _ in trainer.batches if scenario in ("late", "slow", "slow_in_a_thread") else ():
         local_rows = slice(4 * rank, 4 * rank + 4)
         for row, born in enumerate(extra["generated_at_step"][local_rows]):
             mask = batch["completion_mask"][row]

@@ -12,10 +12,13 @@ import torch
 from datasets import load_dataset
 from trl import GRPOConfig
 
+from tests.support.sandbox_doubles import execution
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from tests.support.training_runs import Recording, assert_same_run, letters, train, unequal, with_durations
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError, DurationError
+from trl_mle.rewards.records import rollout_columns
+from trl_mle.types import Outcome
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
@@ -98,14 +101,27 @@ def test_no_durations_name_the_call_and_the_way_out(tmp_path):
         train(DurationAwareTrainer, tiny_args(tmp_path), letters)
 
 
-def test_cpu_clock_reads_its_own_column(tmp_path):
-    def reward(completions, log_extra, **kwargs):
-        log_extra("action_duration", [1.0] * len(completions))
-        log_extra("action_cpu_duration", unequal(completions))
-        return letters(completions)
+@pytest.mark.parametrize("overlap", [False, True])
+def test_with_the_cpu_clock_sleep_is_worth_nothing(tmp_path, overlap):
+    """Programs that work for two seconds, and sleep beside it."""
 
-    trainer, _, _ = train(Recording, tiny_args(tmp_path, max_steps=1, duration_clock="cpu"), reward)
-    assert trainer.seen[2].unique().numel() > 1
+    def reward(completions, log_extra, **kwargs):
+        rewards = letters(completions)
+        outcomes = [
+            Outcome("toy", "valid", reward, wall_s, execution=execution(wall_s=wall_s, cpu_s=2.0))
+            for reward, wall_s in zip(rewards, unequal(completions), strict=True)
+        ]
+        for column, values in rollout_columns(outcomes).items():
+            log_extra(column, values)
+        return rewards
+
+    args = tiny_args(tmp_path, max_steps=1, duration_clock="cpu", overlap_execution=overlap, overlap_batches=0)
+    train(DurationAwareTrainer, args, reward)
+    (path,) = (tmp_path / "rollouts").glob("train_*.parquet")
+    table = pd.read_parquet(path)
+    assert table["action_duration"].nunique() > 1
+    assert set(table["action_cpu_duration"]) == {2.0}
+    assert set(table["duration_weight"]) == {1.0}
 
 
 def test_a_plain_config_is_refused(tmp_path):

@@ -24,8 +24,8 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
         overlap_batches (`int`, *optional*, defaults to `2`):
             Generation batches whose programs are in flight besides the one that is trained on. 0 waits for each batch.
         max_staleness (`int`, *optional*, defaults to `8`):
-            Age of a completion, in optimizer steps, up to which its batch may first be trained on. Programs that take
-            longer are stopped and lost, and are recorded in the rollouts. It must be at least the number of optimizer
+            Age of a completion, in optimizer steps, up to which its batch may first be trained on. Training waits for
+            programs that take longer, so that none is lost for being slow. It must be at least the number of optimizer
             steps on `overlap_batches` batches.
 
     > Parameters that control what is kept
@@ -43,7 +43,10 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
         default=2, metadata={"help": "Generation batches in flight besides the one that is trained on."}
     )
     max_staleness: int = field(
-        default=8, metadata={"help": "Optimizer steps that a completion may be old when it is trained on."}
+        default=8,
+        metadata={
+            "help": "Optimizer steps that a completion may be old when it is trained on; training waits for slower ones."
+        },
     )
     save_rollouts: bool = field(
         default=True, metadata={"help": "Keep every rollout in output_dir/rollouts/ as Parquet."}
@@ -63,11 +66,6 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
                 f"`max_staleness`={self.max_staleness}, but a completion waits about `overlap_batches`={self.overlap_batches} "
                 f"batches of {self.steps_per_batch} optimizer steps. Set `max_staleness` to "
                 f"{self.overlap_batches * self.steps_per_batch} or more."
-            )
-        if self.multi_objective_aggregation != "sum_then_normalize":
-            raise ConfigError(
-                f"`multi_objective_aggregation`={self.multi_objective_aggregation!r} does not work with `overlap_execution`, "
-                "where lost programs have no reward. Set it to 'sum_then_normalize'."
             )
 
     @property

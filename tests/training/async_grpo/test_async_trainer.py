@@ -52,14 +52,19 @@ def test_weights_have_mean_1_over_the_micro_batches_of_a_step(tmp_path):
     assert not list((tmp_path / "run/rollouts").glob("lost_*"))
 
 
-@pytest.mark.parametrize("changes", [{"duration_weighting": "none"}, {}], ids=["none", "equal"])
+@pytest.mark.parametrize(
+    "changes", [{"duration_weighting": "none"}, {"duration_clock": "cpu"}], ids=["none", "programs that sleep"]
+)
 def test_it_trains_as_asyncgrpo_to_the_bit(tmp_path, changes):
-    def seconds(row):
-        return 1.0 + row if changes else 2.5
+    def batch():
+        unequal = samples(seconds=lambda row: 1.0 + row)
+        for item in unequal:
+            item.metrics["action_cpu_duration"] = 2.5
+        return unequal
 
-    theirs = async_trainer(tmp_path / "a", samples(seconds=seconds), AsyncGRPOTrainer, AsyncGRPOConfig)
+    theirs = async_trainer(tmp_path / "a", batch(), AsyncGRPOTrainer, AsyncGRPOConfig)
     theirs.train()
-    ours = async_trainer(tmp_path / "b", samples(seconds=seconds), **changes)
+    ours = async_trainer(tmp_path / "b", batch(), **changes)
     ours.train()
     assert all(torch.equal(value, ours.model.state_dict()[name]) for name, value in theirs.model.state_dict().items())
 
@@ -181,6 +186,29 @@ def test_what_is_too_stale_is_recorded(tmp_path):
     assert dropped >= len(lost)
 
 
+def test_updates_while_its_programs_ran_make_no_sample_stale(tmp_path):
+    batch = samples(48)
+    for row in range(48):
+        batch[row].metrics["updates_while_scored"] = 0.0
+        if row % 3 == 0:  # slow programs
+            batch[row].model_version = -9
+            batch[row].metrics["updates_while_scored"] = 10.0
+        elif row % 3 == 1:  # long in the queue
+            batch[row].model_version = -9
+    trainer = async_trainer(tmp_path, batch)
+    reported = []
+    trainer.weighting.report_lost = reported.extend
+    trainer.train()
+    folder = tmp_path / "run/rollouts"
+    table, lost = (
+        pd.concat([pd.read_parquet(path) for path in folder.glob(f"{kind}_*.parquet")]) for kind in ("train", "lost")
+    )
+    assert {10, 11} <= set(table["staleness"])  # the real age is on record
+    assert set(lost["updates_while_scored"]) == {0.0}
+    assert (lost["staleness"] >= 10).all()
+    assert not reported  # what is dropped now is not dropped for its duration
+
+
 def test_without_rollouts_on_disk_nothing_is_kept_in_memory(tmp_path):
     batch = samples(40)
     for row in range(0, 40, 5):
@@ -215,7 +243,7 @@ def test_impossible_settings(tmp_path):
 class TestLoop:
     """What runs in the child process of TRL's own worker; scoring needs neither vLLM nor the process."""
 
-    def score(self, reward, completions=3):
+    def score(self, reward, completions=3, version=None):
         sequences = [
             [TrainingSequence([1, 2, 3], [0, 1, 1], [0.0, -1.0, -1.0], str(row))] * (1 + row % 2)
             for row in range(completions)
@@ -237,20 +265,25 @@ class TestLoop:
         loop.reward_funcs, loop.reward_func_names, loop._env_reward_types = [reward], ["reward"], []
         pushed = []
         loop._push_metrics = pushed.append
+        loop._model_version_value = version or SimpleNamespace(value=3)
         return asyncio.run(loop._score_group(group)), pushed
 
     def test_durations_go_into_the_samples(self):
+        version = SimpleNamespace(value=3)
+
         async def reward(completions, task, log_extra, log_metric, **kwargs):
             log_extra("action_duration", [0.5, None, 2.0])
             log_extra("program", ["x"] * 3)
+            version.value = 5
             log_metric("programs/valid_share", 0.5)
             return [1.0, 2.0, 4.0]
 
-        scored, pushed = self.score(reward)
+        scored, pushed = self.score(reward, version=version)
         assert [item.metrics["action_duration"] for item in scored] == pytest.approx(
             [0.5, math.nan, math.nan, 2.0], nan_ok=True
         )
         assert "program" not in scored[0].metrics
+        assert {item.metrics["updates_while_scored"] for item in scored} == {2.0}
         assert pushed == [{"programs/valid_share": 0.5}]
         assert isinstance(scored[0].input_ids, np.ndarray)
 

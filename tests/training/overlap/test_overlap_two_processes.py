@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.support.launching import launch_well
+from tests.support.overlap_two_processes import SLOW_S
 from tests.training.overlap.test_overlap import rollouts
 
 
@@ -14,7 +15,8 @@ from tests.training.overlap.test_overlap import rollouts
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("overlap")
     # A thread that never ends must not keep its process from ending.
-    launch_well("tests.support.overlap_two_processes", folder, timeout_s=150, ACCELERATE_USE_CPU="true")
+    outputs = launch_well("tests.support.overlap_two_processes", folder, timeout_s=150, ACCELERATE_USE_CPU="true")
+    (folder / "output.txt").write_text("".join(outputs))
     return folder, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
@@ -22,9 +24,9 @@ def check_batches(table: pd.DataFrame, max_staleness: int) -> None:
     for _, step in table.groupby("step"):
         assert len(step) == 8
         assert step["prompt"].nunique() == step["generated_at_step"].nunique() == 1  # groups stay whole
-        trained = step[~step["lost"]]
-        expected = trained["action_duration"] / trained["action_duration"].mean()
-        assert list(trained["duration_weight"]) == pytest.approx(list(expected))
+        expected = step["action_duration"] / step["action_duration"].mean()
+        assert list(step["duration_weight"]) == pytest.approx(list(expected))
+    assert not table["lost"].any()
     assert (table["staleness"] == table["step"] - table["generated_at_step"]).all()
     assert 0 < table["staleness"].max() <= max_staleness
 
@@ -47,25 +49,30 @@ def test_a_resumed_run_takes_up_what_was_in_flight_on_both(run):
     assert records[0]["resumed"]["batches"] == 6
 
 
-@pytest.mark.parametrize("scenario", ["never_ends", "never_ends_in_a_thread"])
-def test_programs_of_one_process_that_never_end_are_lost_on_both(run, scenario):
+@pytest.mark.parametrize("scenario", ["slow", "slow_in_a_thread"])
+def test_slow_programs_of_one_process_are_waited_for_on_both(run, scenario):
     folder, records = run
     table = rollouts(folder / scenario)
     check_batches(table, 4)
-    lost = table[table["lost"]]
     assert len(table) == 10 * 8
-    assert list(lost["staleness"]) == [
-        4
-    ]  # at its last chance one of the two groups goes without it, the other is dropped
+    # Two groups of one age have slow programs: the first is waited for while the second still has a step left.
+    assert list(table[table["action_duration"] == SLOW_S]["staleness"]) == [3, 4]
     dropped = rollouts(folder / scenario, "lost")
-    dropped = dropped[dropped["lost_because"] == "too stale"]
-    assert list(dropped["staleness"]) == [5] * 8
-    assert list(dropped["finished"]).count(False) == 1
-    assert (lost["action_duration"] > 0).all()
+    assert set(dropped["lost_because"]) == {"training ended"}
+    if scenario == "slow_in_a_thread":  # where programs of the last batch never end
+        assert not dropped["finished"].all()
     for record in records:
         assert record[scenario]["took_s"] < 30
         assert record[scenario]["old_logps_differ_by"] < 2e-5
     assert records[0][scenario]["parameters"] == records[1][scenario]["parameters"]
+
+
+def test_no_task_is_pending_when_the_process_ends(run):
+    """The last scenario stops programs that need a second to end."""
+    folder, _ = run
+    dropped = rollouts(folder / "late", "lost")
+    assert (~dropped["finished"] & (dropped["generated_at_step"] == 9)).any()
+    assert "Task was destroyed but it is pending" not in (folder / "output.txt").read_text()
 
 
 def test_the_mean_over_actions_is_over_both_processes(run):

@@ -21,6 +21,7 @@ from trl_mle.sandboxes.e2b_cloud.vm_pool import CLOSED, VMPool, finish
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
 from trl_mle.sandboxes.local.runner.protocol import ProgramFault, ProgramLimits, ProgramRequest, ProgramResult
 from trl_mle.sandboxes.local.worker_process import to_execution
+from trl_mle.sandboxes.python_version import warn_of_version
 from trl_mle.types import Execution, Limits, TaskSpec
 
 _logger = logging.getLogger(__name__)
@@ -109,6 +110,8 @@ class E2BSandbox:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         """Where archives of public files are kept for the next E2B sandbox."""
         self._warned: set[str] = set()
+        self._python = ""
+        """Version of Python of the E2B sandbox that was prepared last."""
 
     @property
     def workers(self) -> int:
@@ -231,6 +234,10 @@ class E2BSandbox:
 
     def _check_vm(self, vm: VM) -> None:
         self.speed_factors[vm.id] = vm.speed_factor
+        if vm.python != self._python:
+            self._python = vm.python
+            fix = "Use a template that has it (`E2BConfig.template` and `E2BConfig.python`), or train with that of the template."
+            warn_of_version(_logger, vm.python, "The template", fix)
         layers = from_worker(vm.layers)
         if self.layers != layers:
             self.layers = layers

@@ -67,6 +67,8 @@ class VM:
         self.speed_factor = 1.0
         """Speed of a fixed loop on the VM, once it is prepared. Above 1 is faster than the reference."""
         self.memory_bytes = 0
+        self.python = ""
+        """Version of the programs' interpreter, once the VM is prepared."""
         self.uploaded: set[str] = set()
         """Keys of the public files that the VM has."""
         self._sandbox = sandbox
@@ -102,7 +104,7 @@ class VM:
             )
         if isinstance(answer, ProgramFault):
             raise SandboxError(f"preparing the sandbox failed: {answer.reason}", may_have_started=False)
-        self.layers, self.memory_bytes = answer.layers, ready.memory_bytes
+        self.layers, self.memory_bytes, self.python = answer.layers, ready.memory_bytes, ready.python
         self.speed_factor = _REFERENCE_S / max(ready.loop_s, 1e-6)
         self.is_prepared = True
 

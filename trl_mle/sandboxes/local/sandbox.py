@@ -28,7 +28,8 @@ from trl_mle.sandboxes.local.runner.protocol import (
     WorkerSettings,
 )
 from trl_mle.sandboxes.local.timing import LocalTiming
-from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, to_execution
+from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, killed_execution, to_execution
+from trl_mle.sandboxes.python_version import warn_of_version
 from trl_mle.types import Execution, Limits, TaskSpec
 
 _logger = logging.getLogger(__name__)
@@ -139,7 +140,10 @@ class LocalSandbox:
             self._slots = [_Slot(number) for number in range(self.workers)]
             # The first worker shows whether this machine is suitable before the others are started.
             first, *others = self._slots
-            self._check_layers((await self._worker(first)).layers)
+            first_worker = await self._worker(first)
+            self._check_layers(first_worker.layers)
+            fix = "Let `python` be an interpreter of that version, or train with this one."
+            warn_of_version(_logger, first_worker.python, f"`python`={self.python!r}", fix)
             await _all_or_error(self._worker(slot) for slot in others)
             self._idle = asyncio.Queue()
             for slot in self._slots:
@@ -216,7 +220,7 @@ class LocalSandbox:
         except SandboxError as error:
             await asyncio.shield(_stop(slot))
             if self._is_the_programs_doing(error):
-                return _killed(str(error), time.monotonic() - started, limits)
+                return killed_execution(str(error), time.monotonic() - started, limits)
             raise
         except BaseException:  # a fault or a cancellation: what the worker does now is unknown
             await asyncio.shield(_stop(slot))
@@ -227,7 +231,7 @@ class LocalSandbox:
         if isinstance(reply, ProgramFault):
             fault = self._error(reply, task)
             if reply.process_died and self._is_the_programs_doing(fault):
-                return _killed(reply.reason, time.monotonic() - started, limits)
+                return killed_execution(reply.reason, time.monotonic() - started, limits)
             raise fault
         return to_execution(reply)
 
@@ -322,19 +326,6 @@ class LocalSandbox:
                 f"Task {task.id!r} cannot run with `python`={self.python!r}: {fault.reason}."
             )
         return SandboxError(fault.reason, may_have_started=fault.may_have_started)
-
-
-def _killed(reason: str, wall_s: float, limits: Limits) -> Execution:
-    """The execution of a program that ended a process of the sandbox, and itself with it."""
-    return Execution(
-        status="killed",
-        exit_code=None,
-        wall_s=min(wall_s, limits.wall_s),
-        cpu_s=min(wall_s, limits.wall_s),
-        max_rss_bytes=0,
-        stdout="",
-        stderr=f"A process of the sandbox ended while the program ran: {reason}\n",
-    )
 
 
 def _not_started(message: str) -> SandboxError:

@@ -31,7 +31,7 @@ from trl_mle.sandboxes.local.runner.protocol import (
 )
 from trl_mle.sandboxes.local.runner.worker_command import command, environment
 from trl_mle.sandboxes.local.timing import LocalTiming
-from trl_mle.types import Execution
+from trl_mle.types import Execution, Limits
 
 _STDERR_BYTES = 4000
 
@@ -54,6 +54,8 @@ class WorkerProcess:
         self.folder = folder
         self.layers = Layers()
         """The layers that the worker has found, once it is ready."""
+        self.python = ""
+        """Version of the programs' interpreter, once the worker is ready."""
         self._timing = timing
         self._errors = errors
         self._ending = asyncio.Lock()
@@ -96,7 +98,7 @@ class WorkerProcess:
                     f"`python`={python!r} cannot import what `SandboxConfig.preload` names: {answer.reason}. Install "
                     "it there, or change `preload`."
                 )
-            worker.layers = answer.layers
+            worker.layers, worker.python = answer.layers, answer.python
         except TimeoutError:
             written = worker._written()
             await worker.stop()
@@ -193,4 +195,17 @@ def to_execution(result: ProgramResult) -> Execution:
         stderr_cut_bytes=result.stderr_cut_bytes,
         submission=result.submission,
         submission_reason=result.submission_reason,
+    )
+
+
+def killed_execution(reason: str, wall_s: float, limits: Limits) -> Execution:
+    """The execution of a program that ended a process of the sandbox, and itself with it."""
+    return Execution(
+        status="killed",
+        exit_code=None,
+        wall_s=min(wall_s, limits.wall_s),
+        cpu_s=min(wall_s, limits.wall_s),
+        max_rss_bytes=0,
+        stdout="",
+        stderr=f"A process of the sandbox ended while the program ran: {reason}\n",
     )

@@ -23,6 +23,8 @@ SAMPLE_COLUMNS = ("action_duration", "action_cpu_duration", "action_censored")
 """Columns of `log_extra` that travel in `sample.metrics`. All others stay in the child process."""
 VERSION = "sample/model_version"
 """Key of `sample.metrics`: version of the policy that wrote the sample."""
+SCORING_UPDATES = "updates_while_scored"
+"""Key of `sample.metrics`: versions of the policy that came while the sample's group was scored. They make no sample stale."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class LoopTiming:
 
 
 class DurationRolloutLoop(AsyncRolloutLoop):
-    """TRL's rollout loop with three changes.
+    """TRL's rollout loop with four changes.
 
+    - Samples carry the number of updates that were made while their programs ran, so that no program is dropped for being slow.
     - Reward functions may call `log_extra` and `log_metric`, as with `GRPOTrainer`, and durations go into the samples.
     - Several groups are scored at the same time. TRL scores one after another, so that each group would wait for the slowest
       program of the one before it.
@@ -92,7 +95,13 @@ class DurationRolloutLoop(AsyncRolloutLoop):
 
         hooks: dict[str, Any] = {"log_extra": log_extra, "log_metric": log_metric}
         group.reward_kwargs = {**group.reward_kwargs, **hooks}
+        # A loop of another version of TRL may not know it; then all updates make a sample stale.
+        began_at = getattr(self, "model_version", None)
         samples = await super()._score_group(group)
+        if began_at is not None:
+            updates = float(self.model_version - began_at)
+            for sample in samples:
+                sample.metrics[SCORING_UPDATES] = updates
         rows = len(group.completions)
         # A conversation may give several samples, in order. Each carries the seconds of the whole conversation.
         owners = [row for row, sequences in enumerate(group.completions_sequences) for _ in sequences]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object
@@ -13,11 +14,22 @@ from transformers import PreTrainedTokenizerBase
 from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.async_grpo.collator import DurationCollator, present_rows, sample_batch
 from trl_mle.training.async_grpo.config import AsyncDurationAwareConfig
-from trl_mle.training.async_grpo.rollouts import VERSION, DurationRolloutLoop, RecordingQueue
+from trl_mle.training.async_grpo.rollouts import SCORING_UPDATES, VERSION, DurationRolloutLoop, RecordingQueue
 from trl_mle.training.async_grpo.trl_imports import AsyncGRPOTrainer, AsyncRolloutWorker, RolloutSample
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.rollout_writer import RolloutWriter
 from trl_mle.training.weighting.weighting import DurationWeighting, deprecated_inclusion
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from peft import PeftConfig
+    from transformers import TrainerCallback
+
+    from trl_mle.training.async_grpo.trl_imports import (
+        EnvironmentFactory,
+        RolloutWorkerProtocol,
+        WeightTransferProtocol,
+    )
 
 
 class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
@@ -27,7 +39,8 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
     The weight has mean 1 over the samples of one optimizer step: all processes, all micro-batches. Reward functions report
     durations as with [`DurationAwareTrainer`], by `log_extra("action_duration", seconds)`. A rollout worker of the user's own
     puts them into `sample.metrics["action_duration"]`. The importance ratio is TRL's: it uses the log-probabilities of the
-    policy that wrote the sample. Samples past `max_staleness` are dropped by TRL. Every sample is kept on disk with weight,
+    policy that wrote the sample. Samples past `max_staleness` are dropped by TRL, where updates that were made while a sample's
+    programs ran do not count: no program is dropped for being slow. Every sample is kept on disk with weight,
     policy version, staleness and log-probability: in `output_dir/rollouts/train_*.parquet`, or in `lost_*.parquet` if it was
     dropped.
 
@@ -36,7 +49,8 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
     Args:
         args ([`AsyncDurationAwareConfig`], *optional*):
             Configuration. A plain `AsyncGRPOConfig` is an error.
-        **kwargs:
+        model, reward_funcs, train_dataset, processing_class, callbacks, optimizers, peft_config, tools, \
+        environment_factory, rollout_worker, weight_transfer:
             As in `AsyncGRPOTrainer`.
 
     Raises:
@@ -51,7 +65,21 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
     _paper = PAPER
     inclusion = property(deprecated_inclusion)
 
-    def __init__(self, model: str, reward_funcs=None, args: AsyncDurationAwareConfig | None = None, *rest, **kwargs):
+    def __init__(
+        self,
+        model: str,
+        reward_funcs: Callable | list[Callable] | None = None,
+        args: AsyncDurationAwareConfig | None = None,
+        train_dataset: Dataset | IterableDataset | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        peft_config: PeftConfig | None = None,
+        tools: list[Callable] | None = None,
+        environment_factory: EnvironmentFactory | dict[str, EnvironmentFactory] | None = None,
+        rollout_worker: RolloutWorkerProtocol | None = None,
+        weight_transfer: WeightTransferProtocol | None = None,
+    ):
         if args is None:
             args = AsyncDurationAwareConfig(f"{Path(model).name}-duration-aware-AsyncGRPO")
         if not isinstance(args, AsyncDurationAwareConfig):
@@ -59,7 +87,20 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
                 f"`args` is a {type(args).__name__}; AsyncDurationAwareTrainer needs an AsyncDurationAwareConfig (same fields, "
                 "plus `duration_weighting` and its kin)."
             )
-        super().__init__(model, reward_funcs, args, *rest, **kwargs)
+        super().__init__(
+            model,
+            reward_funcs,
+            args,
+            train_dataset=train_dataset,
+            processing_class=processing_class,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            peft_config=peft_config,
+            tools=tools,
+            environment_factory=environment_factory,
+            rollout_worker=rollout_worker,
+            weight_transfer=weight_transfer,
+        )
         self.model_card_sections: dict[str, str] = {}
         """Title -> Markdown, for the model card beside the trainer's own section on duration weighting. A title of TRL's
         template, such as `Quick start`, replaces that section."""
@@ -77,18 +118,24 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
             self.rollout_queue = RecordingQueue(self.rollout_queue, self._note)
 
     def _note(self, sample: RolloutSample) -> None:
-        """Stamp the policy's version on a sample, and record a sample that TRL is about to drop as too stale."""
+        """Stamp the policy's version on a sample, and record a sample that TRL is about to drop as too stale.
+
+        Updates that were made while its programs ran do not count. Otherwise a policy could write programs that are too slow
+        to be trained on, and that would cost it less than programs that fail.
+        """
         # The version leads from the queue to the collator in the metrics, which TRL passes on; the field itself is not.
         sample.metrics[VERSION] = float(sample.model_version)
-        staleness = self.model_version - sample.model_version
-        if staleness <= self.args.max_staleness:
+        by_duration = SCORING_UPDATES not in sample.metrics
+        sample.model_version += int(sample.metrics.get(SCORING_UPDATES, 0))
+        if self.model_version - sample.model_version <= self.args.max_staleness:
             return
         if self._rollout_writer is not None:
             record = self._record(sample.input_ids, sample.completion_mask, sample.old_log_probs, sample.metrics)
+            staleness = self.model_version - record["model_version"]
             self._lost.append({**record, "advantage": sample.advantage, "staleness": staleness, "lost": True})
         seconds = sample.metrics.get(self.args.duration_column, math.nan)
         self._metrics["train"]["sample/dropped_duration_mean"].append(seconds)
-        if math.isfinite(seconds):
+        if by_duration and math.isfinite(seconds):
             self._lost_seconds.append(seconds)
 
     def _record(self, input_ids, completion_mask, old_log_probs, metrics: dict[str, float]) -> dict[str, Any]:

@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING
 STABLE = find_spec("trl.trainer.async_grpo_trainer") is not None
 """Whether TRL has the stable trainer (1.18 or newer)."""
 
+if TYPE_CHECKING:
+    from trl.experimental.async_grpo.async_grpo_trainer import EnvironmentFactory as EnvironmentFactory
+    from trl.experimental.async_grpo.async_grpo_trainer import RolloutWorkerProtocol as RolloutWorkerProtocol
+    from trl.experimental.async_grpo.async_grpo_trainer import WeightTransferProtocol as WeightTransferProtocol
+
 if TYPE_CHECKING or not STABLE:
     # Users chose `AsyncDurationAwareTrainer`, not `trl.experimental`: TRL's warning about that import would puzzle them.
     with warnings.catch_warnings():

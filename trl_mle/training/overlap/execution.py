@@ -20,10 +20,10 @@ from trl_mle.training.distributed import raise_together
 from trl_mle.training.overlap import checkpoint
 from trl_mle.training.overlap.in_flight import Choice, Group, GroupKey, Row, choose_groups, collect
 from trl_mle.training.overlap.log_probabilities import completion_logps, padded
+from trl_mle.training.overlap.records import batch_columns, dropped_record
 from trl_mle.training.overlap.row_runner import RowRunner
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.overlap.unscored import warn_of_unscored
-from trl_mle.training.weighting.actions import SECONDS_COLUMN
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 class OverlapExecution:
     """Decides which completions are trained on next, while the programs of others still run.
 
-    It trains on groups whose programs have finished, from the batch that was just generated or an earlier one. Each
-    completion keeps the log-probabilities of the policy that wrote it, so that the importance ratio of the loss is right
-    however late the completion comes. What is trained on, in which order and at which age follows from values that all
-    processes know, see [`choose_groups`].
+    It trains on groups whose programs have finished, from the batch that was just generated or an earlier one. No program is
+    lost for being slow: a group that would become too old is waited for. Each completion keeps the log-probabilities of the
+    policy that wrote it, so that the importance ratio of the loss is right however late the completion comes. What is trained
+    on, in which order and at which age follows from values that all processes know, see [`choose_groups`].
 
     Reward functions are called in the background with one completion at a time. The first update of a run generates
     `overlap_batches + 1` batches, all from its own prompts.
@@ -113,7 +113,7 @@ class OverlapExecution:
         """Rewards of the global batch, shape `(B, F)`, NaN where there is none. Logs the columns and metrics of the rows."""
         assert self.batch is not None
         trainer, rows = self._trainer, self.batch
-        for name, values in self._columns(rows).items():
+        for name, values in batch_columns(rows, self._extra_names, trainer.state.global_step).items():
             trainer._log_completion_extra(name, values)
         for row in rows:
             for name, values in row.metrics.items():
@@ -124,27 +124,6 @@ class OverlapExecution:
         warn_of_unscored(rows, rewards)
         return gather(torch.tensor(rewards, dtype=torch.float32, device=trainer.accelerator.device))
 
-    def _columns(self, rows: list[Row]) -> dict[str, list]:
-        step = self._trainer.state.global_step
-        for row in rows:
-            row.columns.setdefault("action_censored", row.lost)
-            # A lost program ran for at least nearly as long as was waited for it; queues are part of that.
-            if row.lost:
-                ran = {self._trainer.args.duration_column: row.waited_s, SECONDS_COLUMN: [row.waited_s]}
-                row.columns |= {name: seconds for name, seconds in ran.items() if name in self._extra_names}
-        # All processes log the same columns, those of their own rows or not, because TRL gathers them one by one.
-        columns = {
-            name: [value for row in rows for value in row.uneven.get(name, [row.columns.get(name)])]
-            for name in sorted(self._extra_names, key=str)
-        }
-        columns["action_censored"] = [row.columns["action_censored"] for row in rows]
-        columns["generated_at_step"] = [row.generated_at for row in rows]
-        columns["staleness"] = [step - row.generated_at for row in rows]
-        columns["old_log_prob"] = [math.fsum(row.old_logps) for row in rows]
-        columns["waited_s"] = [row.waited_s for row in rows]
-        columns["lost"] = [row.lost for row in rows]
-        return columns
-
     # Choosing, launching and collecting
 
     def _next_rows(self, inputs: list[dict[str, Any]]) -> list[Row]:
@@ -154,7 +133,7 @@ class OverlapExecution:
         need = Counter(self._layouts(len(inputs)))
         while True:
             self._exchange()
-            choice = choose_groups(self._groups, need, step, args.max_staleness, step + args.steps_per_batch)
+            choice = choose_groups(self._groups, need, step, args.max_staleness, args.steps_per_batch)
             self._drop(choice.drop, "too stale")
             alive = Counter(group.layout for group in self._groups.values())
             # Launching comes before training on what is there, so that programs run during the update as well.
@@ -248,11 +227,11 @@ class OverlapExecution:
         return rows
 
     def _remove(self, key: GroupKey) -> list[Row]:
-        """Remove this process's rows of a group from those alive. Programs that still run are stopped and lost."""
+        """Remove this process's rows of a group from those alive. Programs that still run are stopped."""
         positions = sorted(position for group, position in self._rows if group == key)
         rows = [self._rows.pop((key, position)) for position in positions]
         for row in rows:
-            # What counts is what all processes know: a row that has finished since then is lost as well.
+            # What counts is what all processes know: a row that has finished since then is given up as well.
             if row.position not in self._groups[key].finished:
                 row.stop()
         return rows
@@ -265,37 +244,19 @@ class OverlapExecution:
         dropped = [row for key in keys for row in self._remove(key)]
         for key in keys:
             del self._groups[key]
-        records = [self._record(row, reason) for row in dropped]
+        step, names = self._trainer.state.global_step, self._trainer.reward_func_names
+        records = [dropped_record(row, reason, self._extra_names, names, step) for row in dropped]
         all_records = [record for part in gather_object([records]) for record in part]
         self._trainer._metrics["train"]["overlap/dropped_rows"].append(float(len(all_records)))
         self._keep_lost(all_records)
-
-    def _record(self, row: Row, reason: str) -> dict[str, Any]:
-        step, names = self._trainer.state.global_step, self._trainer.reward_func_names
-        return {
-            **{name: row.columns.get(name) for name in sorted(self._extra_names, key=str)},
-            "step": step,
-            "prompt": row.inputs["prompt"],
-            "completion": row.completion,
-            "generated_at_step": row.generated_at,
-            "staleness": step - row.generated_at,
-            "old_log_prob": math.fsum(row.old_logps),
-            "waited_s": row.waited_s,
-            "lost": True,
-            "lost_because": reason,
-            "finished": row.rewards is not None,
-            **dict(zip(names, row.rewards_for(names), strict=True)),
-        }
 
     def _log_metrics(self, choice: Choice, wait_s: float) -> None:
         groups = [self._groups[key] for key in choice.train]
         metrics = self._trainer._metrics["train"]
         ages = [self._trainer.state.global_step - group.generated_at for group in groups]
-        rows = sum(len(group.layout) for group in groups)
         metrics["overlap/wait_s"].append(wait_s)
         metrics["overlap/staleness_mean"].append(sum(ages) / len(ages))
         metrics["overlap/staleness_max"].append(float(max(ages)))
-        metrics["overlap/lost_share"].append(1 - sum(len(group.finished) for group in groups) / rows)
         metrics["overlap/in_flight"].append(float(self._running()))
 
     def _running(self) -> int:
@@ -306,11 +267,11 @@ class OverlapExecution:
         running, args = self._running(), self._trainer.args
         if self._trainer.accelerator.is_main_process:
             logger.warning(
-                "Training has waited %.0f s: too few of the %d groups in flight have finished, %d programs still run. Give "
-                "programs a time limit, or raise `overlap_batches` (%d) and `max_staleness` (%d).",
+                "Training has waited %.0f s for its next batch: %d programs of the %d groups in flight still run. Give programs a "
+                "time limit, or raise `overlap_batches` (%d) and `max_staleness` (%d).",
                 wait_s,
-                len(self._groups),
                 running,
+                len(self._groups),
                 args.overlap_batches,
                 args.max_staleness,
             )

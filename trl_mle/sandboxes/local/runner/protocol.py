@@ -71,6 +71,8 @@ class WorkerReady(Message):
     """Worker to host: programs can come."""
 
     layers: Layers
+    python: str = ""
+    """Version of the interpreter."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -53,7 +54,7 @@ def main(descriptor: int) -> int:
         _follow_host(settings.host_pid)
         worker = _start(settings, host)
         if worker is not None:
-            frames.send(host, WorkerReady(worker.layers))
+            frames.send(host, WorkerReady(worker.layers, python=".".join(map(str, sys.version_info[:3]))))
             ended = _wake_when_children_end()
             while (files := _next(host, worker.fork_server, ended)) is not None:
                 _run_supervisor(host, files, worker)

@@ -1,0 +1,48 @@
+"""What is kept of overlapped completions: columns of a batch that is trained on, and records of what never is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from trl_mle.training.overlap.in_flight import Row
+
+
+def batch_columns(rows: Sequence[Row], extra_names: Iterable[str], step: int) -> dict[str, list]:
+    """Column name -> values, for this process's `rows` of a batch that is trained on at `step`.
+
+    Args:
+        extra_names: columns that any reward function has reported on any process. All processes log the same columns, those
+            of their own rows or not, because TRL gathers them one by one.
+    """
+    columns = {
+        name: [value for row in rows for value in row.uneven.get(name, [row.columns.get(name)])]
+        for name in sorted(extra_names, key=str)
+    }
+    columns["generated_at_step"] = [row.generated_at for row in rows]
+    columns["staleness"] = [step - row.generated_at for row in rows]
+    columns["old_log_prob"] = [math.fsum(row.old_logps) for row in rows]
+    columns["waited_s"] = [row.waited_s for row in rows]
+    columns["lost"] = [row.lost for row in rows]
+    return columns
+
+
+def dropped_record(
+    row: Row, reason: str, extra_names: Iterable[str], reward_func_names: list[str], step: int
+) -> dict[str, Any]:
+    """Column name -> value, for a completion that is given up at `step`."""
+    return {
+        **{name: row.columns.get(name) for name in sorted(extra_names, key=str)},
+        "step": step,
+        "prompt": row.inputs["prompt"],
+        "completion": row.completion,
+        "generated_at_step": row.generated_at,
+        "staleness": step - row.generated_at,
+        "old_log_prob": math.fsum(row.old_logps),
+        "waited_s": row.waited_s,
+        "lost": True,
+        "lost_because": reason,
+        "finished": row.rewards is not None,
+        **dict(zip(reward_func_names, row.rewards_for(reward_func_names), strict=True)),
+    }
