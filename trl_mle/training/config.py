@@ -28,6 +28,13 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
             longer are stopped and lost, and are recorded in the rollouts. It must be at least the number of optimizer
             steps on `overlap_batches` batches.
 
+    > Parameters that control the reward
+
+    Args:
+        ranked_rewards (list of `str`, *optional*):
+            Names of reward functions whose values are replaced by their rank within the group, from -1 to 1, before they
+            are normalised. Completions without a value have no rank.
+
     > Parameters that control what is kept
 
     Args:
@@ -44,6 +51,9 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
     )
     max_staleness: int = field(
         default=8, metadata={"help": "Optimizer steps that a completion may be old when it is trained on."}
+    )
+    ranked_rewards: list[str] | None = field(
+        default=None, metadata={"help": "Reward functions whose values are replaced by their rank within the group."}
     )
     save_rollouts: bool = field(
         default=True, metadata={"help": "Keep every rollout in output_dir/rollouts/ as Parquet."}
@@ -63,11 +73,6 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
                 f"`max_staleness`={self.max_staleness}, but a completion waits about `overlap_batches`={self.overlap_batches} "
                 f"batches of {self.steps_per_batch} optimizer steps. Set `max_staleness` to "
                 f"{self.overlap_batches * self.steps_per_batch} or more."
-            )
-        if self.multi_objective_aggregation != "sum_then_normalize":
-            raise ConfigError(
-                f"`multi_objective_aggregation`={self.multi_objective_aggregation!r} does not work with `overlap_execution`, "
-                "where lost programs have no reward. Set it to 'sum_then_normalize'."
             )
 
     @property
