@@ -2,10 +2,10 @@
 
     python benchmarks/learning.py --arms sum parts rank --seeds 5 --steps 80
 
-Every arm trains the demo policy on the same task with the same number of programs, weighted by CPU seconds as in `--clock`. The demo
-policy is trained once. A run that has ended is not repeated, so an interrupted benchmark goes on where it was. Arms are compared
-within a seed. Printed, and written to `docs/results/learning_arms.json`: means over tenths of the run, and the difference of each arm
-from the first one with its standard deviation over the seeds.
+Every arm trains the demo policy on the same task with the same number of programs. The demo policy is trained once. A run that has
+ended is not repeated, so an interrupted benchmark goes on where it was. Arms are compared within a seed. Printed, and written to
+`docs/results/learning_arms.json`: means over sixths of the run, and how each arm differs from the first one at the end, with the
+standard deviation over the seeds.
 """
 
 from __future__ import annotations
