@@ -45,6 +45,7 @@ KEYS = {
     "milestone_reward": (float, 0.1),
     "reward_split": (str, "public"),
     "infrastructure_retries": (int, 2),
+    "reward_aggregation": (str, "sum"),
     "validate_tasks": (bool, True),
 }
 

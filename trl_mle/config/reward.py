@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from trl_mle.config.base import Keys, check_choice, check_least
 from trl_mle.errors import ConfigError
@@ -23,6 +23,10 @@ class RewardConfig:
         reward_split (`str`, *optional*, defaults to `"public"`):
             Part of the answers whose score is the reward: `"public"`, or `"all"` as in the paper. With `"all"` the policy is
             also trained on the private part, so the private score is no independent test.
+        aggregation (`str`, *optional*, defaults to `"sum"`):
+            How validity and score become an advantage. `"sum"` is the paper's single reward, in which one failure drowns the
+            differences between valid scores. `"parts"` normalises validity and score apart within each group, then adds them.
+            `"rank"` does so with the rank of the score within its group.
         infrastructure_retries (`int`, *optional*, defaults to `2`):
             Retries of a program after an infrastructure fault. Only a program that had not started is retried, so no program
             runs twice.
@@ -32,12 +36,14 @@ class RewardConfig:
         "failure_reward": "failure_reward",
         "milestone_reward": "milestone_reward",
         "reward_split": "reward_split",
+        "aggregation": "reward_aggregation",
         "infrastructure_retries": "infrastructure_retries",
     }
 
     failure_reward: float = -10.0
     milestone_reward: float = 0.1
     reward_split: Split = "public"
+    aggregation: Literal["sum", "parts", "rank"] = "sum"
     infrastructure_retries: int = 2
 
     def __post_init__(self):
@@ -58,5 +64,6 @@ class RewardConfig:
                 f"program with every milestone worth {best_failure:g}, but a valid submission can be worth -1. Lower "
                 f"`failure_reward` below {-1.0 - self.milestone_reward * len(MILESTONES):g}."
             )
+        check_choice("reward_aggregation", self.aggregation, ("sum", "parts", "rank"))
         check_choice("reward_split", self.reward_split, ("public", "all"), " The private part is only reported.")
         check_least(self, infrastructure_retries=0)

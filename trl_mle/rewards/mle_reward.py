@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
 
 from trl_mle.config import RewardConfig
 from trl_mle.errors import SandboxError, TaskError
 from trl_mle.rewards.idle_watch import IdleWatch
 from trl_mle.rewards.records import log_metrics, rollout_columns
+from trl_mle.rewards.reward_parts import RewardPart, SharedRuns
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.sandboxes import SandboxPool
 from trl_mle.sandboxes.base import Sandbox
@@ -95,16 +97,8 @@ class MLEReward:
         "memory_bytes", "Limit of resident memory of a program in bytes; `None` if the sandbox or the task decides."
     )
 
-    async def __call__(
-        self,
-        prompts: list,
-        completions: list,
-        task: list[str] | None = None,
-        log_extra: Callable[[str, list], None] | None = None,
-        log_metric: Callable[[str, float], None] | None = None,
-        **kwargs: Any,
-    ) -> list[float | None]:
-        """Score a batch of `B` completions.
+    async def __call__(self, prompts: list, completions: list, **kwargs: Any) -> list[float | None]:
+        """Score a batch of `B` completions; the other arguments are those of [`outcomes`].
 
         Returns:
             `list` of `B` rewards; `None` where an infrastructure fault left the completion unscorable.
@@ -112,6 +106,40 @@ class MLEReward:
         Raises:
             TaskError: the dataset has no column `task`, or it names a task that does not exist.
             SandboxError: the sandbox cannot work on this machine, or nothing could be scored for several batches in a row.
+        """
+        return [outcome.reward for outcome in await self.outcomes(prompts, completions, **kwargs)]
+
+    def parts(self) -> list[RewardPart]:
+        """The reward as two reward functions, `validity_reward` and `score_reward`, that add up to it. Programs run once.
+
+        With `multi_objective_aggregation="normalize_then_sum"` (GDPO, arXiv 2601.05242) each is normalised within its group, so
+        that one failure no longer drowns the differences between the scores of valid submissions:
+
+        ```python
+        reward = MLEReward()
+        args = DurationAwareConfig("out", multi_objective_aggregation="normalize_then_sum")
+        trainer = DurationAwareTrainer(model=model, reward_funcs=reward.parts(), args=args, train_dataset=dataset)
+        ```
+        """
+        outcomes = SharedRuns(partial(self.outcomes, whole=False))
+        return [RewardPart("validity", outcomes, self.model_card_sections), RewardPart("score", outcomes)]
+
+    async def outcomes(
+        self,
+        prompts: list,
+        completions: list,
+        task: list[str] | None = None,
+        log_extra: Callable[[str, list], None] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        *,
+        whole: bool = True,
+        **kwargs: Any,
+    ) -> list[Outcome]:
+        """The outcomes of a batch of `B` completions, with everything logged that `__call__` logs.
+
+        Args:
+            whole (`bool`, *optional*, defaults to `True`):
+                Whether TRL logs the reward itself, as that of this reward function. If not, it is logged as a column.
         """
         if task is None:
             raise TaskError("The dataset has no column `task`. Add one with task names such as 'builtin:digits'.")
@@ -124,7 +152,7 @@ class MLEReward:
             )
         )
         if log_extra is not None:
-            for column, values in rollout_columns(outcomes).items():
+            for column, values in rollout_columns(outcomes, with_reward=not whole).items():
                 log_extra(column, values)
         if (warning := self._idle.observe(outcomes)) is not None:
             logger.warning("%s", warning)
@@ -133,7 +161,7 @@ class MLEReward:
             for name, value in self.scorer.take_metrics().items():
                 log_metric(name, value)
         self._check_faults(outcomes)
-        return [outcome.reward for outcome in outcomes]
+        return outcomes
 
     def task(self, name: str) -> Task:
         """The task of that name, loaded once."""

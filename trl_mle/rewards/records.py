@@ -12,10 +12,11 @@ from trl_mle.rewards.idle_watch import idle_share
 from trl_mle.types import Outcome, OutcomeKind
 
 
-def rollout_columns(outcomes: Sequence[Outcome]) -> dict[str, list]:
-    """Column name -> one value for each of the `B` outcomes. TRL adds the reward itself, so it is left out."""
+def rollout_columns(outcomes: Sequence[Outcome], with_reward: bool = False) -> dict[str, list]:
+    """Column name -> one value for each of the `B` outcomes. The reward is left out, unless TRL does not add it itself."""
     rows = [to_row(outcome) for outcome in outcomes]
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {}) if name != Column.REWARD}
+    names = (name for name in (rows[0] if rows else {}) if with_reward or name != Column.REWARD)
+    return {name: [row[name] for row in rows] for name in names}
 
 
 def log_metrics(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], None]) -> None:

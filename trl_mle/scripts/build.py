@@ -14,6 +14,7 @@ from trl_mle.evaluation import Validation, validate_task_once
 from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
 from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS
 from trl_mle.rewards import MLEReward
+from trl_mle.rewards.reward_parts import validity_weight
 from trl_mle.sandboxes.backends import make_sandbox
 from trl_mle.scripts.checkpoints import resume_from
 from trl_mle.scripts.checks import check_chat_template
@@ -23,6 +24,7 @@ from trl_mle.types import TaskSpec
 if TYPE_CHECKING:
     from trl_mle.scripts.arguments import MLEArguments
     from trl_mle.tasks import Task
+    from trl_mle.training import DurationAwareConfig
 
 AnyTask = TypeVar("AnyTask", bound=TaskSpec)
 
@@ -101,6 +103,19 @@ def make_reward(mle_args: MLEArguments, tasks: Mapping[str, Task], alone: bool =
         reward=mle_args.reward_config(),
         tasks=tasks,
     )
+
+
+def reward_functions(reward: MLEReward, aggregation: str, training_args: DurationAwareConfig) -> list[Any]:
+    """What the trainer is given for `reward_aggregation`; sets the settings of training that belong to it."""
+    if aggregation == "sum":
+        return [reward]
+    parts = reward.parts()
+    training_args.multi_objective_aggregation = "normalize_then_sum"
+    if training_args.reward_weights is None:
+        training_args.reward_weights = [validity_weight(training_args.num_generations or 1, reward.config), 1.0]
+    if aggregation == "rank":
+        training_args.ranked_rewards = [part.__name__ for part in parts if part.name == "score"]
+    return parts
 
 
 def make_instrumenter(config: InstrumentationConfig) -> ASTInstrumenter | LLMInstrumenter:

@@ -63,10 +63,16 @@ def check_vllm(training_args: Any) -> None:
         raise missing_extra("vllm", "vllm")
 
 
-def check_async(use_peft: bool) -> None:
-    """Raise `UserError` if TRL's `AsyncGRPOTrainer` cannot work: it needs a CUDA device, and vLLM to send all weights."""
+def check_async(use_peft: bool, reward_aggregation: str = "sum") -> None:
+    """Raise `UserError` if TRL's `AsyncGRPOTrainer` cannot work: it needs a CUDA device, and vLLM to send all weights. It adds up
+    rewards before they are normalised."""
     import torch
 
+    if reward_aggregation != "sum":
+        raise ConfigError(
+            f"`reward_aggregation` is {reward_aggregation!r}; `trl-mle async-grpo` knows 'sum' alone. Use `trl-mle grpo`, with "
+            "`overlap_execution: true` if programs are slow."
+        )
     if not torch.cuda.is_available():
         raise ConfigError(
             "AsyncGRPOTrainer of TRL needs a CUDA device, and there is none. On other hardware use `trl-mle grpo` with "

@@ -44,7 +44,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
 
     from trl_mle.dataset import prompts_dataset
     from trl_mle.errors import InfrastructureError
-    from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run
+    from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run, reward_functions
     from trl_mle.scripts.model_card import policy_sections
     from trl_mle.scripts.policy import trainer_arguments
     from trl_mle.scripts.run_dir import RunRecorder
@@ -55,10 +55,11 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     run = prepare_run(mle_args, training_args, model_args, tasks)
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
     reward = make_reward(mle_args, run.tasks)
+    reward_funcs = reward_functions(reward, mle_args.reward_aggregation, training_args)
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
     trainer = DurationAwareTrainer(
         **trainer_arguments(model_args, training_args),
-        reward_funcs=reward,
+        reward_funcs=reward_funcs,
         args=training_args,
         train_dataset=prompts_dataset(
             run.tasks, prompts=training_args.generation_batch_size // training_args.num_generations

@@ -28,6 +28,13 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
             programs that take longer, so that none is lost for being slow. It must be at least the number of optimizer
             steps on `overlap_batches` batches.
 
+    > Parameters that control the reward
+
+    Args:
+        ranked_rewards (list of `str`, *optional*):
+            Names of reward functions whose values are replaced by their rank within the group, from -1 to 1, before they
+            are normalised. Completions without a value have no rank.
+
     > Parameters that control what is kept
 
     Args:
@@ -47,6 +54,9 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
         metadata={
             "help": "Optimizer steps that a completion may be old when it is trained on; training waits for slower ones."
         },
+    )
+    ranked_rewards: list[str] | None = field(
+        default=None, metadata={"help": "Reward functions whose values are replaced by their rank within the group."}
     )
     save_rollouts: bool = field(
         default=True, metadata={"help": "Keep every rollout in output_dir/rollouts/ as Parquet."}

@@ -21,6 +21,7 @@ from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.phase_timer import timed
+from trl_mle.training.ranks import rank_rewards
 from trl_mle.training.reported_durations import ReportedDurations, gather_durations, no_durations
 from trl_mle.training.resume import warn_of_inexact_resume
 from trl_mle.training.rollout_writer import RolloutWriter
@@ -239,7 +240,10 @@ class DurationAwareTrainer(GRPOTrainer):
             scorable=~torch.isnan(rewards_per_func).all(dim=1).cpu(),
             reported=reported,
         )
-        return rewards_per_func
+        if not self.args.ranked_rewards:
+            return rewards_per_func
+        size = self.num_generations if self._mode == "train" else self.num_generations_eval or 1
+        return rank_rewards(rewards_per_func, self.reward_func_names, self.args.ranked_rewards, size)
 
     # Weighting
 
