@@ -24,9 +24,12 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
         overlap_batches (`int`, *optional*, defaults to `2`):
             Generation batches whose programs are in flight besides the one that is trained on. 0 waits for each batch.
         max_staleness (`int`, *optional*, defaults to `8`):
-            Age of a completion, in optimizer steps, up to which its batch may first be trained on. Training waits for
-            programs that take longer, so that none is lost for being slow. It must be at least the number of optimizer
-            steps on `overlap_batches` batches.
+            Age of a completion, in optimizer steps, up to which its batch may first be trained on. It must be at least the
+            number of optimizer steps on `overlap_batches` batches.
+        late_programs (`str`, *optional*, defaults to `"wait"`):
+            What happens to programs that take longer. `"wait"`: training waits for them, so that none is lost for being slow.
+            `"lose"`: they are stopped and lost, and are recorded in the rollouts. A lost program costs a policy less than one
+            that fails, unless `duration_weighting` is `"inverse_inclusion"`.
 
     > Parameters that control the reward
 
@@ -55,6 +58,10 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
             "help": "Optimizer steps that a completion may be old when it is trained on; training waits for slower ones."
         },
     )
+    late_programs: str = field(
+        default="wait",
+        metadata={"help": "What happens to programs past max_staleness: 'wait' for them, or 'lose' them."},
+    )
     ranked_rewards: list[str] | None = field(
         default=None, metadata={"help": "Reward functions whose values are replaced by their rank within the group."}
     )
@@ -71,6 +78,8 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
     def _check_overlap(self) -> None:
         if self.overlap_batches < 0:
             raise ConfigError(f"`overlap_batches` is {self.overlap_batches}; it must be 0 or more.")
+        if self.late_programs not in ("wait", "lose"):
+            raise ConfigError(f"`late_programs` is {self.late_programs!r}; choose 'wait' or 'lose'.")
         if self.max_staleness < self.overlap_batches * self.steps_per_batch:
             raise ConfigError(
                 f"`max_staleness`={self.max_staleness}, but a completion waits about `overlap_batches`={self.overlap_batches} "

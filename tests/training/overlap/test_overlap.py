@@ -18,7 +18,8 @@ import torch
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError, DurationError
-from trl_mle.training.overlap.in_flight import Choice, Group, Row, choose_groups
+from trl_mle.training.overlap.choosing import Choice, choose_groups, choose_groups_with_loss
+from trl_mle.training.overlap.in_flight import Group, Row
 from trl_mle.training.overlap.timing import OverlapTiming
 
 
@@ -319,6 +320,44 @@ def test_a_slow_program_is_waited_for_and_what_is_left_at_the_end_is_recorded(tm
     assert set(stopped) <= set(dropped[~dropped["finished"]]["completion"])
 
 
+def test_late_programs_are_lost_if_asked_for(tmp_path):
+    stopped = []
+
+    async def reward(completions, log_extra, **kwargs):
+        stuck = sum(map(ord, completions[0])) % 11 == 0
+        try:
+            await asyncio.sleep(3600 if stuck else 0.0)
+        except asyncio.CancelledError:
+            stopped.append(completions[0])
+            raise
+        log_extra("action_duration", [0.1])
+        return letters(completions)
+
+    settings = {"max_steps": 12, "overlap_batches": 4, "max_staleness": 4, "late_programs": "lose"}
+    trainer = overlapping(tmp_path, reward, **settings)
+    trainer.train()
+    table = rollouts(tmp_path)
+    lost = table[table["lost"]]
+    assert len(table) == 12 * 8 and len(lost) > 0
+    assert set(lost["completion"]) <= set(stopped)
+    assert (lost["advantage"] == 0).all()
+    assert list(lost["action_duration"]) == list(lost["waited_s"])
+    assert list(table["action_censored"]) == list(table["lost"])
+    assert table["staleness"].max() <= 4
+    assert any(entry.get("overlap/lost_share", 0) > 0 for entry in trainer.state.log_history)
+    dropped = rollouts(tmp_path, "lost")
+    counted = sum(entry.get("overlap/dropped_rows") or 0 for entry in trainer.state.log_history)
+    assert counted == sum(dropped["lost_because"] == "too stale")
+
+
+def test_with_loss_a_last_chance_needs_two_finished_programs():
+    def choose(*finished):
+        return choose_groups_with_loss({(0, 0): Group(PAIR * 2, 0, set(finished))}, Counter({PAIR * 2: 1}), 3, 4, 2)
+
+    assert choose(0).drop == ((0, 0),)
+    assert choose(0, 1) == Choice(((0, 0),), ())
+
+
 def test_a_thread_that_never_ends_holds_up_neither_other_rows_nor_the_end(tmp_path):
     calls = itertools.count()
 
@@ -406,6 +445,7 @@ def test_a_resumed_run_takes_up_what_was_in_flight(tmp_path, caplog):
     ("changes", "message"),
     [
         ({"overlap_batches": -1}, "overlap_batches"),
+        ({"late_programs": "stop"}, "`late_programs` is 'stop'; choose 'wait' or 'lose'"),
         ({"overlap_batches": 3, "max_staleness": 2}, "`max_staleness`=2.*`max_staleness` to 3"),
         ({"overlap_batches": 3, "num_iterations": 2, "max_staleness": 5}, "`max_staleness` to 6"),
     ],

@@ -18,7 +18,8 @@ from torch import nn
 from trl_mle.errors import ConfigError
 from trl_mle.training.distributed import raise_together
 from trl_mle.training.overlap import checkpoint
-from trl_mle.training.overlap.in_flight import Choice, Group, GroupKey, Row, choose_groups, collect
+from trl_mle.training.overlap.choosing import Choice, choose_groups, choose_groups_with_loss
+from trl_mle.training.overlap.in_flight import Group, GroupKey, Row, collect
 from trl_mle.training.overlap.log_probabilities import completion_logps, padded
 from trl_mle.training.overlap.records import batch_columns, dropped_record
 from trl_mle.training.overlap.row_runner import RowRunner
@@ -32,9 +33,10 @@ class OverlapExecution:
     """Decides which completions are trained on next, while the programs of others still run.
 
     It trains on groups whose programs have finished, from the batch that was just generated or an earlier one. No program is
-    lost for being slow: a group that would become too old is waited for. Each completion keeps the log-probabilities of the
-    policy that wrote it, so that the importance ratio of the loss is right however late the completion comes. What is trained
-    on, in which order and at which age follows from values that all processes know, see [`choose_groups`].
+    lost for being slow: a group that would become too old is waited for, unless `late_programs` is `"lose"`. Each completion
+    keeps the log-probabilities of the policy that wrote it, so that the importance ratio of the loss is right however late the
+    completion comes. What is trained on, in which order and at which age follows from values that all processes know, see
+    [`choose_groups`].
 
     Reward functions are called in the background with one completion at a time. The first update of a run generates
     `overlap_batches + 1` batches, all from its own prompts.
@@ -113,7 +115,8 @@ class OverlapExecution:
         """Rewards of the global batch, shape `(B, F)`, NaN where there is none. Logs the columns and metrics of the rows."""
         assert self.batch is not None
         trainer, rows = self._trainer, self.batch
-        for name, values in batch_columns(rows, self._extra_names, trainer.state.global_step).items():
+        step, clock = trainer.state.global_step, trainer.args.duration_column
+        for name, values in batch_columns(rows, self._extra_names, step, clock).items():
             trainer._log_completion_extra(name, values)
         for row in rows:
             for name, values in row.metrics.items():
@@ -133,7 +136,8 @@ class OverlapExecution:
         need = Counter(self._layouts(len(inputs)))
         while True:
             self._exchange()
-            choice = choose_groups(self._groups, need, step, args.max_staleness, args.steps_per_batch)
+            choose = choose_groups if args.late_programs == "wait" else choose_groups_with_loss
+            choice = choose(self._groups, need, step, args.max_staleness, args.steps_per_batch)
             self._drop(choice.drop, "too stale")
             alive = Counter(group.layout for group in self._groups.values())
             # Launching comes before training on what is there, so that programs run during the update as well.
@@ -257,6 +261,8 @@ class OverlapExecution:
         metrics["overlap/wait_s"].append(wait_s)
         metrics["overlap/staleness_mean"].append(sum(ages) / len(ages))
         metrics["overlap/staleness_max"].append(float(max(ages)))
+        rows = sum(len(group.layout) for group in groups)
+        metrics["overlap/lost_share"].append(1 - sum(len(group.finished) for group in groups) / rows)
         metrics["overlap/in_flight"].append(float(self._running()))
 
     def _running(self) -> int:

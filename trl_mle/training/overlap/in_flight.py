@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -100,76 +98,6 @@ class Group:
     @property
     def is_finished(self) -> bool:
         return len(self.finished) == len(self.layout)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Groups to train on now, oldest first (empty until there are enough), and groups to give up."""
-
-    train: tuple[GroupKey, ...]
-    drop: tuple[GroupKey, ...]
-
-
-def choose_groups(
-    groups: Mapping[GroupKey, Group],
-    need: Counter[tuple[int, ...]],
-    step: int,
-    max_staleness: int,
-    steps_per_batch: int,
-) -> Choice:
-    """The groups that fill the next batch, or none if some of them still have to be waited for.
-
-    A group is trained on when all its programs have finished: a baseline over the first ones would favour fast programs, and
-    a program that training goes on without would cost its policy less than one that fails. Finished groups are taken, the
-    oldest first. An unfinished one is waited for as soon as it could not be trained on within `max_staleness` otherwise. If
-    `max_staleness` is at least `steps_per_batch` times the number of batches in flight, no group ever gets older. Only a
-    resumed run whose settings have changed has groups that are too old; they are dropped.
-
-    Args:
-        groups (mapping from key to [`Group`]):
-            All groups that are alive.
-        need (`Counter`):
-            Number of groups of each layout in a batch.
-        step (`int`):
-            Optimizer steps done now.
-        max_staleness (`int`):
-            Optimizer steps that a group may be old.
-        steps_per_batch (`int`):
-            Optimizer steps on a batch, at most.
-    """
-    drop = tuple(key for key, group in sorted(groups.items()) if step - group.generated_at > max_staleness)
-    train: list[GroupKey] = []
-    for layout, count in need.items():
-        alive = {key: group for key, group in sorted(groups.items()) if group.layout == layout and key not in drop}
-        # Steps that each group may still wait for.
-        patience = {key: max_staleness - (step - group.generated_at) for key, group in alive.items()}
-        chosen = _chosen(alive, patience, count, steps_per_batch)
-        # A part of a batch is never trained on: the optimizer step would weigh its samples more than others.
-        if len(chosen) < count or not all(alive[key].is_finished for key in chosen):
-            return Choice((), drop)
-        train.extend(chosen)
-    return Choice(tuple(train), drop)
-
-
-def _chosen(
-    alive: Mapping[GroupKey, Group], patience: Mapping[GroupKey, int], count: int, steps_per_batch: int
-) -> list[GroupKey]:
-    """As many of the oldest groups as have to be taken now, and the oldest finished ones beside them.
-
-    Args:
-        alive: groups of one layout, the oldest first.
-        patience: steps that each of them may still wait for.
-        count: number of groups in a batch.
-    """
-    keys = list(alive)
-    for urgent in range(count):
-        finished = [key for key in keys[urgent:] if alive[key].is_finished]
-        chosen = [*keys[:urgent], *finished[: count - urgent]]
-        left = [key for key in keys if key not in chosen]
-        # The batches after this one can take those that are left, the oldest first.
-        if all((1 + place // count) * steps_per_batch <= patience[key] for place, key in enumerate(left)):
-            return chosen
-    return keys[:count]
 
 
 def collect(row: Row) -> bool:

@@ -13,9 +13,10 @@ logger = logging.getLogger("trl.trainer.grpo_trainer")
 
 
 def warn_of_unscored(rows: Sequence[Row], rewards: Sequence[Sequence[float]]) -> None:
-    """Warn as `GRPOTrainer._calculate_rewards` does of the first of `rows` without a reward."""
+    """Warn as `GRPOTrainer._calculate_rewards` does of the first of `rows` that has finished without a reward."""
     for row, row_rewards in zip(rows, rewards, strict=True):
-        if all(map(math.isnan, row_rewards)):
+        # A lost program is none that reward functions have declined to score, and has metrics of its own.
+        if not row.lost and all(map(math.isnan, row_rewards)):
             kwargs = {**row.inputs, "completion": row.completion}
             logger.warning(
                 "All reward functions returned None for the following kwargs:\n%s\n"
