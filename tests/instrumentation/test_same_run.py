@@ -111,6 +111,14 @@ MARKED = {
 }
 
 
+ROBUST = {
+    "global_name", "definition", "class", "loop", "walrus", "capture", "deleted_global", "globals", "globals_update", "of_function",
+    "setitem", "main", "main_setattr", "main_setattr_method", "exec_plain", "rich", "star", "stdout_none", "stdout_stringio",
+    "stdout_no_flush", "stdout_raises", "stdout_deleted", "stdout_setattr",
+}  # fmt: skip
+"""Heads of programs that are instrumented all the same. All others are hazards, which run as they are written."""
+
+
 def run(code: str, folder: Path) -> tuple[int, str, str]:
     folder.mkdir(parents=True)
     for name, text in (("pandas.py", PANDAS), ("rich.py", RICH), ("main.py", code)):
@@ -147,6 +155,13 @@ def without_places(run: tuple[int, str, str]) -> tuple[int, str, str]:
 def test_a_program_runs_as_without_marks(runs, name):
     _, marked, plain = runs[name]
     assert without_places(marked) == without_places(plain)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_is_replaced_decides_whether_there_are_marks(runs, name):
+    instrumented, _, _ = runs[name]
+    assert bool(instrumented.inserted) == (name in ROBUST)
+    assert instrumented.fallback_kind == (None if name in ROBUST else "hazard")
 
 
 @pytest.mark.parametrize("name", MARKED)
