@@ -359,6 +359,7 @@ def has_content(value: ast.expr) -> bool:
 
     `X = []` and `X = pd.read_csv(path)` are no features yet.
     """
+    spend()
     match value:
         case ast.Constant() | ast.JoinedStr() | ast.Lambda():
             return False
