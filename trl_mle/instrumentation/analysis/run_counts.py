@@ -37,8 +37,7 @@ class RunCounts:
         return self._runs[id(function)]
 
     def _of_function(self, function: FunctionNode) -> float:
-        decorators = (node.func if isinstance(node, ast.Call) else node for node in function.decorator_list)
-        if any(self.symbols.dotted(node).rpartition(".")[2] not in vocabulary.SAFE_DECORATORS for node in decorators):
+        if any(map(self._compiles, function.decorator_list)):
             return math.inf
         name = self._names.get(id(function))
         if name is None:
@@ -47,6 +46,8 @@ class RunCounts:
             owner, method = self._owners[id(function)]
             if any(self.symbols.dotted(base) != "object" for base in owner.bases):
                 return math.inf  # its framework may call it
+            if any(map(self._compiles, owner.decorator_list)):
+                return math.inf
             name = f".{method}"
             if method == "__init__":
                 name = owner.name
@@ -61,6 +62,11 @@ class RunCounts:
             if total > MOST_RUNS:
                 return math.inf
         return total
+
+    def _compiles(self, decorator: ast.expr) -> bool:
+        """Whether `decorator` may make something of the code that survives no print."""
+        node = decorator.func if isinstance(decorator, ast.Call) else decorator
+        return self.symbols.dotted(node).rpartition(".")[2] not in vocabulary.SAFE_DECORATORS
 
     def of_loop(self, loop: ast.AST) -> float:
         """How often the body of a loop or comprehension runs for one run of the loop."""

@@ -123,8 +123,11 @@ WRITERS = _names("to_csv write_csv savetxt write_text sink_csv tofile to_csv_fil
 FILE_MOVES = frozenset({"copy", "copyfile", "copy2", "move", "rename", "replace"})
 STREAM_WRITERS = frozenset({"write", "writelines", "writerow", "writerows", "writeheader", "dump", *WRITERS})
 
-SAFE_DECORATORS = _names("staticmethod classmethod lru_cache cache no_grad inference_mode wraps timer")
-"""Decorators that run a function as it is; others (a just-in-time compiler) might not survive a print."""
+SAFE_DECORATORS = _names(
+    "staticmethod classmethod lru_cache cache no_grad inference_mode wraps timer dataclass total_ordering final"
+)
+"""Decorators that run a function, or the methods of a class, as they are; others (a just-in-time compiler) might not survive
+a print."""
 
 SKIPPING_DECORATORS = _names("contextmanager asynccontextmanager skip skipIf skipUnless property cached_property")
 """Decorators after which a call does not run the function."""
