@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 MAX_STEPS = 600_000
-"""Nodes and questions of one program's analysis. The longest program of the project's corpus needs an eightieth."""
+"""Nodes and questions of one program's analysis. The longest program of the project's corpus needs a fiftieth."""
 MAX_SECONDS = 20.0
 _LOOK_AT_CLOCK = 1 << 12
 _LONGEST_NAME = 200

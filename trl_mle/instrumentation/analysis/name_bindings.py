@@ -51,6 +51,8 @@ def binds(tree: ast.AST, names: Collection[str], stars: bool = True) -> bool:
     """Whether the program binds or deletes one of `names`, as a variable or an attribute. A star import might, if `stars`."""
     names = {"*", *names} if stars else names
     for node in walk(tree):
+        if type(node).__name__ in _TYPE_PARAMETERS and getattr(node, "name", None) in names:
+            return True
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) if name in names:
                 return True
@@ -61,8 +63,6 @@ def binds(tree: ast.AST, names: Collection[str], stars: bool = True) -> bool:
             case ast.ExceptHandler(name=name) | ast.MatchAs(name=name) | ast.MatchStar(name=name) if name in names:
                 return True
             case ast.MatchMapping(rest=name) | ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if name in names:
-                return True
-            case ast.AST(name=name) if type(node).__name__ in _TYPE_PARAMETERS and name in names:
                 return True
             case ast.alias() if (node.asname or node.name).split(".")[0] in names:
                 return True
