@@ -131,6 +131,7 @@ COMPLETIONS: dict[str, Callable[[int], str]] = {
     "spaces": lambda n: " " * n + "`",
     "list marks": lambda n: "1. - " * n,
     "indented fences": lambda n: "".join(" " * (k % 90) + f"{FENCE}\n" for k in range(n)),
+    "tags after fences": lambda n: f"{FENCE}py\n{FENCE}" + "<a> <|b" * n + f"\n{FENCE}" + "<a>" * n,
     "line separators": lambda n: "\u2028" * n,
 }
 """Name -> text of a completion of the given size."""

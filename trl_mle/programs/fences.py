@@ -2,6 +2,9 @@
 
 A block ends at a line that holds only a fence of the same character. The closing fence must be at least as long as the
 opening one and may be indented at most three columns deeper. So a fence inside an indented docstring does not end a program.
+
+Models also write tags in the lines of fences: `<answer>` before the opening one; after the closing one `</answer>`, or tokens that
+end a turn (`<|im_end|>`) and that the tokenizer did not remove.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import re
 from dataclasses import dataclass
 
 from trl_mle.parsing import parse_quietly
-from trl_mle.programs.thinking import opens
+from trl_mle.programs.thinking import Tag, opens
 
-_OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(.*)")
-_FENCE_LINE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*")
+_OPENING = re.compile(r"((?:<\w{1,40}>)?[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(.*)")
+_TAG = r"<[|\uff5c][^<>\s]{1,60}[|\uff5c]>|</?[A-Za-z_][\w:.-]{0,60}>"
+_FENCE_LINE = re.compile(rf"([ \t]*)(`{{3,}}|~{{3,}})[ \t]*(?:(?:{_TAG})[ \t]*)*")
 _PYTHON_TAG = re.compile(r"\{?\s*\.?(?:i?python|py)\d*(?:\.\d+)*(?![\w+.-])", re.IGNORECASE)
 _CLOSINGS_TRIED = 8
 """Most closing fences that are tried for one block. The bound keeps the work linear in the length of the completion."""
@@ -62,13 +66,7 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
     while index < len(lines):
         tag = opens(lines[index])
         if tag is not None:
-            thinking.append(index)
-            index += 1
-            while index < len(lines) and not tag.closing.search(lines[index]):
-                thinking.append(index)
-                index += 1
-            thinking.append(index)
-            index += 1
+            index = _skip_thinking(lines, index, tag, thinking)
             continue
         opening = _OPENING.fullmatch(lines[index])
         # CommonMark: the text after a fence of backticks holds no backtick; otherwise the line is inline code.
@@ -77,8 +75,20 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
             continue
         end, block = _read_block(lines, index, opening, closings, effort)
         blocks.append(block)
-        index = end + 1
+        tag = opens(lines[end].lstrip(" \t`~")) if end < len(lines) else None
+        index = end + 1 if tag is None else _skip_thinking(lines, end, tag, thinking)
     return blocks, [number for number in thinking if number < len(lines)]
+
+
+def _skip_thinking(lines: list[str], index: int, tag: Tag, thinking: list[int]) -> int:
+    """The index after the section that `tag` opens in line `index`. Its lines are added to `thinking`."""
+    thinking.append(index)
+    index += 1
+    while index < len(lines) and not tag.closing.search(lines[index]):
+        thinking.append(index)
+        index += 1
+    thinking.append(index)
+    return index + 1
 
 
 def parse_python(code: str) -> ast.Module | SyntaxError | None:
@@ -152,6 +162,8 @@ def _ends_inside_string(code: str, effort: _Effort) -> bool:
 
 
 def _content(lines: list[str], indent: str) -> str:
-    width = len(indent)
+    first = next((line for line in lines if line.strip()), "")
+    # In a list item, code may begin at the left margin. What its first line lacks is no indentation of the fence.
+    width = min(len(indent), len(first) - len(first.lstrip(" \t")))
     stripped = [line[width:] if not line[:width].strip() else line.lstrip(" \t") for line in lines]
     return "".join(f"{line}\n" for line in stripped)
