@@ -48,6 +48,22 @@ def test_threads_do_not_disturb_each_other():
     assert warnings.filters == filters
 
 
+@pytest.mark.parametrize(
+    "text", [f"import {'a.' * 9000}a", "from " + "a . \\\n" * 400 + "a import b", "x" + "\u0315\u0300" * 9000]
+)
+def test_names_that_keep_the_parser_busy_are_not_parsed(text):
+    with pytest.raises(ValueError, match=r"parts|combining"):
+        parse_quietly(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"x = {'a.' * 200}a", f"x = [{'0.5, ' * 9000}]", "x = '" + "e\u0301" * 9000 + "'", f"x = '{'a' * 90000}...'"],
+)
+def test_long_texts_are_parsed(text):
+    parse_quietly(text)
+
+
 def test_errors_are_those_of_the_parser():
     with pytest.raises(SyntaxError):
         parse_quietly("(")

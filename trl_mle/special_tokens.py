@@ -4,21 +4,43 @@ A tokenizer turns `<|im_end|>` into the token that ends a message, wherever it s
 model, so patterns are escaped, not a list: what looks like a tag, and words in capitals between brackets. The first character
 becomes the escape that Python and JSON have for it, `\\u003c` for `<`: as a string literal, the text still names the column or
 the value.
+
+In a program, words in capitals between brackets are mostly items (`frame[TARGET]`), so only those that are tokens are escaped.
 """
 
 from __future__ import annotations
 
 import re
 
-PATTERN = re.compile(
+_WITHOUT_BRACKETS = (
     r"<(?=/?[A-Za-z_\u4e00-\u9fff][^<>\s]{0,60}>)"  # <think>, </s>, <start_of_turn>, <seed:think>, <tool_call>
     r"|<(?=[|\uff5c/])|(?<=[|\uff5c])>"  # <|im_start|>, <｜User｜>
     r"|<(?=<?/?SYS>)"
-    r"|\[(?=/?[A-Z][A-Z_]{2,}\])"  # [INST], [/INST], [TOOL_CALLS], [THINK]
     r"|[\u25c1\u25b7]"  # ◁think▷
 )
+PATTERN = re.compile(_WITHOUT_BRACKETS + r"|\[(?=/?[A-Z][A-Z_]{2,}\])")  # [INST], [/INST], [TOOL_CALLS], [THINK]
+_IN_CODE = re.compile(
+    _WITHOUT_BRACKETS
+    + r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_CONTENT|TOOL_RESULTS|MODEL_SETTINGS|"
+    r"CALL_ID|ARGS|THINK|IMG|IMG_BREAK|IMG_END|AUDIO|BEGIN_AUDIO|PREFIX|MIDDLE|SUFFIX|[gs]MASK)\])"
+)
+_ESCAPED = re.compile(r"\\u(003c|003e|005b|25c1|25b7)")
 
 
 def escape(text: str) -> str:
     """`text` with `\\uXXXX` for the first character of whatever could be a special token."""
-    return PATTERN.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    return PATTERN.sub(_escaped, text)
+
+
+def escape_code(text: str) -> str:
+    """As `escape`, for the text of a program."""
+    return _IN_CODE.sub(_escaped, text)
+
+
+def unescape(text: str) -> str:
+    """`text` with the characters that `escape` and `escape_code` replace."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match.group()):04x}"

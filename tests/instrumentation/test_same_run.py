@@ -97,6 +97,10 @@ HEADS = {
     "profiled": "import atexit, cProfile\np = cProfile.Profile()\np.enable()\natexit.register(lambda: other(len(p.getstats())))",
 }
 MARKED = {
+    "redirected_renamed": "import io\nfrom contextlib import redirect_stdout as r\nbuffer = io.StringIO()\n"
+    "with r(buffer):\n    print('x')\n    import csv\nprint(repr(buffer.getvalue()))",
+    "doctest": 'import doctest\ndef f(x):\n    """\n    >>> f(1)\n    1\n    """\n    import csv\n    return x\nf(2)\n'
+    "print(doctest.testmod(sys.modules['__main__']))",
     "plain": "",
     "redirected": "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): print('x')",
     "own_print": "def print(*args): sys.stdout.write('mine\\n')",

@@ -113,6 +113,18 @@ def test_comments_that_change_the_decoding_are_refused():
     assert "encoding" in reason("\ufeff" + ORIGINAL + line())
 
 
+@pytest.mark.parametrize("cookie", ["unicode_escape", "utf-7", "shift_jis", "utf-16", "hz", "a" * 99])
+def test_an_encoding_in_which_ascii_is_other_text_is_refused(cookie):
+    head = f"# coding: {cookie}\n"
+    assert "another text" in reason(head + ORIGINAL + line(), head + ORIGINAL)
+
+
+@pytest.mark.parametrize("cookie", ["utf-8", "utf8", "latin-1", "ISO-8859-15", "cp1252", "utf-8-unix", "us_ascii"])
+def test_a_usual_encoding_is_accepted(cookie):
+    head = f"# -*- coding: {cookie} -*-\n"
+    assert verify_print_only(head + ORIGINAL, head + ORIGINAL + line(), NONCE).ok
+
+
 def test_a_program_that_holds_marks_is_refused():
     assert "already contains" in reason(ORIGINAL + line() + line("trained_model"), ORIGINAL + line())
 

@@ -35,6 +35,33 @@ def test_spellings_of_a_python_fence(opening):
     assert code(f"plan\n{opening}\nx = 1\n{fence}\n") == "x = 1\n"
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        "<|im_end|>",
+        " <|eot_id|>",
+        "</s>",
+        "<end_of_turn>\n",
+        "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "</answer>",
+        "<|a|> \n<|b|>",
+    ],
+)
+def test_tags_after_a_closing_fence_are_no_code(end):
+    assert code(f"Plan.\n```python\nx = 1\n```{end}") == "x = 1\n"
+
+
+def test_tags_in_the_lines_of_fences():
+    assert code("<answer>```python\nif a:\n    x = 1\n```</answer>") == "if a:\n    x = 1\n"
+    assert code("```python\nx = 1\n```<|end of|>\n```") == "x = 1\n```<|end of|>\n"
+    assert code("```python\ngood = 1\n```<think>\n```python\nbad = 1\n```\n</think>\n") == "good = 1\n"
+
+
+def test_code_at_the_left_margin_of_a_list_item():
+    assert code("1. ```python\nif a:\n  x = 1\n```") == "if a:\n  x = 1\n"
+    assert code("1. Do:\n   ```python\n   if a:\n     x = 1\n   ```") == "if a:\n  x = 1\n"
+
+
 def test_last_complete_block_wins():
     assert code("```python\na = 1\n```\nBetter:\n```python\nb = 2\n```\n```json\n{}\n```") == "b = 2\n"
     assert code("```python\na = 1\n```\nBetter:\n```python\nb = 2\n") == "a = 1\n"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.hostile_texts import COMPLETIONS, FENCE, PROGRAMS, random_text
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
-from trl_mle.instrumentation import fallbacks
+from trl_mle.instrumentation import ASTInstrumenter, fallbacks, new_nonce
 from trl_mle.instrumentation.analysis import budget
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.types import Program
@@ -64,6 +64,12 @@ def test_a_program_beyond_the_budget_runs_as_it_is(task, monkeypatch):
     assert_is_failure(outcome)
     assert outcome.instrumented.fallback_kind == fallbacks.TOO_COMPLEX
     assert outcome.instrumented.code == outcome.program.code
+
+
+@pytest.mark.parametrize("name, size", [("long class name", 60), ("long answers", 40), ("constants", 1500)])
+def test_steps_that_grow_with_the_text_are_counted(name, size):
+    instrumented = ASTInstrumenter().instrument(Program("", PROGRAMS[name](size)), new_nonce())
+    assert instrumented.fallback_kind == fallbacks.TOO_COMPLEX
 
 
 @pytest.mark.parametrize(

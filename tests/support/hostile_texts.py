@@ -105,6 +105,13 @@ PROGRAMS: dict[str, Callable[[int], str]] = {
     "carriage returns": lambda n: "x = 1\r" * n,
     "form feeds": lambda n: "\f\n" * n + "import pandas",
     "surrogates": lambda n: "x = '\\ud800'\n" * n,
+    "dotted import": lambda n: f"import {'a.' * n}a as b\nb()\n",
+    "combining characters": lambda n: "a" + "\u0315\u0300" * n + " = 1\n",
+    "long class name": lambda n: f"from m import {'ForA' * n}\u00b7 as a\n" + "a()\n" * n,
+    "long answers": lambda n: f"import numpy as np\nnp.mean(p == y_{'target' * n}\u00b7)\n",
+    "constants": lambda n: "import pandas\n" + "X = " * n + f"[{'1, ' * n}]\n",
+    "slashes": lambda n: f"import pandas as pd\nx = '{'/' * n}'\n" + "pd.read_csv(x)\n" * n,
+    "imports in elif": lambda n: "if a: f()\n" + "elif a: f()\n" * min(n, 300) + "else:\n import pandas\n f()\n",
     "continued lines": lambda n: "x = 1 + \\\n" * n + "1",
 }
 """Name -> text of a program of the given size."""
@@ -124,6 +131,7 @@ COMPLETIONS: dict[str, Callable[[int], str]] = {
     "spaces": lambda n: " " * n + "`",
     "list marks": lambda n: "1. - " * n,
     "indented fences": lambda n: "".join(" " * (k % 90) + f"{FENCE}\n" for k in range(n)),
+    "tags after fences": lambda n: f"{FENCE}py\n{FENCE}" + "<a> <|b" * n + f"\n{FENCE}" + "<a>" * n,
     "line separators": lambda n: "\u2028" * n,
 }
 """Name -> text of a completion of the given size."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from trl_mle.instrumentation import fallbacks
-from trl_mle.instrumentation.analysis.budget import BudgetExceededError, budget
+from trl_mle.instrumentation.analysis.budget import BudgetExceededError, budget, check_names
 from trl_mle.instrumentation.analysis.hazards import find_hazard
 from trl_mle.instrumentation.analysis.placement import Placement
 from trl_mle.instrumentation.base import run_instrument
@@ -70,6 +70,7 @@ class ASTInstrumenter:
         if MARK_PREFIX in program.code:
             return fallbacks.uninstrumented(program, nonce, fallbacks.HAS_MARKS, "the program already contains marks")
         tree = parse(program.code)
+        check_names(tree)
         hazard = find_hazard(tree)
         if hazard is not None:
             return fallbacks.uninstrumented(program, nonce, fallbacks.HAZARD, hazard)

@@ -35,11 +35,13 @@ CODE_ADDED = "llm_code_added"
 CODE_CHANGED = "llm_code_changed"
 NOTHING_PROVED = "llm_nothing_proved"
 """The answer claims nothing, or nothing that could be verified."""
+UNVERIFIABLE = "llm_too_complex"
+"""To verify the answer would take more steps than the budget of the analysis has."""
 ERROR = "llm_error"
 """A bug in this package."""
 LLM_KINDS = (
     UNAVAILABLE, TIMEOUT, REFUSED, TOO_LONG, TRUNCATED, NOT_AN_ANSWER, UNKNOWN_MARK, CODE_DELETED, CODE_ADDED,
-    CODE_CHANGED, NOTHING_PROVED, ERROR,
+    CODE_CHANGED, NOTHING_PROVED, UNVERIFIABLE, ERROR,
 )  # fmt: skip
 """The model failed: `ASTInstrumenter` instrumented the program."""
 

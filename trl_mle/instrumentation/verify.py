@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 
 from trl_mle.instrumentation.analysis.bound_variables import BoundVariables, metric_hazard
-from trl_mle.instrumentation.analysis.budget import walk
+from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.name_bindings import needs_robust_print
 from trl_mle.instrumentation.mark_statements import as_metric, mark_dumps
 from trl_mle.instrumentation.marks import MARK_PREFIX
@@ -21,6 +21,8 @@ from trl_mle.parsing import parse_quietly
 from trl_mle.types import MILESTONES, PROGRAM_METRICS, Milestone
 
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_ASCII_BELOW_128 = re.compile(r"utf-?8(?:-.*)?|(?:us-?)?ascii|latin-?[19]|iso-?8859-?\d+|(?:cp|windows-?)125\d")
+"""Encodings in which the bytes of ASCII are ASCII, wherever they stand."""
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -66,6 +68,10 @@ def verify_print_only(original_code: str, instrumented_code: str, nonce: str) ->
         return Verdict("the original program already contains marks", ())
     if encoding_of(original_code) != encoding_of(instrumented_code):
         return Verdict("the encoding declaration differs", ())
+    cookie = encoding_of(original_code)[1]
+    if cookie is not None and _ASCII_BELOW_128.fullmatch(cookie.replace("_", "-")) is None:
+        # `# coding: unicode_escape` makes lines of what stands in a string here: another text runs than is parsed.
+        return Verdict("the encoding declaration gives the program another text", ())
     try:
         original, instrumented = parse(original_code), parse(instrumented_code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -118,6 +124,7 @@ def first_difference(left: ast.AST, right: ast.AST) -> str | None:
     """The first difference between two trees, except positions and type comments; `None` if they are equal."""
     stack: list[tuple[object, object, int]] = [(left, right, 0)]
     while stack:
+        spend()
         a, b, line = stack.pop()
         if type(a) is not type(b):
             return f"near line {line}: {_name(a)} became {_name(b)}"

@@ -2,6 +2,9 @@
 
 A block ends at a line that holds only a fence of the same character. The closing fence must be at least as long as the
 opening one and may be indented at most three columns deeper. So a fence inside an indented docstring does not end a program.
+
+Models also write tags in the lines of fences: `<answer>` before the opening one; after the closing one `</answer>`, or tokens that
+end a turn (`<|im_end|>`) and that the tokenizer did not remove.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from dataclasses import dataclass
 from trl_mle.parsing import parse_quietly
 from trl_mle.programs.thinking import LineSections
 
-_OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(.*)")
-_FENCE_LINE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*")
+_OPENING = re.compile(r"((?:<\w{1,40}>)?[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(.*)")
+_TAG = r"<[|\uff5c][^<>\s]{1,60}[|\uff5c]>|</?[A-Za-z_][\w:.-]{0,60}>"
+_FENCE_LINE = re.compile(rf"([ \t]*)(`{{3,}}|~{{3,}})[ \t]*(?:(?:{_TAG})[ \t]*)*")
 _PYTHON_TAG = re.compile(r"\{?\s*\.?(?:i?python|py)\d*(?:\.\d+)*(?![\w+.-])", re.IGNORECASE)
 _CLOSINGS_TRIED = 8
 """Most closing fences that are tried for one block. The bound keeps the work linear in the length of the completion."""
@@ -73,7 +77,10 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
             continue
         end, block = _read_block(lines, index, opening, closings, effort)
         blocks.append(block)
-        index = end + 1
+        last = sections.last_line(end) if end < len(lines) else None
+        if last is not None:  # behind the fence that ends the block
+            thinking += range(end, last + 1)
+        index = (end if last is None else last) + 1
     return blocks, thinking
 
 
@@ -148,6 +155,8 @@ def _ends_inside_string(code: str, effort: _Effort) -> bool:
 
 
 def _content(lines: list[str], indent: str) -> str:
-    width = len(indent)
+    first = next((line for line in lines if line.strip()), "")
+    # In a list item, code may begin at the left margin. What its first line lacks is no indentation of the fence.
+    width = min(len(indent), len(first) - len(first.lstrip(" \t")))
     stripped = [line[width:] if not line[:width].strip() else line.lstrip(" \t") for line in lines]
     return "".join(f"{line}\n" for line in stripped)

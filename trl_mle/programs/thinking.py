@@ -206,7 +206,7 @@ def _tag(text: str, match: re.Match[str], kind: str, closing: bool, strong: bool
         closing,
         strong,
         quoted=_is_quoted(before[2], after[0]),
-        starts_line=not before[2].strip() and (before[1] != "" or start <= _NEAR),
+        starts_line=not before[2].strip(" \t`~") and (before[1] != "" or start <= _NEAR),
         ends_line=not after[0].strip() and (after[1] != "" or end + _NEAR >= len(text)),
     )
 

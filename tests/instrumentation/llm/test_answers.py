@@ -10,12 +10,14 @@ import time
 import pytest
 
 from trl_mle.instrumentation import ASTInstrumenter
+from trl_mle.instrumentation.analysis import budget
 from trl_mle.instrumentation.analysis.placement import Placement
 from trl_mle.instrumentation.llm.answer import Rejected, read_answer
 from trl_mle.instrumentation.llm.evidence import Evidence
 from trl_mle.instrumentation.llm.instrumenter import apply_answer
 from trl_mle.instrumentation.llm.prompt import build_messages, example, prompt_version
 from trl_mle.instrumentation.verify import parse
+from trl_mle.special_tokens import escape_code
 from trl_mle.types import MILESTONES, PROGRAM_METRICS, Program
 
 NONCE = "0123456789abcdef0123456789abcdef"
@@ -578,6 +580,28 @@ def test_a_program_that_prints_plain_marks_itself_is_refused():
     code = 'd = pd.read_csv("train.csv")\nprint("MILESTONE: trained_model")\n'
     assert refused(f"```\n{code}```", code, "rewrite")[0] == "llm_unknown_mark"
     assert apply("loaded_data: 1", code).program.inserted == ("loaded_data",)
+
+
+TOKENS = """\
+import pandas as pd
+train = pd.read_csv("input/train.csv", sep="<|im_end|>")
+pattern = r"<br>" + d[INST]
+"""
+
+
+@pytest.mark.parametrize("write", [escape_code, str], ids=["as shown", "as meant"])
+def test_special_tokens_are_copied_as_the_prompt_shows_them_or_as_they_are(write):
+    line = write('train = pd.read_csv("input/train.csv", sep="<|im_end|>")')
+    assert "loaded_data" in by_claim(apply(f"loaded_data: {line}", TOKENS))
+    marked = write(TOKENS).replace("pattern =", 'print("MILESTONE: loaded_data")\npattern =')
+    assert "loaded_data" in by_claim(apply(marked, TOKENS, "rewrite"))
+
+
+def test_an_answer_is_verified_within_the_budget(monkeypatch):
+    monkeypatch.setattr(budget.budget.__wrapped__, "__defaults__", (20_000, 20.0))
+    calls = "".join(f"def f{k}():\n" + f"    f{k + 1}()\n" * 25 for k in range(3))
+    code = "import pandas as pd\n" + calls + "def f3():\n    pass\nf0()\n"
+    assert refused("imported_libraries: import pandas as pd\nevaluated_model: f0()", code)[0] == "llm_too_complex"
 
 
 def test_injected_claims_are_worth_nothing():

@@ -84,8 +84,15 @@ def test_an_accepted_answer():
 
 def test_a_program_that_cannot_be_instrumented_is_not_asked_about():
     with serve(completion(ANSWER)) as (url, server):
-        results = run(instrumenter(url), "this is no program", "import sys\nsys.stdout.close()", "print('[[trl_mle:')")
-    assert [result.fallback_kind for result in results] == ["not_parsed", "hazard", "has_marks"]
+        complex_one = f"{'a' * 300} = 1"
+        results = run(
+            instrumenter(url),
+            "this is no program",
+            "import sys\nsys.stdout.close()",
+            "print('[[trl_mle:')",
+            complex_one,
+        )
+    assert [result.fallback_kind for result in results] == ["not_parsed", "hazard", "has_marks", "too_complex"]
     assert not server.requests
 
 

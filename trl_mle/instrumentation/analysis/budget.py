@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 MAX_STEPS = 600_000
-"""Nodes and questions of one program's analysis. The longest program of the project's corpus needs an eightieth."""
+"""Nodes and questions of one program's analysis. The longest program of the project's corpus needs a fiftieth."""
 MAX_SECONDS = 20.0
 _LOOK_AT_CLOCK = 1 << 12
+_LONGEST_NAME = 200
+"""Most characters of a name, dots included. The patterns of `vocabulary` take the square of it."""
 
 
 class BudgetExceededError(Exception):
@@ -63,6 +65,21 @@ def spend(steps: int = 1) -> None:
 def steps_spent() -> int:
     """Steps of the present budget so far."""
     return _WORK.steps
+
+
+def check_names(tree: ast.AST) -> None:
+    """Look at the length of every name in `tree`: a step of the analysis must not cost more than a step.
+
+    Raises:
+        BudgetExceededError: a name is too long, or the budget is used up.
+    """
+    for node in walk(tree):
+        if isinstance(node, ast.Constant):
+            continue
+        for _, value in ast.iter_fields(node):
+            for name in value if isinstance(value, list) else (value,):
+                if isinstance(name, str) and len(name) > _LONGEST_NAME:
+                    raise BudgetExceededError(f"a name has {len(name)} characters")
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from trl_mle.instrumentation.analysis.budget import walk
+from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.vocabulary import LIBRARIES
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -68,6 +68,7 @@ def _suites(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
 def _same_scope(statement: ast.stmt) -> Iterator[ast.AST]:
     stack: list[ast.AST] = [statement]
     while stack:
+        spend()
         node = stack.pop()
         yield node
         stack += [child for child in ast.iter_child_nodes(node) if not isinstance(child, _SCOPES)]

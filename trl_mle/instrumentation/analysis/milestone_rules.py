@@ -1,7 +1,8 @@
 """Milestone rules: what an expression has certainly reached once it is evaluated.
 
-What may not run is left out: a branch of `a if c else b`, the right side of `and`, the body of a lambda. The rules of
-statements are in `statement_rules`, the names that they look for in `vocabulary`. A new milestone gets its rule here.
+What may not run is left out: a branch of `a if c else b`, the right side of `and`, the body of a lambda, the message of an
+`assert`, an annotation. The rules of files are in `file_rules`, what a call of the program's own code does in `own_code`. The
+rules of statements are in `statement_rules`, the names that they look for in `vocabulary`. A new milestone gets its rule here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from itertools import islice
 
 from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
+from trl_mle.instrumentation.analysis.constants import Constants
+from trl_mle.instrumentation.analysis.file_rules import FileRules
+from trl_mle.instrumentation.analysis.own_code import OwnCode
 from trl_mle.instrumentation.analysis.state import NOTHING, State, Step, did, reached
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
 from trl_mle.instrumentation.analysis.values import Values
@@ -35,8 +39,9 @@ class MilestoneRules:
         self.symbols = symbols
         self.values = values
         self._summary = summary
-        self._loads_train: bool | None = None
-        self._wraps: dict[tuple[int, int], bool] = {}
+        self.files = FileRules(symbols, values)
+        self.constants = Constants(symbols)
+        self.own_code = OwnCode(symbols)
 
     def of(self, node: ast.AST | None) -> State:
         """What has been reached once `node` is evaluated."""
@@ -51,6 +56,10 @@ class MilestoneRules:
                 return self.of(node.values[0])  # the first operand may decide alone
             case ast.Compare():
                 return self.of(node.left) | self.of(node.comparators[0])  # `a < b < c` may stop after `b`
+            case ast.Assert():
+                return self.of(node.test)  # the message is evaluated on failure only
+            case ast.AnnAssign():
+                return self.of(node.target) | self.of(node.value)  # an annotation may never be evaluated
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
                 return self._of_comprehension(node)
             case ast.Await(value=ast.Call() as call):
@@ -64,7 +73,7 @@ class MilestoneRules:
     def _of_children(self, node: ast.AST | None) -> State:
         state = NOTHING
         for child in ast.iter_child_nodes(node) if node is not None else ():
-            if isinstance(child, ast.GeneratorExp) and isinstance(node, ast.Call):
+            if isinstance(child, ast.GeneratorExp) and isinstance(node, ast.Call) and self._consumes(node):
                 state |= self._of_comprehension(child)  # sum(... for ...): the call runs it
             else:
                 state |= self.of(child)
@@ -78,13 +87,16 @@ class MilestoneRules:
         first = node.generators[0]
         state = self.of(first.iter)
         # A condition may refuse every element. Without one, at least one element is assumed, as in a loop.
-        if not any(part.ifs or is_empty(part.iter) for part in node.generators):
+        if not any(
+            part.ifs or self.constants.is_empty(part.iter) or self.constants.may_be_empty(part.iter)
+            for part in node.generators
+        ):
             for part in node.generators[1:]:
                 state |= self.of(part.iter)
             parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
             for value in parts:
                 state |= self.of(value)
-            if self.is_reading(first.iter):
+            if self.files.is_reading(first.iter):
                 state |= reached(Milestone.LOADED_DATA)
         return state
 
@@ -95,13 +107,15 @@ class MilestoneRules:
         name = dotted.rpartition(".")[2]
         receiver = call.func.value if isinstance(call.func, ast.Attribute) else None
         state = self._of_local_call(call, name, receiver, runs_coroutine)
+        if self.own_code.does_nothing(call):
+            return state
         if receiver is not None:
             state |= self._of_method(call, name, receiver)
-        if name in vocabulary.READERS and self._counts_as_load(call):
+        if name in vocabulary.READERS and self.files.counts_as_load(call):
             state |= reached(Milestone.LOADED_DATA)
         # These consume an iterator, so `rows = list(csv.reader(f))` reads the file.
         if name in ("list", "dict", "array", "asarray", "next", "sorted", "tuple") and call.args:
-            state |= reached(Milestone.LOADED_DATA) if self.is_reading(call.args[0]) else NOTHING
+            state |= reached(Milestone.LOADED_DATA) if self.files.is_reading(call.args[0]) else NOTHING
         if name in vocabulary.FEATURE_CALLS:
             state |= reached(Milestone.BUILT_FEATURES)
         if name == "tokenizer" or (receiver is None and call.args and self._is_tokenizer(call.func)):
@@ -124,7 +138,7 @@ class MilestoneRules:
             state |= reached(Milestone.EVALUATED_MODEL)
         if name in vocabulary.AVERAGES and self._is_own_metric(call, receiver):
             state |= reached(Milestone.EVALUATED_MODEL)
-        if self._writes_submission(call, name, dotted):
+        if self.files.writes_submission(call, name, dotted):
             state |= reached(Milestone.WROTE_PREDICTIONS)
         return state
 
@@ -133,7 +147,8 @@ class MilestoneRules:
         function = self.symbols.local_function(call)
         # Calling an `async def` only makes a coroutine. Its body runs when that is awaited.
         if function is not None and (runs_coroutine or not isinstance(function, ast.AsyncFunctionDef)):
-            state |= self._summary(function)
+            summary = self._summary(function)  # places the marks in it, whatever this call does
+            state |= summary if self.own_code.is_certain(call, function) else NOTHING
         if name in ("run", "run_until_complete") and call.args and isinstance(call.args[0], ast.Call):
             coroutine = self.symbols.local_function(call.args[0])
             if isinstance(coroutine, ast.AsyncFunctionDef):
@@ -143,11 +158,33 @@ class MilestoneRules:
             for owner, method in self.symbols.methods.get("__init__", []):
                 if owner is self.symbols.classes[name]:
                     state |= self._summary(method)
-        if name in vocabulary.CALLBACK_RUNNERS and call.args and isinstance(call.args[0], ast.Name):
-            callback = self.symbols.functions.get(call.args[0].id)
-            if callback is not None:
-                state |= self._summary(callback)  # study.optimize(objective)
+        if name in vocabulary.CALLBACK_RUNNERS and function is None and call.args:
+            state |= self._of_callback(call.args[0])  # study.optimize(objective)
+        # Parallel()(delayed(f)(x) for x in xs)
+        if isinstance(call.func, ast.Call) and self._called(call.func) == "Parallel" and call.args:
+            jobs = call.args[0]
+            task = jobs.elt if isinstance(jobs, (ast.GeneratorExp, ast.ListComp)) else None
+            if isinstance(task, ast.Call) and isinstance(task.func, ast.Call) and self._called(task.func) == "delayed":
+                state |= self._of_callback(task.func.args[0]) if task.func.args else NOTHING
         return state
+
+    def _of_callback(self, callback: ast.expr) -> State:
+        function = self.symbols.functions.get(callback.id) if isinstance(callback, ast.Name) else None
+        if function is None:
+            return NOTHING
+        summary = self._summary(function)
+        return (
+            summary if self.own_code.is_certain(ast.Call(func=callback, args=[], keywords=[]), function) else NOTHING
+        )
+
+    def _called(self, call: ast.Call) -> str:
+        return self.symbols.dotted(call.func).rpartition(".")[2]
+
+    def _consumes(self, call: ast.Call) -> bool:
+        """Whether `call` runs a generator that it is given."""
+        func = call.func.func if isinstance(call.func, ast.Call) else call.func  # Parallel()(...)
+        is_own = isinstance(func, ast.Name) and func.id in self.symbols.functions
+        return not is_own and self.symbols.dotted(func).rpartition(".")[2] in vocabulary.GENERATOR_CONSUMERS
 
     def _of_method(self, call: ast.Call, name: str, receiver: ast.expr) -> State:
         values = self.values
@@ -224,76 +261,13 @@ class MilestoneRules:
             isinstance(func, ast.Name) and func.id not in self.symbols.functions and self.values.is_transformer(func)
         )
 
-    # Data
-
-    def _counts_as_load(self, call: ast.Call) -> bool:
-        """Whether a read is a read of the training data.
-
-        A train file counts. A file without a telling name counts only if the program names no train file anywhere.
-        """
-        file = self.values.file_of(call)
-        if self._loads_train is None:
-            sites = [
-                site
-                for name in self.symbols.calls
-                if name.lstrip(".") in {*vocabulary.READERS, "open"}
-                for site in self.symbols.calls[name]
-            ]
-            self._loads_train = any(self.values.file_of(site.call) == "train" for site in sites)
-        return file == "train" or (file in ("unknown", "other") and not self._loads_train)
-
-    def is_reading(self, node: ast.expr) -> bool:
-        """Whether iteration over `node` reads the training data (`csv.reader(f)`, an open file)."""
-        spend()
-        if isinstance(node, ast.Call):
-            name = self.symbols.dotted(node.func).rpartition(".")[2]
-            if name == "open":
-                return self.opens(node, "r")
-            if name in ("reader", "DictReader", "enumerate", "list", "readlines"):
-                inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
-                return any(self.is_reading(part) for part in inner)
-        if isinstance(node, ast.Name):
-            values = self.symbols.bindings.get(node.id, [])
-            return any(isinstance(value, ast.Call) and self._opens_or_wraps(value, 3) for value in values)
-        return False
-
-    def _opens_or_wraps(self, call: ast.Call, depth: int) -> bool:
-        """Whether `call` opens the training data, or wraps a reader around an open file, at most `depth` times."""
-        if (id(call), depth) not in self._wraps:
-            self._wraps[id(call), depth] = self._find_wraps(call, depth)
-        return self._wraps[id(call), depth]
-
-    def _find_wraps(self, call: ast.Call, depth: int) -> bool:
-        spend()
-        if self.opens(call, "r"):
-            return True
-        name = self.symbols.dotted(call.func).rpartition(".")[2]
-        if depth == 0 or name not in ("reader", "DictReader") or not call.args:
-            return False
-        argument = call.args[0]
-        values = self.symbols.bindings.get(argument.id, []) if isinstance(argument, ast.Name) else [argument]
-        return any(isinstance(value, ast.Call) and self._opens_or_wraps(value, depth - 1) for value in values)
-
-    def opens(self, call: ast.Call, mode: str) -> bool:
-        """Whether `call` opens the training data (`r`) or the submission (`w`)."""
-        name = self.symbols.dotted(call.func).rpartition(".")[2]
-        if name != "open":
-            return False
-        # `Path(p).open("w")` has the mode first, `open(p, "w")` second.
-        rest = call.args if self.values.is_path_method(call) else call.args[1:]
-        modes = [*rest[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
-        text = next((str(value.value) for value in modes if isinstance(value, ast.Constant)), "r")
-        writes = any(letter in text for letter in "wxa")
-        if mode == "w":
-            return writes and self.values.file_of(call) == "submission"
-        return not writes and self._counts_as_load(call)
-
     # Scores and predictions
 
     def _of_attribute(self, node: ast.Attribute) -> State:
         if not isinstance(node.ctx, ast.Load):
             return NOTHING
-        is_score = node.attr in vocabulary.SCORE_ATTRIBUTES
+        is_own = node.attr in self.symbols.bindings or f".{node.attr}" in self.symbols.bindings
+        is_score = node.attr in vocabulary.SCORE_ATTRIBUTES and not is_own
         # `best_value` is a common name, so only that of an Optuna study counts.
         is_score |= node.attr == "best_value" and "study" in self.values.of(node.value)
         return reached(Milestone.EVALUATED_MODEL) if is_score else NOTHING
@@ -318,47 +292,13 @@ class MilestoneRules:
                 return True
         return False
 
-    def _writes_submission(self, call: ast.Call, name: str, dotted: str) -> bool:
-        if name in vocabulary.WRITERS:
-            if name == "write_text" and isinstance(call.func, ast.Attribute):
-                return self._is_submission(call.func.value)  # the path is the receiver
-            path = [*call.args[:1], *(keyword.value for keyword in call.keywords if "path" in (keyword.arg or ""))]
-            return bool(path) and self._is_submission(path[0])
-        # A file opened in place is closed at the end of the statement. One that is bound is complete at its `close`.
-        if name in vocabulary.STREAM_WRITERS and isinstance(call.func, ast.Attribute):
-            return isinstance(call.func.value, ast.Call) and self.opens(call.func.value, "w")
-        if name == "print":
-            files = [keyword.value for keyword in call.keywords if keyword.arg == "file"]
-            return any(isinstance(file, ast.Call) and self.opens(file, "w") for file in files)
-        # Programs also write elsewhere and move the file: only the destination counts.
-        if name in vocabulary.FILE_MOVES and dotted.split(".")[0] in ("shutil", "os") and len(call.args) == 2:
-            return self._is_submission(call.args[1])
-        if name == "close" and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
-            values = self.symbols.bindings.get(call.func.value.id, [])
-            return any(isinstance(value, ast.Call) and self.opens(value, "w") for value in values)
-        return False
-
-    def _is_submission(self, path: ast.expr) -> bool:
-        return self.values.file(path) == "submission"
-
-
-def is_empty(node: ast.expr) -> bool:
-    """Whether a loop over `node` certainly has no iteration."""
-    match node:
-        case ast.List(elts=[]) | ast.Tuple(elts=[]) | ast.Dict(keys=[]) | ast.Constant(value=""):
-            return True
-        case ast.Call(func=ast.Name(id="range"), args=[ast.Constant(value=int(stop))]):
-            return stop <= 0
-        case ast.Call(func=ast.Name(id="list" | "tuple" | "set" | "dict"), args=[], keywords=[]):
-            return True
-    return False
-
 
 def has_content(value: ast.expr) -> bool:
     """Whether a value is more than a constant, a container of constants or a file that was only read.
 
     `X = []` and `X = pd.read_csv(path)` are no features yet.
     """
+    spend()
     match value:
         case ast.Constant() | ast.JoinedStr() | ast.Lambda():
             return False

@@ -12,7 +12,14 @@ _BINDS_ANY_ATTRIBUTE = frozenset(
     {"__dict__", "__globals__", "__setattr__", "__delattr__", "setitem", "delitem", "__setitem__"}
 )
 """Names by which a program may bind `print` or `sys.stdout` although its text does not say so."""
-_REPLACES_STDOUT = frozenset({"redirect_stdout"})
+_REPLACES_STDOUT = frozenset(
+    {"redirect_stdout", "captured_stdout", "captured_output", "capture_output", "CliRunner", "capsys", "doctest"}
+)
+"""What puts another stream in the place of standard output for a while, and shows the program what was written to it."""
+
+
+_TYPE_PARAMETERS = frozenset({"TypeVar", "TypeVarTuple", "ParamSpec"})
+"""Nodes of Python 3.12 and newer: `def f[print](x)`."""
 
 
 def needs_robust_print(tree: ast.AST) -> bool:
@@ -21,7 +28,11 @@ def needs_robust_print(tree: ast.AST) -> bool:
         return True
     for node in walk(tree):
         match node:
-            case ast.alias() if (node.asname or node.name).split(".")[0] in _REPLACES_STDOUT:
+            case ast.alias(name=name) | ast.ImportFrom(module=str(name)) if not _REPLACES_STDOUT.isdisjoint(
+                name.split(".")
+            ):
+                return True
+            case ast.arg(arg="capsys"):
                 return True
             case ast.Attribute(attr="stdout", ctx=ast.Store() | ast.Del()):
                 return True
@@ -40,6 +51,8 @@ def binds(tree: ast.AST, names: Collection[str], stars: bool = True) -> bool:
     """Whether the program binds or deletes one of `names`, as a variable or an attribute. A star import might, if `stars`."""
     names = {"*", *names} if stars else names
     for node in walk(tree):
+        if type(node).__name__ in _TYPE_PARAMETERS and getattr(node, "name", None) in names:
+            return True
         match node:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) if name in names:
                 return True

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.imports import import_anchors, is_library_import
-from trl_mle.instrumentation.analysis.milestone_rules import MilestoneRules, is_empty
+from trl_mle.instrumentation.analysis.milestone_rules import MilestoneRules
+from trl_mle.instrumentation.analysis.own_code import leaves
 from trl_mle.instrumentation.analysis.run_counts import MOST_RUNS, RunCounts
 from trl_mle.instrumentation.analysis.state import NOTHING, State, Step, did, join, reached
 from trl_mle.instrumentation.analysis.statement_rules import after_simple_statement
@@ -198,19 +199,19 @@ class Placement:
     def _if(self, node: ast.If, state: State, context: _Context) -> State | None:
         state |= self.rules.of(node.test)
         # A branch that never runs must not join: `if __name__ == "__main__":` has no `else` that reaches nothing.
-        constant = _constant(node.test)
+        constant = self.rules.constants.truth(node.test)
         body = None if constant is False else self._block(node.body, state, context)
         orelse = None if constant is True else self._block(node.orelse, state, context)
         return join([body, orelse])
 
     def _loop(self, node: ast.For | ast.AsyncFor | ast.While, state: State, context: _Context) -> State | None:
         if isinstance(node, ast.While):
-            constant = _constant(node.test)
+            constant = self.rules.constants.truth(node.test)
             state |= self.rules.of(node.test)
             never, endless = constant is False, constant is True
         else:
             state |= self.rules.of(node.iter)
-            never, endless = is_empty(node.iter), False
+            never, endless = self.rules.constants.is_empty(node.iter), False
         if never:
             return self._block(node.orelse, state, context)
         outer = context.candidates
@@ -224,8 +225,11 @@ class Placement:
         )
         after = join([self._block(node.body, state, inner), *inner.continues])
         # The last line is read only when the iterator ends, so the data is loaded after the loop and not inside it.
-        if after is not None and not isinstance(node, ast.While) and self.rules.is_reading(node.iter):
+        if after is not None and not isinstance(node, ast.While) and self.rules.files.is_reading(node.iter):
             after |= reached(Milestone.LOADED_DATA)
+        # A container that the text leaves empty is no reason to believe in an iteration.
+        if not isinstance(node, ast.While) and self.rules.constants.may_be_empty(node.iter):
+            after = join([state, after])
         # `while True` ends by `break` only.
         end = None if endless else after
         if end is not None and node.orelse:
@@ -262,7 +266,9 @@ class Placement:
             ends.append(self._block(handler.body, state, context))
         end = join(ends)
         # If every path leaves by `return` or `raise`, `finally` still runs, from the state before the `try`.
-        final = self._block(node.finalbody, state if end is None else end, context) if node.finalbody else end
+        # A `finally` that leaves the suite ends exceptions, so it knows nothing that the body reached.
+        before = state if end is None or leaves(node.finalbody) else end
+        final = self._block(node.finalbody, before, context) if node.finalbody else end
         return None if end is None else final
 
     def _with(self, node: ast.With | ast.AsyncWith, state: State, context: _Context) -> State | None:
@@ -270,14 +276,14 @@ class Placement:
         entered = state
         for item in node.items:
             state |= self.rules.of(item.context_expr)
+            swallows |= self.rules.own_code.may_swallow(item.context_expr)
             if isinstance(item.context_expr, ast.Call):
                 call = item.context_expr
-                swallows |= self.symbols.dotted(call.func).rpartition(".")[2] == "suppress"
                 # Opening a file reads and writes nothing: the body must use the handle.
-                writes |= self.rules.opens(call, "w") and _touches(
+                writes |= self.rules.files.opens(call, "w") and _touches(
                     node.body, vocabulary.STREAM_WRITERS, item.optional_vars
                 )
-                reads |= self.rules.opens(call, "r") and _touches(
+                reads |= self.rules.files.opens(call, "r") and _touches(
                     node.body, vocabulary.STREAM_READERS, item.optional_vars
                 )
         end = self._block(node.body, state, context)
@@ -300,16 +306,6 @@ class Placement:
 
 def _in_order(milestones: frozenset[Milestone]) -> tuple[Milestone, ...]:
     return tuple(name for name in MILESTONES if name in milestones)
-
-
-def _constant(test: ast.expr) -> bool | None:
-    """The value of a condition if the text shows it. The program runs as `__main__`."""
-    match test:
-        case ast.Constant(value=value):
-            return bool(value)
-        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value=name)]):
-            return name == "__main__"
-    return None
 
 
 def _touches(body: list[ast.stmt], methods: frozenset[str], handle: ast.expr | None) -> bool:

@@ -7,16 +7,13 @@ import math
 
 from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend
-from trl_mle.instrumentation.analysis.milestone_rules import is_empty
+from trl_mle.instrumentation.analysis.constants import Constants
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
 from trl_mle.instrumentation.analysis.values import Values
 
 MOST_RUNS = 100
 """A mark goes only where it is printed at most this often (60 to 100 bytes each)."""
 _DEFAULT_FOLDS = 10
-_LARGE = 2**63
-"""From here on, a number says nothing."""
-_GROWING = (".append", ".extend", ".insert", ".add", ".update", ".setdefault", ".appendleft")
 
 
 class RunCounts:
@@ -25,6 +22,7 @@ class RunCounts:
     def __init__(self, symbols: Symbols, values: Values):
         self.symbols = symbols
         self.values = values
+        self.constants = Constants(symbols)
         self._runs: dict[int, float] = {}
         self._names = {id(node): name for name, node in symbols.functions.items()}
         self._owners = {id(node): (owner, name) for name, nodes in symbols.methods.items() for owner, node in nodes}
@@ -39,8 +37,7 @@ class RunCounts:
         return self._runs[id(function)]
 
     def _of_function(self, function: FunctionNode) -> float:
-        decorators = (node.func if isinstance(node, ast.Call) else node for node in function.decorator_list)
-        if any(self.symbols.dotted(node).rpartition(".")[2] not in vocabulary.SAFE_DECORATORS for node in decorators):
+        if any(map(self._compiles, function.decorator_list)):
             return math.inf
         name = self._names.get(id(function))
         if name is None:
@@ -49,6 +46,8 @@ class RunCounts:
             owner, method = self._owners[id(function)]
             if any(self.symbols.dotted(base) != "object" for base in owner.bases):
                 return math.inf  # its framework may call it
+            if any(map(self._compiles, owner.decorator_list)):
+                return math.inf
             name = f".{method}"
             if method == "__init__":
                 name = owner.name
@@ -64,6 +63,11 @@ class RunCounts:
                 return math.inf
         return total
 
+    def _compiles(self, decorator: ast.expr) -> bool:
+        """Whether `decorator` may make something of the code that survives no print."""
+        node = decorator.func if isinstance(decorator, ast.Call) else decorator
+        return self.symbols.dotted(node).rpartition(".")[2] not in vocabulary.SAFE_DECORATORS
+
     def of_loop(self, loop: ast.AST) -> float:
         """How often the body of a loop or comprehension runs for one run of the loop."""
         if isinstance(loop, ast.For):
@@ -76,18 +80,18 @@ class RunCounts:
         spend()
         if depth == 0:
             return math.inf
-        if is_empty(node):
+        if self.constants.is_empty(node):
             return 1
         match node:
             case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts) | ast.Dict(keys=parts):
                 return math.inf if any(part is None or isinstance(part, ast.Starred) for part in parts) else len(parts)
             case ast.Name(id=name):
                 values = self.symbols.bindings.get(name, [])
-                if len(values) != 1 or is_empty(values[0]) or self._grows(name):
+                if len(values) != 1 or self.constants.is_empty(values[0]) or self.constants.grows(name):
                     return math.inf
                 return self._of_iterable(values[0], depth - 1)
             case ast.Call(func=ast.Name(id="range"), args=[*numbers]):
-                bounds = [self._number(number) for number in numbers]
+                bounds = [self.constants.number(number) for number in numbers]
                 if None in bounds:
                     return math.inf
                 try:
@@ -104,15 +108,6 @@ class RunCounts:
                     return self._of_iterable(first, depth - 1)
         return math.inf
 
-    def _grows(self, name: str) -> bool:
-        """Whether something may be added to the container `name`."""
-        sites = (site for method in _GROWING for site in self.symbols.calls.get(method, []))
-        spend(sum(len(self.symbols.calls.get(method, [])) for method in _GROWING))
-        receivers = (site.call.func.value for site in sites if isinstance(site.call.func, ast.Attribute))
-        return f"[{name}]" in self.symbols.bindings or any(
-            isinstance(receiver, ast.Name) and receiver.id == name for receiver in receivers
-        )
-
     def _of_folds(self, splitter: ast.expr) -> float:
         values = [splitter]
         if isinstance(splitter, ast.Name):
@@ -123,14 +118,5 @@ class RunCounts:
         if self.symbols.dotted(call.func).rpartition(".")[2].startswith(("LeaveOne", "Predefined", "Repeated")):
             return math.inf
         counts = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "n_splits")]
-        folds = self._number(counts[0]) if counts else _DEFAULT_FOLDS
+        folds = self.constants.number(counts[0]) if counts else _DEFAULT_FOLDS
         return math.inf if folds is None else folds
-
-    def _number(self, node: ast.expr, depth: int = 3) -> int | None:
-        if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            # A number with hundreds of digits is no float.
-            return node.value if abs(node.value) < _LARGE else None
-        if isinstance(node, ast.Name) and depth:
-            values = self.symbols.bindings.get(node.id, [])
-            return self._number(values[0], depth - 1) if len(values) == 1 else None
-        return None

@@ -36,6 +36,10 @@ class Symbols:
 
     bindings: dict[str, list[ast.expr]] = field(default_factory=dict)
     """Name (or `.attribute`) -> expressions bound to it."""
+    bound: set[str] = field(default_factory=set)
+    """Names that are bound by more than the definition of a function: variables, parameters, imports, classes."""
+    redefined: set[str] = field(default_factory=set)
+    """Names of several functions outside classes."""
     imports: dict[str, str] = field(default_factory=dict)
     """Local name -> dotted name it was imported as."""
     functions: dict[str, FunctionNode] = field(default_factory=dict)
@@ -133,16 +137,20 @@ class _Collector(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             local = alias.asname or alias.name.split(".")[0]
+            self.symbols.bound.add(local)
             self.symbols.imports[local] = alias.name if alias.asname else local
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
+            self.symbols.bound.add(alias.asname or alias.name)
             self.symbols.imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
 
     def visit_FunctionDef(self, node: FunctionNode) -> None:
         if self.owner is not None:
             self.symbols.methods.setdefault(node.name, []).append((self.owner, node))
         else:
+            if node.name in self.symbols.functions:
+                self.symbols.redefined.add(node.name)
             self.symbols.functions[node.name] = node
         for part in (*node.decorator_list, node.args):
             self.visit(part)
@@ -156,6 +164,7 @@ class _Collector(ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self.symbols.classes[node.name] = node
+        self.symbols.bound.add(node.name)
         for part in (*node.decorator_list, *node.bases, *node.keywords):
             self.visit(part)
         outer, self.owner = self.owner, node
@@ -211,6 +220,17 @@ class _Collector(ast.NodeVisitor):
         for part in (*node.args, *node.keywords):
             self.visit(part)
 
+    def visit_arg(self, node: ast.arg) -> None:
+        self.symbols.bound.add(node.arg)
+        self.generic_visit(node)
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar) -> None:
+        if node.name is not None:
+            self.symbols.bound.add(node.name)
+        self.generic_visit(node)
+
+    visit_MatchAs = visit_MatchStar = visit_ExceptHandler
+
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self.symbols.references.add(node.id)
@@ -256,6 +276,7 @@ class _Collector(ast.NodeVisitor):
     def _bind_target(self, target: ast.expr, value: ast.expr | None) -> None:
         spend()
         if isinstance(target, ast.Name):
+            self.symbols.bound.add(target.id)
             self.symbols.bind(target.id, value)
         elif isinstance(target, ast.Attribute):
             self.symbols.bind(f".{target.attr}", value)

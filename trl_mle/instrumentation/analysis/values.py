@@ -6,7 +6,6 @@ Names and bindings decide. Every question has an answer for every expression, an
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 
 from trl_mle.instrumentation.analysis import vocabulary
@@ -45,6 +44,7 @@ class Values:
         self._cycles = 0
         """How often a value was asked for while it was being found."""
         self._classes: dict[str, frozenset[str]] = {}
+        self._files: dict[int, str] = {}
         self._path_texts: dict[tuple[int, int], frozenset[tuple[str, bool]]] = {}
         self._held_out: dict[str, bool] = {}
 
@@ -223,12 +223,17 @@ class Values:
 
     def file(self, path: ast.expr) -> str:
         """The file that `path` names, by the strings in it first and by the variable names second."""
+        if id(path) not in self._files:
+            self._files[id(path)] = self._file(path)
+        return self._files[id(path)]
+
+    def _file(self, path: ast.expr) -> str:
         texts = self._texts(path, 4)
-        spend(len(texts))
+        spend(len(texts) + sum(len(text) >> 8 for text, _ in texts))
         strings = [text for text, literal in texts if literal]
         names = [text for text, literal in texts if not literal]
         # File names outweigh folders (`train_run/submission.csv`), and strings outweigh variables (`train_path = "test.csv"`).
-        for group in ([re.split(r"[\\/]", text)[-1] for text in strings], strings, names):
+        for group in ([text.replace("\\", "/").rpartition("/")[2] for text in strings], strings, names):
             files = {_file_kind(text) for text in group} - {""}
             # `{"train": ..., "test": ...}[name]` may be either. A read that may be of the train file counts as one.
             for file in ("train", "submission", "sample", "test"):

@@ -94,7 +94,7 @@ TRAINING_CALLS = _names("cross_val_score cross_validate cross_val_predict fit_pr
 TRAINING_CALLS_OF_DATA = _names("train_on_batch fit_generator fit_one_cycle")
 BOOSTER_LIBRARIES = frozenset({"lightgbm", "xgboost", "lgb", "xgb", "catboost"})
 LEAST_SQUARES = frozenset({"lstsq", "polyfit", "curve_fit", "nnls"})
-CALLBACK_RUNNERS = _names("optimize minimize differential_evolution fmin basinhopping gp_minimize delayed")
+CALLBACK_RUNNERS = _names("optimize minimize differential_evolution fmin basinhopping gp_minimize")
 """Functions that run a function they are given, at least once."""
 
 CROSS_VALIDATED_SCORES = frozenset({"cross_val_score", "cross_validate", "learning_curve", "validation_curve"})
@@ -123,8 +123,24 @@ WRITERS = _names("to_csv write_csv savetxt write_text sink_csv tofile to_csv_fil
 FILE_MOVES = frozenset({"copy", "copyfile", "copy2", "move", "rename", "replace"})
 STREAM_WRITERS = frozenset({"write", "writelines", "writerow", "writerows", "writeheader", "dump", *WRITERS})
 
-SAFE_DECORATORS = _names("staticmethod classmethod lru_cache cache no_grad inference_mode wraps timer")
-"""Decorators that run a function as it is; others (a just-in-time compiler) might not survive a print."""
+SAFE_DECORATORS = _names(
+    "staticmethod classmethod lru_cache cache no_grad inference_mode wraps timer dataclass total_ordering final"
+)
+"""Decorators that run a function, or the methods of a class, as they are; others (a just-in-time compiler) might not survive
+a print."""
+
+SKIPPING_DECORATORS = _names("contextmanager asynccontextmanager skip skipIf skipUnless property cached_property")
+"""Decorators after which a call does not run the function."""
+
+SWALLOWERS = _names("suppress raises assertRaises assertRaisesRegex ExitStack AsyncExitStack")
+"""Context managers that may end an exception of their block."""
+
+GENERATOR_CONSUMERS = _names(
+    "sum list tuple set dict frozenset sorted max min any all join next array fromiter extend update concat vstack hstack "
+    "stack concatenate column_stack mean fmean median Counter deque DataFrame Series from_records writelines writerows "
+    "fit Parallel"
+)
+"""Functions and methods that take at least one element of a generator."""
 
 EXITS = frozenset({"exit", "quit", "sys.exit", "os._exit", "os.abort"})
 PASS_THROUGH_ITERATORS = _names("enumerate tqdm trange list tuple sorted reversed set track")

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from trl_mle.instrumentation import fallbacks
+from trl_mle.instrumentation.analysis.budget import walk
 from trl_mle.instrumentation.llm.difference import describe_difference
 from trl_mle.instrumentation.llm.plain_marks import PlainMark, as_plain_mark
 from trl_mle.instrumentation.llm.prompt import AnswerFormat
 from trl_mle.instrumentation.llm.quotes import Quotes, only_target, statements_by_line
 from trl_mle.instrumentation.verify import parse
+from trl_mle.special_tokens import unescape
 from trl_mle.types import MILESTONES, PROGRAM_METRICS
 
 MAX_ANSWER_CHARS = 64 * 1024
@@ -155,10 +157,21 @@ def read_rewrite(text: str, tree: ast.Module) -> list[Claim]:
 
     Comments, quotes and layout do not matter; whatever else differs from `tree` makes the answer unusable.
     """
-    if any(as_plain_mark(node) for node in ast.walk(tree)):
+    if any(as_plain_mark(node) for node in walk(tree)):
         raise Rejected(fallbacks.UNKNOWN_MARK, "the program itself prints plain marks")
+    code = _code_of(text)
     try:
-        written = parse(_code_of(text))
+        return _read_program(code, tree)
+    except Rejected:
+        # Outside of plain strings, the escapes of the prompt are other code than what they stand for.
+        if (meant := unescape(code)) == code:
+            raise
+        return _read_program(meant, tree)
+
+
+def _read_program(code: str, tree: ast.Module) -> list[Claim]:
+    try:
+        written = parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Rejected(fallbacks.NOT_AN_ANSWER, f"the answer does not parse: {type(error).__name__}") from None
     marks = _take_marks(written)
@@ -187,7 +200,7 @@ def _code_of(text: str) -> str:
 def _take_marks(tree: ast.Module) -> dict[int, list[tuple[int, PlainMark]]]:
     """Remove the plain marks from `tree`; `id` of a suite -> (statements before it in its suite, mark)."""
     taken: dict[int, list[tuple[int, PlainMark]]] = {}
-    for node in ast.walk(tree):
+    for node in walk(tree):
         for _, value in ast.iter_fields(node):
             if not (isinstance(value, list) and value and isinstance(value[0], ast.stmt)):
                 continue

@@ -24,6 +24,7 @@ import ast
 from typing import NamedTuple
 
 from trl_mle.instrumentation.analysis.bound_variables import BoundVariables, metric_hazard
+from trl_mle.instrumentation.analysis.budget import walk
 from trl_mle.instrumentation.analysis.placement import Insertion, Placement, Point
 from trl_mle.instrumentation.llm.answer import Claim
 from trl_mle.instrumentation.llm.evidence import Evidence
@@ -74,7 +75,7 @@ class _Placing:
         self.evidence = Evidence(self.placement)
         self.variables = BoundVariables(tree)
         self.metric_hazard = metric_hazard(tree)
-        self.parents = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        self.parents = {id(child): node for node in walk(tree) for child in ast.iter_child_nodes(node)}
         self.milestones: dict[int, set[str]] = {}
         self.metrics: dict[int, dict[str, str]] = {}
         self.statements: dict[int, tuple[list[ast.stmt], ast.stmt]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from trl_mle.instrumentation import fallbacks
+from trl_mle.instrumentation.analysis.budget import walk
 from trl_mle.instrumentation.verify import first_difference
 
 
@@ -23,7 +24,7 @@ def describe_difference(original: ast.Module, written: ast.Module) -> tuple[str,
 
 
 def _statements(tree: ast.AST) -> int:
-    return sum(isinstance(node, ast.stmt) for node in ast.walk(tree))
+    return sum(isinstance(node, ast.stmt) for node in walk(tree))
 
 
 def _line_of_first_difference(original: ast.AST, written: ast.AST) -> int:

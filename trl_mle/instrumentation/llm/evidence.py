@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from trl_mle.instrumentation.analysis import vocabulary
+from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.milestone_rules import has_content
 from trl_mle.instrumentation.analysis.placement import Placement
 from trl_mle.types import Milestone
@@ -56,7 +57,7 @@ class Evidence:
 
     def held_out(self, variable: str, value: ast.expr) -> bool | None:
         """Whether `variable`, set to `value`, is of held-out data, by its name or its value; `None`: nothing says so."""
-        if vocabulary.HELD_OUT.search(variable) or any(self._evaluated_model(node) for node in ast.walk(value)):
+        if vocabulary.HELD_OUT.search(variable) or any(self._evaluated_model(node) for node in walk(value)):
             return True
         return False if vocabulary.TRAINING_PART.search(variable) else None
 
@@ -64,6 +65,7 @@ class Evidence:
         """What runs whenever `statement` runs: no branches, and only the bodies of functions that it calls."""
         stack: list[ast.AST] = [statement]
         while stack:
+            spend()
             node = stack.pop()
             yield node
             if isinstance(node, ast.If):
@@ -94,7 +96,7 @@ class Evidence:
         names_data = any(
             isinstance(part, ast.Constant) and isinstance(part.value, str) and _DATA_FILE.search(part.value)
             for argument in _arguments(node)
-            for part in ast.walk(argument)
+            for part in walk(argument)
         )
         kind = self.values.file_of(node)
         return kind == "train" or (kind == "other" and names_data)
@@ -111,13 +113,13 @@ class Evidence:
             return False  # predictions
         if any(_READS.search(name) or name.startswith("predict") for name in self._calls(node.value)):
             return False
-        return any(isinstance(part, ast.Name) and self.values.is_data(part) for part in ast.walk(node.value))
+        return any(isinstance(part, ast.Name) and self.values.is_data(part) for part in walk(node.value))
 
     def _defined_model(self, node: ast.AST) -> bool:
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
             return False
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+        names = [part.id for target in targets for part in walk(target) if isinstance(part, ast.Name)]
         if isinstance(node.value, ast.Call) and self._is_unknown_class(node.value):
             return True
         is_model = any(vocabulary.MODEL_NAME.fullmatch(name) or _PARAMETERS.fullmatch(name) for name in names)
@@ -141,7 +143,7 @@ class Evidence:
 
     def _trained_model(self, node: ast.AST) -> bool:
         if isinstance(node, _LOOPS):
-            return any(_updates(part) for part in ast.walk(node))
+            return any(_updates(part) for part in walk(node))
         if not isinstance(node, ast.Call):
             return False
         name = self._name(node)
@@ -170,7 +172,7 @@ class Evidence:
         return self.symbols.dotted(call.func).rpartition(".")[2]
 
     def _calls(self, node: ast.AST) -> list[str]:
-        return [self._name(part) for part in ast.walk(node) if isinstance(part, ast.Call)]
+        return [self._name(part) for part in walk(node) if isinstance(part, ast.Call)]
 
 
 def _arguments(call: ast.Call) -> list[ast.expr]:
@@ -183,5 +185,5 @@ def _updates(node: ast.AST) -> bool:
         return not isinstance(node.value, ast.Constant)
     if not isinstance(node, ast.Assign):
         return False
-    names = {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-    return any(isinstance(part, ast.Name) and part.id in names for part in ast.walk(node.value))
+    names = {part.id for target in node.targets for part in walk(target) if isinstance(part, ast.Name)}
+    return any(isinstance(part, ast.Name) and part.id in names for part in walk(node.value))

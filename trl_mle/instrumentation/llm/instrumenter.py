@@ -13,6 +13,7 @@ from trl_mle.circuit_breaker import CircuitBreaker
 from trl_mle.config import InstrumentationConfig
 from trl_mle.errors import ConfigError
 from trl_mle.instrumentation import fallbacks
+from trl_mle.instrumentation.analysis.budget import BudgetExceededError, budget
 from trl_mle.instrumentation.ast_instrumenter import ASTInstrumenter
 from trl_mle.instrumentation.insertion import BYTE_ORDER_MARK, find_elifs, render, split_lines
 from trl_mle.instrumentation.llm.answer import MAX_ANSWER_CHARS, Rejected, read_answer
@@ -23,6 +24,7 @@ from trl_mle.instrumentation.verify import parse
 from trl_mle.language_models.backends import Backend, OpenAIBackend
 from trl_mle.language_models.cache import AnswerCache, DiskCache, NoCache, cache_key, default_cache_dir
 from trl_mle.language_models.client import ClientTiming, ModelClient, NoAnswerError
+from trl_mle.special_tokens import escape_code
 from trl_mle.types import MILESTONES, InstrumentedProgram, Program
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,9 @@ _COUNTED = (
     "claims_dropped",
     "marks_added",
 )
+_NOT_ASKED = (
+    fallbacks.NOT_PARSED, fallbacks.HAS_MARKS, fallbacks.HAZARD, fallbacks.TOO_COMPLEX, fallbacks.FAILED
+)  # fmt: skip
 _FALLBACK_KINDS = {
     "timeout": fallbacks.TIMEOUT,
     "unavailable": fallbacks.UNAVAILABLE,
@@ -127,8 +132,8 @@ class LLMInstrumenter:
         """
         mark(nonce, MILESTONES[0])  # a wrong nonce is the caller's error: it must not end as a fallback
         plain = await asyncio.to_thread(self._fallback.instrument, program, nonce)
-        # Nothing may be inserted into such a program, so there is nothing to ask.
-        if plain.fallback_kind in (fallbacks.NOT_PARSED, fallbacks.HAS_MARKS, fallbacks.HAZARD):
+        # Nothing may be inserted into such a program, or no answer could be verified, so there is nothing to ask.
+        if plain.fallback_kind in _NOT_ASKED:
             return replace(plain, instrumenter="llm")
         try:
             return await self._by_model(program, nonce)
@@ -149,7 +154,11 @@ class LLMInstrumenter:
         if len(program.code) > MAX_PROGRAM_CHARS:
             raise Rejected(fallbacks.TOO_LONG, f"the program has {len(program.code)} characters")
         key = cache_key(
-            program.code, self.backend.model, prompt_version(answer_format), answer_format, self.max_tokens
+            escape_code(program.code),
+            self.backend.model,
+            prompt_version(answer_format),
+            answer_format,
+            self.max_tokens,
         )
         answer = await self.client.ask(build_messages(program.code, answer_format), key)
         if answer.truncated:
@@ -219,9 +228,17 @@ def apply_answer(program: Program, answer: str, answer_format: AnswerFormat, non
             Secret of this run.
 
     Raises:
-        Rejected: the answer cannot be used; its `reason` says why.
+        Rejected: the answer cannot be used, or not verified within the budget of the analysis; its `reason` says why.
         RecursionError: the program is nested too deeply.
     """
+    try:
+        with budget():
+            return _apply(program, answer, answer_format, nonce)
+    except BudgetExceededError as error:
+        raise Rejected(fallbacks.UNVERIFIABLE, str(error)) from None
+
+
+def _apply(program: Program, answer: str, answer_format: AnswerFormat, nonce: str) -> Applied:
     tree = parse(program.code)
     lines = split_lines(program.code.removeprefix(BYTE_ORDER_MARK))
     claims = read_answer(answer, tree, lines, answer_format)

@@ -14,6 +14,7 @@ from trl_mle.instrumentation.llm.plain_marks import as_plain_mark
 from trl_mle.instrumentation.llm.quotes import statements_by_line
 from trl_mle.language_models.backends import Message
 from trl_mle.parsing import parse_quietly
+from trl_mle.special_tokens import escape_code
 from trl_mle.types import MILESTONES
 
 AnswerFormat = Literal["lines", "rewrite"]
@@ -28,8 +29,11 @@ is worth most."""
 
 
 def build_messages(code: str, answer_format: AnswerFormat) -> list[Message]:
-    """Instructions, two worked examples and the program `code`. The messages hold no secret."""
-    return [*_opening(answer_format), {"role": "user", "content": _question(code)}]
+    """Instructions, two worked examples and the program `code`. The messages hold no secret.
+
+    What could be a special token of the model's chat template is escaped in the program, so that it opens no turn.
+    """
+    return [*_opening(answer_format), {"role": "user", "content": _question(escape_code(code))}]
 
 
 def prompt_version(answer_format: AnswerFormat) -> str:

@@ -6,6 +6,9 @@ import ast
 import re
 from collections.abc import Iterator
 
+from trl_mle.instrumentation.analysis.budget import spend, walk
+from trl_mle.special_tokens import escape_code
+
 _REMARK = re.compile(r"(?<!\s)\s+#.*")  # looks at each space once, however many there are
 _LONG = 8
 _LEFT_OUT = re.compile(r"\.\.\.|…")
@@ -14,7 +17,7 @@ _LEFT_OUT = re.compile(r"\.\.\.|…")
 def statements_by_line(tree: ast.Module) -> dict[int, ast.stmt]:
     """Line -> the statement that "after this line" means: the last one on it, a compound one by its header."""
     by_line: dict[int, ast.stmt] = {}
-    statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+    statements = [node for node in walk(tree) if isinstance(node, ast.stmt)]
     for node in sorted(statements, key=lambda node: (node.lineno, node.col_offset)):
         body = getattr(node, "body", None) or getattr(node, "cases", None)
         end = node.end_lineno or node.lineno
@@ -49,6 +52,7 @@ class Quotes:
         wanted = _plain(_LEFT_OUT.split(quote, maxsplit=1)[0])
         if not re.search(r"\w", wanted):
             return None
+        spend(4 * len(self._lines))
         exact = [number for line, number in self._lines if line == wanted]
         longer = [number for line, number in self._lines if _begins(line, wanted)]
         shorter = [
@@ -64,6 +68,7 @@ class Quotes:
 
     def setting(self, name: str) -> ast.stmt | None:
         """The last statement that assigns the variable `name`."""
+        spend(len(self._statements))
         nodes = [node for node in self._statements.values() if name in _targets(node)]
         return max(nodes, key=lambda node: (node.lineno, node.col_offset), default=None)
 
@@ -87,6 +92,7 @@ def _targets(statement: ast.stmt | None) -> Iterator[str]:
 
 
 def _plain(line: str) -> str:
+    line = escape_code(line)  # a model copies what the prompt shows, or what it stands for
     return " ".join(_REMARK.sub("", line.strip(" \t`\r\n")).replace("'", '"').split())
 
 
