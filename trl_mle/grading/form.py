@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.grading.answers import AnswerKey
-from trl_mle.grading.values import Kind, canonical, kind_of
+from trl_mle.grading.values import TRUTH_AS_NUMBER, Kind, canonical, kind_of
 from trl_mle.types import NUMBER_BYTES, TaskSpec
 
 if TYPE_CHECKING:
@@ -243,6 +243,8 @@ def _number(table: Table, row: int, at: int, key: AnswerKey) -> float:
     where = f"in column {_show(table.header[at])}, line {table.lines[row]}"
     if not text:
         raise FormError(f"missing value {where}")
+    if key.metric.predicts == "probability":
+        text = TRUTH_AS_NUMBER.get(text.lower(), text)
     try:
         # float() accepts "1_000", which no CSV writer means.
         value = float(text) if "_" not in text else None
@@ -267,6 +269,8 @@ def _number(table: Table, row: int, at: int, key: AnswerKey) -> float:
 
 def _label(table: Table, row: int, at: int, key: AnswerKey, code: dict[str, int]) -> int:
     text = table.rows[row][at]
+    if key.label_kind is Kind.INTEGER and set(key.classes) <= {"0", "1"}:
+        text = TRUTH_AS_NUMBER.get(text.strip().lower(), text)
     label = canonical(text, key.label_kind)
     if label is None:
         where = f"in column {_show(table.header[at])}, line {table.lines[row]}"
