@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -91,7 +91,7 @@ def check_seconds(config: Any, *names: str) -> None:
     """Raise `ConfigError` if a field that is set is no positive number of seconds."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
+        if value is not None and not 0 < value <= sys.float_info.max:
             raise ConfigError(f"`{name}` is {value}; it must be a positive number of seconds.")
 
 
@@ -99,7 +99,7 @@ def check_bytes(config: Any, *names: str) -> None:
     """Raise `ConfigError` if a field that is set is no positive number of bytes."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and value < 1:
+        if value is not None and not 1 <= value < 2**63:
             raise ConfigError(f"`{name}` is {value}; it must be a positive number of bytes.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,11 @@ def check_model_path(path: str | None, output_dir: str | None = None) -> None:
         )
 
 
-def check_output_dir(path: str) -> None:
-    """Raise `ConfigError` if nothing can be written into `output_dir`."""
+def check_output_dir(path: str, moved: bool = False) -> None:
+    """Raise `ConfigError` if nothing can be written into `output_dir`, or if it cannot be `moved` aside by a later run."""
+    is_name = path.strip() and "\0" not in path
+    if not is_name or (moved and Path(path).resolve() in (Path.cwd(), *Path.cwd().parents)):
+        raise ConfigError(f"`output_dir` is {path!r}. Choose a folder for this run alone, such as `runs/first`.")
     folder = Path(path)
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not existing.is_dir():
@@ -53,7 +57,7 @@ def check_output_dir(path: str) -> None:
 
 def check_time_limit(seconds: float | None) -> None:
     """Raise `ConfigError` if `program_time_limit_s` is not a positive number."""
-    if seconds is not None and not 0 < seconds < float("inf"):
+    if seconds is not None and not 0 < seconds <= sys.float_info.max:
         raise ConfigError(f"`program_time_limit_s` is {seconds}; it must be a positive number of seconds.")
 
 
