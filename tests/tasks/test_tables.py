@@ -249,7 +249,7 @@ def test_an_encoding_that_the_first_bytes_contradict_is_named(create, written, n
 
 
 def test_digits_of_other_scripts_are_classes(create):
-    train, task = create(rows(lambda i: f"{i % 7},{'\uff11\uff12'[i % 2]}"), metric="log_loss")
+    train, task = create(rows(lambda i: f"{i % 7}," + "\uff11\uff12"[i % 2]), metric="log_loss")
     assert set(train["y"].astype(str)) == set(task.prediction_columns) == {"\uff11", "\uff12"}
 
 
