@@ -127,9 +127,14 @@ def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES)
     rows: list[list[str]] = []
     lines: list[int] = []
     header: list[str] | None = None
+    empty_lines = 0
     try:
         for row in reader:
             if not row:
+                empty_lines += 1
+                # Millions of them would take seconds.
+                if empty_lines > max_rows + 1000:
+                    raise FormError(f"the submission has more than {max_rows + 1000} empty lines")
                 continue
             if header is None:
                 header = row
