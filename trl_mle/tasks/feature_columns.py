@@ -23,6 +23,10 @@ def decimal_mark(frame: pd.DataFrame, separator: str, decimal: str | None) -> tu
     if decimal is not None:
         return decimal, []
     for name in frame.columns:
+        # Most columns are ruled out by their first values, or because no value has a comma.
+        first = _present(frame[name].iloc[:1000])
+        if not all(is_written_number(text, COMMA) for text in first) or not any(COMMA in text for text in frame[name]):
+            continue
         texts = _present(frame[name])
         if any(map(_FRACTION.fullmatch, texts)) and all(is_written_number(text, COMMA) for text in texts):
             if separator != COMMA:
@@ -76,8 +80,10 @@ def missing_words(frame: pd.DataFrame) -> dict[str, list[str]]:
     for name in frame.columns:
         distinct = {text.strip() for text in frame[name].unique()}
         words = sorted(distinct & MISSING_WORDS)
+        if not words:
+            continue
         others = distinct - MISSING_WORDS - MISSING_MARKS - {""}
-        if words and not all(is_written_number(text, POINT) for text in others):
+        if not all(is_written_number(text, POINT) for text in others):
             found[name] = words
     return found
 

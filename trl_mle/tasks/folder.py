@@ -121,6 +121,8 @@ def _check_rows(task: Task) -> None:
         header, *rows = read_rows(path)
         at = header.index(task.id_column)
         ids = [row[at].strip() for row in rows]
+        if len(ids) == len(key.ids) and set(ids) == set(key.ids):
+            continue
         found = {canonical(id_, key.id_kind) or id_: id_ for id_ in ids}
         if len(found) < len(ids):
             counts = Counter(canonical(id_, key.id_kind) or id_ for id_ in ids)
