@@ -79,6 +79,7 @@ def test_a_folder_is_read_with_its_defaults(folder):
             "memory_bytes is 2.5; write a positive whole number of bytes",
         ),
         ("id: weather", "id: weather\nthreads: 0", "threads is 0"),
+        ("title: Will it rain?", r'title: "a\ud800"', "with half of a character"),
         ("id: weather", "id: weather\npackages: numpy", "packages is 'numpy'; write a list"),
         ("id: weather", "id: weather\ntransform: linear", "transform is 'linear'; write for example"),
         ("id: weather", "id: weather\ntransform: {kind: cubic}", "transform.kind is 'cubic'"),
@@ -260,6 +261,8 @@ def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):
     [
         (f"time_limit_s: 1{'0' * 400}", "time_limit_s is 1000"),
         (f"memory_bytes: 1{'0' * 400}", "memory_bytes is 1000"),
+        ("memory_bytes: 1_125_899_906_842_625", r"memory_bytes is 1125899906842625; .* at most 2\*\*50"),
+        ("time_limit_s: 1e9", "at most a year"),
         (f"time_limit_s: {'9' * 5000}", "is no value of the type int"),
         ("time_limit_s: 1:30", "time_limit_s is '1:30'"),
         ("time_limit_s: !!int ''", "'' is no value of the type int"),

@@ -290,7 +290,11 @@ def test_a_copy_of_the_target_is_warned_of(create, caplog):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [(name, value) for name in ("time_limit_s",) for value in (0, -1, float("nan"), float("inf"), "a", True, 10**400)]
+    [
+        (name, value)
+        for name in ("time_limit_s",)
+        for value in (0, -1, float("nan"), float("inf"), "a", True, 10**400, 1e9)
+    ]
     + [(name, value) for name in ("test_fraction", "public_fraction") for value in (0, 1, "x", float("nan"), 0.001)]
     + [
         ("seed", -1),

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from trl_mle.errors import TaskError
+from trl_mle.types import LONGEST_S
 
 _LISTED = 5
 
@@ -24,9 +25,9 @@ def check_options(
     for name, share in (("test_fraction", test_fraction), ("public_fraction", public_fraction)):
         if not _is_number(share) or not 0.0 < share < 1.0:
             raise TaskError(f"{name} is {share!r} ({_flag(name)}); write a share between 0 and 1.")
-    if not _is_number(time_limit_s) or time_limit_s <= 0:
+    if not _is_number(time_limit_s) or not 0 < time_limit_s <= LONGEST_S:
         raise TaskError(
-            f"time_limit_s is {time_limit_s!r} ({_flag('time_limit_s')}); write a positive number of seconds."
+            f"time_limit_s is {time_limit_s!r} ({_flag('time_limit_s')}); write a positive number of seconds, at most a year."
         )
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
         raise TaskError(f"seed is {seed!r} ({_flag('seed')}); write a whole number of at least 0.")

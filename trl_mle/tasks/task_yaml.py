@@ -12,7 +12,7 @@ import yaml
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import get_metric
-from trl_mle.types import ScoreTransform, TaskSpec
+from trl_mle.types import LARGEST, LONGEST_S, ScoreTransform, TaskSpec
 from trl_mle.yaml_values import compose, construct, dump
 
 REQUIRED = ("id", "title", "metric", "direction", "id_column", "target_column")
@@ -40,6 +40,8 @@ def read_task_yaml(path: Path) -> dict[str, Any]:
             raise TaskError(f"{path}: key {key!r} is missing; add it.")
         if not isinstance(data[key], str) or not data[key].strip():
             raise TaskError(f"{path}: {key} is {data[key]!r}; write a non-empty text (quote it if it is a number).")
+        if any(0xD800 <= ord(character) < 0xE000 for character in data[key]):
+            raise TaskError(f"{path}: {key} is {data[key]!r}, with half of a character; write it whole.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", data["id"]):
         raise TaskError(f"{path}: id is {data['id']!r}; use letters, digits, '-', '_' and '.' only.")
     _check_metric(path, data)
@@ -88,12 +90,14 @@ def _check_metric(path: Path, data: dict[str, Any]) -> None:
 
 
 def _check_limits(path: Path, data: dict[str, Any]) -> None:
-    if "time_limit_s" in data and not (_is_number(data["time_limit_s"]) and data["time_limit_s"] > 0):
-        raise TaskError(f"{path}: time_limit_s is {data['time_limit_s']!r}; write a positive number of seconds.")
+    if "time_limit_s" in data and not (_is_number(data["time_limit_s"]) and 0 < data["time_limit_s"] <= LONGEST_S):
+        raise TaskError(
+            f"{path}: time_limit_s is {data['time_limit_s']!r}; write a positive number of seconds, at most a year."
+        )
     for key, unit in (("memory_bytes", "bytes"), ("threads", "threads")):
         value = data.get(key, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**63:
-            raise TaskError(f"{path}: {key} is {value!r}; write a positive whole number of {unit}.")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+            raise TaskError(f"{path}: {key} is {value!r}; write a positive whole number of {unit}, at most 2**50.")
     packages = data.get("packages", [])
     if not isinstance(packages, list) or not all(isinstance(name, str) and name for name in packages):
         raise TaskError(f"{path}: packages is {packages!r}; write a list of names such as [numpy, pandas].")
