@@ -6,6 +6,7 @@ import shutil
 import typing
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -218,3 +219,48 @@ def test_rollouts_of_a_moved_run_are_still_found(tmp_path):
     moved = tmp_path / "moved"
     shutil.move(run_dir, moved)
     assert len(read_rollouts(moved)) == 20
+
+
+def test_batches_stand_in_their_order(tmp_path):
+    for step, number in ((0, 11), (0, 100), (0, 2), (1_000_000, 0), (999_999, 0)):
+        path = write_batch(tmp_path, 0, [row("valid", 0.5) | {"made": step + number}])
+        path.rename(path.with_name(f"moved_{step:06d}_{number:02d}"))
+    for path in (tmp_path / "rollouts").glob("moved*"):
+        path.rename(path.with_name(path.name.replace("moved", "train") + ".parquet"))
+    table = read_rollouts(str(tmp_path))
+    assert list(table["made"]) == [2, 11, 100, 999_999, 1_000_000]
+    assert list(table["batch"]) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("mle_reward", "abc"), ("schema_version", "new"), ("step", None), ("step", "x"), ("action_duration", [1])],
+)
+def test_a_file_with_other_values_is_left_out(tmp_path, caplog, column, value):
+    write_batch(tmp_path, 0, [row("valid", 0.5)])
+    damaged = write_batch(tmp_path, 1, [row("valid", 0.5)])
+    pd.read_parquet(damaged).assign(**{column: [value]}).to_parquet(damaged)
+    assert len(read_rollouts(tmp_path)) == 1
+    assert f"Left out {damaged}" in caplog.text
+    if column in list(Column):
+        with pytest.raises(ConfigError, match=f"`{column}` is"):
+            from_row(row("valid", 0.5) | {column: value})
+
+
+def test_files_without_a_rollout_are_named(tmp_path):
+    path = write_batch(tmp_path, 0, [row("valid", 0.5)])
+    pd.read_parquet(path)[:0].to_parquet(path)
+    with pytest.raises(ConfigError, match="hold no rollout"):
+        read_rollouts(tmp_path)
+
+
+def test_missing_values_of_any_kind_are_missing():
+    values = row("valid", 0.5) | {
+        "status": "ok",
+        "exit_code": np.float32("nan"),
+        "private_score": pd.NA,
+        "stdout": pd.NaT,
+        "milestones": np.array([]),
+    }
+    outcome = from_row(values)
+    assert (outcome.execution.exit_code, outcome.private, outcome.execution.stdout) == (None, None, "")

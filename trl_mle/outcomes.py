@@ -195,7 +195,7 @@ def stored(outcome: Outcome) -> Outcome:
     return replace(outcome, instrumented=instrumented, execution=execution)
 
 
-def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
+def read_rollouts(run_dir: Path | str, mode: str = "train") -> pd.DataFrame:
     """Every rollout of the run in order, with a column `batch` that counts generation batches from 0.
 
     Columns that earlier versions named otherwise have their present names. A file that cannot be read is left out, with a
@@ -206,16 +206,17 @@ def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
     """
     import pandas as pd
 
-    files = sorted((run_dir / "rollouts").glob(f"{mode}_*.parquet"))
+    folder = Path(run_dir) / "rollouts"
+    files = sorted(folder.glob(f"{mode}_*.parquet"), key=_order)
     if not files:
-        raise ConfigError(f"No rollouts in {run_dir / 'rollouts'}. Give the `output_dir` of a run that has trained.")
+        raise ConfigError(f"No rollouts in {folder}. Give the `output_dir` of a run that has trained.")
     # A damaged file keeps its place, so that the numbers of the other batches stay.
     read = [(batch, _read_file(file)) for batch, file in enumerate(files)]
     frames = [_renamed(frame).assign(**{RunColumn.BATCH: batch}) for batch, frame in read if frame is not None]
     if not frames:
-        raise ConfigError(
-            f"None of the {len(files)} files in {run_dir / 'rollouts'} can be read; the first is {files[0]}."
-        )
+        raise ConfigError(f"None of the {len(files)} files in {folder} can be read; the first is {files[0]}.")
+    if not any(len(frame) for frame in frames):
+        raise ConfigError(f"The {len(files)} files in {folder} hold no rollout. Has the run trained?")
     for frame in frames:
         if Column.SCHEMA in frame and (versions := frame[Column.SCHEMA].dropna()).size:
             _check_version(int(versions.max()))
@@ -224,6 +225,11 @@ def read_rollouts(run_dir: Path, mode: str = "train") -> pd.DataFrame:
         columns=list(dict.fromkeys(name for frame in frames for name in frame.columns))
     )
     return _completed(rollouts) if Column.KIND in rollouts else rollouts
+
+
+def _order(path: Path) -> list[tuple[int, str]]:
+    """Files by step and number as whole numbers: `train_000000_100` stands behind `train_000000_99`."""
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in path.stem.split("_")]
 
 
 def _completed(rollouts: pd.DataFrame) -> pd.DataFrame:
@@ -247,10 +253,28 @@ def _read_file(path: Path) -> pd.DataFrame | None:
     try:
         # By handle: of a path, pandas reads folder names such as `seed=1` as columns.
         with path.open("rb") as file:
-            return pd.read_parquet(file)
+            frame = pd.read_parquet(file)
+        _check_numbers(frame)
+        return frame
     except (OSError, ArrowException, ValueError) as error:
         logger.warning("Left out %s, which cannot be read: %s", path, error)
         return None
+
+
+def _check_numbers(frame: pd.DataFrame) -> None:
+    """Raise `ValueError` if rollouts of outcomes have text where numbers belong, or no step: no summary can be made of them."""
+    import pandas as pd
+
+    if not {Column.KIND, Column.TASK_ID} <= set(frame):
+        return
+    if RunColumn.STEP not in frame or frame[RunColumn.STEP].isna().any():
+        raise ValueError(f"rollouts without a `{RunColumn.STEP}`")
+    for column in (RunColumn.STEP, *Column):
+        if column in frame and getattr(column, "kind", int) in (int, float):
+            try:
+                pd.to_numeric(frame[column])
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"`{column}` holds no numbers: {error}") from error
 
 
 def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -324,7 +348,12 @@ def _grade(score: float | None, reason: str | None) -> Grade | None:
 
 def _value(row: Mapping[str, Any], name: str, kind: type) -> Any:
     """The value of a column as `kind`, or `None`: a table holds missing values as `None` or NaN, and lists as arrays."""
+    import pandas as pd
+
     value = row.get(name)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return None
-    return [str(item) for item in value] if kind is list else kind(value)
+    try:
+        return [str(item) for item in value] if kind is list else kind(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"`{name}` is {value!r}, not of the type {kind.__name__}.") from error

@@ -16,15 +16,21 @@ _WITHOUT_BRACKETS = (
     r"<(?=/?[A-Za-z_\u4e00-\u9fff][^<>\s]{0,60}>)"  # <think>, </s>, <start_of_turn>, <seed:think>, <tool_call>
     r"|<(?=[|\uff5c/])|(?<=[|\uff5c])>"  # <|im_start|>, <｜User｜>
     r"|<(?=<?/?SYS>)"
+    r"|\[(?=[|\uff5c]|control_\d+\])|(?<=[|\uff5c])\]"  # [|assistant|], [|endofturn|], [control_8]
+    r"|\](?=~)|\[(?=e~\[)"  # ]~b]user, ]~!b[, [e~[
+    r"|>(?=>[A-Z_]+<<)"  # >>QUESTION<<
     r"|[\u25c1\u25b7]"  # ◁think▷
+    r"|[\ud800-\udfff]"  # half of a character: no tokenizer takes it
 )
-PATTERN = re.compile(_WITHOUT_BRACKETS + r"|\[(?=/?[A-Z][A-Z_]{2,}\])")  # [INST], [/INST], [TOOL_CALLS], [THINK]
+PATTERN = re.compile(
+    _WITHOUT_BRACKETS + r"|\[(?=/?[a-z]?[A-Z][A-Z0-9_]{2,}\])"
+)  # [INST], [TOOL_CALLS], [gMASK], [UNUSED_TOKEN_145]
 _IN_CODE = re.compile(
     _WITHOUT_BRACKETS
     + r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_CONTENT|TOOL_RESULTS|MODEL_SETTINGS|"
     r"CALL_ID|ARGS|THINK|IMG|IMG_BREAK|IMG_END|AUDIO|BEGIN_AUDIO|PREFIX|MIDDLE|SUFFIX|[gs]MASK)\])"
 )
-_ESCAPED = re.compile(r"\\u(003c|003e|005b|25c1|25b7)")
+_ESCAPED = re.compile(r"\\u(003c|003e|005b|005d|25c1|25b7)")
 
 
 def escape(text: str) -> str:

@@ -137,6 +137,10 @@ class InstrumentedProgram:
     """Which instrumenter was asked; with "llm" and a fallback, the marks are those of the other one."""
 
 
+LONGEST_S = 366 * 24 * 3600.0
+"""Longest wall-clock limit, in seconds."""
+LARGEST = 2**50
+"""Largest limit of any other kind, such as a number of bytes. No kernel enforces much larger ones."""
 NUMBER_BYTES = 32
 """Bytes of a number in full with its separator in a submission, such as `-2.2250738585072014e-308`, with room to spare."""
 

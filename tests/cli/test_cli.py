@@ -62,6 +62,27 @@ def test_user_errors_have_no_traceback(monkeypatch, capsys, arguments, words):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "names no tasks"),
+        (b"mle: {tasks: null}", "names no tasks"),
+        (b"mle: {tasks: []}", "names no tasks"),
+        (b"mle: {tasks: nowhere}", "there is no task 'nowhere'"),
+        (b"mle: {tasks: [5]}", "5 is not the name of a task"),
+        (b"\xff", "is not the config.yaml of a run"),
+        (b"mle: [", "is not the config.yaml of a run"),
+        (b"mle: 5", "is not the config.yaml of a run"),
+        (b"mle: " + b"[" * 5000, "is not the config.yaml of a run"),
+    ],
+)
+def test_a_damaged_configuration_of_a_run_is_named(monkeypatch, capsys, tmp_path, content, words):
+    (tmp_path / "config.yaml").write_bytes(content)
+    code, _, err = run(monkeypatch, capsys, "report", tmp_path)
+    assert code == 2
+    assert err.startswith("error: ") and words in err and "Traceback" not in err
+
+
 def test_help_lists_the_commands():
     result = CliRunner().invoke(cli.app, ["--help"])
     assert result.exit_code == 0

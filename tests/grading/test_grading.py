@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from trl_mle.errors import GradingError, TaskError
 from trl_mle.grading import Metric, get_metric, grade_submission
 from trl_mle.grading import metrics as metrics_module
+from trl_mle.grading.form import FormError, parse_csv
 from trl_mle.types import Grade, TaskSpec
 
 
@@ -362,3 +363,9 @@ def test_answers_are_read_anew_when_the_file_changes(tmp_path):
     assert grade_submission(data, path, spec).score == pytest.approx(1.25)
     with pytest.raises(GradingError, match="no column 'z'"):
         grade_submission(data, path, replace(spec, target_column="z"))
+
+
+def test_empty_lines_are_bounded():
+    assert len(parse_csv(b"id,y\n" + b"\n" * 900 + b"1,2\n", 5).rows) == 1
+    with pytest.raises(FormError, match="more than 1005 empty lines"):
+        parse_csv(b"id,y\n" + b"\r" * 5000, 5)

@@ -35,7 +35,7 @@ def test_perfect_predictions_reach_the_best_score_and_worse_ones_do_not(metric):
     [
         ("accuracy", [0, 1, 1, 0], [0, 1, 0, 0], 0.75),
         ("balanced_accuracy", [0, 0, 0, 1], [0, 0, 0, 0], 0.5),
-        ("f1_macro", [0, 0, 1, 1], [0, 0, 1, 2], (1.0 + 2 / 3) / 2),
+        ("f1_macro", [0, 0, 1, 1], [0, 0, 1, 2], (0.8 + 2 / 3) / 2),
         ("rmse", [0.0, 0.0], [3.0, 4.0], np.sqrt(12.5)),
         ("rmsle", [0.0, np.e - 1], [0.0, 0.0], np.sqrt(0.5)),
         ("mae", [0.0, 0.0], [3.0, -4.0], 3.5),
@@ -57,3 +57,15 @@ def test_log_loss_and_roc_auc_of_two_classes_look_at_the_second_column():
 
 def test_a_certain_and_wrong_probability_has_a_finite_log_loss():
     assert np.isfinite(get_metric("log_loss").score(np.array([0, 1]), np.array([[0.0, 1.0], [1.0, 0.0]]), 2))
+
+
+@pytest.mark.parametrize("name", ["f1_macro", "f1_weighted"])
+def test_no_label_is_better_than_a_guess(name):
+    """A label that no answer has lowers no class's precision by itself, so it would pay for rows that nobody can predict."""
+    score, rng = get_metric(name).score, np.random.default_rng(0)
+    truth, unsure = rng.integers(0, 5, 400), rng.random(400) < 0.3
+    guesses = [score(truth, np.where(unsure, label, truth), 5) for label in range(5)]
+    assert score(truth, np.where(unsure, 5, truth), 5) < min(guesses)
+    # Nor does a class that only the other part of the answers has.
+    assert score(truth % 4, np.where(unsure, 4, truth % 4), 5) < min(guesses)
+    assert score(np.zeros(3, int), np.array([0, 1, 1]), 2) == pytest.approx(0.5)

@@ -68,6 +68,26 @@ def test_what_is_not_the_value_is_another_id(ids, written, message):
         graded(ids, ["1", "0"], f"id,y\n{ids[1]},1\n{written},0\n")
 
 
+def test_ids_of_many_digits_stay_different():
+    ids = ["0.1234567890123456789012345678901", "0.1234567890123456789012345678902"]
+    predictions, _ = graded(ids, ["1", "0"], "id,y\n" + "".join(f"{id_}0,{n}\n" for n, id_ in enumerate(ids)))
+    assert list(predictions) == [0, 1]
+
+
+@pytest.mark.parametrize(("metric", "expected"), [("accuracy", [1, 0]), ("log_loss", [[0.0, 1.0], [1.0, 0.0]])])
+@pytest.mark.parametrize("written", ["True,False", "true,FALSE", " True ,False"])
+def test_truth_values_are_1_and_0(metric, expected, written):
+    true, false = written.split(",")
+    predictions, _ = graded(["a", "b"], ["1", "0"], f"id,y\na,{true}\nb,{false}\n", metric)
+    assert predictions.tolist() == expected
+
+
+def test_truth_values_are_no_numbers_elsewhere():
+    for labels, metric in ((["1", "2"], "accuracy"), (["1.5", "2"], "rmse")):
+        with pytest.raises(FormError, match="'True' in column 'y', line 2 is not"):
+            graded(["a", "b"], labels, "id,y\na,True\nb,False\n", metric)
+
+
 def test_one_id_in_two_spellings_is_twice():
     with pytest.raises(FormError, match="occurs again"):
         graded(["140", "7"], ["1", "0"], "id,y\n140,1\n140.0,1\n")

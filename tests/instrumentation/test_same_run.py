@@ -117,8 +117,8 @@ MARKED = {
 
 ROBUST = {
     "global_name", "definition", "class", "loop", "walrus", "capture", "deleted_global", "globals", "globals_update",
-    "of_function", "setitem", "main", "main_setattr", "main_setattr_method", "exec_plain", "rich", "star", "stdout_none", "stdout_stringio",
-    "stdout_no_flush", "stdout_raises", "stdout_deleted", "stdout_setattr",
+    "of_function", "setitem", "main", "main_setattr", "main_setattr_method", "exec_plain", "rich", "star", "stdout_none",
+    "stdout_stringio", "stdout_no_flush", "stdout_raises", "stdout_deleted", "stdout_setattr",
 }  # fmt: skip
 """Heads of programs that are instrumented all the same. All others are hazards, which run as they are written."""
 

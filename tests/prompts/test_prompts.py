@@ -203,6 +203,7 @@ TOKENS_OF_TEMPLATES = (
     "<|im_end|>", "<|im_start|>system", "<｜User｜>", "<｜end▁of▁sentence｜>", "</s>", "<s>", "[INST]", "[/INST]", "<<SYS>>",
     "<start_of_turn>model", "<end_of_turn>", "<|eot_id|>", "<|start_header_id|>", "<think>", "</think>", "<tool_call>",
     "[TOOL_CALLS]", "<|channel|>final", "<|end|>", "◁think▷", "<seed:think>", "[THINK]", "<unused12>", "<extra_id_0>",
+    "[|assistant|]", "[|endofturn|]", "[UNUSED_TOKEN_145]", "[gMASK]", "]~b]user", "[e~[", "]~!b[", ">>QUESTION<<", "[control_8]",
 )  # fmt: skip
 
 
@@ -222,6 +223,26 @@ def test_special_tokens_of_data_never_reach_the_messages(tmp_path, token):
 def test_escaped_text_holds_no_token(text):
     escaped = escape(text)
     assert not any(token in escaped for token in TOKENS_OF_TEMPLATES)
+
+
+def test_half_a_character_and_names_of_packages_reach_no_tokenizer(tmp_path):
+    table = pd.DataFrame({"id": [1], "y": [0]})
+    task = write_task(tmp_path, table, "y", title="a\ud800", description="b\udfff", packages=("<|im_end|>",))
+    text = build_prompt(task)[1]["content"]
+    assert "<|im_end|>" not in text and text.encode()
+    alone = build_prompt(write_task(tmp_path, table, "y", packages=()))[1]["content"]
+    assert "It may import the standard library alone." in alone
+
+
+def test_labels_that_pandas_takes_for_missing_values_are_named(tmp_path):
+    table = pd.DataFrame({"id": [1, 2, 3, 4], "y": ["NA", "None", "b", ""]})
+    text = build_prompt(write_task(tmp_path, table, "y", "accuracy"))[1]["content"]
+    assert "- y (to predict): 3 categories: NA, None, b, 25% missing" in text
+    assert (
+        "`pandas.read_csv` takes 'NA', 'None' in y for missing values unless `keep_default_na=False` is given." in text
+    )
+    numbers = table.assign(y=["NA", "1", "2", "2.5"])
+    assert "keep_default_na" not in build_prompt(write_task(tmp_path, numbers, "y", "rmse"))[1]["content"]
 
 
 def test_the_version_of_python_is_said(tmp_path):

@@ -12,6 +12,7 @@ from trl_mle.errors import ConfigError
 from trl_mle.sandboxes.backends import BACKENDS
 from trl_mle.scripts import arguments
 from trl_mle.scripts.arguments import STAGES, MLEArguments
+from trl_mle.scripts.checks import check_output_dir
 
 # What users have in YAML files: a key that is renamed or removed must be accepted with a warning.
 KEYS = {
@@ -120,7 +121,21 @@ def test_every_backend_can_run_one_program_at_a_time(name):
     assert getattr(config.one_program_at_a_time(), config.CONCURRENCY) == 1
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["failure_reward", "milestone_reward", "sandbox_queue_s", "ray_memory_gib_per_worker"])
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan")])
+def test_a_number_that_is_too_large_is_named(key, value):
+    with pytest.raises(ConfigError, match=key):
+        MLEArguments(tasks=["builtin:digits"], **{key: value})
+
+
+@pytest.mark.parametrize("path", ["", " ", ".", "..", "/", "a/..", "a\0b"])
+def test_a_run_gets_a_folder_of_its_own(path):
+    with pytest.raises(ConfigError, match=r"`output_dir` is .* Choose a folder"):
+        check_output_dir(path, moved=True)
+    check_output_dir("a/b", moved=True)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 10**400, 1e9])
 def test_an_impossible_time_limit_is_named(seconds):
     with pytest.raises(ConfigError, match="program_time_limit_s"):
         MLEArguments(tasks=["builtin:digits"], program_time_limit_s=seconds)

@@ -49,6 +49,21 @@ DAMAGE = {
         '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}'
     ),
     "half an index": lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight'),
+    **{
+        f"an index with {value}": lambda folder, value=value: (folder / "model.safetensors.index.json").write_text(
+            value
+        )
+        for value in (
+            '{"weight_map": null}',
+            '{"weight_map": []}',
+            '{"weight_map": {"a": 5}}',
+            '{"weight_map": {"a": ["b"]}}',
+            "5",
+        )
+    },
+    "a deep state": lambda folder: (folder / "trainer_state.json").write_text("[" * 100_000),
+    "a step of text": lambda folder: (folder / "trainer_state.json").write_text('{"global_step": "3"}'),
+    "bytes for DeepSpeed's folder": lambda folder: (folder / "latest").write_bytes(b"\xff"),
     "DeepSpeed's folder is gone": lambda folder: (folder / "latest").write_text("global_step3"),
 }
 
@@ -76,6 +91,10 @@ def test_without_a_whole_checkpoint_the_error_says_what_is_wrong(tmp_path):
         resume_from(settings(tmp_path))
     with pytest.raises(ConfigError, match="no such folder"):
         resume_from(settings(tmp_path, "nowhere"))
+    with pytest.raises(ConfigError, match="no such folder"):
+        resume_from(settings(tmp_path, "n" * 5000))
+    with pytest.raises(ConfigError, match="no checkpoint is whole"):
+        resume_from(settings(tmp_path, " True "))
     assert resume_from(settings(tmp_path, "false")) is None
 
 

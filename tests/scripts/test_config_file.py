@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_type_hints
 
@@ -146,3 +147,51 @@ def test_one_task_as_text_is_one_task():
     for empty in ("", [], [""], None):
         with pytest.raises(ConfigError, match="`tasks` is empty"):
             MLEArguments(tasks=empty)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("steps: 010", "steps", 10),
+        ("steps: 1_0", "steps", 10),
+        ("rate: 1e1", "rate", 10.0),
+        ("numbers: [007]", "numbers", [7]),
+        ("kwargs: {a: 1e-5, b: 010, c: no, d: 1:30}", "kwargs", {"a": 1e-5, "b": 10, "c": False, "d": "1:30"}),
+    ],
+)
+def test_numbers_are_read_as_people_mean_them(tmp_path, text, name, value):
+    assert getattr(parsed(tmp_path, text), name) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("steps: 1:30", ["`steps`", "1:30"]),
+        ("steps: !!int ''", ["line 1", "no value of the type int"]),
+        ("steps: !!bool x", ["line 1", "no value of the type bool"]),
+        ("rate: !!timestamp x", ["line 1", "no value of the type timestamp"]),
+        ("steps: " + "9" * 5000, ["line 1", "no value of the type int"]),
+        ("? [a]\n: 1", ["line 1", "a key must be a single value"]),
+        ("kwargs: {a: 1, a: 2}", ["line 1", "`a` occurs twice"]),
+        ("kwargs: " + "[" * 3000 + "]" * 3000, ["nested too deeply"]),
+        ("steps: 1\n\0", ["c.yaml", "not valid YAML"]),
+        ("env: {A: null}", ["`env`", "`A`"]),
+        ("env: {A: [1]}", ["`env`", "`A`"]),
+        ("env: {'A=B': x}", ["`env`", "'A=B'"]),
+        ("env: {'': x}", ["`env`", "''"]),
+        ('env: {A: "a\\0"}', ["`env`", "`A`"]),
+        ("env: {A: 1, A: 2}", ["`A` occurs twice"]),
+    ],
+)
+def test_what_no_yaml_has_is_named(tmp_path, text, words):
+    with pytest.raises(ConfigError) as caught:
+        parsed(tmp_path, text)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_variables_are_the_texts_of_the_file(tmp_path, monkeypatch):
+    for name in ("A", "B", "C", "D"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is removed afterwards
+    parsed(tmp_path, "kwargs: &base {A: 010, B: no}\nenv: {<<: *base, C: 12:30, D: '', B: 1e5}\n")
+    assert [os.environ[name] for name in "ABCD"] == ["010", "1e5", "12:30", ""]

@@ -88,6 +88,14 @@ def test_training_on_a_cpu_needs_no_launcher(flags, cpu):
     assert launch._uses_cpu(flags) == cpu
 
 
+@pytest.mark.parametrize(
+    "content", [b"use_cpu: true\xe9", b"x: " + b"[" * 3000, b"x: !!int ''", b"use_cpu: !!bool x", b"\0"]
+)
+def test_a_file_that_is_no_yaml_is_left_to_the_script(tmp_path, content):
+    (tmp_path / "a.yaml").write_bytes(content)
+    assert launch._uses_cpu(["--config", str(tmp_path / "a.yaml")]) is False
+
+
 def test_several_gpus_get_a_process_each(monkeypatch, tmp_path):
     import torch
     from accelerate.commands.config import config_args

@@ -1,6 +1,7 @@
 """Built-in tasks: preparation, splits, answers, programs."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -267,6 +268,17 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir() == tmp_path / ".cache" / "trl_mle" / "tasks"
+
+
+def test_a_cache_that_is_not_known_or_not_whole_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRL_MLE_CACHE", "~nobody-of-this-name/x")
+    with pytest.raises(TaskError, match="set TRL_MLE_CACHE"):
+        load_task("builtin:diabetes")
+    monkeypatch.setenv("TRL_MLE_CACHE", str(tmp_path))
+    folder = load_task("builtin:diabetes").folder
+    (folder / "public" / "test.csv").unlink()
+    with pytest.raises(TaskError, match=rf"test\.csv does not exist.*Remove {re.escape(str(folder))}, and"):
+        load_task("builtin:diabetes")
 
 
 def test_an_interrupted_preparation_leaves_nothing(tmp_path):

@@ -70,7 +70,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tables(), st.sampled_from(",;\t|"), st.booleans())
 def test_a_task_or_words(table, sep, lenient):
     names, rows, target, metric = table

@@ -1,6 +1,7 @@
 """Task folders of users: every error names file, key, value and fix."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_a_folder_is_read_with_its_defaults(folder):
         ("direction: maximize", "direction: up", "direction is 'up'; write 'maximize' or 'minimize'"),
         ("direction: maximize", "direction: minimize", "'minimize', but the metric 'accuracy'.*direction: maximize"),
         ("id: weather", "id: 'builtin:x'", "id is 'builtin:x'; use letters"),
-        ("id: weather", "id: weather\nid: rain", "line 2, column 1: .*key 'id' occurs twice"),
+        ("id: weather", "id: weather\nid: rain", "line 2, column 1: .*the key `id` occurs twice"),
         ("id: weather", "id: weather\n  bad: [", r"task\.yaml: line \d+, column \d+: not valid YAML"),
         ("id: weather", "id: weather\ntime_limit_s: -1", "time_limit_s is -1; write a positive number of seconds"),
         ("id: weather", "id: weather\ntime_limit_s: .nan", "time_limit_s is nan"),
@@ -78,6 +79,7 @@ def test_a_folder_is_read_with_its_defaults(folder):
             "memory_bytes is 2.5; write a positive whole number of bytes",
         ),
         ("id: weather", "id: weather\nthreads: 0", "threads is 0"),
+        ("title: Will it rain?", r'title: "a\ud800"', "with half of a character"),
         ("id: weather", "id: weather\npackages: numpy", "packages is 'numpy'; write a list"),
         ("id: weather", "id: weather\ntransform: linear", "transform is 'linear'; write for example"),
         ("id: weather", "id: weather\ntransform: {kind: cubic}", "transform.kind is 'cubic'"),
@@ -217,3 +219,82 @@ def test_another_seed_is_another_split_and_no_part_is_empty():
     assert (stratified_mask(target, 0.5, 0, False) != stratified_mask(target, 0.5, 1, False)).any()
     with pytest.raises(TaskError, match=r"1 rows cannot be split with a share of 0\.5"):
         stratified_mask(pd.Series(["a"]), 0.5, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("private/answers.csv", "row,rain,split\n3,yes,public,\n4,no,private,\n", "line 2 of .* has 4 cells"),
+        ("private/answers.csv", "row,rain,split,rain\n3,yes,public,no\n4,no,private,no\n", "'rain' occurs 2 times"),
+        ("private/answers.csv", "row,rain,split\n3,yes,public\n4,no\n", "line 3 of .* has 2 cells"),
+        ("private/answers.csv", "", "is empty"),
+        ("private/answers.csv", 'row,rain,split\n3,"yes,public\n4,no,private\n', "has 2 cells"),
+        ("public/train.csv", "row,wind,rain\n1,3.5,yes,\n2,1.0,no,\n", "line 2 of .* has 4 cells"),
+        ("public/train.csv", "row,wind,rain\n1,3.5\n", "line 2 of .* has 2 cells"),
+        ("public/test.csv", "row,wind\n3,2\n4,5\n4.0,5\n", "holds the id '4.0' more than once"),
+        ("public/test.csv", "row,wind\n3,2\n4.5,5\n", "lacks 1 ids of .* for example '4'"),
+    ],
+)  # fmt: skip
+def test_rows_and_ids_of_a_folder_are_checked(folder, file, content, message):
+    (folder / file).write_text(content)
+    fails(folder, message)
+
+
+def test_ids_of_a_folder_are_compared_as_the_grader_compares_them(folder):
+    (folder / "public" / "test.csv").write_text("\ufeffrow,wind\n 3.0,2\n4.0,5\n", encoding="utf-8")
+    (folder / "private" / "answers.csv").write_text(
+        "\ufeffrow,rain,split\n3,yes,public\n 4 ,no,private\n", encoding="utf-8"
+    )
+    assert load_task(folder).grade(b"row,rain\n3.0,yes\n4,no\n", "all").score == 1.0
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    fails(folder, r"description\.md cannot be read: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"time_limit_s: 1{'0' * 400}", "time_limit_s is 1000"),
+        (f"memory_bytes: 1{'0' * 400}", "memory_bytes is 1000"),
+        ("memory_bytes: 1_125_899_906_842_625", r"memory_bytes is 1125899906842625; .* at most 2\*\*50"),
+        ("time_limit_s: 1e9", "at most a year"),
+        (f"time_limit_s: {'9' * 5000}", "is no value of the type int"),
+        ("time_limit_s: 1:30", "time_limit_s is '1:30'"),
+        ("time_limit_s: !!int ''", "'' is no value of the type int"),
+        ("time_limit_s: !!float ''", "'' is no value of the type float"),
+        ("time_limit_s: !!bool maybe", "'maybe' is no value of the type bool"),
+        ("time_limit_s: !!timestamp x", "'x' is no value of the type timestamp"),
+        ("time_limit_s: 2020-13-45", "is no value of the type timestamp"),
+        ("? [a]\n: b", "a key must be a single value"),
+        ("? {a: b}\n: c", "a key must be a single value"),
+        ("x: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("transform: {? [a] : b}", "a key must be a single value"),
+        (f"transform: {{kind: linear, worst: 0, best: 1{'0' * 400}}}", r"transform\.best is 1000"),
+        ("transform: {kind: linear, worst: -1.7e308, best: 1.7e308}", "too far from each other"),
+        ("transform: {kind: log, worst: 1e-320, best: 2e-320}", "write 'kind: linear'"),
+        ("transform: {kind: log, worst: 1e300, best: 1.0000000000000002e300}", "write 'kind: linear'"),
+    ],
+)
+def test_a_value_that_no_yaml_or_no_number_has(folder, line, message):
+    with (folder / "task.yaml").open("a") as file:
+        file.write(line + "\n")
+    fails(folder, message)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("010", 10), ("1e2", 100), ("1_0", 10), (".5", 0.5), ("0x10", 16), ("5.", 5)]
+)
+def test_numbers_are_read_as_people_mean_them(folder, written, seconds):
+    with (folder / "task.yaml").open("a") as file:
+        file.write(f"time_limit_s: {written}\ntransform: {{kind: linear, worst: -1e-5, best: 1}}\n")
+    task = load_task(folder)
+    assert (task.time_limit_s, task.transform.worst) == (seconds, -1e-5)
+    # A text that looks like a number stays a text.
+    (folder / "again.yaml").write_text(task_yaml(replace(task, title=written, target_column=written)))
+    fields = read_task_yaml(folder / "again.yaml")
+    assert (fields["title"], fields["target_column"]) == (written, written)

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import logging
 import lzma
 import zipfile
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from trl_mle.errors import TaskError
+from trl_mle.prompts import build_prompt
 from trl_mle.rewards.shaping import transform_score
 from trl_mle.tasks import create_task, load_task
 from trl_mle.tasks.target_column import MISSING_WORDS
@@ -110,6 +112,8 @@ def test_booleans_have_the_form_in_which_pandas_writes_them(create):
         (PLAIN + ",\n,\n", ["x", "y"]),
         (PLAIN.replace("\n", "\r"), ["x", "y"]),
         (rows(lambda i: f"{i % 7};{i}", "sep=;\nx;y\n"), ["x", "y"]),
+        (rows(lambda i: f"{i % 7};{i}", '"sep=;"\nx;y\n'), ["x", "y"]),
+        (rows(lambda i: f"{i % 7}\t{i}", "sep=\t\r\nx\ty\n"), ["x", "y"]),
         (rows(lambda i: f"{i % 7}\t{i}", "x\ty\n"), ["x", "y"]),
         (rows(lambda i: f"{i % 7}|{i}", "x|y\n"), ["x", "y"]),
         (rows(lambda i: f"  {i % 7}   {i}", "  x y\n"), ["x", "y"]),
@@ -152,6 +156,10 @@ def test_columns_stay_where_they_belong(create, table, columns):
         (PLAIN.replace("x", "größe").encode("latin-1"), "byte 0xf6 in line 1; name its encoding with `--encoding`"),
         (PLAIN.encode("utf-16-le"), "--encoding utf-16-le"),
         (gzip.compress(PLAIN.encode()), "compressed by gzip"),
+        (b"\xfd7zXZ\x00\x00", "compressed by xz"),
+        (b"SQLite format 3\x00" + bytes(90), "a SQLite database"),
+        (b"a.csv" + bytes(252) + b"ustar" + bytes(600), "a tar archive"),
+        (b"\x93NUMPY\x01\x00" + bytes(90), "a NumPy array"),
         (rows(lambda i: f"{i % 7},{i}e200"), "too large"),
         (rows(lambda i: f"{i % 7},{i}e-200"), "smaller unit"),
     ],
@@ -179,11 +187,44 @@ def test_archives_and_tables_of_other_formats(create, tmp_path):
     (tmp_path / "d.parquet").unlink()
     with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
         archive.writestr("d.csv", PLAIN)
+        archive.writestr(".DS_Store", "")
     assert len(create(buffer.getvalue(), name="d.zip", out=tmp_path / "b")[0]) == 42
 
 
+def test_texts_of_other_formats_stay_in_their_cells(create):
+    frame = pd.read_csv(io.StringIO(PLAIN)).assign(text='a\rb,\n"c', part=[None, 0.5] * 30, true=[True, False] * 30)
+    frame.to_parquet(buffer := io.BytesIO())
+    train, _ = create(buffer.getvalue(), name="d.parquet")
+    assert (
+        set(train["text"]) == {'a\nb,\n"c'}
+        and set(train["part"].dropna()) == {0.5}
+        and set(train["true"]) == {True, False}
+    )
+
+
 @pytest.mark.parametrize(
-    ("name", "message"), [("d.json", "read_json"), ("d.xlsx", "excel|cannot be read"), ("d.zip", "zip")]
+    ("change", "message"),
+    [({"text": "a\0b"}, "NUL character in line 2"), ({"text": "repeated" * 20}, "more than 0 MiB")],
+)
+def test_a_table_of_another_format_has_the_limits_of_a_text(create, monkeypatch, change, message):
+    monkeypatch.setattr("trl_mle.tasks.table_file.MAX_TABLE_BYTES", 9000)
+    pd.read_csv(io.StringIO(PLAIN)).assign(**change).to_parquet(buffer := io.BytesIO())
+    with pytest.raises(TaskError, match=message):
+        create(buffer.getvalue(), name="d.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("d.json", "read_json"),
+        ("d.NDJSON", "lines=True"),
+        ("d.tar.gz", "unpack it"),
+        ("d.zst", "unpack it"),
+        ("d.sav", "as CSV"),
+        ("d.pickle", "read_pickle"),
+        ("d.xlsx", "excel|cannot be read"),
+        ("d.zip", "zip"),
+    ],
 )
 def test_files_that_are_not_what_their_names_say(create, name, message):
     with pytest.raises(TaskError, match=message):
@@ -196,6 +237,25 @@ def test_files_that_are_not_what_their_names_say(create, name, message):
 def test_encodings(create, encoding, options):
     train, _ = create(PLAIN.replace("x", "größe").encode(encoding), **options)
     assert list(train.columns) == ["id", "größe", "y"]
+
+
+@pytest.mark.parametrize(("written", "named"), [("utf-16", "utf-8"), ("utf-8-sig", "cp1252"), ("utf-32", "utf-16")])
+def test_an_encoding_that_the_first_bytes_contradict_is_named(create, written, named):
+    with pytest.raises(
+        TaskError, match=rf"encoding is '{named}' \(`--encoding`\), but the first bytes .* say {written}"
+    ):
+        create(PLAIN.encode(written), encoding=named)
+    assert len(create(PLAIN.encode("utf-16"), encoding="utf-16-le")[0]) == 42
+
+
+def test_digits_of_other_scripts_are_classes(create):
+    train, task = create(rows(lambda i: f"{i % 7}," + "\uff11\uff12"[i % 2]), metric="log_loss")
+    assert set(train["y"].astype(str)) == set(task.prediction_columns) == {"\uff11", "\uff12"}
+
+
+def test_decimal_commas_between_commas_are_asked_about(create, caplog):
+    create(rows(lambda i: f'"{i % 7},5",{i}'))
+    assert "Column 'x' holds values such as '0,5', which programs read as text. Write `--decimal ,`" in caplog.text
 
 
 def test_decimal_commas_become_points(create, caplog):
@@ -230,7 +290,11 @@ def test_a_copy_of_the_target_is_warned_of(create, caplog):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [(name, value) for name in ("time_limit_s",) for value in (0, -1, float("nan"), float("inf"), "a", True)]
+    [
+        (name, value)
+        for name in ("time_limit_s",)
+        for value in (0, -1, float("nan"), float("inf"), "a", True, 10**400, 1e9)
+    ]
     + [(name, value) for name in ("test_fraction", "public_fraction") for value in (0, 1, "x", float("nan"), 0.001)]
     + [
         ("seed", -1),
@@ -240,6 +304,10 @@ def test_a_copy_of_the_target_is_warned_of(create, caplog):
         ("encoding", "klingon"),
         ("out", ""),
         ("out", "a\0b"),
+        ("out", "\ud800"),
+        ("out", 5),
+        ("sep", ["a"]),
+        ("description", 5),
     ],
 )
 def test_every_option_is_named(create, option, value):
@@ -259,6 +327,7 @@ def test_every_option_is_named(create, option, value):
         ("n" * 5000, "cannot be read|does not exist"),
         ("/", "is a folder"),
         ("/dev/null", "not a regular file"),
+        (None, "--csv"),
     ],
 )
 def test_every_path_is_named(tmp_path, csv, message):
@@ -274,6 +343,11 @@ def test_nothing_of_the_user_is_replaced_or_left(create, tmp_path):
     out.unlink()
     with pytest.raises(TaskError, match="as good as a perfect one"):
         create(rows(lambda i: f"{i % 7},{'b' if i == 5 else 'a'}"), metric="accuracy", out=tmp_path / "a" / "b")
+
+
+def test_text_that_no_file_holds_is_replaced(create):
+    _, task = create(PLAIN, description="a\ud800", title="b\ud800")
+    assert task.description == "a?" and json.dumps(build_prompt(task), ensure_ascii=False).encode()
 
 
 def test_odd_names_reach_the_files_unchanged(create):

@@ -47,14 +47,19 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The `output_dir` of a r
     from trl_mle.evaluation import remembered_validation
     from trl_mle.reports import report_run
     from trl_mle.tasks import load_task
+    from trl_mle.yaml_values import compose, construct
 
     config = run_dir / "config.yaml"
     if not config.exists():
         raise ConfigError(f"No config.yaml in {run_dir}. Give the `output_dir` of a run that has started.")
     try:
-        names = yaml.safe_load(config.read_text(encoding="utf-8"))["mle"]["tasks"]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{config} is not the config.yaml of a run: it names no tasks.") from error
+        node = compose(config.read_text(encoding="utf-8"), str(config))
+        names = None if node is None else construct(node)["mle"]["tasks"]
+        names = [names] if isinstance(names, str) else list(names or ())
+    except (yaml.YAMLError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{config} is not the config.yaml of a run: {error}.") from error
+    if not names:
+        raise ConfigError(f"{config} is not the config.yaml of a run: it names no tasks.")
     loaded = {task.id: task for task in map(load_task, names)}
     validations = {id_: scores for id_, task in loaded.items() if (scores := remembered_validation(task)) is not None}
     report_run(run_dir, loaded, validations)

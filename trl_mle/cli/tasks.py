@@ -154,8 +154,8 @@ def create(
     from trl_mle.tasks import create_task
 
     try:
-        text = description.expanduser().read_text(encoding="utf-8").strip() if description else None
-    except (OSError, UnicodeDecodeError) as error:
+        text = description.expanduser().read_text(encoding="utf-8-sig").strip() if description else None
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:  # of an unknown home folder
         reason = getattr(error, "strerror", None) or error
         raise TaskError(f"{description} (`--description`) cannot be read: {reason}.") from error
     task = create_task(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from trl_mle.errors import ConfigError
-from trl_mle.types import TaskSpec
+from trl_mle.types import LARGEST, LONGEST_S, TaskSpec
 
 URL = r"https?://[^/@\s]+(?:/[^@\s]*)?"
 """An address without user or password."""
@@ -91,16 +91,18 @@ def check_seconds(config: Any, *names: str) -> None:
     """Raise `ConfigError` if a field that is set is no positive number of seconds."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise ConfigError(f"`{name}` is {value}; it must be a positive number of seconds.")
+        # Only the limit of a program is enforced by the kernel.
+        most, words = (LONGEST_S, ", at most a year") if name == "wall_s" else (sys.float_info.max, "")
+        if value is not None and not 0 < value <= most:
+            raise ConfigError(f"`{name}` is {value}; it must be a positive number of seconds{words}.")
 
 
 def check_bytes(config: Any, *names: str) -> None:
     """Raise `ConfigError` if a field that is set is no positive number of bytes."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"`{name}` is {value}; it must be a positive number of bytes.")
+        if value is not None and not 1 <= value <= LARGEST:
+            raise ConfigError(f"`{name}` is {value}; it must be a positive number of bytes, at most 2**50.")
 
 
 def usable_cores() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -49,7 +49,8 @@ class RewardConfig:
     def __post_init__(self):
         for name in ("failure_reward", "milestone_reward"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not abs(value) <= sys.float_info.max:
                 raise ConfigError(f"`{name}` is {value!r}; it must be a finite number.")
         if isinstance(self.infrastructure_retries, bool) or not isinstance(self.infrastructure_retries, int):
             raise ConfigError(

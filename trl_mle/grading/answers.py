@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
+from trl_mle.grading.csv_rows import read_rows
 from trl_mle.grading.metrics import Metric, get_metric
 from trl_mle.grading.values import Kind, canonical, kind_of
 from trl_mle.types import Split, TaskSpec
@@ -67,7 +68,7 @@ class AnswerKey:
                 raise TaskError(f"{name} has no column {column!r} (it has {columns}); add it.")
         if not len(frame):
             raise TaskError(f"{name} has no rows.")
-        ids = tuple(frame[spec.id_column].astype(str))
+        ids = tuple(frame[spec.id_column].astype(str).str.strip())
         id_kind = kind_of(ids)
         position = {str(canonical(id_, id_kind)): row for row, id_ in enumerate(ids)}
         if len(position) < len(ids):
@@ -118,11 +119,8 @@ class AnswerKey:
 def _from_csv(path: Path, mtime_ns: int, size: int, spec: TaskSpec) -> AnswerKey:
     import pandas as pd
 
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise TaskError(f"{path} is not a readable CSV file: {error}") from error
-    return AnswerKey.from_frame(frame, spec, str(path))
+    header, *rows = read_rows(path)
+    return AnswerKey.from_frame(pd.DataFrame(rows, columns=header, dtype=str), spec, str(path))
 
 
 def _number(value: str, metric: Metric, spec: TaskSpec, name: str) -> float:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.grading.answers import AnswerKey
-from trl_mle.grading.values import Kind, canonical, kind_of
+from trl_mle.grading.values import TRUTH_AS_NUMBER, Kind, canonical, kind_of
 from trl_mle.types import NUMBER_BYTES, TaskSpec
 
 if TYPE_CHECKING:
@@ -127,9 +127,14 @@ def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES)
     rows: list[list[str]] = []
     lines: list[int] = []
     header: list[str] | None = None
+    empty_lines = 0
     try:
         for row in reader:
             if not row:
+                empty_lines += 1
+                # Millions of them would take seconds.
+                if empty_lines > max_rows + 1000:
+                    raise FormError(f"the submission has more than {max_rows + 1000} empty lines")
                 continue
             if header is None:
                 header = row
@@ -243,6 +248,8 @@ def _number(table: Table, row: int, at: int, key: AnswerKey) -> float:
     where = f"in column {_show(table.header[at])}, line {table.lines[row]}"
     if not text:
         raise FormError(f"missing value {where}")
+    if key.metric.predicts == "probability":
+        text = TRUTH_AS_NUMBER.get(text.lower(), text)
     try:
         # float() accepts "1_000", which no CSV writer means.
         value = float(text) if "_" not in text else None
@@ -267,6 +274,8 @@ def _number(table: Table, row: int, at: int, key: AnswerKey) -> float:
 
 def _label(table: Table, row: int, at: int, key: AnswerKey, code: dict[str, int]) -> int:
     text = table.rows[row][at]
+    if key.label_kind is Kind.INTEGER and set(key.classes) <= {"0", "1"}:
+        text = TRUTH_AS_NUMBER.get(text.strip().lower(), text)
     label = canonical(text, key.label_kind)
     if label is None:
         where = f"in column {_show(table.header[at])}, line {table.lines[row]}"

@@ -19,6 +19,9 @@ EXACT = 2**53
 """Integers below it are exact as floats. A larger one with a point may have been rounded to that of another row."""
 TRUTH = {"true": "True", "false": "False", "1": "True", "0": "False", "1.0": "True", "0.0": "False"}
 
+TRUTH_AS_NUMBER = {"true": "1", "false": "0"}
+"""A comparison such as `p > 0.5` gives truth values where the labels are 0 and 1, or where a probability is asked for."""
+
 
 class Kind(Enum):
     """What the ids or labels of a task are, all of them."""
@@ -72,4 +75,5 @@ def canonical(text: str, kind: Kind) -> str | None:
         return None
     if value == value.to_integral_value():
         return str(int(value)) if value.adjusted() <= MAX_DIGITS else None
-    return format(value.normalize(), "f")
+    # Not `normalize`, which rounds to the digits of the decimal context: two ids could become one.
+    return format(value, "f").rstrip("0")

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError, check_is_task
-from trl_mle.prompts.table_summary import clean, count_rows, name_of, summarize
+from trl_mle.prompts.table_summary import MAX_VALUE, clean, count_rows, name_of, summarize
 from trl_mle.special_tokens import escape
 from trl_mle.types import TaskSpec
 
 if TYPE_CHECKING:
     import jinja2
+    import pandas as pd
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_DESCRIPTION = 1200
@@ -85,10 +86,8 @@ def _template(name: str) -> jinja2.Template:
 
 
 def _values(task: TaskSpec) -> dict[str, object]:
-    import pandas as pd
-
     try:
-        train = pd.read_csv(task.public_dir / "train.csv")
+        train, missing_words = _train(task)
         test_rows = count_rows(task.public_dir / "test.csv")
         sample = _sample(task.public_dir / "sample_submission.csv")
     except (OSError, ValueError, csv.Error) as error:
@@ -104,6 +103,7 @@ def _values(task: TaskSpec) -> dict[str, object]:
         "metric": metric,
         "better": "higher" if task.direction == "maximize" else "lower",
         "train": summarize(train, task.id_column, task.target_column),
+        "missing_words": missing_words,
         "test_rows": test_rows,
         "target": name_of(task.target_column),
         **sample,
@@ -111,9 +111,28 @@ def _values(task: TaskSpec) -> dict[str, object]:
         "time_limit_s": f"{task.time_limit_s:g}",
         "threads": task.threads,
         "memory_gib": f"{task.memory_bytes / 1024**3:.3g}",
-        "packages": ", ".join(task.packages),
+        "packages": escape(", ".join(task.packages)),
         "python": PYTHON,
     }
+
+
+def _train(task: TaskSpec) -> tuple[pd.DataFrame, str]:
+    """The train rows as programs read them, and a sentence about labels such as `None`, which stand there as they are written."""
+    import pandas as pd
+
+    path, name = task.public_dir / "train.csv", task.target_column
+    train = pd.read_csv(path)
+    if name not in train:
+        raise TaskError(f"{path} has no column {name!r}, the target of task {task.id!r}.")
+    missing = train[name].isna()
+    if not missing.any() or (pd.api.types.is_numeric_dtype(train[name]) and not missing.all()):
+        return train, ""
+    written = pd.read_csv(path, usecols=[name], dtype=str, keep_default_na=False, skip_blank_lines=False)[name]
+    if len(written) != len(train) or not (words := sorted(set(written[missing]) - {""})):
+        return train, ""
+    shown = ", ".join(repr(clean(word, MAX_VALUE)) for word in words)
+    sentence = f"`pandas.read_csv` takes {shown} in {name_of(name)} for missing values unless `keep_default_na=False` is given."
+    return train.assign(**{name: written.where(written != "")}), sentence
 
 
 def _cut(text: str, limit: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trl_mle.errors import ConfigError
-from trl_mle.types import NUMBER_BYTES, Execution, Limits, TaskSpec
+from trl_mle.types import LARGEST, LONGEST_S, NUMBER_BYTES, Execution, Limits, TaskSpec
 
 UNKNOWN_WORKERS = 64
 """Programs that run at the same time in a sandbox that does not say how many."""
@@ -197,16 +197,14 @@ def _submission_size(sample: Path, size: int, mtime_ns: int) -> int:
 
 _LABEL_BYTES = 128
 """Bytes of a long label."""
-_LONGEST_S = 366 * 24 * 3600.0
-_LARGEST = 2**50
 
 
 def check_limits(limits: Limits) -> None:
     """Raise `ConfigError` for limits that no kernel can enforce, or that would not limit anything."""
     counts = asdict(limits)
     wall_s = counts.pop("wall_s")
-    if not (isinstance(wall_s, (int, float)) and math.isfinite(wall_s) and 0 < wall_s <= _LONGEST_S):
+    if not (isinstance(wall_s, (int, float)) and math.isfinite(wall_s) and 0 < wall_s <= LONGEST_S):
         raise ConfigError(f"`limits.wall_s` is {wall_s!r}; it must be a positive number of seconds, at most a year.")
     for name, value in counts.items():
-        if not isinstance(value, int) or not 1 <= value <= _LARGEST:
+        if not isinstance(value, int) or not 1 <= value <= LARGEST:
             raise ConfigError(f"`limits.{name}` is {value!r}; it must be a whole number of at least 1, at most 2**50.")

@@ -6,9 +6,9 @@ recipes can set it. Type, default and help text of the key come from the field a
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
@@ -165,7 +165,7 @@ class MLEArguments(_StageArguments):
         for name, key in _keys(config).items():
             value = getattr(self, key.name)
             if value is not None:
-                if key.scale is not None and not math.isfinite(value):
+                if key.scale is not None and not abs(value) <= sys.float_info.max / key.scale:
                     raise ConfigError(f"`{key.name}` is {value}; it must be a finite number.")
                 settings[name] = value if key.scale is None else int(value * key.scale)
         return settings

@@ -35,10 +35,11 @@ def resume_from(training_args: Any, warn: bool = False) -> str | None:
         ConfigError: there is no such checkpoint, or it is damaged.
     """
     value = training_args.resume_from_checkpoint
+    value = value.strip() if isinstance(value, str) else value
     if value is None or str(value).lower() in ("false", "no", "0", ""):
         return None
     if str(value).lower() not in ("true", "yes", "1"):
-        return _named(Path(value))
+        return _named(Path(str(value)))
     damaged: list[str] = []
     for folder in _newest_first(Path(training_args.output_dir)):
         problem = find_damage(folder)
@@ -58,7 +59,11 @@ def resume_from(training_args: Any, warn: bool = False) -> str | None:
 
 
 def _named(folder: Path) -> str:
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError:  # a name that is too long
+        is_folder = False
+    if not is_folder:
         raise ConfigError(f"`resume_from_checkpoint` is {str(folder)!r}, but there is no such folder.")
     problem = find_damage(folder)
     if problem is not None:
@@ -93,16 +98,17 @@ def _damage(folder: Path) -> Iterator[str]:
     state = folder / STATE
     if not state.exists():
         yield f"{STATE} is missing"
-    elif not isinstance(content := _json(state), dict) or "global_step" not in content:
+    elif not isinstance(content := _json(state), dict) or not isinstance(content.get("global_step"), int):
         yield f"{STATE} is cut off"
     if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
         yield "the weights of the model are missing"
     for index in folder.glob("*.index.json"):
         content = _json(index)
-        shards = (
-            set(content.get("weight_map", {}).values()) if isinstance(content, dict) else {f"{index.name}, cut off"}
-        )
-        yield from (f"{shard} is missing" for shard in sorted(shards) if not (folder / shard).exists())
+        shards = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+            yield f"{index.name} is cut off"
+            continue
+        yield from (f"{shard} is missing" for shard in sorted(set(shards.values())) if not (folder / shard).exists())
     yield from (f"{path.name} is cut off" for path in sorted(folder.glob("*config.json")) if _json(path) is None)
     yield from (
         f"{path.name} is cut off" for path in sorted(folder.glob("*.safetensors")) if not _is_safetensors(path)
@@ -114,7 +120,7 @@ def _damage(folder: Path) -> Iterator[str]:
     if (folder / "scheduler.pt").exists() and not any(path for name in OPTIMIZERS for path in folder.glob(name)):
         yield "the state of the optimizer is missing"
     latest = folder / "latest"  # of DeepSpeed
-    if latest.is_file() and not (folder / latest.read_text(encoding="utf-8").strip()).is_dir():
+    if latest.is_file() and not (folder / latest.read_text(encoding="utf-8", errors="replace").strip()).is_dir():
         yield "the folder that DeepSpeed's file `latest` names is missing"
 
 
@@ -122,7 +128,7 @@ def _json(path: Path) -> Any:
     """Content of a file, or `None` if it is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -133,5 +139,5 @@ def _is_safetensors(path: Path) -> bool:
     try:
         with safe_open(path, framework="numpy"):
             return True
-    except SafetensorError:
+    except (SafetensorError, OSError):
         return False

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_mle.errors import ConfigError, missing_extra
-from trl_mle.types import TaskSpec
+from trl_mle.types import LONGEST_S, TaskSpec
 
 DEMO = "`trl-mle sft --config quickstart/sft` (or `trl-mle quickstart`)"
 """Command that trains the demo policy."""
@@ -39,8 +39,11 @@ def check_model_path(path: str | None, output_dir: str | None = None) -> None:
         )
 
 
-def check_output_dir(path: str) -> None:
-    """Raise `ConfigError` if nothing can be written into `output_dir`."""
+def check_output_dir(path: str, moved: bool = False) -> None:
+    """Raise `ConfigError` if nothing can be written into `output_dir`, or if it cannot be `moved` aside by a later run."""
+    is_name = path.strip() and "\0" not in path
+    if not is_name or (moved and Path(os.path.realpath(path)) in (Path.cwd(), *Path.cwd().parents)):
+        raise ConfigError(f"`output_dir` is {path!r}. Choose a folder for this run alone, such as `runs/first`.")
     folder = Path(path)
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not existing.is_dir():
@@ -53,8 +56,10 @@ def check_output_dir(path: str) -> None:
 
 def check_time_limit(seconds: float | None) -> None:
     """Raise `ConfigError` if `program_time_limit_s` is not a positive number."""
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise ConfigError(f"`program_time_limit_s` is {seconds}; it must be a positive number of seconds.")
+    if seconds is not None and not 0 < seconds <= LONGEST_S:
+        raise ConfigError(
+            f"`program_time_limit_s` is {seconds}; it must be a positive number of seconds, at most a year."
+        )
 
 
 def check_vllm(training_args: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from trl_mle.errors import ConfigError
+from trl_mle.yaml_values import check_keys, compose, construct, flatten
 
 SCALARS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 """Types of single values, and their names in error messages."""
@@ -20,8 +21,8 @@ SCALARS = {int: "a whole number", float: "a number", bool: "true or false", str:
 def read_config(path: str, hints: Mapping[str, Any], actions: Mapping[str, argparse.Action]) -> dict[str, Any]:
     """Key -> value of a YAML file; the variables under `env` are set.
 
-    A value is read as the flag of its key reads text, because YAML itself takes `1e-5` for text and `no` for a truth value.
-    A single value stands for a list of one.
+    A value is read as the flag of its key reads text, because YAML itself takes `no` for a truth value. A single
+    value stands for a list of one.
 
     Args:
         path (`str`):
@@ -34,22 +35,26 @@ def read_config(path: str, hints: Mapping[str, Any], actions: Mapping[str, argpa
     Raises:
         ConfigError: the file is not a YAML mapping, has a key twice, or a value does not fit its key.
     """
+    try:
+        return _read(path, hints, actions)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+
+
+def _read(path: str, hints: Mapping[str, Any], actions: Mapping[str, argparse.Action]) -> dict[str, Any]:
     node = _compose(path)
-    own: set[str] = set()
-    for key_node, _ in node.value:
-        if key_node.value in own:
-            raise ConfigError(
-                f"{path}, line {key_node.start_mark.line + 1}: `{key_node.value}` stands twice in the file."
-            )
-        own.add(key_node.value)
-    # What YAML merges by `<<` comes first, so that the file's own keys win.
-    yaml.SafeLoader("").flatten_mapping(node)
+    check_keys(node)
+    flatten(node)
     content = {str(key_node.value): value_node for key_node, value_node in node.value}
     environment = content.pop("env", None)
     if environment is not None:
         _set_environment(path, environment)
     return {
-        key: _converted(key, value_node, hints[key], actions[key]) if key in hints else _plain(value_node)
+        key: _converted(key, value_node, hints[key], actions[key]) if key in hints else construct(value_node)
         for key, value_node in content.items()
     }
 
@@ -72,35 +77,33 @@ def _compose(path: str) -> yaml.MappingNode:
         raise ConfigError(
             f"{path} is not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8."
         ) from error
-    loader = yaml.SafeLoader(text)
-    loader.name = path  # which error messages name
-    try:
-        node = loader.get_single_node()
-    finally:
-        loader.dispose()
+    node = compose(text, path)
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path} must contain a YAML mapping: lines of the form `key: value`.")
     return node
 
 
-def _plain(node: yaml.Node) -> Any:
-    """The value of a node as YAML's own rules have it."""
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
 def _set_environment(path: str, node: yaml.Node) -> None:
-    variables = _plain(node)
-    if not isinstance(variables, dict):
+    """Set variables to the texts in the file: `no` stays `no`, and `010` stays `010`."""
+    if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path}: `env` must be a mapping from variables to values.")
-    os.environ.update({str(name): str(value) for name, value in variables.items()})
+    check_keys(node)
+    flatten(node)
+    variables = {}
+    for name_node, value_node in node.value:
+        name, value = name_node.value, value_node.value
+        if not name or "=" in name or "\0" in name:
+            raise ConfigError(f"{path}: `env` has {name!r}, which is no name of a variable.")
+        if not isinstance(value_node, yaml.ScalarNode) or construct(value_node) is None or "\0" in value:
+            raise ConfigError(
+                f"{path}: `env` sets `{name}` to {construct(value_node)!r}. Give a text, in quotes if it is empty."
+            )
+        variables[name] = value
+    os.environ.update(variables)
 
 
 def _converted(key: str, node: yaml.Node, hint: Any, action: argparse.Action) -> Any:
-    value = _plain(node)
+    value = construct(node)
     if value is None:
         if isinstance(node, yaml.ScalarNode) and not _allows_none(hint) and node.value:
             raise ConfigError(f"`{key}` is null. Give {_described(hint)}, or leave the key out for its default.")
@@ -116,7 +119,7 @@ def _converted(key: str, node: yaml.Node, hint: Any, action: argparse.Action) ->
 
 def _scalar(key: str, node: yaml.Node, kind: Any, action: argparse.Action) -> Any:
     """A single value, converted by the flag's own function."""
-    value = _plain(node)
+    value = construct(node)
     if not isinstance(node, yaml.ScalarNode) or value is None:
         form = {dict: "a mapping", list: "a list", type(None): "empty"}.get(type(value), "no single value")
         raise ConfigError(f"`{key}` is or holds {value!r}, which is {form}. Give {_described(kind)}.")

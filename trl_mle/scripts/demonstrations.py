@@ -89,13 +89,15 @@ def load_rows(source: str, split: str) -> Dataset:
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
     kinds = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-    kind = kinds.get(Path(source).suffix)
+    if not source.strip():
+        raise ConfigError("`demonstrations` is empty. Give 'generated', a file, or the id of a data set on the hub.")
+    kind = kinds.get(Path(source).suffix.lower())
     if kind and not Path(source).is_file():
         raise ConfigError(f"`demonstrations` is {source!r}, but there is no such file.")
     try:
         return load_dataset(kind, data_files=source, split="train") if kind else load_dataset(source, split=split)
-    except (DatasetGenerationError, DatasetNotFoundError, OSError, ValueError) as error:
-        cause = error.__cause__ or error
+    except (DatasetGenerationError, DatasetNotFoundError, OSError, ValueError, StopIteration) as error:
+        cause = "it is empty." if isinstance(error, StopIteration) else error.__cause__ or error
         raise ConfigError(
             f"`demonstrations` is {source!r}, which cannot be loaded: {cause} Give 'generated', a .jsonl, .json or "
             ".parquet file, or the id of a data set on the hub."
@@ -103,14 +105,22 @@ def load_rows(source: str, split: str) -> Dataset:
 
 
 def as_prompt_completion(dataset: Dataset) -> Dataset:
-    """`dataset` with the columns `prompt` and `completion` only. The last message of `messages` is the completion."""
+    """`dataset` with the columns `prompt` and `completion` only. The last message of `messages` is the completion.
+
+    Raises:
+        ConfigError: there is no row, or one that is neither text nor messages; the message names the row.
+    """
     if {"prompt", "completion"} <= set(dataset.column_names):
-        return dataset.select_columns(["prompt", "completion"])
+        dataset = dataset.select_columns(["prompt", "completion"])
+        _check(dataset, ("prompt", "completion"))
+        return dataset
     if "messages" not in dataset.column_names:
         raise ConfigError(
             f"The demonstrations have the columns {dataset.column_names}; they need `messages`, or `prompt` and "
             "`completion`."
         )
+
+    _check(dataset, ("messages",))
 
     def split(row):
         messages = row["messages"]
@@ -121,8 +131,29 @@ def as_prompt_completion(dataset: Dataset) -> Dataset:
     return dataset.map(split, remove_columns=dataset.column_names, desc="Splitting messages")
 
 
+def _check(dataset: Dataset, columns: tuple[str, ...]) -> None:
+    if not len(dataset):
+        raise ConfigError("The demonstrations have no rows.")
+    for number, row in enumerate(dataset):
+        for column in columns:
+            value = row[column]
+            is_text = isinstance(value, str) and column != "messages"
+            if not is_text and not (isinstance(value, list) and all(map(_is_message, value))):
+                raise ConfigError(
+                    f"Row {number} of the demonstrations has {str(value)[:100]!r} as `{column}`. Give a list of messages with "
+                    "`role` and `content`" + (", or a text." if column != "messages" else ".")
+                )
+
+
+def _is_message(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
+        return False
+    return isinstance(value.get("content"), (str, list)) or bool(value.get("tool_calls"))
+
+
 def texts_of(dataset: Dataset) -> Iterator[str]:
     """Every text of the demonstrations: a tokenizer is trained on them."""
     for row in dataset:
         for part in (row["prompt"], row["completion"]):
-            yield from [part] if isinstance(part, str) else (message["content"] for message in part)
+            texts = [part] if isinstance(part, str) else [message["content"] for message in part]
+            yield from (text for text in texts if isinstance(text, str))

@@ -112,6 +112,6 @@ def _uses_cpu(flags: Sequence[str]) -> bool:
         try:
             settings = yaml.safe_load(Path(recipe_path(named.config)).read_text(encoding="utf-8"))
             value = settings.get("use_cpu") if isinstance(settings, dict) else None
-        except (OSError, yaml.YAMLError):
+        except (OSError, ValueError, RecursionError, LookupError, AttributeError, TypeError, yaml.YAMLError):
             return False
     return str(value).lower() in ("true", "1", "yes")

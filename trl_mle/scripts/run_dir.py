@@ -12,10 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers import TrainerCallback
 
 from trl_mle.training.rollout_writer import path_aside
+from trl_mle.yaml_values import dump
 
 RECORDED_PACKAGES = ("trl_mle", "trl", "transformers", "torch", "accelerate", "datasets", "scikit-learn", "numpy")
 SECRET = re.compile(r"(?:^|_)(?:token|api_key|secret|password)$", re.IGNORECASE)
@@ -57,19 +57,28 @@ class RunRecorder(TrainerCallback):
         self.folder.mkdir(parents=True, exist_ok=True)
         versions = {"python": sys.version.split()[0], **{name: _version(name) for name in RECORDED_PACKAGES}}
         content = {**{name: dict(section) for name, section in self.settings.items()}, "versions": versions}
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(_plain(content), sort_keys=False), encoding="utf-8")
+        (self.folder / "config.yaml").write_text(dump(_plain(content)), encoding="utf-8")
         if self.metrics.exists():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            # A run that was killed may have cut its last line off.
-            earlier = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
+            lines = self.metrics.read_bytes().splitlines(keepends=True)
+            earlier = [line for line in lines if (step := _step_of(line)) is not None and step <= state.global_step]
             partial = self.metrics.with_suffix(".partial")
-            partial.write_text("".join(earlier), encoding="utf-8")
+            partial.write_bytes(b"".join(earlier))
             os.replace(partial, self.metrics)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and logs:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **_plain(logs)}) + "\n")
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step of a line of metrics, or `None` if it is damaged: a run that is killed may cut its last line off."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    step = content.get("step") if isinstance(content, dict) else None
+    return step if line.endswith(b"\n") and isinstance(step, int) else None
 
 
 def _version(package: str) -> str:

@@ -133,7 +133,7 @@ def parse_rl_settings(
         if not model_args.model_name_or_path:
             raise ConfigError("`model_name_or_path` is not set. Give a hub id or the path of a model.")
         checkpoint = resume_from(training_args, warn=True)
-        check_output_dir(training_args.output_dir)
+        check_output_dir(training_args.output_dir, moved=True)
         check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
         for check in checks:
             check(training_args)

@@ -22,11 +22,18 @@ _TEMPORARY = ".preparing-"
 
 
 def cache_dir() -> Path:
-    """Folder of prepared tasks: the variable `TRL_MLE_CACHE`, or `trl_mle/tasks` in the user's cache folder (`XDG_CACHE_HOME`)."""
-    if chosen := os.environ.get("TRL_MLE_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "trl_mle" / "tasks"
+    """Folder of prepared tasks: the variable `TRL_MLE_CACHE`, or `trl_mle/tasks` in the user's cache folder (`XDG_CACHE_HOME`).
+
+    Raises:
+        TaskError: there is no home folder, as for a user that the machine does not know.
+    """
+    try:
+        if chosen := os.environ.get("TRL_MLE_CACHE"):
+            return Path(chosen).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "trl_mle" / "tasks"
+    except RuntimeError as error:
+        raise TaskError(f"the folder of prepared tasks is not known ({error}); set TRL_MLE_CACHE to one.") from error
 
 
 def prepare_once(target: Path, build: Callable[[Path], None]) -> Path:

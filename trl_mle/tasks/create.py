@@ -108,14 +108,14 @@ def create_task(
     path = check_path(csv)
     table = read_text_table(path, target, sep, encoding)
     target = clean_name(target)
-    dropped = (drop,) if isinstance(drop, str) else tuple(drop)
+    dropped = (drop,) if isinstance(drop, str) else tuple(drop or ())
     frame = _chosen_columns(table.frame, target, tuple(map(clean_name, dropped)), path)
-    decimal_found = decimal_mark(frame, table.separator, decimal)
+    decimal_found, undecided = decimal_mark(frame, table.separator, decimal)
     options = TargetOptions(decimal_found, drop_missing_targets, keep_missing_words)
     answers = read_target(frame[target], scorer, path.name, options)
     features, notes = read_features(frame.drop(columns=target), decimal_found, named=decimal is not None)
     frame = features.loc[answers.values.index].assign(**{target: answers.values})
-    for note in (*table.notes, *notes, *answers.notes, *_suspicions(frame, target)):
+    for note in (*table.notes, *undecided, *notes, *answers.notes, *_suspicions(frame, target)):
         logger.warning("%s: %s", path.name, note)
     tables = _split(frame, target, scorer, test_fraction, public_fraction, seed)
     name = _printable(path.name)
@@ -137,7 +137,7 @@ def create_task(
     def build(folder: Path) -> None:
         write_folder(folder, tables, ID_COLUMN, target)
         (folder / "task.yaml").write_text(text, encoding="utf-8")
-        (folder / "description.md").write_text(spec.description + "\n", encoding="utf-8")
+        (folder / "description.md").write_text(spec.description + "\n", encoding="utf-8", errors="replace")
         try:
             load_folder(folder)
         except TaskError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
-from pathlib import Path
+import os
+from pathlib import Path, PurePath
 from typing import Any
 
 from trl_mle.errors import TaskError
+from trl_mle.types import LONGEST_S
 
 _LISTED = 5
 
@@ -23,9 +25,9 @@ def check_options(
     for name, share in (("test_fraction", test_fraction), ("public_fraction", public_fraction)):
         if not _is_number(share) or not 0.0 < share < 1.0:
             raise TaskError(f"{name} is {share!r} ({_flag(name)}); write a share between 0 and 1.")
-    if not _is_number(time_limit_s) or time_limit_s <= 0:
+    if not _is_number(time_limit_s) or not 0 < time_limit_s <= LONGEST_S:
         raise TaskError(
-            f"time_limit_s is {time_limit_s!r} ({_flag('time_limit_s')}); write a positive number of seconds."
+            f"time_limit_s is {time_limit_s!r} ({_flag('time_limit_s')}); write a positive number of seconds, at most a year."
         )
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
         raise TaskError(f"seed is {seed!r} ({_flag('seed')}); write a whole number of at least 0.")
@@ -35,7 +37,7 @@ def check_options(
 
 
 def _new_folder(out: Path | str) -> Path:
-    if not str(out).strip() or "\0" in str(out):
+    if not isinstance(out, (str, PurePath)) or not str(out).strip() or "\0" in str(out):
         raise TaskError(f"out is {str(out)!r} ({_flag('out')}); write the name of the folder to make.")
     try:
         path = Path(out).expanduser()
@@ -45,6 +47,7 @@ def _new_folder(out: Path | str) -> Path:
             )
         if path.is_symlink() or path.exists():
             raise TaskError(f"{path} exists already ({_flag('out')}); choose another folder or remove it.")
+        os.fsencode(path)
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, TaskError):
             raise
@@ -54,6 +57,8 @@ def _new_folder(out: Path | str) -> Path:
 
 def read_description(text: str | None, target: str, missing_words: dict[str, list[str]]) -> str:
     """The text of `description.md`, with what a program must know to read the files as they are meant."""
+    if not isinstance(text, (str, type(None))):
+        raise TaskError(f"description is {text!r} ({_flag('description')}); write a text.")
     paragraphs = [(text or "").strip() or f"Predict the column `{target}` from the other columns."]
     if missing_words:
         words = sorted({word for found in missing_words.values() for word in found})
@@ -67,7 +72,10 @@ def read_description(text: str | None, target: str, missing_words: dict[str, lis
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _flag(name: str) -> str:

@@ -14,22 +14,28 @@ if TYPE_CHECKING:
 _FRACTION = re.compile(r"[+-]?\d*,(\d{1,2}|\d{4,})", re.ASCII)
 
 
-def decimal_mark(frame: pd.DataFrame, separator: str, decimal: str | None) -> str | None:
-    """The decimal mark of a table: `decimal`, or the comma if the separator leaves room for it and a column shows it.
+def decimal_mark(frame: pd.DataFrame, separator: str, decimal: str | None) -> tuple[str | None, list[str]]:
+    """The decimal mark of a table: `decimal`, or the comma if a column shows it. Notes say what was not decided.
 
-    A column shows it if each of its values is a number with a decimal comma, and one of them cannot have thousands.
+    A column shows it if each of its values is a number with a decimal comma, and one of them cannot have thousands. Between
+    commas as separators, such values may be pairs as well.
     """
-    if decimal is not None or separator == ",":
-        return decimal
+    if decimal is not None:
+        return decimal, []
     for name in frame.columns:
+        # Most columns are ruled out by their first values, or because no value has a comma.
+        first = _present(frame[name].iloc[:1000])
+        if not all(is_written_number(text, COMMA) for text in first) or not any(COMMA in text for text in frame[name]):
+            continue
         texts = _present(frame[name])
-        if (
-            len(texts)
-            and any(map(_FRACTION.fullmatch, texts))
-            and all(is_written_number(text, COMMA) for text in texts)
-        ):
-            return COMMA
-    return None
+        if any(map(_FRACTION.fullmatch, texts)) and all(is_written_number(text, COMMA) for text in texts):
+            if separator != COMMA:
+                return COMMA, []
+            return None, [
+                f"Column {name!r} holds values such as {texts[0]!r}, which programs read as text. Write `--decimal ,` if they are "
+                "numbers."
+            ]
+    return None, []
 
 
 def read_features(frame: pd.DataFrame, decimal: str | None, named: bool) -> tuple[pd.DataFrame, list[str]]:
@@ -46,9 +52,11 @@ def read_features(frame: pd.DataFrame, decimal: str | None, named: bool) -> tupl
     Returns:
         `(DataFrame, list[str])`: the features, and what was changed in sentences.
     """
+    import pandas as pd
+
     notes: list[str] = []
     if decimal == COMMA:
-        changed = []
+        changed: dict[str, pd.Series] = {}
         for name in frame.columns:
             texts = _present(frame[name])
             numbers = len(texts) and all(is_written_number(text, COMMA) for text in texts)
@@ -56,11 +64,12 @@ def read_features(frame: pd.DataFrame, decimal: str | None, named: bool) -> tupl
             if numbers and marked:
                 new = {text: re.sub(r"[.'\u2019 ]", "", text).replace(COMMA, POINT) for text in texts}
                 stripped = frame[name].str.strip()
-                frame = frame.assign(**{name: stripped.map(lambda text, new=new: new.get(text, text))})
-                changed.append(name)
+                changed[name] = stripped.map(lambda text, new=new: new.get(text, text))
         if changed:
+            # At once: each assignment copies the table, and there may be thousands of columns.
+            frame = pd.DataFrame({name: changed.get(name, frame[name]) for name in frame.columns}, index=frame.index)
             notes.append(
-                f"Numbers with a decimal comma are written with a point in {_list(changed)} (`--decimal` decides otherwise)."
+                f"Numbers with a decimal comma are written with a point in {_list(list(changed))} (`--decimal` decides otherwise)."
             )
     return frame, notes
 
@@ -71,8 +80,10 @@ def missing_words(frame: pd.DataFrame) -> dict[str, list[str]]:
     for name in frame.columns:
         distinct = {text.strip() for text in frame[name].unique()}
         words = sorted(distinct & MISSING_WORDS)
+        if not words:
+            continue
         others = distinct - MISSING_WORDS - MISSING_MARKS - {""}
-        if words and not all(is_written_number(text, POINT) for text in others):
+        if not all(is_written_number(text, POINT) for text in others):
             found[name] = words
     return found
 

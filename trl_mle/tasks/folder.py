@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import os
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import SPLIT_COLUMN, AnswerKey, get_metric
+from trl_mle.grading.csv_rows import read_header, read_rows
+from trl_mle.grading.values import canonical
 from trl_mle.tasks.assemble import TaskTables
 from trl_mle.tasks.task import Task
 from trl_mle.tasks.task_yaml import read_task_yaml
 
 PUBLIC_FILES = ("train.csv", "test.csv", "sample_submission.csv")
 PROGRAMS = ("reference", "baseline")
+CHECKED_ROWS = 1000
+"""Rows of train.csv whose number of cells is checked."""
 
 
 def load_folder(folder: Path, id_prefix: str = "") -> Task:
@@ -33,18 +38,20 @@ def load_folder(folder: Path, id_prefix: str = "") -> Task:
         raise TaskError(f"{folder} is not a task folder; give a folder that holds a task.yaml.")
     fields = read_task_yaml(folder / "task.yaml")
     fields["id"] = id_prefix + fields["id"]
-    for name in ("description.md", *(f"public/{name}" for name in PUBLIC_FILES), "private/answers.csv"):
-        if not (folder / name).is_file():
-            raise TaskError(f"{folder / name} does not exist; a task needs it.")
     try:
-        description = (folder / "description.md").read_text(encoding="utf-8").strip()
+        for name in ("description.md", *(f"public/{name}" for name in PUBLIC_FILES), "private/answers.csv"):
+            if not (folder / name).is_file():
+                raise TaskError(f"{folder / name} does not exist; a task needs it.")
+        description = (folder / "description.md").read_text(encoding="utf-8-sig").strip()
+        reference, baseline = (path if (path := folder / f"{name}.py").is_file() else None for name in PROGRAMS)
     except UnicodeDecodeError as error:
         raise TaskError(f"{folder / 'description.md'} is not UTF-8: {error}") from error
+    except OSError as error:  # such as the folder of the answers, which only its owner may open
+        raise TaskError(f"{error.filename} cannot be read: {error.strerror}.") from error
     if not description:
         raise TaskError(f"{folder / 'description.md'} is empty; say in a few sentences what is to be predicted.")
-    reference, baseline = (path if (path := folder / f"{name}.py").is_file() else None for name in PROGRAMS)
     sample = folder / "public" / "sample_submission.csv"
-    columns = tuple(column for column in _header(sample) if column != fields["id_column"])
+    columns = tuple(column for column in read_header(sample) if column != fields["id_column"])
     task = Task(
         folder=folder,
         description=description,
@@ -75,38 +82,8 @@ def write_folder(folder: Path, tables: TaskTables, id_column: str, target_column
         tables.answers[[id_column, target_column, SPLIT_COLUMN]].to_csv(file, index=False)
 
 
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TaskError(f"{path} is not a readable CSV file: {error}") from error
-    if not header:
-        raise TaskError(f"{path} is empty; it needs a header.")
-    if twice := [column for column in header if header.count(column) > 1]:
-        raise TaskError(f"{path}: column {twice[0]!r} occurs {header.count(twice[0])} times; rename one.")
-    return header
-
-
-def _ids(path: Path, column: str) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = next(reader)
-            at, ids = header.index(column), []
-            for row in filter(None, reader):
-                if len(row) != len(header):
-                    raise TaskError(
-                        f"line {reader.line_num} of {path} has {len(row)} cells, but the header has {len(header)} columns."
-                    )
-                ids.append(row[at].strip())
-            return ids
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TaskError(f"{path} is not a readable CSV file: {error}") from error
-
-
 def _check_columns(task: Task) -> None:
-    headers = {name: _header(task.public_dir / name) for name in PUBLIC_FILES}
+    headers = {name: read_header(task.public_dir / name) for name in PUBLIC_FILES}
     yaml = task.folder / "task.yaml"
     for name, header in headers.items():
         if task.id_column not in header:
@@ -135,13 +112,23 @@ def _check_columns(task: Task) -> None:
 def _check_rows(task: Task) -> None:
     answers = task.private_dir / "answers.csv"
     key = AnswerKey.from_csv(answers, task)
+    # pandas takes its columns from the first rows. Later ones are read by no check here, because the file may be large.
+    for _ in islice(read_rows(task.public_dir / "train.csv"), 1 + CHECKED_ROWS):
+        pass
+    expected = {canonical(id_, key.id_kind) or id_: id_ for id_ in key.ids}
     for name in ("test.csv", "sample_submission.csv"):
         path = task.public_dir / name
-        ids = _ids(path, task.id_column)
-        if len(set(ids)) < len(ids):
-            twice = next(id_ for id_ in ids if ids.count(id_) > 1)
+        header, *rows = read_rows(path)
+        at = header.index(task.id_column)
+        ids = [row[at].strip() for row in rows]
+        if len(ids) == len(key.ids) and set(ids) == set(key.ids):
+            continue
+        found = {canonical(id_, key.id_kind) or id_: id_ for id_ in ids}
+        if len(found) < len(ids):
+            counts = Counter(canonical(id_, key.id_kind) or id_ for id_ in ids)
+            twice = found[counts.most_common(1)[0][0]]
             raise TaskError(f"{path} holds the id {twice!r} more than once; ids must be unique.")
-        if missing := set(key.ids) - set(ids):
+        if missing := [id_ for value, id_ in expected.items() if value not in found]:
             raise TaskError(f"{path} lacks {len(missing)} ids of {answers}, for example {min(missing)!r}; add them.")
-        if extra := set(ids) - set(key.ids):
+        if extra := [id_ for value, id_ in found.items() if value not in expected]:
             raise TaskError(f"{path} has {len(extra)} ids without an answer in {answers}, for example {min(extra)!r}.")

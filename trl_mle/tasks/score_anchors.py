@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trl_mle.errors import TaskError
-from trl_mle.grading import PARTS, Metric, grade_submission
+from trl_mle.grading import PARTS, AnswerKey, Metric, grade_submission
 from trl_mle.tasks.assemble import TaskTables
 from trl_mle.types import ScoreTransform, TaskSpec
 
@@ -17,15 +17,16 @@ def sample_transform(tables: TaskTables, spec: TaskSpec, metric: Metric) -> tupl
     Raises:
         TaskError: the sample submission has no score in a part of the answers, or it is perfect.
     """
+    key = AnswerKey.from_frame(tables.answers, spec)
     sample = tables.sample.to_csv(index=False).encode()
     for part in PARTS:
-        grade = grade_submission(sample, tables.answers, spec, part)
+        grade = grade_submission(sample, key, spec, part)
         if grade.score is None:
             raise TaskError(
                 f"{metric.name} is not defined in the {part} part of the answers for constant predictions ({grade.reason}). "
                 f"{_advice(metric, 'large')}"
             )
-    score = grade_submission(sample, tables.answers, spec, "all").score
+    score = grade_submission(sample, key, spec, "all").score
     # The sample's score shall be a quarter of the way from worst (-1) to best (1), which is -0.5.
     worst = None if score is None else float(f"{score - (metric.best - score) / 3:.{DIGITS}g}")
     if score is None or worst is None or worst == metric.best or abs(worst - metric.best) < 1e-300:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import csv
 import gzip
 import io
 import lzma
@@ -30,15 +31,35 @@ _BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16: its little-endian mark begins wit
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _EXCEL = (".xlsx", ".xlsm")
 _OTHER = {
-    ".xls": "save it as .xlsx or CSV",
-    ".xlsb": "save it as .xlsx or CSV",
-    ".ods": "save it as .xlsx or CSV",
-    ".json": "write it with `pandas.read_json(...).to_csv(..., index=False)`",
-    ".jsonl": "write it with `pandas.read_json(..., lines=True).to_csv(..., index=False)`",
-    ".sqlite": "export the table as CSV",
-    ".db": "export the table as CSV",
-    ".pkl": "write it with `pandas.read_pickle(...).to_csv(..., index=False)`",
+    **dict.fromkeys((".xls", ".xlsb", ".ods"), "save it as .xlsx or CSV"),
+    **dict.fromkeys((".json", ".geojson"), "write it with `pandas.read_json(...).to_csv(..., index=False)`"),
+    **dict.fromkeys(
+        (".jsonl", ".ndjson"), "write it with `pandas.read_json(..., lines=True).to_csv(..., index=False)`"
+    ),
+    **dict.fromkeys((".pkl", ".pickle"), "write it with `pandas.read_pickle(...).to_csv(..., index=False)`"),
+    **dict.fromkeys((".html", ".htm"), "write it with `pandas.read_html(...)[0].to_csv(..., index=False)`"),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3", ".mdb", ".accdb"), "export the table as CSV"),
+    **dict.fromkeys((".sav", ".dta", ".sas7bdat", ".rds", ".rda", ".rdata", ".mat"), "export the table as CSV"),
+    **dict.fromkeys((".orc", ".avro", ".h5", ".hdf5", ".npy", ".npz", ".pt"), "export the table as CSV"),
+    **dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".zst"), "unpack it and give the table"),
 }
+_MAGIC = {
+    b"PK\x03\x04": "a zip archive or an Excel file",
+    b"\x1f\x8b\x08": "compressed by gzip",
+    b"\xfd7zXZ\x00": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "a Feather file",
+    b"ORC": "an ORC file",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel file",
+    b"SQLite format 3\x00": "a SQLite database",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array",
+    b"%PDF-": "a PDF file",
+}
+"""First bytes of other kinds of files."""
 
 
 def check_path(csv: Path | str) -> Path:
@@ -47,6 +68,8 @@ def check_path(csv: Path | str) -> Path:
     Raises:
         TaskError: `csv` is an address, or there is no such file.
     """
+    if not isinstance(csv, (str, Path)):
+        raise TaskError(f"csv is {csv!r} (`--csv`); give the path of a CSV file.")
     text = str(csv)
     if address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/+", text):
         # A `Path` has one slash where the address had two.
@@ -76,15 +99,19 @@ def read_text(path: Path, encoding: str | None) -> tuple[str, list[str]]:
         TaskError: the file cannot be read; the message names the fix.
     """
     suffix = path.suffix.lower()
-    if suffix in _OTHER:
-        raise TaskError(f"{path}: tables of the kind {suffix} are not read; {_OTHER[suffix]}.")
+    kind = ".tar" if ".tar" in map(str.lower, path.suffixes[-2:]) else suffix
+    if kind in _OTHER:
+        raise TaskError(f"{path}: tables of the kind {kind} are not read; {_OTHER[kind]}.")
     try:
         if suffix in (*_EXCEL, ".parquet", ".feather"):
             _check_size(path, path.stat().st_size)
             frame, notes = _read_frame(path, suffix)
-            # Through text, so that what a cell is does not depend on the file's format.
+            # Through text, so that what a cell is does not depend on the file's format. Texts are quoted: without quotes, pandas
+            # writes a lone \\r as it is, which ends the row.
             named_index = any(name is not None for name in frame.index.names)
-            return frame.to_csv(index=named_index), notes
+            text = frame.to_csv(index=named_index, quoting=csv.QUOTE_NONNUMERIC)
+            _check_size(path, len(text))
+            return _without_nul(path, text), notes
         data = _read_bytes(path, suffix)
     except (
         OSError,
@@ -103,7 +130,12 @@ def _read_bytes(path: Path, suffix: str) -> bytes:
     if suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             members = [
-                info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")
+                info
+                for info in archive.infolist()
+                # What macOS adds: `__MACOSX/...` and `.DS_Store`.
+                if not info.is_dir()
+                and not info.filename.startswith("__MACOSX/")
+                and Path(info.filename).name[0] != "."
             ]
             if len(members) != 1:
                 raise TaskError(
@@ -119,6 +151,14 @@ def _bounded(path: Path, file: IO[bytes]) -> bytes:
     data = file.read(MAX_TABLE_BYTES + 1)
     _check_size(path, len(data))
     return data
+
+
+def _check_cells(path: Path) -> None:
+    """A cell has a byte at least, as text. Rows that repeat may be few bytes in the file."""
+    from pyarrow import parquet
+
+    shape = parquet.read_metadata(path)
+    _check_size(path, shape.num_rows * shape.num_columns)
 
 
 def _check_size(path: Path, size: int) -> None:
@@ -138,6 +178,17 @@ def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, list[st
             raise TaskError(
                 f"encoding is {encoding!r} (`--encoding`); write for example utf-8, cp1252 or utf-16."
             ) from error
+    is_other = next((kind for start, kind in _MAGIC.items() if data.startswith(start) and b"\0" in data[:4096]), None)
+    if is_other is None and data[257:262] == b"ustar":
+        is_other = "a tar archive"
+    if is_other:
+        raise TaskError(
+            f"{path} is not a readable CSV file but {is_other}; give it the suffix that says so, or unpack it."
+        )
+    if encoding is not None and marked is not None and not _fits_mark(encoding, marked):
+        raise TaskError(
+            f"encoding is {encoding!r} (`--encoding`), but the first bytes of {path} say {marked}; leave the option out."
+        )
     if encoding is None and marked is None and data.count(b"\0", 0, 4096) > min(len(data), 4096) // 4:
         raise TaskError(
             f"{path} looks like UTF-16 without a byte order mark; write `--encoding utf-16-le` or `utf-16-be`."
@@ -151,28 +202,33 @@ def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, list[st
         raise TaskError(_undecodable(path, data, name, error)) from error
     if not isinstance(text, str):
         raise TaskError(f"encoding is {encoding!r} (`--encoding`); write for example utf-8, cp1252 or utf-16.")
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise TaskError(f"{path} holds a NUL character in line {line}, so it is not a readable CSV file; remove it.")
     notes = (
         [f"The file is read as {marked}, as its first bytes say."]
         if marked in ("utf-16", "utf-32") and not encoding
         else []
     )
-    return text.removeprefix("\ufeff"), notes
+    return _without_nul(path, text.removeprefix("\ufeff")), notes
+
+
+def _fits_mark(encoding: str, marked: str) -> bool:
+    """Whether a named encoding, such as `utf-16-le`, is one of those that the byte order mark stands for."""
+    family = {"utf-8-sig": ("utf-8", "utf-8-sig")}.get(marked, (marked, f"{marked}-le", f"{marked}-be"))
+    return codecs.lookup(encoding).name in family
+
+
+def _without_nul(path: Path, text: str) -> str:
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise TaskError(f"{path} holds a NUL character in line {line}, so it is not a readable CSV file; remove it.")
+    return text
 
 
 def _undecodable(path: Path, data: bytes, name: str, error: Exception) -> str:
     where = ""
     if isinstance(error, UnicodeDecodeError) and error.start < len(data):
         where = f": byte {data[error.start]:#04x} in line {data.count(bytes([10]), 0, error.start) + 1}"
-    magic = {
-        b"PK\x03\x04": "a zip archive or an Excel file",
-        b"\x1f\x8b": "compressed by gzip",
-        b"PAR1": "a Parquet file",
-    }
-    if kind := next((kind for start, kind in magic.items() if data.startswith(start)), None):
-        return f"{path} is not a readable CSV file but {kind}; give it the suffix that says so."
+    if kind := next((kind for start, kind in _MAGIC.items() if data.startswith(start)), None):
+        return f"{path} is not a readable CSV file but {kind}; give it the suffix that says so, or unpack it."
     return (
         f"{path} is not a readable CSV file in {name}{where}; name its encoding with `--encoding` (Western European "
         f"files are often cp1252) or save it as UTF-8."
@@ -185,9 +241,12 @@ def _read_frame(path: Path, suffix: str) -> tuple[pd.DataFrame, list[str]]:
     notes: list[str] = []
     try:
         if suffix == ".parquet":
+            _check_cells(path)
             return pd.read_parquet(path), notes
         if suffix == ".feather":
             return pd.read_feather(path), notes
+        with zipfile.ZipFile(path) as archive:
+            _check_size(path, sum(info.file_size for info in archive.infolist()))
         with pd.ExcelFile(io.BytesIO(path.read_bytes()), engine="openpyxl") as book:
             sheet = book.sheet_names[0]
             if len(book.sheet_names) > 1:

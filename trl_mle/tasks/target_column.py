@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import Metric
-from trl_mle.grading.values import Kind, canonical
+from trl_mle.grading.values import Kind, canonical, number_of
 from trl_mle.tasks.column_names import clean_name
 from trl_mle.tasks.written_numbers import WrittenNumberError, read_numbers
 
@@ -42,6 +42,7 @@ MISSING_WORDS = frozenset(
 """Words that pandas' `read_csv` takes for a missing value unless it is told not to."""
 MISSING_MARKS = frozenset(("?", "-", "--", ".", "..", "*"))
 """What stands for a missing number in some tables. Among classes, these are names."""
+_READ_AS_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?"
 _TRUE_AND_FALSE = {"true": "True", "false": "False"}
 _SHOWN = 60
 
@@ -180,14 +181,16 @@ def _classes(texts: pd.Series, metric: Metric, where: str, options: TargetOption
     codes = {text: canonical(text, Kind.INTEGER) for text in distinct}
     if None not in codes.values():
         return texts.map({text: int(str(code)) for text, code in codes.items()})
-    if all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", text, re.I) for text in distinct):
+    # As pandas does, which takes digits of other scripts for text.
+    if all(re.fullmatch(_READ_AS_NUMBER, text, re.IGNORECASE | re.ASCII) for text in distinct):
         odd = next(text for text in distinct if codes[text] is None)
         if "inf" in odd.lower():
             raise TaskError(
                 f"{where} holds {odd!r} in line {texts.index[texts == odd][0]}; remove or correct this row."
             )
+        what = "fractions" if number_of(odd) is not None else "numbers that are too large for codes of classes"
         raise TaskError(
-            f"{metric.name} needs classes, but {where} holds fractions ({odd!r} in line {texts.index[texts == odd][0]}); try rmse."
+            f"{metric.name} needs classes, but {where} holds {what} ({odd!r} in line {texts.index[texts == odd][0]}); try rmse."
         )
     new = _safe_labels(distinct, notes)
     if len(distinct) > 20 and _are_numbers(texts, options.decimal):

@@ -12,25 +12,12 @@ import yaml
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import get_metric
-from trl_mle.types import ScoreTransform, TaskSpec
+from trl_mle.types import LARGEST, LONGEST_S, ScoreTransform, TaskSpec
+from trl_mle.yaml_values import compose, construct, dump
 
 REQUIRED = ("id", "title", "metric", "direction", "id_column", "target_column")
 OPTIONAL = ("time_limit_s", "memory_bytes", "threads", "packages", "transform")
 TRANSFORM_KEYS = ("kind", "worst", "best")
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A YAML loader that rejects a key that occurs twice; PyYAML would silently use the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen and isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key_node.value!r} occurs twice", key_node.start_mark
-                )
-            seen.add(key_node.value if isinstance(key_node, yaml.ScalarNode) else id(key_node))
-        return super().construct_mapping(node, deep)
 
 
 def read_task_yaml(path: Path) -> dict[str, Any]:
@@ -53,6 +40,8 @@ def read_task_yaml(path: Path) -> dict[str, Any]:
             raise TaskError(f"{path}: key {key!r} is missing; add it.")
         if not isinstance(data[key], str) or not data[key].strip():
             raise TaskError(f"{path}: {key} is {data[key]!r}; write a non-empty text (quote it if it is a number).")
+        if any(0xD800 <= ord(character) < 0xE000 for character in data[key]):
+            raise TaskError(f"{path}: {key} is {data[key]!r}, with half of a character; write it whole.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", data["id"]):
         raise TaskError(f"{path}: id is {data['id']!r}; use letters, digits, '-', '_' and '.' only.")
     _check_metric(path, data)
@@ -67,18 +56,19 @@ def read_task_yaml(path: Path) -> dict[str, Any]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise TaskError(f"{path} does not exist; a task folder needs a task.yaml.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path} cannot be read: {error}") from error
+        raise TaskError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
-        data = yaml.load(text, Loader=_StrictLoader)
+        node = compose(text, str(path))
+        data = None if node is None else construct(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         raise TaskError(f"{path}:{where} not valid YAML: {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise TaskError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise TaskError(f"{path} holds {type(data).__name__}, not keys and values such as `metric: accuracy`.")
@@ -100,12 +90,14 @@ def _check_metric(path: Path, data: dict[str, Any]) -> None:
 
 
 def _check_limits(path: Path, data: dict[str, Any]) -> None:
-    if "time_limit_s" in data and not (_is_number(data["time_limit_s"]) and data["time_limit_s"] > 0):
-        raise TaskError(f"{path}: time_limit_s is {data['time_limit_s']!r}; write a positive number of seconds.")
+    if "time_limit_s" in data and not (_is_number(data["time_limit_s"]) and 0 < data["time_limit_s"] <= LONGEST_S):
+        raise TaskError(
+            f"{path}: time_limit_s is {data['time_limit_s']!r}; write a positive number of seconds, at most a year."
+        )
     for key, unit in (("memory_bytes", "bytes"), ("threads", "threads")):
         value = data.get(key, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise TaskError(f"{path}: {key} is {value!r}; write a positive whole number of {unit}.")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+            raise TaskError(f"{path}: {key} is {value!r}; write a positive whole number of {unit}, at most 2**50.")
     packages = data.get("packages", [])
     if not isinstance(packages, list) or not all(isinstance(name, str) and name for name in packages):
         raise TaskError(f"{path}: packages is {packages!r}; write a list of names such as [numpy, pandas].")
@@ -136,11 +128,20 @@ def _transform(path: Path, data: dict[str, Any]) -> ScoreTransform:
             f"{path}: transform.worst is {worst!r} and transform.best {best!r}, but the direction is "
             f"{data['direction']!r}; exchange them or choose two different scores."
         )
+    if kind == "log" and (min(worst, best) < 1e-300 or math.log(worst) == math.log(best)):
+        raise TaskError(
+            f"{path}: transform.worst is {worst!r} and transform.best {best!r}, of which 'log' has no use; write 'kind: linear'."
+        )
+    if not math.isfinite(best - worst):
+        raise TaskError(f"{path}: transform.worst is {worst!r} and transform.best {best!r}, too far from each other.")
     return ScoreTransform(kind, worst, best)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def task_yaml(spec: TaskSpec, comment: str = "") -> str:
@@ -152,4 +153,4 @@ def task_yaml(spec: TaskSpec, comment: str = "") -> str:
     if transform.kind != "identity":
         data["transform"] |= {"worst": transform.worst, "best": transform.best}
     head = "".join(f"# {line}\n" for line in comment.splitlines())
-    return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return head + dump(data)

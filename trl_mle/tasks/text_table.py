@@ -116,8 +116,9 @@ def _with_header(path: Path, frame: pd.DataFrame, header: Header, separator: str
 def _separator(sep: str | None) -> str | None:
     if sep is None:
         return None
-    character = {name: character for character, name in SEPARATORS.items()}.get(sep, {"\\t": "\t"}.get(sep, sep))
-    if not isinstance(sep, str) or len(character) != 1 or character in '"\r\n\0':
+    by_name = {name: character for character, name in SEPARATORS.items()} | {"\\t": "\t"}
+    character = by_name.get(sep, sep) if isinstance(sep, str) else ""
+    if len(character) != 1 or character in '"\r\n\0':
         names = ", ".join(SEPARATORS.values())
         raise TaskError(f"sep is {sep!r} (`--sep`); write one character, or one of {names}.")
     return character
@@ -132,12 +133,12 @@ def _find_header(text: str, target: str, separator: str | None) -> tuple[int, st
     start = 0
     while True:
         line = text[start : _line_end(text, start)]
-        named = re.fullmatch(r"sep=(.)", line.strip())
+        named = re.fullmatch(r'("?)sep=(.)\1[ ,;]*', line.strip("\r\n "))
         comment = line.lstrip().startswith("#") and not _is_header(text, start, target, separator)
         if start >= len(text) or not (named or comment or not line.strip()):
             break
         if named:
-            separator = separator or named[1]
+            separator = separator or named[2]
         elif comment and not notes:
             notes.append("Lines before the header that start with '#' are left out as comments.")
         start = _line_end(text, start)

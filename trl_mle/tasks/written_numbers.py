@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 POINT, COMMA = ".", ","
+_LONGEST = 500
+"""Longest number with what stands around it, in characters."""
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 # A number with what may stand around it. Nothing around it holds a digit, so that dates and times are no numbers.
@@ -119,6 +121,8 @@ def _finite(texts: Sequence[str], plain: Sequence[str]) -> dict[str, int | float
 
 
 def _take_apart(text: str) -> _Written:
+    if len(text) > _LONGEST:  # the pattern takes quadratic time
+        raise WrittenNumberError(text, f"{text[:20]!r}... is no number")
     bare = re.sub(r"[\u00a0\u2000-\u200a\u202f]", " ", text).replace("\u2212", "-").strip()
     in_brackets = bare.startswith("(") and bare.endswith(")")
     match = _PARTS.fullmatch(bare[1:-1].strip() if in_brackets else bare)

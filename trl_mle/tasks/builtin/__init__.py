@@ -40,7 +40,11 @@ def load_builtin(name: str) -> Task:
     if PREFIX + name not in builtin_titles():
         raise TaskError(f"unknown task {PREFIX + name!r}; choose one of {', '.join(builtin_titles())}.")
     target = cache_dir() / f"{name}-{_digest(name)}"
-    return load_folder(prepare_once(target, lambda folder: _build(name, folder)), PREFIX)
+    folder = prepare_once(target, lambda folder: _build(name, folder))
+    try:
+        return load_folder(folder, PREFIX)
+    except TaskError as error:  # whoever cleans caches may have removed some of the files
+        raise TaskError(f"{error} Remove {folder}, and the task is prepared anew.") from error
 
 
 def _digest(name: str) -> str:
