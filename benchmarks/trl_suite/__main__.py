@@ -59,7 +59,7 @@ def set_up(folder: Path, checkout: Path) -> None:
 def _environment(folder: Path, *path: Path) -> dict[str, str]:
     """Environment of a process without the hub; the caller's own search path comes last."""
     search = [folder / "path", *path, *filter(None, [os.environ.get("PYTHONPATH")])]
-    offline = {name: "1" for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS")}
+    offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS"), "1")
     return {
         **os.environ,
         **offline,

@@ -32,7 +32,7 @@ class Numbering:
 
 
 NUMBERINGS = {"qwen": Numbering(151_936, 151_643, rows=4), "small": Numbering(320, 256, rows=6)}
-"""Folder -> numbering. `qwen` is for tests that write numbers of tokens, `small` for all others: it makes them ten times faster."""
+"""Folder -> numbering. `qwen` is for tests that write numbers of tokens, `small` makes all others ten times faster."""
 
 MERGES = 2_000
 
@@ -116,7 +116,7 @@ SENTENCES = ["Well begun is", "A stitch in time", "Many hands make", "Still wate
 
 @functools.cache
 def learned_merges() -> list[tuple[str, str]]:
-    """Merges of letters to tokens, learned from TRL's own code, so that what a tool answers has as few tokens as in TRL's tests."""
+    """Merges of letters to tokens, learned from TRL's code, so that a tool's answer has few tokens, as in TRL's tests."""
     learned = Tokenizer(models.BPE())
     learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
