@@ -17,7 +17,7 @@ FAST_TESTS := tests/test_layering.py tests/test_parsing.py tests/test_circuit_br
     tests/rewards/test_shaping.py tests/instrumentation/test_marks.py tests/instrumentation/analysis \
     $(filter-out %_in_training.py %test_actions.py,$(wildcard tests/training/weighting/test_*.py))
 
-.PHONY: help setup quickstart check test test-slow lint types dist benchmark clean
+.PHONY: help setup quickstart check test test-slow lint types dist benchmark trl-suite clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,10 @@ benchmark: setup  ## the figures of the docs: three seeds of the quickstart, the
 	$(BIN)/python benchmarks/readme_picture.py
 	$(BIN)/python benchmarks/sandbox.py
 	$(BIN)/python benchmarks/ray_sandbox.py
+
+trl-suite: setup  ## TRL's own tests with this trainer in place of TRL's: make trl-suite TRL=<checkout of TRL>
+	@test -n "$(TRL)" || { echo "set TRL=<checkout of TRL's repository>"; exit 2; }
+	$(BIN)/python benchmarks/trl_suite "$(TRL)" --variants none proportional overlap
 
 clean:  ## remove the environment and caches, not runs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,28 +37,32 @@ def test_a_trainer_made_without_init_generates_as_trl_does():
         trainer._generate(["prompt"])
 
 
+ODD_COLUMNS = {
+    "short": lambda rows: ["x"],
+    "long": lambda rows: ["x"] * (2 * rows),
+    "action_duration": lambda rows: [1.0],
+    "per_action_durations": lambda rows: [7] * rows,
+    "action_tokens": lambda rows: [None],
+}
+
+
 @pytest.mark.parametrize(
-    ("column", "values"),
-    [
-        ("note", lambda rows: ["x"]),
-        ("note", lambda rows: ["x"] * (2 * rows)),
-        ("action_duration", lambda rows: [1.0]),
-        ("action_duration", lambda rows: ["soon"] * rows),
-        ("per_action_durations", lambda rows: [7] * rows),
-        ("action_tokens", lambda rows: [None]),
-        (3, lambda rows: range(rows)),
-    ],
+    "columns",
+    [ODD_COLUMNS, {"action_duration": lambda rows: ["soon"] * rows}, {3: lambda rows: range(rows)}],
+    ids=["uneven", "text", "number"],
 )
-def test_none_trains_as_grpo_whatever_is_logged(tmp_path, grpo_run, column, values):
+def test_none_trains_as_grpo_whatever_is_logged(tmp_path, columns):
     def reward(completions, log_extra, **kwargs):
-        log_extra(column, values(len(completions)))
+        for column, values in columns.items():
+            log_extra(column, values(len(completions)))
         return letters(completions)
 
     args = {"duration_weighting": "none", "max_steps": 2}
     ours = train(DurationAwareTrainer, tiny_args(tmp_path / "ours", **args), reward)
     theirs = train(GRPOTrainer, tiny_args(tmp_path / "theirs", GRPOConfig, max_steps=2), reward)
     assert_same_run(ours, theirs)
-    assert list(ours[0]._logs["extra"][column]) == list(theirs[0]._logs["extra"][column])
+    for column in columns:
+        assert list(ours[0]._logs["extra"][column]) == list(theirs[0]._logs["extra"][column])
 
 
 def test_a_second_run_in_the_same_folder_keeps_its_rollouts_apart(tmp_path):

@@ -21,35 +21,9 @@ from trl_mle.rewards.records import rollout_columns
 from trl_mle.types import Outcome
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
-def test_none_trains_as_grpo_to_the_bit(tmp_path, grpo_run, loss_type):
-    ours = train(
-        DurationAwareTrainer,
-        tiny_args(tmp_path, duration_weighting="none", loss_type=loss_type),
-        with_durations(unequal),
-    )
-    assert_same_run(ours, grpo_run(loss_type=loss_type))
-    assert any(loss != 0 for loss in ours[1])
-
-
 def test_none_needs_no_durations(tmp_path, grpo_run):
     ours = train(DurationAwareTrainer, tiny_args(tmp_path, duration_weighting="none"), letters)
     assert_same_run(ours, grpo_run())
-
-
-@pytest.mark.parametrize("duration", [0.0, 0.1, 3.7])
-def test_equal_durations_train_as_grpo_to_the_bit(tmp_path, grpo_run, duration):
-    ours = train(
-        DurationAwareTrainer,
-        tiny_args(tmp_path, num_iterations=2),
-        with_durations(lambda completions: [duration] * len(completions)),
-    )
-    assert_same_run(ours, grpo_run(num_iterations=2))
-
-
-def test_unequal_durations_change_the_run(tmp_path, grpo_run):
-    ours = train(DurationAwareTrainer, tiny_args(tmp_path), with_durations(unequal))
-    assert ours[1] != grpo_run()[1]
 
 
 def test_effective_advantage_is_advantage_times_duration_over_mean(tmp_path):
