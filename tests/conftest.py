@@ -3,10 +3,15 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A loaded machine is no failure: an example takes as long as it takes.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 RAY_FILES = ("test_backends_agree.py", "test_ray_drivers.py", "test_ray_sandbox.py", "ray_cluster/")
 """Files that start Ray clusters. They look for Ray's processes on the whole machine, so two of them must not overlap."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.hang import HANG_S
 from trl_mle.sandboxes import LocalSandbox
 from trl_mle.types import TaskSpec
 
@@ -48,7 +49,7 @@ def left_over(sandbox: LocalSandbox) -> list[object]:
     """Processes and folders of programs that have ended, after the moment that the process which replied takes to go."""
     folder = sandbox._slots[0].worker.folder
     fork_server = min(worker_of(sandbox).children(), key=lambda process: process.create_time())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + HANG_S
     while True:
         processes = worker_of(sandbox).children(recursive=True)
         left = [*(process for process in processes if process != fork_server), *folder.glob("run-*")]
@@ -58,8 +59,8 @@ def left_over(sandbox: LocalSandbox) -> list[object]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for an event that another process brings about."""
-    async with asyncio.timeout(30):
+    """Wait for an event that another process, or another task, brings about."""
+    async with asyncio.timeout(2 * HANG_S):
         while not condition():
             await asyncio.sleep(0.005)
 

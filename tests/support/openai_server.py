@@ -74,7 +74,7 @@ class Server:
 
     def hang(self, handler) -> None:
         """Reply: no answer until the test is over."""
-        self.stopping.wait(30)
+        self.stopping.wait()
 
     def next(self, handler) -> None:
         length = int(handler.headers["Content-Length"])

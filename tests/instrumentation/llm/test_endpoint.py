@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.support.hang import HANG_S
 from tests.support.openai_server import body, broken_body, completion, reset, serve, status
 from trl_mle import LLMInstrumenter
 from trl_mle.config import InstrumentationConfig
@@ -41,7 +42,7 @@ validation_score: none
 
 
 def instrumenter(url, **settings):
-    settings = {"cache_dir": "none", "model": "m", "request_timeout_s": 5.0, "wait_s": 10.0, **settings}
+    settings = {"cache_dir": "none", "model": "m", "request_timeout_s": 30.0, "wait_s": HANG_S, **settings}
     return LLMInstrumenter(endpoint=url, timing=ClientTiming(longest_backoff_s=0.01), **settings)
 
 
@@ -147,15 +148,15 @@ def test_a_fault_that_stays_falls_back(reply, kind, requests):
 def test_a_server_that_hangs_costs_a_bounded_time_once(caplog):
     with serve(completion(ANSWER)) as (url, server):
         server.replies = [server.hang]
-        asked = instrumenter(url, request_timeout_s=0.3, wait_s=3.0, concurrency=4)
+        asked = instrumenter(url, request_timeout_s=0.3, concurrency=4)
         started = time.monotonic()
         results = run(asked, *(f"{CODE}x = {number}\n" for number in range(40)))
-        assert time.monotonic() - started < 2.5
+        assert time.monotonic() - started < HANG_S
         assert all(is_fallback(result, "llm_unavailable") for result in results)
-        assert len(server.requests) <= 8
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
     metrics = asked.take_metrics()
-    assert metrics["instrumentation/request_errors"] == len(server.requests)
+    # On a loaded machine the time of a request may be over before the server has read it.
+    assert len(server.requests) <= metrics["instrumentation/request_errors"] <= 8
     assert asked.take_metrics()["instrumentation/requests"] == 0
 
 
@@ -163,8 +164,8 @@ def test_a_program_does_not_wait_longer_than_it_may():
     with serve(completion(ANSWER)) as (url, server):
         server.replies = [server.hang]
         started = time.monotonic()
-        (result,) = run(instrumenter(url, request_timeout_s=20.0, wait_s=0.4), CODE)
-        assert time.monotonic() - started < 2
+        (result,) = run(instrumenter(url, request_timeout_s=3600.0, wait_s=0.4), CODE)
+        assert time.monotonic() - started < HANG_S
     assert is_fallback(result, "llm_timeout")
 
 
@@ -190,22 +191,23 @@ def test_a_wrong_key_or_model_is_one_loud_line_with_advice(caplog, monkeypatch, 
 
 
 def test_an_endpoint_that_comes_back_is_found(caplog):
-    with serve(status(401), completion(ANSWER)) as (url, server):
-        asked = instrumenter(url, probe_after_s=0.2)
-
-        async def three():
-            first = await asked.instrument(Program("", CODE), new_nonce())
-            second = await asked.instrument(Program("", CODE), new_nonce())
-            await asyncio.sleep(0.25)
-            third = await asked.instrument(Program("", CODE), new_nonce())
+    async def ask(probe_after_s, enough):
+        """The results of one question after another until they are enough, and the number of requests."""
+        with serve(status(401), completion(ANSWER)) as (url, server):
+            asked, results = instrumenter(url, probe_after_s=probe_after_s), []
+            async with asyncio.timeout(HANG_S):
+                while not enough(results):
+                    results.append(await asked.instrument(Program("", CODE), new_nonce()))
             await asked.aclose()
-            return first, second, third
+            return results, len(server.requests)
 
-        first, second, third = asyncio.run(three())
-    assert is_fallback(first, "llm_unavailable")
-    assert is_fallback(second, "llm_unavailable")
-    assert third.fallback_reason is None
-    assert len(server.requests) == 2
+    results, requests = asyncio.run(ask(3600.0, lambda results: len(results) == 2))
+    assert all(is_fallback(result, "llm_unavailable") for result in results)
+    assert requests == 1, "before the probe"
+    results, requests = asyncio.run(ask(0.1, lambda results: results and results[-1].fallback_reason is None))
+    assert all(is_fallback(result, "llm_unavailable") for result in results[:-1])
+    assert len(results) > 1
+    assert requests == 2
     assert [record.levelno for record in caplog.records if "again" in record.getMessage()][-1] == logging.WARNING
 
 

@@ -150,5 +150,5 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="package")
 def score(warm: Box, toy: Task):
     """From a program to its outcome, through the whole reward function."""
-    reward = MLEReward(sandbox=warm.sandbox, tasks={toy.id: toy}, wall_s=10)
+    reward = MLEReward(sandbox=warm.sandbox, tasks={toy.id: toy}, wall_s=60)
     return lambda code: warm.runner.run(reward.score(f"A plan.\n\n```python\n{code}\n```", toy))

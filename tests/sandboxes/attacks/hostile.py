@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support.hang import HANG_S
 from trl_mle.sandboxes import LocalSandbox
 from trl_mle.sandboxes.modes import Mode
 from trl_mle.types import Execution, Limits, TaskSpec
@@ -35,7 +37,7 @@ AS_USER = "TRL_MLE_ATTACKS_AS_USER"
 """Environment variable that is set in the run as an ordinary user."""
 
 LIMITS = Limits(
-    wall_s=10,
+    wall_s=60,
     memory_bytes=256 * 1024**2,
     file_bytes=4 * 1024**2,
     work_bytes=32 * 1024**2,
@@ -135,11 +137,19 @@ class Box:
     def meanwhile(
         self, code: str, action: Any, values: Mapping[str, object] | None = None, **limits: Any
     ) -> tuple[Execution, Any]:
-        """Run a hostile program and the function `action` in another thread at the same time; both results."""
+        """Run a hostile program, and meanwhile the function `action` in another thread; both results.
+
+        `action` gets an event that is set when the program has ended.
+        """
 
         async def both() -> tuple[Execution, Any]:
-            run = self.sandbox.run(with_values(code, values or {}), self.task, make_limits(limits))
-            return await asyncio.gather(run, asyncio.to_thread(action))  # type: ignore[return-value]
+            over = threading.Event()
+            beside = asyncio.create_task(asyncio.to_thread(action, over))
+            try:
+                execution = await self.sandbox.run(with_values(code, values or {}), self.task, make_limits(limits))
+            finally:
+                over.set()
+            return execution, await beside
 
         return self.runner.run(both())
 
@@ -156,7 +166,7 @@ def processes() -> int:
 
 def settles_at(number: int) -> bool:
     """Whether there are soon no more processes than `number`: what supervised a program ends after it has replied."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + HANG_S
     while processes() > number:
         if time.monotonic() > end:
             return False
@@ -220,7 +230,7 @@ class Control:
                 start_new_session=True,
             )
         try:
-            stdout, stderr = process.communicate(timeout=30)
+            stdout, stderr = process.communicate(timeout=2 * HANG_S)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -82,12 +82,14 @@ CALLS = {
 HELP = f"""{CALL}
 import resource, socket, stat, struct, subprocess, sys, time
 def sleeper():
+    wait, ready = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.closerange(0, 3)
+        os.write(ready, b".")
         time.sleep(2)
         os._exit(0)
-    time.sleep(0.05)  # a process that is stopped too early holds the output open
+    os.read(wait, 1)  # a process that is stopped too early holds the output open
     return pid
 def by_handle(path):
     handle, mount = ctypes.create_string_buffer(struct.pack("Ii", 128, 0), 136), ctypes.c_int()

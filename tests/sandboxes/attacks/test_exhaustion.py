@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.sandboxes.attacks.hostile import LIMITS, processes, settles_at
+from tests.support.hang import HANG_S
 
 BOMBS = {
     # At most 2**8 processes, which end within 10 seconds.
@@ -26,8 +27,8 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_too_many_processes_cost_their_own_program_alone(box, well, bomb):
     before, began = processes(), time.monotonic()
-    execution = box.run(f"import os, subprocess, threading, time\nend = time.time() + 8\n{BOMBS[bomb]}", wall_s=5)
-    assert time.monotonic() - began < 15
+    execution = box.run(f"import os, subprocess, threading, time\nend = time.time() + 8\n{BOMBS[bomb]}", wall_s=30)
+    assert time.monotonic() - began < HANG_S
     refused = "BlockingIOError" in execution.stderr or "can't start new thread" in execution.stderr
     if bomb == "fork_and_exit":  # never more than two alive, and the first one's end is the program's
         assert execution.status == "ok"
@@ -43,10 +44,10 @@ HOGS = {
     "shared_map": "m = mmap.mmap(-1, 2**30, flags=mmap.MAP_SHARED)\nfor at in range(0, 2**30, 4096): m[at] = 1",
     "memory_file": "f = os.memfd_create('m')\nfor _ in range(1024): os.write(f, bytes(2**20))",
     "memory_files": "for _ in range(512): os.write(os.memfd_create('m'), bytes(2 * 2**20))",
-    "children": "for _ in range(16):\n    if os.fork() == 0:\n        kept = bytearray(b'1' * 2**26); time.sleep(8)\n"
+    "children": "for _ in range(16):\n    if os.fork() == 0:\n        kept = bytearray(b'1' * 2**26); time.sleep(60)\n"
     "        os._exit(0)\n",
     "orphans": "for _ in range(16):\n    if os.fork() == 0:\n        if os.fork() == 0:\n"
-    "            os.setsid(); kept = bytearray(b'1' * 2**26); time.sleep(8)\n        os._exit(0)\n",
+    "            os.setsid(); kept = bytearray(b'1' * 2**26); time.sleep(60)\n        os._exit(0)\n",
     "shared_memory": "f = open('/dev/shm/hog', 'wb')\nfor _ in range(1024): f.write(bytes(2**20))",
     "locked": "import ctypes\nctypes.CDLL(None).mlockall(7)\nkept = bytearray(b'1' * 2**30)",
     # The pages of these are in no process's resident memory.
@@ -73,11 +74,10 @@ HOGS = {
 @pytest.mark.parametrize("hog", HOGS)
 def test_memory_is_bounded(box, well, hog):
     """Each takes 1 GiB in another way, and none gets there."""
-    began = time.monotonic()
-    wall_s = 12 if hog == "page_tables" else 3  # it takes a while to make them
-    execution = box.run(f"import mmap, os, time\n{HOGS[hog]}\ntime.sleep(15)", wall_s=wall_s)
+    # Page tables take a while to be made.
+    wall_s = 60 if hog == "page_tables" else 30
+    execution = box.run(f"import mmap, os, time\n{HOGS[hog]}\ntime.sleep(60)", wall_s=wall_s)
     assert execution.status in ("memory", "output", "error", "killed")
-    assert time.monotonic() - began < wall_s + 2
     if execution.status == "error":
         assert any(reason in execution.stderr for reason in REFUSALS), execution.stderr
 
@@ -120,15 +120,15 @@ print(held)
 
 FILLS = {
     "one_file": "with open('f', 'wb') as f:\n    for _ in range(1024): f.write(bytes(2**20))",
-    "many_files": "for n in range(512): open(f'f{n}', 'wb').write(b'x' * 2 * 2**20)\ntime.sleep(5)",
+    "many_files": "for n in range(512): open(f'f{n}', 'wb').write(b'x' * 2 * 2**20)\ntime.sleep(60)",
     "unnamed_files": "kept = []\nfor n in range(512):\n    f = open('f', 'wb', buffering=0); os.unlink('f')\n"
-    "    f.write(b'x' * 2 * 2**20); kept.append(f)\ntime.sleep(5)",
+    "    f.write(b'x' * 2 * 2**20); kept.append(f)\ntime.sleep(60)",
     "folder_of_temporary_files": "for n in range(512): open(f\"{os.environ['TMPDIR']}/f{n}\", 'wb').write(bytes(2 * 2**20))\n"
-    "time.sleep(5)",
-    "many_names": "for n in range(110_000): os.close(os.open(f'f{n}', os.O_CREAT))\ntime.sleep(5)",
+    "time.sleep(60)",
+    "many_names": "for n in range(110_000): os.close(os.open(f'f{n}', os.O_CREAT))\ntime.sleep(60)",
     "allocated": "for n in range(512):\n    f = os.open(f'f{n}', os.O_CREAT | os.O_WRONLY)\n"
-    "    os.posix_fallocate(f, 0, 2 * 2**20); os.close(f)\ntime.sleep(5)",
-    "long_names": "for n in range(10_000): os.symlink('x' * 4000, f'{n}')\ntime.sleep(5)",
+    "    os.posix_fallocate(f, 0, 2 * 2**20); os.close(f)\ntime.sleep(60)",
+    "long_names": "for n in range(10_000): os.symlink('x' * 4000, f'{n}')\ntime.sleep(60)",
 }
 
 
@@ -137,7 +137,7 @@ def test_disk_is_bounded(box, well, fill):
     """Each takes far more than all files of a program together may have."""
     if fill == "long_names":
         box.skip_if_documented("slow_removal")
-    execution = box.run(f"import os, time\n{FILLS[fill]}", wall_s=3)
+    execution = box.run(f"import os, time\n{FILLS[fill]}", wall_s=3 if fill == "many_names" else 30)
     assert execution.status in ("output", "error", "memory") or (
         # On a slow disk it does not get to so many.
         fill == "many_names" and execution.status == "timeout"
@@ -176,11 +176,10 @@ FLOODS = {
 
 @pytest.mark.parametrize("flood", FLOODS)
 def test_output_is_bounded(box, well, flood):
-    execution = box.run(f"import os\n{FLOODS[flood]}", wall_s=5)
+    execution = box.run(f"import os\n{FLOODS[flood]}", wall_s=30)
     assert execution.status == "output"
     for text in (execution.stdout, execution.stderr):
         assert len(text.encode()) <= 4 * (LIMITS.output_bytes + 300)  # what is no text becomes a character of 3 bytes
-    assert execution.wall_s < 5
 
 
 def test_closed_output_is_no_fault(box, well):
@@ -190,10 +189,10 @@ def test_closed_output_is_no_fault(box, well):
 
 def test_blocked_output_of_a_child_does_not_hold_the_run(box, well):
     """The child keeps the program's output open and never writes; the run ends with the program."""
-    code = "import os, time\nif os.fork() == 0: time.sleep(60)\nprint('end')"
+    code = "import os, time\nif os.fork() == 0: time.sleep(600)\nprint('end')"
     began = time.monotonic()
     assert box.run(code).status == "ok"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < HANG_S
 
 
 RESOURCES = {
@@ -220,4 +219,4 @@ def test_run_ends_in_time(box, well, resource):
     began = time.monotonic()
     execution = box.run(f"import os, time\n{RESOURCES[resource]}", wall_s=0.2)
     assert execution.status != "ok"
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < HANG_S

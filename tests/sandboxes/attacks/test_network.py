@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 from contextlib import ExitStack
 
 import pytest
@@ -64,7 +63,7 @@ def test_no_socket_reaches_the_host(box, control, tmp_path_factory, way):
     family, kind, address, send = WAYS[way]
     if isinstance(address, str):
         address = address.format(folder=tmp_path_factory.mktemp("s"), name=f"{TAG}-{secrets.token_hex(4)}")
-    code = f"import socket\ns = socket.socket(socket.{family}, socket.{kind})\ns.settimeout(2)\n{send}\nprint('sent')"
+    code = f"import socket\ns = socket.socket(socket.{family}, socket.{kind})\ns.settimeout(30)\n{send}\nprint('sent')"
     with ExitStack() as stack:
         server = listening(getattr(socket, family), getattr(socket, kind), address, stack)
         known = {"to": server.getsockname(), "word": WORD}
@@ -97,18 +96,19 @@ def test_nothing_listens_for_the_host(box, control):
 import socket
 try:
     server = socket.create_server(("127.0.0.1", port))
-    server.settimeout(2)
+    server.settimeout(30)
     print("accepted", server.accept())
 except OSError as error:
     print("REFUSED", error)
 """
 
-    def connect() -> bool:
-        for _ in range(100):
+    def connect(over: threading.Event) -> bool:
+        while not over.is_set():
             try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                # From another address: otherwise a socket may happen to have the port as its own, and reach itself.
+                socket.create_connection(("127.0.0.1", port), 30, ("127.0.0.2", 0)).close()
             except OSError:
-                time.sleep(0.01)
+                over.wait(0.01)
             else:
                 return True
         return False
@@ -116,10 +116,14 @@ except OSError as error:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     outcome: list[bool] = []
-    thread = threading.Thread(target=lambda: outcome.append(connect()))
+    over = threading.Event()
+    thread = threading.Thread(target=lambda: outcome.append(connect(over)))
     thread.start()
-    assert "accepted" in control(code, {"port": port}).stdout
-    thread.join()
+    try:
+        assert "accepted" in control(code, {"port": port}).stdout
+    finally:
+        over.set()
+        thread.join()
     assert outcome == [True]
     execution, reached = box.meanwhile(code, connect, {"port": port})
     assert not reached

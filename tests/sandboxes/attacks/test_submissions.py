@@ -8,6 +8,7 @@ import tracemalloc
 
 import pytest
 
+from tests.support.hang import HANG_S
 from trl_mle import Task
 from trl_mle.tasks import load_task
 
@@ -140,7 +141,7 @@ def test_trick_is_a_failure_in_bounded_time(score, honest, toy: Task, trick, tmp
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < HANG_S
             assert peak < 64 * 1024**2 + 4 * len(submission)
             assert (grade.valid, grade.score) == (False, None)
             assert 0 < len(grade.reason) < 1000
@@ -172,7 +173,7 @@ def test_grading_a_path_does_not_follow_or_wait(toy: Task, tmp_path, place):
         path.chmod(0)
     began = time.monotonic()
     grade = toy.grade(path)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < HANG_S
     assert not grade.valid
     assert grade.reason
 

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tenacity import RetryCallState
 
+from tests.support.hang import HANG_S
+from tests.support.local_sandbox import until
 from tests.support.tasks import toy_task
 from trl_mle import Execution, Limits, LocalSandbox, PoolConfig, SandboxConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
@@ -40,7 +42,10 @@ def execution(code: str = "", status="ok") -> Execution:
 
 @dataclass
 class Fake(Sandbox):
-    """A sandbox in memory: a program's text is what happens, such as `0.01` (seconds) or a key of `script`."""
+    """A sandbox in memory: a program's text is what happens, such as `0.01` (seconds) or a key of `script`.
+
+    A program whose text starts with `held` ends when the test sets `let_go`.
+    """
 
     workers: int = 4
     script: dict[str, list[object]] = field(default_factory=dict)
@@ -53,6 +58,7 @@ class Fake(Sandbox):
     open: bool = False
     stubborn_s: float = 0.0
     """How long a call goes on after it was cancelled."""
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self):
         self.open = True
@@ -70,13 +76,16 @@ class Fake(Sandbox):
         assert self.running <= self.workers
         try:
             steps = self.script.get(code)
-            step = (steps.pop(0) if len(steps) > 1 else steps[0]) if steps else float(code.split()[0])
+            held = code.startswith("held")
+            step = (steps.pop(0) if len(steps) > 1 else steps[0]) if steps else 0.0 if held else float(code.split()[0])
             if not (isinstance(step, SandboxError) and not step.may_have_started):
                 self.started[code] += 1
             if isinstance(step, BaseException):
                 await asyncio.sleep(0)
                 raise step
             await asyncio.sleep(step)
+            if held:
+                await self.let_go.wait()
             return execution(code)
         except asyncio.CancelledError:
             if self.stubborn_s:
@@ -152,14 +161,17 @@ async def test_a_small_group_does_not_wait_for_a_large_one():
 async def test_never_more_than_the_places_and_results_as_they_come():
     sandbox = Fake(workers=3)
     async with pool_of(sandbox) as pool:
-        codes = ["0.3", "0.01 a", "0.02 b", "0.01 c"]
+        codes = ["held", "0.01 a", "0.02 b", "0.01 c"]
         ended = []
 
         async def one(code):
             ended.append((await pool.run(code, TASK, LIMITS)).stdout)
+            if len(ended) == 3:
+                sandbox.let_go.set()
 
-        await asyncio.gather(*map(one, codes))
-        assert ended[-1] == "0.3", "a slow one does not hold up those behind it"
+        async with asyncio.timeout(HANG_S):
+            await asyncio.gather(*map(one, codes))
+        assert ended[-1] == "held", "a slow one does not hold up those behind it"
         assert sandbox.most == 3
         await results_of(pool, ["0.001"] * 40)
         assert sandbox.most == 3
@@ -171,12 +183,12 @@ async def test_never_more_than_the_places_and_results_as_they_come():
 async def test_a_sandbox_that_grows_is_used_in_full():
     sandbox = Fake(workers=1)
     async with pool_of(sandbox, PoolTiming(look_s=0.05)) as pool:
-        runs = asyncio.gather(*(pool.run(f"0.5 {n}", TASK, LIMITS) for n in range(4)))
-        await asyncio.sleep(0.05)
+        runs = asyncio.gather(*(pool.run(f"held {n}", TASK, LIMITS) for n in range(4)))
+        await until(lambda: (pool.counts.running, pool.counts.queued) == (1, 3))
         sandbox.workers = 4
-        async with asyncio.timeout(1.5):
-            await runs
-        assert sandbox.most == 4
+        await until(lambda: sandbox.running == 4)
+        sandbox.let_go.set()
+        await runs
 
 
 # --- faults and retries
@@ -256,7 +268,7 @@ async def test_a_sandbox_that_takes_other_arguments_keeps_no_place():
         async def run(self, code):
             return execution(code)
 
-    async with pool_of(Other(workers=1)) as pool, asyncio.timeout(5):
+    async with pool_of(Other(workers=1)) as pool, asyncio.timeout(HANG_S):
         results = await results_of(pool, ["a", "b", "c"])
         assert [type(result) for result in results] == [TypeError] * 3
         assert (pool.counts.running, pool.counts.faults) == (0, {"bug": 3})
@@ -270,10 +282,14 @@ async def test_a_sandbox_that_cancels_by_itself_costs_the_program_alone():
 
 
 async def test_a_program_waits_no_longer_than_it_may():
-    async with pool_of(Fake(workers=1), queue_s=0.1) as pool:
-        results = await results_of(pool, ["0.4", "0 a", "0 b"])
-        assert results[0].status == "ok"
-        for result in results[1:]:
+    sandbox = Fake(workers=1)
+    async with pool_of(sandbox, queue_s=0.1) as pool:
+        first = asyncio.create_task(pool.run("held", TASK, LIMITS))
+        await until(lambda: sandbox.running)
+        results = await results_of(pool, ["0 a", "0 b"])
+        sandbox.let_go.set()
+        assert (await first).status == "ok"
+        for result in results:
             assert "`queue_s`=0.1" in str(result)
             assert not result.may_have_started
         assert pool.counts.faults == {"waited": 2}
@@ -305,14 +321,14 @@ async def test_a_success_ends_the_wait_for_a_probe():
     """A program that ran before the circuit opened shows that the sandbox works, however long the probe takes."""
     sandbox = Fake(workers=3, script={"a": [LOST], "b": [LOST]})
     async with pool_of(sandbox, failures=2, cool_down_s=0.05) as pool:
-        before = asyncio.create_task(pool.run("0.3", TASK, LIMITS))
+        before = asyncio.create_task(pool.run("held", TASK, LIMITS))
         await results_of(pool, ["a", "b"])
         assert pool.health.is_down
         probe = asyncio.create_task(pool.run("60", TASK, Limits(wall_s=90)))
-        await asyncio.sleep(0.15)
-        assert sandbox.order[-1] == "60"
+        await until(lambda: sandbox.order[-1] == "60")
+        sandbox.let_go.set()
         await before
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):  # less than the probe takes
             assert [result.status for result in await results_of(pool, ["0 c", "0 d"])] == ["ok", "ok"]
         probe.cancel()
 
@@ -320,16 +336,15 @@ async def test_a_success_ends_the_wait_for_a_probe():
 async def test_a_sandbox_that_stays_down_is_given_up_fast():
     sandbox = Fake(workers=2, script={f"p{n}": [LOST] for n in range(60)})
     async with pool_of(sandbox, failures=2, cool_down_s=0.1, outage_s=0.25) as pool:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_S):
             results = await results_of(pool, [f"p{n}" for n in range(50)])
         kinds = pool.counts.faults
         assert kinds["outage"] + kinds["may_have_started"] == 50
         assert 2 <= kinds["may_have_started"] <= 6
         assert not any(error.may_have_started for error in results if "outage_s" in str(error))
-        began = time.monotonic()
         with pytest.raises(SandboxError):
-            await pool.run("p55", TASK, LIMITS)
-        assert time.monotonic() - began < 1, "fast from here on"
+            async with asyncio.timeout(HANG_S):
+                await pool.run("p55", TASK, LIMITS)
 
 
 async def test_a_probe_that_is_cancelled_or_hangs_makes_room_for_the_next():
@@ -353,13 +368,11 @@ async def test_cancelled_programs_leave_at_once_and_their_places_are_free():
     sandbox = Fake(workers=4)
     async with pool_of(sandbox) as pool:
         runs = [asyncio.create_task(pool.run(f"60 {n}", TASK, LIMITS, group=n % 9)) for n in range(2000)]
-        await asyncio.sleep(0.2)
-        assert (pool.counts.running, pool.counts.queued) == (4, 1996)
-        began = time.monotonic()
+        await until(lambda: (pool.counts.running, pool.counts.queued) == (4, 1996))
         for run in runs:
             run.cancel()
-        results = await asyncio.gather(*runs, return_exceptions=True)
-        assert time.monotonic() - began < 2
+        async with asyncio.timeout(30):  # less than a program takes
+            results = await asyncio.gather(*runs, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
         assert (pool.counts.running, pool.counts.queued, pool.counts.cancelled, sandbox.running) == (0, 0, 2000, 0)
         assert len(sandbox.order) == 4, "none of the others was begun meanwhile"
@@ -385,13 +398,15 @@ def test_no_place_is_lost_whenever_a_run_is_cancelled(programs, workers):
 
 
 async def test_closing_tells_those_who_wait():
-    pool = pool_of(Fake(workers=1))
+    sandbox = Fake(workers=1)
+    pool = pool_of(sandbox)
     with pytest.raises(SandboxUnavailableError, match="not open"):
         await pool.run("0", TASK, LIMITS)
     await pool.__aenter__()
-    runs = [asyncio.create_task(pool.run(f"0.2 {n}", TASK, LIMITS)) for n in range(3)]
-    await asyncio.sleep(0.05)
+    runs = [asyncio.create_task(pool.run(f"held {n}", TASK, LIMITS)) for n in range(3)]
+    await until(lambda: (pool.counts.running, pool.counts.queued) == (1, 2))
     await pool.__aexit__(None, None, None)
+    sandbox.let_go.set()
     results = await asyncio.gather(*runs, return_exceptions=True)
     assert results[0].status == "ok"
     assert [(str(error), error.may_have_started) for error in results[1:]] == [
@@ -444,12 +459,16 @@ def test_the_line_says_what_runs_and_what_failed():
 
 
 async def test_the_line_is_shown_on_a_terminal_only_and_goes_away(monkeypatch):
-    async def shown(**console):
-        out = io.StringIO()
-        pool = SandboxPool(Fake(), PoolConfig(progress="on"), timing=PoolTiming(line_after_s=0.01))
-        pool._line = LiveLine(pool.counts, "on", Console(file=out, width=80, **console))
+    async def shown(force_terminal):
+        out, sandbox = io.StringIO(), Fake()
+        pool = SandboxPool(sandbox, PoolConfig(progress="on"), timing=PoolTiming(line_after_s=0.01))
+        pool._line = LiveLine(pool.counts, "on", Console(file=out, width=80, force_terminal=force_terminal))
         async with pool:
-            await pool.run("0.1", TASK, LIMITS)
+            run = asyncio.create_task(pool.run("held", TASK, LIMITS))
+            await until(lambda: out.getvalue() if force_terminal else sandbox.running)
+            await asyncio.sleep(0.05)
+            sandbox.let_go.set()
+            await run
         assert pool._line._live is None
         return out.getvalue()
 
@@ -488,17 +507,16 @@ async def test_over_the_local_sandbox_a_killed_worker_costs_its_own_program(tmp_
     async with SandboxPool(LocalSandbox(SandboxConfig(workers=2, preload=()))) as pool:
         codes = [f"print({n})" for n in range(12)] + ["import os, signal\nos.kill(os.getpid(), signal.SIGTERM)"]
         runs = [
-            asyncio.create_task(pool.run(code, task, Limits(wall_s=20), group=n % 3)) for n, code in enumerate(codes)
+            asyncio.create_task(pool.run(code, task, Limits(wall_s=120), group=n % 3)) for n, code in enumerate(codes)
         ]
-        slow = asyncio.create_task(pool.run("import time\ntime.sleep(60)", task, Limits(wall_s=90)))
+        slow = asyncio.create_task(pool.run("import time\ntime.sleep(3600)", task, Limits(wall_s=3600)))
         results = await asyncio.gather(*runs)
         assert [result.stdout for result in results[:12]] == [f"{n}\n" for n in range(12)]
         assert results[12].status == "killed"
-        began = time.monotonic()
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await slow
-        assert time.monotonic() - began < 10
+            async with asyncio.timeout(HANG_S):
+                await slow
         for slot in pool.sandbox._slots:
             if slot.worker is not None:
                 slot.worker.process.kill()
