@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,19 @@ def written(folder, values):
         ([torch.tensor(1.5), Path("a")], ['"tensor(1.5000)"', '"a"']),
         ([{(1, 2): 3}, 1], ["{(1, 2): 3}", "1"]),
         (["\ud800", "b"], ["?", "b"]),
+        ([date(2020, 1, 2), None], ['"2020-01-02"', None]),
+        ([np.datetime64("2020-01-02"), np.float16(1)], ['"2020-01-02"', '"1.0"']),
         ([[{"content": "x"}], [{"content": [{"type": "text"}]}]], ['[{"content": "x"}]', '[{"content": [{"type": "text"}]}]']),
     ],
     ids=str,
 )  # fmt: skip
 def test_values_without_a_common_type_are_written_as_text(tmp_path, values, expected):
     assert written(tmp_path, values) == expected
+
+
+def test_an_object_that_cannot_be_printed_ends_no_run(tmp_path):
+    class Silent:
+        def __repr__(self):
+            raise KeyError("repr")
+
+    assert written(tmp_path, [Silent(), 1]) == ["<Silent>", "1"]
