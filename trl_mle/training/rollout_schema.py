@@ -65,7 +65,7 @@ class RolloutSchema:
         for path in self._files():
             try:
                 schemas.append(parquet.read_schema(path))
-            except (OSError, pyarrow.ArrowException):  # damaged: `read_rollouts` names it
+            except Exception:  # damaged: `read_rollouts` names it
                 continue
         merged = _merged(schemas)
         self._rewrite(self._first_files(), merged)
@@ -75,7 +75,7 @@ class RolloutSchema:
         for path in paths:
             try:
                 table = parquet.read_table(path, partitioning=None)
-            except (OSError, pyarrow.ArrowException):
+            except Exception:  # damaged
                 continue
             if not table.schema.equals(schema):
                 write_table(cast_table(table, schema), path)
