@@ -50,7 +50,9 @@ DAMAGE = {
     ),
     "half an index": lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight'),
     "an index of a list": lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": []}'),
-    "an index of numbers": lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}'),
+    "an index of numbers": lambda folder: (folder / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": 1}}'
+    ),
     "DeepSpeed's name of no text": lambda folder: (folder / "latest").write_bytes(b"\xff\xfe"),
     "DeepSpeed's name with a zero": lambda folder: (folder / "latest").write_bytes(b"a\0b"),
     "DeepSpeed's folder is gone": lambda folder: (folder / "latest").write_text("global_step3"),

@@ -20,7 +20,8 @@ PLAIN = [
     st.lists(st.text(max_size=2), max_size=2), st.dictionaries(st.sampled_from("ab"), st.integers(), max_size=2),
 ]  # fmt: skip
 ODD = [
-    st.integers(), st.binary(max_size=2), st.dates(), st.datetimes(), st.timedeltas(), st.decimals(allow_nan=False), st.complex_numbers(),
+    st.integers(), st.binary(max_size=2), st.dates(), st.datetimes(), st.timedeltas(), st.decimals(allow_nan=False),
+    st.complex_numbers(),
     st.sampled_from([np.float16(1), np.uint64(2**63), np.datetime64("2020-01-01"), np.str_("a"), np.arange(3), np.ones((2, 2))]),
     st.just(object()), st.frozensets(st.integers(), max_size=2), st.text(st.characters(categories=["Cs"]), max_size=2),
     st.dictionaries(st.text(max_size=2) | st.integers(), st.dates() | st.none() | st.integers(), max_size=2),

@@ -104,7 +104,9 @@ def test_an_evaluation_before_a_run_is_resumed_does_not_take_its_beginning(folde
     writer.begin()
     own += write(writer, ("train", 2))
     assert names(folder) == sorted([*own, "train_000000_00.parquet", "train_000001_00.parquet"])
-    assert asides(folder) == [[f"{name}_00.parquet" for name in ("eval_000000", "eval_000003", "lost_000002", "train_000002")]]
+    assert asides(folder) == [
+        [f"{name}_00.parquet" for name in ("eval_000000", "eval_000003", "lost_000002", "train_000002")]
+    ]
 
 
 def test_runs_of_one_trainer_have_a_folder_each(folder):

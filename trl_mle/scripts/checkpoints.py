@@ -14,7 +14,7 @@ from trl_mle.errors import ConfigError
 
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"
-"""Written by transformers' trainer after its own other files. `in_flight_*.pt` of this package and a push to the Hub come later."""
+"""Written by transformers' trainer after its own other files, and before `in_flight_*.pt` of this package."""
 WEIGHTS = ("*model*.safetensors", "*model*.bin", "pytorch_model_fsdp*", "global_step*")
 """Model or adapter, whole or in shards; of FSDP; of DeepSpeed."""
 IN_FLIGHT = "in_flight_"
