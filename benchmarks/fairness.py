@@ -18,6 +18,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from checkout import ROOT
 from rich.console import Console
 
 from tests.support.tasks import toy_task
@@ -25,7 +26,7 @@ from trl_mle import LocalSandbox, ProgramScorer
 from trl_mle.config import SandboxConfig
 from trl_mle.types import Program
 
-RESULTS = Path(__file__).parents[1] / "docs/results/fairness.json"
+RESULTS = ROOT / "docs/results/fairness.json"
 HONEST = """
 import csv, time
 while time.process_time() < {cpu_s}: pass

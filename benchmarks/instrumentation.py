@@ -28,14 +28,12 @@ from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+import instrumentation_llm as llm
+from checkout import ROOT
 
-import instrumentation_llm as llm  # noqa: E402
-
-from tests.support.corpus import Comparison, Entry, compare, disagreements, load_corpus, scores  # noqa: E402
-from trl_mle.instrumentation import ASTInstrumenter, Instrumenter  # noqa: E402
-from trl_mle.sandboxes import LocalSandbox  # noqa: E402
+from tests.support.corpus import Comparison, Entry, compare, disagreements, load_corpus, scores
+from trl_mle.instrumentation import ASTInstrumenter, Instrumenter
+from trl_mle.sandboxes import LocalSandbox
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
+import checkout  # noqa: F401
+
 from tests.support.corpus import Comparison, Entry
 from trl_mle.instrumentation import LLMInstrumenter, fallbacks, new_nonce
 from trl_mle.instrumentation.llm.prompt import prompt_version

@@ -19,7 +19,6 @@ import logging
 import math
 import platform
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -27,10 +26,10 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
+import checkout  # noqa: F401
 import numpy as np
 from transformers import PrinterCallback, TrainerCallback
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 logging.disable(logging.WARNING)
 
 MEDIAN_S, SIGMA = 2.0, 1.2

@@ -35,18 +35,15 @@ from unittest import mock
 
 import numpy as np
 import psutil
+from checkout import ROOT
+from sandbox import PROGRAMS, make_task, quartiles
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from sandbox import PROGRAMS, make_task, quartiles  # noqa: E402
-
-from tests.support.ray_cluster import account, add_node, local_cluster, program, until  # noqa: E402
-from trl_mle import Limits, LocalSandbox, PoolConfig, RayConfig, RaySandbox, SandboxConfig, SandboxPool  # noqa: E402
-from trl_mle.errors import SandboxError  # noqa: E402
-from trl_mle.sandboxes.base import Sandbox  # noqa: E402
-from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle  # noqa: E402
-from trl_mle.types import Execution, TaskSpec  # noqa: E402
+from tests.support.ray_cluster import account, add_node, local_cluster, program, until
+from trl_mle import Limits, LocalSandbox, PoolConfig, RayConfig, RaySandbox, SandboxConfig, SandboxPool
+from trl_mle.errors import SandboxError
+from trl_mle.sandboxes.base import Sandbox
+from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle
+from trl_mle.types import Execution, TaskSpec
 
 WORKERS = 2
 LEAST_RATIO = 0.85

@@ -20,6 +20,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from checkout import ROOT
 from rich.progress import track
 
 from tests.support.hostile_texts import COMPLETIONS, FENCE, PROGRAMS, random_text
@@ -28,7 +29,7 @@ from trl_mle.errors import ExtractionError
 from trl_mle.instrumentation import fallbacks, new_nonce
 from trl_mle.programs.extract import MAX_CHARACTERS
 
-RESULTS = Path(__file__).parents[1] / "docs/results/worst_case.json"
+RESULTS = ROOT / "docs/results/worst_case.json"
 EDGES = (100, 1_000, 10_000, 50_000, MAX_CHARACTERS)
 """Upper ends of the classes of length, in characters."""
 

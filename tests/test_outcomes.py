@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from tests.support.rollouts import row, write_batch, write_run
 from trl_mle.config import RewardConfig
@@ -264,3 +266,19 @@ def test_missing_values_of_any_kind_are_missing():
     }
     outcome = from_row(values)
     assert (outcome.execution.exit_code, outcome.private, outcome.execution.stdout) == (None, None, "")
+
+
+def damage_metadata(path):
+    table = pyarrow.Table.from_pandas(pd.read_parquet(path))
+    metadata = table.schema.metadata[b"pandas"].replace(b'"pandas_type"', b'"pandas_typo"')
+    parquet.write_table(table.replace_schema_metadata({b"pandas": metadata}), path)
+
+
+@pytest.mark.parametrize("damage", [damage_metadata, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_a_damaged_file_is_left_out_and_named(tmp_path, caplog, damage):
+    run_dir = write_run(tmp_path / "run")
+    damaged, *whole = sorted((run_dir / "rollouts").iterdir())
+    damage(damaged)
+    rollouts = read_rollouts(run_dir)
+    assert sorted(set(rollouts["batch"])) == list(range(1, len(whole) + 1))
+    assert str(damaged) in caplog.text

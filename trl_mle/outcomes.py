@@ -248,7 +248,6 @@ def _completed(rollouts: pd.DataFrame) -> pd.DataFrame:
 def _read_file(path: Path) -> pd.DataFrame | None:
     """Content of one file, or `None` if it is damaged."""
     import pandas as pd
-    from pyarrow import ArrowException
 
     try:
         # By handle: of a path, pandas reads folder names such as `seed=1` as columns.
@@ -256,8 +255,8 @@ def _read_file(path: Path) -> pd.DataFrame | None:
             frame = pd.read_parquet(file)
         _check_numbers(frame)
         return frame
-    except (OSError, ArrowException, ValueError) as error:
-        logger.warning("Left out %s, which cannot be read: %s", path, error)
+    except Exception as error:  # damaged metadata raise whatever pandas stumbles over: KeyError, TypeError
+        logger.warning("Left out %s, which cannot be read: %s: %s", path, type(error).__name__, error)
         return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,17 +10,16 @@ import pytest
 
 pytest.importorskip("ray")
 
-_PATH = Path(__file__).parents[2] / "benchmarks/ray_sandbox.py"
+_FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_ray_sandbox", _PATH)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    sys.path.insert(0, str(_FOLDER))
+    try:
+        yield importlib.import_module("ray_sandbox")
+    finally:
+        sys.path.remove(str(_FOLDER))
 
 
 def test_verdicts_follow_from_the_numbers(benchmark):

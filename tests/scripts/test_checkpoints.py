@@ -64,6 +64,12 @@ DAMAGE = {
     "a deep state": lambda folder: (folder / "trainer_state.json").write_text("[" * 100_000),
     "a step of text": lambda folder: (folder / "trainer_state.json").write_text('{"global_step": "3"}'),
     "bytes for DeepSpeed's folder": lambda folder: (folder / "latest").write_bytes(b"\xff"),
+    "an index of a list": lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": []}'),
+    "an index of numbers": lambda folder: (folder / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": 1}}'
+    ),
+    "DeepSpeed's name of no text": lambda folder: (folder / "latest").write_bytes(b"\xff\xfe"),
+    "DeepSpeed's name with a zero": lambda folder: (folder / "latest").write_bytes(b"a\0b"),
     "DeepSpeed's folder is gone": lambda folder: (folder / "latest").write_text("global_step3"),
 }
 
@@ -103,4 +109,11 @@ def test_adapters_and_checkpoints_of_the_model_alone_are_whole(tmp_path):
     assert find_damage(folder) is None
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         (folder / name).unlink()
+    assert find_damage(folder) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"PK cut off"])
+def test_completions_in_flight_are_no_part_of_a_whole_checkpoint(tmp_path, content):
+    folder = save_checkpoint(tmp_path, 3)
+    (folder / "in_flight_0.pt").write_bytes(content)
     assert find_damage(folder) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,85 @@ def written(folder, values):
         ([torch.tensor(1.5), Path("a")], ['"tensor(1.5000)"', '"a"']),
         ([{(1, 2): 3}, 1], ["{(1, 2): 3}", "1"]),
         (["\ud800", "b"], ["?", "b"]),
+        ([date(2020, 1, 2), None], ['"2020-01-02"', None]),
+        ([np.datetime64("2020-01-02"), np.float16(1)], ['"2020-01-02"', '"1.0"']),
         ([[{"content": "x"}], [{"content": [{"type": "text"}]}]], ['[{"content": "x"}]', '[{"content": [{"type": "text"}]}]']),
     ],
     ids=str,
 )  # fmt: skip
 def test_values_without_a_common_type_are_written_as_text(tmp_path, values, expected):
     assert written(tmp_path, values) == expected
+
+
+def test_an_object_that_cannot_be_printed_ends_no_run(tmp_path):
+    class Silent:
+        def __repr__(self):
+            raise KeyError("repr")
+
+    assert written(tmp_path, [Silent(), 1]) == ["<Silent>", "1"]
+
+
+def write(writer, *kinds_and_steps):
+    return [writer.write_records([{"x": 1}], step=step, kind=kind).name for kind, step in kinds_and_steps]
+
+
+def run(folder, *kinds_and_steps):
+    writer = RolloutWriter(folder)
+    writer.begin()
+    return write(writer, *kinds_and_steps)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def asides(folder):
+    return [names(path) for path in sorted(folder.parent.glob("rollouts-*"))]
+
+
+EARLIER = [("eval", 0), ("train", 0), ("train", 1), ("train", 2), ("lost", 2), ("eval", 3)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "rollouts"
+    run(folder, *EARLIER)
+    return folder
+
+
+def test_an_evaluation_before_training_moves_the_earlier_run_once(folder, caplog):
+    earlier = names(folder)
+    writer = RolloutWriter(folder)
+    own = write(writer, *[("eval", 0)] * 5)
+    assert (names(folder), asides(folder)) == (own, [earlier])
+    writer.begin()
+    own += write(writer, ("eval", 0), ("train", 0), ("train", 1))
+    assert (names(folder), asides(folder)) == (sorted(own), [earlier])
+    assert len(caplog.records) == 1
+
+
+def test_an_evaluation_after_training_belongs_to_the_run(folder):
+    writer = RolloutWriter(folder)
+    writer.begin()
+    own = write(writer, ("train", 0), ("eval", 1), ("eval", 1))
+    assert names(folder) == sorted(own)
+
+
+def test_an_evaluation_before_a_run_is_resumed_does_not_take_its_beginning(folder):
+    writer = RolloutWriter(folder)
+    own = write(writer, ("eval", 0))
+    writer.begin()
+    own += write(writer, ("train", 2))
+    assert names(folder) == sorted([*own, "train_000000_00.parquet", "train_000001_00.parquet"])
+    assert asides(folder) == [
+        [f"{name}_00.parquet" for name in ("eval_000000", "eval_000003", "lost_000002", "train_000002")]
+    ]
+
+
+def test_runs_of_one_trainer_have_a_folder_each(folder):
+    writer = RolloutWriter(folder)
+    for _ in range(2):
+        writer.begin()
+        write(writer, ("train", 0))
+    assert names(folder) == ["train_000000_00.parquet"]
+    assert len(asides(folder)) == 2

@@ -11,7 +11,7 @@ from trl_mle.types import Outcome
 MEMORY = 64
 """Valid programs that the early and the present share are taken from."""
 GROWTH, LEAST = 0.25, 0.4
-"""The present share of idle time is named if it is larger than this, and larger than the early one by so much."""
+"""The present share of idle time is named if it exceeds the early one by `GROWTH` and is at least `LEAST`."""
 SHORTEST_S = 0.2
 """Shorter programs are not counted: their wall-clock time is mostly the machine's."""
 
@@ -27,7 +27,8 @@ def idle_share(outcome: Outcome) -> float | None:
 class IdleWatch:
     """Compares the idle share of the newest valid programs of one process with that of its first ones.
 
-    Medians are compared, so that a few programs on a busy machine say nothing.
+    Medians are compared, so that a few programs on a busy machine say nothing. Nothing is kept in a checkpoint: after a resume,
+    the first programs are those that come then.
     """
 
     def __init__(self) -> None:

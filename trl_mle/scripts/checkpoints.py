@@ -14,9 +14,11 @@ from trl_mle.errors import ConfigError
 
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"
-"""Written last by transformers' trainer."""
+"""Written by transformers' trainer after its own other files, and before `in_flight_*.pt` of this package."""
 WEIGHTS = ("*model*.safetensors", "*model*.bin", "pytorch_model_fsdp*", "global_step*")
 """Model or adapter, whole or in shards; of FSDP; of DeepSpeed."""
+IN_FLIGHT = "in_flight_"
+"""Start of the names of the files that hold completions in flight."""
 OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
 
 
@@ -86,12 +88,15 @@ def _newest_first(output_dir: Path) -> Iterator[Path]:
 def find_damage(folder: Path) -> str | None:
     """What is missing or cut off in a checkpoint, or `None` if it is whole.
 
-    Only ends and headers of large files are read. A file of the right length with other bytes is not noticed.
+    Only ends and headers of large files are read. A file of the right length with other bytes is not noticed. Completions in
+    flight are no part of it: where their file is damaged, they are generated anew (`training/overlap/checkpoint.py`).
     """
     try:
         return next(_damage(folder), None)
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
+    except (ValueError, TypeError, AttributeError) as error:  # a file holds something else than its name says
+        return f"a file has unexpected content ({type(error).__name__}: {error})"
 
 
 def _damage(folder: Path) -> Iterator[str]:
@@ -115,7 +120,8 @@ def _damage(folder: Path) -> Iterator[str]:
     )
     # `torch.save` writes zip archives, whose directory is at their end.
     saved = [path for pattern in ("*.pt", "*.pth", "*.bin") for path in sorted(folder.glob(pattern))]
-    yield from (f"{path.name} is cut off" for path in saved if path.is_file() and not zipfile.is_zipfile(path))
+    saved = [path for path in saved if path.is_file() and not path.name.startswith(IN_FLIGHT)]
+    yield from (f"{path.name} is cut off" for path in saved if not zipfile.is_zipfile(path))
     # Checkpoints without scheduler have only the model (`save_only_model`).
     if (folder / "scheduler.pt").exists() and not any(path for name in OPTIMIZERS for path in folder.glob(name)):
         yield "the state of the optimizer is missing"

@@ -13,8 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 from pyarrow import parquet
+
+MAX_DEPTH = 8
+"""Lists and dictionaries in each other that have a type of their own in a column. What is deeper is written as text."""
+_ATOMS = frozenset({type(None), bool, int, float, str})
 
 
 class RolloutSchema:
@@ -60,7 +65,7 @@ class RolloutSchema:
         for path in self._files():
             try:
                 schemas.append(parquet.read_schema(path))
-            except (OSError, pyarrow.ArrowException):  # damaged: `read_rollouts` names it
+            except Exception:  # damaged: `read_rollouts` names it
                 continue
         merged = _merged(schemas)
         self._rewrite(self._first_files(), merged)
@@ -70,7 +75,7 @@ class RolloutSchema:
         for path in paths:
             try:
                 table = parquet.read_table(path, partitioning=None)
-            except (OSError, pyarrow.ArrowException):
+            except Exception:  # damaged
                 continue
             if not table.schema.equals(schema):
                 write_table(cast_table(table, schema), path)
@@ -96,22 +101,22 @@ def cast_table(table: pyarrow.Table, schema: pyarrow.Schema) -> pyarrow.Table:
             try:
                 column = column.cast(field.type, safe=False)
             except pyarrow.ArrowException:
-                texts = [None if value is None else as_text(value) for value in column.to_pylist()]
-                column = pyarrow.array(texts, pyarrow.string())
+                column = pyarrow.array(map(_scalar_as_text, column), pyarrow.string())
         columns.append(column)
     return pyarrow.table(columns, schema=schema)
 
 
 def as_column(values: list) -> pyarrow.Array:
-    """`values` as one column. If they have no common type, those that are not text are written as JSON.
+    """`values` as one column. Flags, numbers, text, and lists and dictionaries of these keep their type if they have a common one.
 
-    A value that a reward function logs must not end a run, least of all on the one process that writes.
+    Everything else is written as text: a value that a reward function logs must not end a run, least of all on the one
+    process that writes.
     """
     try:
-        column = pyarrow.array(values)
+        column = pyarrow.array(values if _ATOMS.issuperset(map(type, values)) else [_plain(value) for value in values])
         if not _has_empty_struct(column.type):
             return column
-    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError):
+    except Exception:  # no common type, or objects of a user that raise whatever they like
         pass
     return pyarrow.array([None if value is None else as_text(value) for value in values], pyarrow.string())
 
@@ -120,10 +125,44 @@ def as_text(value: Any) -> str:
     """`value` as text that UTF-8 has: itself, JSON, or Python's own form of it."""
     try:
         text = value if isinstance(value, str) else json.dumps(value, default=str)
-    except (TypeError, ValueError):  # keys that JSON does not have, or a value that holds itself
-        text = repr(value)
+    except Exception:  # keys that JSON does not have, a value that holds itself, or a `__str__` that raises
+        try:
+            text = repr(value)
+        except Exception:
+            text = f"<{type(value).__name__}>"
     # Surrogates, which a tokenizer may leave, have no UTF-8.
     return text.encode(errors="replace").decode()
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """`value` made of Python's own types alone, of which Arrow makes a column.
+
+    Of other types, some mixtures end the interpreter (`numpy.datetime64` and `numpy.float16`, pyarrow 26), and some are
+    written but cannot be converted later (dates that become whole numbers).
+
+    Raises:
+        TypeError: it has no such form.
+    """
+    if type(value) in _ATOMS:
+        return value
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biufU":
+        return _plain(value.tolist(), depth)
+    if depth < MAX_DEPTH and isinstance(value, (list, tuple)):
+        return [_plain(item, depth + 1) for item in value]
+    if depth < MAX_DEPTH and isinstance(value, dict) and all(type(key) is str for key in value):
+        return {key: _plain(item, depth + 1) for key, item in value.items()}
+    for kind in (int, float, str):  # members of an `IntEnum` or `StrEnum`
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"{type(value).__name__} is written as text")
+
+
+def _scalar_as_text(value: pyarrow.Scalar) -> str | None:
+    try:
+        plain = value.as_py()
+    except Exception:  # a date that Python does not have, in a file of an earlier version
+        return f"<{value.type}>"
+    return None if plain is None else as_text(plain)
 
 
 def _merged(schemas: list[pyarrow.Schema]) -> pyarrow.Schema:
@@ -135,12 +174,15 @@ def _merged(schemas: list[pyarrow.Schema]) -> pyarrow.Schema:
 
 
 def _common(one: pyarrow.DataType, other: pyarrow.DataType) -> pyarrow.DataType:
-    """The type of a column that has held values of both types; text if they have no other."""
+    """The type to which columns of both types can be cast; text if they have no other."""
     if one.equals(other):
         return one
     fields = [pyarrow.schema([("value", kind)]) for kind in (one, other)]
     try:
-        return pyarrow.unify_schemas(fields, promote_options="permissive").field("value").type
+        common = pyarrow.unify_schemas(fields, promote_options="permissive").field("value").type
+        for kind in (one, other):
+            pyarrow.nulls(0, kind).cast(common, safe=False)
+        return common
     except (pyarrow.ArrowException, TypeError):
         return pyarrow.string()
 

@@ -23,19 +23,21 @@ class RolloutWriter:
     """Writes each generation batch to `folder/<mode>_<step>_<k>.parquet`, the `k`-th batch generated at that step.
 
     The folder holds the rollouts of one run. Those of an earlier run, and those past the step that a run is resumed from, are
-    moved to `folder-DATE-TIME`, so that no rollout is counted twice and none is lost.
+    moved to `folder-DATE-TIME`, so that no rollout is counted twice and none is lost. An evaluation without training is a run
+    of its own. If the same trainer then trains, the evaluation belongs to that run.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._begins = False
-        self._indices: dict[tuple[str, int], count] = {}
+        self._begins = True
+        self._is_training = False
         self._own: set[str] = set()  # names of the files of this run
+        self._aside: Path | None = None  # where this writer has moved files to
         self._schema = RolloutSchema(folder)
 
     def begin(self) -> None:
         """A run begins or is resumed, at the step of the next batch that is written."""
-        self._begins = True
+        self._begins = self._is_training = True
 
     def write(
         self, logs: Mapping[str, Any], *, rows: int, step: int, mode: str, extra_columns: Collection[str]
@@ -72,46 +74,53 @@ class RolloutWriter:
     def _next_path(self, kind: str, step: int) -> Path:
         if self._begins:
             self._begins = False
-            self._move_aside(name for name in self._files() if self._belongs_to_another_run(name, step))
-            self._own &= {name.name for name in self._files()}
-            self._indices = {}
-        while True:
-            index = next(self._indices.setdefault((kind, step), count()))
-            path = self.folder / f"{kind}_{step:06d}_{index:02d}.parquet"
-            if path.name not in self._own:
-                break
-        # Only an evaluation without training meets a file here, that of an earlier evaluation.
-        if path.exists():
-            self._move_aside([path])
+            self._keep_to_one_run(step)
+        paths = (self.folder / f"{kind}_{step:06d}_{index:02d}.parquet" for index in count())
+        path = next(path for path in paths if not path.exists())
         self._own.add(path.name)
         return path
 
-    def _files(self) -> list[Path]:
-        """Files of rollouts. Whatever else a user keeps in the folder stays there."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(path for path in self.folder.iterdir() if FILE_NAME.fullmatch(path.name))
+    def _keep_to_one_run(self, step: int) -> None:
+        """Move files that are not part of the run that begins, or is resumed, at `step`."""
+        self._move_aside(path for path in _rollouts(self.folder) if self._belongs_to_another_run(path, step))
+        self._own &= {path.name for path in _rollouts(self.folder)}
+        # Before a run is resumed, its own trainer may have evaluated, which moved the files of the run as those of another one.
+        for path in _rollouts(self._aside) if self._aside is not None and step > 0 else []:
+            back = self.folder / path.name
+            if not back.exists() and not self._belongs_to_another_run(path, step):
+                path.rename(back)
+                self._schema.forget()
 
     def _belongs_to_another_run(self, path: Path, step: int) -> bool:
         """Whether a file is not part of the run that begins, or is resumed, at `step`."""
         match = FILE_NAME.fullmatch(path.name)
         assert match is not None
+        if not self._is_training:
+            return True
         # An evaluation comes before the checkpoint of its step, and may come before training.
         if match["kind"] == "eval":
             return path.name not in self._own if step == 0 else int(match["step"]) > step
         return step == 0 or int(match["step"]) >= step
 
     def _move_aside(self, files: Iterable[Path]) -> None:
-        """Rename `files` into a folder beside this one."""
+        """Rename `files` into a folder beside this one: the one of earlier moves, unless files there have the same names."""
         files = list(files)
         if not files:
             return
-        target = path_aside(self.folder)
-        target.mkdir()
+        if self._aside is None or any((self._aside / path.name).exists() for path in files):
+            self._aside = path_aside(self.folder)
+            self._aside.mkdir()
         for path in files:
-            path.rename(target / path.name)
+            path.rename(self._aside / path.name)
         self._schema.forget()
-        logger.warning("%d files of earlier rollouts in %s are now in %s.", len(files), self.folder, target)
+        logger.warning("%d files of earlier rollouts in %s are now in %s.", len(files), self.folder, self._aside)
+
+
+def _rollouts(folder: Path) -> list[Path]:
+    """Files of rollouts. Whatever else a user keeps in the folder is left alone."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if FILE_NAME.fullmatch(path.name))
 
 
 def path_aside(folder: Path) -> Path:
