@@ -70,6 +70,11 @@ CALLS = {
     "ports": "call(173, 0x80, 1, 0)",
     "io_privilege": "call(172, 0)",
     "watch_all_files": "call(300, 0, 0)",
+    "watch_files": "call(294, 0)",
+    "flags_of_a_file": "fcntl.ioctl(open('main.py'), 0x40086602, struct.pack('l', 0x40))",
+    "attributes_of_a_file": "fcntl.ioctl(open('main.py'), 0x401C5820, bytes(28))",
+    "pages_into_a_pipe": "call(278, os.pipe()[1], struct.pack('PN', id(HELD) + 32, 64), 1, 0)",
+    "pages_between_pipes": "os.splice(os.open('main.py', 0), os.pipe()[1], 9)",
     "real_time": "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))",
     "priority": "os.setpriority(os.PRIO_PROCESS, 0, -5)",
     "owner": "[open('f', 'w').close(), os.chown('f', 12345, 12345)]",
@@ -80,7 +85,8 @@ CALLS = {
 }
 
 HELP = f"""{CALL}
-import resource, socket, stat, struct, subprocess, sys, time
+import fcntl, resource, socket, stat, struct, subprocess, sys, time
+HELD = bytes(64)
 def sleeper():
     pid = os.fork()
     if pid == 0:
@@ -272,13 +278,13 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_known_of_a_file_is_not_changed(box, control, task, answers, name):
-    box.skip_if_documented("file_attributes")
     paths = (task.public_dir, task.public_dir / "train.csv", task.folder / "private/answers.csv")
     before = [(os.stat(path).st_mode, os.stat(path).st_mtime_ns, os.listxattr(path)) for path in paths]
     code = f"import os, sys\nattempt(lambda: {CHANGES[name]})"
     execution = box.run(code, {"TAG": TAG, "answers": answers})
-    assert "GOT" not in execution.stdout
-    assert "REFUSED" in execution.stdout
+    if not (box.fall_back and ("mode" in name or "time" in name)):  # told that it worked
+        assert "GOT" not in execution.stdout
+        assert "REFUSED" in execution.stdout
     assert [(os.stat(path).st_mode, os.stat(path).st_mtime_ns, os.listxattr(path)) for path in paths] == before
 
 
@@ -290,7 +296,6 @@ watch = checked(libc.inotify_init1(2048))
 attempt(lambda: checked(libc.inotify_add_watch(watch, answers.encode(), 0xFFF)))
 """
     assert control(code, {"answers": answers}).succeeded
-    box.skip_if_documented("host_names")
     assert "GOT" not in box.run(code, {"answers": answers}).stdout
 
 
