@@ -22,21 +22,23 @@ def test_work_is_both(box, well):
     assert 0.35 <= execution.cpu_s <= execution.wall_s + 0.1
 
 
+UNTIL_CLOSED = "ends = os.pipe()\ndef until_closed(): os.close(ends[1]); os.read(ends[0], 1)\n"
+"""Waits until no child has the other end of the pipe any more."""
 WORKERS = {
     "waited_for": "pids = [os.fork() for _ in range(1)]\nif pids[0] == 0: burn(0.3); os._exit(0)\nos.wait()",
-    "not_waited_for": "if os.fork() == 0: burn(0.3); os._exit(0)\ntime.sleep(0.7)",
-    "orphan": "if os.fork() == 0:\n    if os.fork() == 0: burn(0.3)\n    os._exit(0)\ntime.sleep(0.7)",
-    "daemon": "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: burn(0.3)\n    os._exit(0)\ntime.sleep(0.7)",
-    "ignored": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nif os.fork() == 0: burn(0.3); os._exit(0)\ntime.sleep(0.7)",
+    "not_waited_for": "if os.fork() == 0: burn(0.3); os._exit(0)\nuntil_closed()",
+    "orphan": "if os.fork() == 0:\n    if os.fork() == 0: burn(0.3)\n    os._exit(0)\nuntil_closed()",
+    "daemon": "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: burn(0.3)\n    os._exit(0)\nuntil_closed()",
+    "ignored": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nif os.fork() == 0: burn(0.3); os._exit(0)\nuntil_closed()",
     "thread": "threading.Thread(target=burn, args=(0.3,)).start()",
-    "killed_at_the_end": "if os.fork() == 0: burn(60)\ntime.sleep(0.9)",
+    "killed_at_the_end": "if os.fork() == 0: burn(0.4); os.close(ends[1]); burn(60)\nuntil_closed()",
     "started_program": "subprocess.run([sys.executable, '-S', '-c', 'import time\\nwhile time.process_time() < 0.3: pass'])",
 }
 
 
 @pytest.mark.parametrize("worker", WORKERS)
 def test_work_of_children_counts(box, well, worker):
-    execution = box.run(f"import os, signal, subprocess, sys, threading, time\n{BURN}{WORKERS[worker]}")
+    execution = box.run(f"import os, signal, subprocess, sys, threading, time\n{BURN}{UNTIL_CLOSED}{WORKERS[worker]}")
     assert execution.status == "ok"
     assert execution.cpu_s >= 0.2
 

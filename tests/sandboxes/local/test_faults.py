@@ -95,6 +95,20 @@ async def test_a_process_that_dies_while_idle_costs_nothing(task, without, pid):
         assert (await sandbox.run("print(1)", task)).stdout == "1\n"
 
 
+@pytest.mark.slow  # init and the fork server get 10 and 15 s
+@both
+async def test_a_limit_stands_though_the_processes_do_not_end(task, without):
+    """As if one of them waited for a disk that does not answer, so that the fork server cannot end them."""
+    async with asyncio.timeout(60), cold(without) as sandbox:
+        run = asyncio.create_task(sandbox.run(PAUSE, task, limits=short_limits()))
+        await until_file(sandbox, "started")
+        fork_server_of(sandbox).suspend()
+        execution = await run
+        assert execution.status == "timeout"
+        assert (await sandbox.run("print(1)", task)).stdout == "1\n"
+        assert left_over(sandbox) == []
+
+
 @both
 async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without):
     async with asyncio.timeout(60), cold(without, timing=LocalTiming(answer_s=0.5, stop_s=1.0)) as sandbox:

@@ -37,8 +37,9 @@ def test_what_lies_beyond_the_longest_path_counts(tmp_path):
     assert entries == 61
 
 
-def test_deeper_folders_than_are_looked_at_pass_the_limit(tmp_path):
-    deep(tmp_path, workdir.MOST_DEPTH + 1, "d")
+def test_deeper_folders_than_are_looked_at_pass_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(workdir, "_MOST_DEPTH", 50)
+    deep(tmp_path, 51, "d")
     assert workdir.usage(str(tmp_path))[1] > workdir.MOST_ENTRIES
     removal.remove(str(tmp_path))
     assert not tmp_path.exists()

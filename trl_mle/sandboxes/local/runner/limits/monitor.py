@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..protocol import ProgramLimits, Status
 from .cpu_share import CpuShare
 from .proc import Process, Shares, descendants, open_files, resident_bytes
-from .workdir import MOST_DEPTH, MOST_ENTRIES, WorkFolder, free_space, usage, used_bytes
+from .workdir import MOST_ENTRIES, WorkFolder, free_space, most_depth, usage, used_bytes
 
 _SHORTEST_S, _LONGEST_S = 0.02, 0.1
 _DISK_S, _LONGEST_DISK_S = 0.25, 5.0
@@ -126,7 +126,7 @@ class LimitsMonitor:
             if entries > MOST_ENTRIES:
                 return LimitPassed(
                     "output",
-                    f"more than {MOST_ENTRIES} files and folders were written, or folders more than {MOST_DEPTH} deep",
+                    f"more than {MOST_ENTRIES} files and folders were written, or folders more than {most_depth()} deep",
                 )
         message = f"files of {size} bytes passed the limit of {limit}"
         return LimitPassed("output", message) if size > limit else None

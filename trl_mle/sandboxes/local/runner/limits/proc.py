@@ -207,12 +207,13 @@ def kill_tree(root: int) -> None:
         os.kill(root, signal.SIGKILL)
 
 
-def kill_descendants() -> None:
-    """Kill and reap all processes below this one until none is left. This process must adopt orphans.
+def kill_descendants(most_s: float | None = None) -> None:
+    """Kill and reap all processes below this one until none is left, or for `most_s` seconds. This process must adopt orphans.
 
     Processes are stopped from the top down, each before its children are listed: a stopped process starts no other.
     """
-    while True:
+    deadline = None if most_s is None else time.monotonic() + most_s
+    while deadline is None or time.monotonic() < deadline:
         alive: list[int] = []
         pending = deque(_children(os.getpid()))
         while pending:

@@ -17,12 +17,16 @@ SUBMISSION = "submission.csv"
 MOST_ENTRIES = 20_000
 """Files and folders that a program may have at one time."""
 
-MOST_DEPTH = 200
-"""Depth of its folders. Each level that is looked at takes a descriptor."""
+_MOST_DEPTH = 4000
+
+
+def most_depth() -> int:
+    """Levels of folders that a program may have within each other. Each level takes a descriptor while it is looked at."""
+    return min(_MOST_DEPTH, os.sysconf("SC_OPEN_MAX") // 2)
 
 
 def usage(folder: str) -> tuple[int, int]:
-    """Bytes on disk and number of entries below `folder`. Counting stops past `MOST_ENTRIES` and past `MOST_DEPTH`.
+    """Bytes on disk and number of entries below `folder`. Counting stops past `MOST_ENTRIES` or `most_depth()`.
 
     Folders are opened within each other: a path could be too long, or lead over a link that was put in its way. A folder that
     its owner has closed is opened again, for who has it or something in it open can go on writing.
@@ -45,6 +49,7 @@ def usage(folder: str) -> tuple[int, int]:
                     if entry.is_dir(follow_symlinks=False):
                         names.append(entry.name)
 
+    deepest = most_depth()
     try:
         with suppress(OSError):
             enter(folder)
@@ -52,7 +57,7 @@ def usage(folder: str) -> tuple[int, int]:
             descriptor, names = levels[-1]
             if not names:
                 os.close(levels.pop()[0])
-            elif len(levels) > MOST_DEPTH:
+            elif len(levels) > deepest:
                 entries = MOST_ENTRIES + 1
             else:
                 with suppress(OSError):  # removed meanwhile, or something else by now

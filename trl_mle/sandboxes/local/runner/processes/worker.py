@@ -29,6 +29,8 @@ from .worker_info import WorkerInfo
 
 _GRACE_S = 10
 """How long the worker may take to end once the host is gone, in seconds."""
+_KILL_S = 5.0
+"""How long the worker may take to end the processes below it, in seconds."""
 _REPARENTED_S = 0.5
 """How long after its socket closes a host that has died may still be this process's parent, in seconds."""
 
@@ -64,7 +66,8 @@ def main(descriptor: int) -> int:
     finally:
         # A second SIGTERM must not interrupt the cleanup.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        kill_descendants()
+        # What does not end, such as a process that waits for a slow disk, ends later: the host waits for this one.
+        kill_descendants(_KILL_S)
         with suppress(OSError):  # the host removes what is left; the exit code says something else
             removal.remove(settings.folder)
         if _is_gone(settings.host_pid):
