@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import stat
 
 import pytest
@@ -299,10 +300,21 @@ attempt(lambda: checked(libc.inotify_add_watch(watch, answers.encode(), 0xFFF)))
     assert "GOT" not in box.run(code, {"answers": answers}).stdout
 
 
-def test_a_core_dump_is_not_written(box):
+def test_a_core_dump_is_not_written(box, control):
+    """A limit of 0 would not keep the kernel from handing one to a program that collects them: 1 does."""
+    limit = "import resource\nprint('GOT', resource.getrlimit(resource.RLIMIT_CORE))\n"
+    lower = f"{limit}resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n{limit}"
+    by_prlimit = f"{lower}resource.prlimit(0, resource.RLIMIT_CORE, (0, 0))\n{limit}"
+    raw = (
+        f"{CALL}import struct\ncall(160, 4, struct.pack('2Q', 0, 0))\n{limit}"
+        if os.uname().machine == "x86_64"
+        else limit
+    )
+    assert control(by_prlimit).stdout.splitlines()[-1] == "GOT (0, 0)"
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:  # who may have none cannot ask for 1
+        assert set(box.run(by_prlimit + raw).stdout.splitlines()) == {"GOT (1, 1)"}
     execution = box.run("import os\nos.abort()")
     assert execution.exit_code == -6
-    assert "GOT 0" in box.run("import resource\nattempt(lambda: resource.getrlimit(resource.RLIMIT_CORE)[1])").stdout
 
 
 def test_a_thread_is_confined_as_its_program_is(box, answers):

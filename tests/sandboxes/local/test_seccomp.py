@@ -27,7 +27,9 @@ def verdict(
     instructions = list(seccomp._instructions(machine, own, own, oldest, truncation))
     arguments = (*arguments, 0, 0, 0, 0)
     native = MACHINES[machine][1] if architecture is None else architecture
-    data = {0: number, 4: native, **{16 + 8 * place: value & 0xFFFFFFFF for place, value in enumerate(arguments)}}
+    data = {0: number, 4: native}
+    for argument, value in enumerate(arguments):
+        data |= {16 + 8 * argument: value & 0xFFFFFFFF, 20 + 8 * argument: value >> 32 & 0xFFFFFFFF}
     place, word = 0, 0
     while True:
         code, if_true, if_false, value = instructions[place]
@@ -145,6 +147,20 @@ def test_a_file_is_emptied_only_by_who_may_write_it(machine):
             assert verdict(machine, numbers[column], (*before, flags), truncation=True) == ALLOW
     assert verdict(machine, seccomp._TRUNCATE[column], truncation=True) == error(errno.EACCES)
     assert verdict(machine, seccomp._OPENAT2[column], truncation=True) == error(errno.ENOSYS)
+
+
+@machines
+@pytest.mark.parametrize("own", [True, False])
+def test_the_limit_of_core_dumps_stays_as_it_is(machine, own):
+    column = MACHINES[machine][0]
+    setting, both = seccomp._SET_LIMIT[column], seccomp._PRLIMIT[column]
+    assert verdict(machine, setting, (4, 0x7F0000001000), own=own) == error(0)
+    for values in (0x7F0000001000, 0x7F0000000000, 0x1000):
+        assert verdict(machine, both, (0, 4, values), own=own) == error(0)
+    assert verdict(machine, both, (0, 4, 0, 0x1000), own=own) == ALLOW
+    assert verdict(machine, both, (0, 7, 0x1000), own=own) == ALLOW
+    assert verdict(machine, setting, (7, 0x1000), own=own) == ALLOW
+    assert verdict(machine, both, (7, 7, 0), own=False) == error(errno.EPERM)
 
 
 @machines

@@ -31,7 +31,8 @@ def apply(limits: ProgramLimits, own_user: bool) -> None:
     _lower(resource.RLIMIT_CPU, cpu_s, cpu_s + 5)
     _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
     _lower(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _lower(resource.RLIMIT_CORE, 0)
+    # Not 0: the kernel then still hands a dump to a program that collects them (`core_pattern`), which keeps it on disk.
+    _lower(resource.RLIMIT_CORE, 1)
     # Not RLIMIT_AS: numerical libraries reserve far more addresses than they use.
     _lower(resource.RLIMIT_DATA, 2 * limits.memory_bytes + _SPARE_BYTES)
     for name, value in _PER_USER.items():

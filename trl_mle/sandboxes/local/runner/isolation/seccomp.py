@@ -76,6 +76,8 @@ _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 1
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
 _MMAP, _CONNECT, _PRLIMIT, _FCNTL = (9, 222), (42, 203), (302, 261), (72, 25)
 _SET_AFFINITY = (203, 122)
+_SET_LIMIT, _CORE = (160, 164), 4
+"""setrlimit(2) and RLIMIT_CORE."""
 _SET_OPTION, _SOL_SOCKET, _SEND_BUFFER = (54, 208), 1, 7
 """setsockopt(2), SOL_SOCKET and SO_SNDBUF."""
 _OPENS = {"open": (2, None, 1), "openat": (257, 56, 2)}
@@ -154,6 +156,7 @@ def _instructions(
     yield _LOAD, 0, 0, _OFFSET_ARCHITECTURE
     yield _EQUALS, 1, 0, _ARCHITECTURES[machine]
     yield _RETURN, 0, 0, _KILL_PROCESS  # the calls of another architecture (i386 on x86_64) have other numbers
+    yield from _no_change_of_the_core_limit(column)
     yield _LOAD, 0, 0, _OFFSET_NUMBER
     if machine == "x86_64":
         yield from _unless(_AT_LEAST, _X32, errno.ENOSYS)
@@ -215,6 +218,25 @@ def _no_signals_to_older(column: int, oldest: int) -> Iterator[Instruction]:
     checks = [(_EQUALS, 3, 0, 0), (_AT_LEAST, 0, 1, oldest), (_AT_LEAST, 0, 1, 2**32 - oldest + 1), refused]
     for call in _TO_PROCESSES.values():
         yield from _only_if(call[column], 0, checks)
+
+
+def _no_change_of_the_core_limit(column: int) -> Iterator[Instruction]:
+    """Keep RLIMIT_CORE at 1 (see `rlimits`). The program is told that it worked. The next instruction has to load the number."""
+    yield _LOAD, 0, 0, _OFFSET_NUMBER
+    yield _EQUALS, 0, 3, _SET_LIMIT[column]
+    yield _LOAD, 0, 0, _OFFSET_ARGUMENTS
+    yield _EQUALS, 0, 1, _CORE
+    yield _RETURN, 0, 0, _ERRNO
+    yield _LOAD, 0, 0, _OFFSET_NUMBER
+    yield _EQUALS, 0, 7, _PRLIMIT[column]
+    yield _LOAD, 0, 0, _OFFSET_ARGUMENTS + 8
+    yield _EQUALS, 0, 5, _CORE
+    # Without new values, the call only reads.
+    yield _LOAD, 0, 0, _OFFSET_ARGUMENTS + 16
+    yield _EQUALS, 0, 2, 0
+    yield _LOAD, 0, 0, _OFFSET_ARGUMENTS + 20
+    yield _EQUALS, 1, 0, 0
+    yield _RETURN, 0, 0, _ERRNO
 
 
 def _no_changes_of_files(column: int) -> Iterator[Instruction]:

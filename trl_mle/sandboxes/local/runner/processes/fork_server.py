@@ -147,15 +147,24 @@ def _run(descriptors: list[int], policy: TaskPolicy, layers: Layers) -> None:
         pid = os.fork()
         if pid == 0:
             run_program(Descriptors(stdout, stderr, reports, text), owner[0] if owner else None, policy, layers)
+    except BaseException:
+        for descriptor in owner:
+            os.close(descriptor)
+        raise
     finally:
-        for descriptor in (stdout, stderr, text, *owner):
+        for descriptor in (stdout, stderr, text):
             os.close(descriptor)
     exit_code, max_rss_bytes = _wait(pid, own_namespace=bool(owner))
     ended_at, after = time.monotonic(), _cpu_s_of_children()
+    for init in owner:
+        # At once, and not by the supervisor, which may be busy: what goes on after the program's end is not measured.
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(init, signal.SIGTERM)
+        os.close(init)
     with suppress(BrokenPipeError):  # a supervisor that is gone has taken the program with it
         # Before the others are killed: one that waits for a slow disk ends when it likes.
         report(reports, ProgramEnded(ended_at, exit_code, after - before, max_rss_bytes))
-        # With namespaces, init kills what is left.
+        # With namespaces, init kills what is left; it has been told so.
         if not owner:
             kill_descendants() if kernel.LINUX else _kill_group(pid)
             report(reports, AllEnded(_cpu_s_of_children() - after))
