@@ -135,6 +135,8 @@ FILLS = {
     "many_files": "for n in range(512): open(f'f{n}', 'wb').write(b'x' * 2 * 2**20)\ntime.sleep(5)",
     "unnamed_files": "kept = []\nfor n in range(512):\n    f = open('f', 'wb', buffering=0); os.unlink('f')\n"
     "    f.write(b'x' * 2 * 2**20); kept.append(f)\ntime.sleep(5)",
+    "files_of_a_hidden_process": "import ctypes\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nkept = []\nfor n in range(512):\n"
+    "    f = open('f', 'wb', buffering=0); os.unlink('f')\n    f.write(b'x' * 2 * 2**20); kept.append(f)\ntime.sleep(5)",
     "folder_of_temporary_files": "for n in range(512): open(f\"{os.environ['TMPDIR']}/f{n}\", 'wb').write(bytes(2 * 2**20))\n"
     "time.sleep(5)",
     "many_names": "for n in range(110_000): os.close(os.open(f'f{n}', os.O_CREAT))\ntime.sleep(5)",

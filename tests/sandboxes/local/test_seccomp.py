@@ -164,6 +164,16 @@ def test_the_limit_of_core_dumps_stays_as_it_is(machine, own):
 
 
 @machines
+def test_a_program_hides_no_process_and_takes_no_core(machine):
+    number = seccomp._PRCTL[MACHINES[machine][0]]
+    for own in (True, False):
+        assert verdict(machine, number, (62, 1), own=own) == error(errno.EPERM)
+        assert verdict(machine, number, (4, 1), own=own) == ALLOW
+        assert verdict(machine, number, (15, 0), own=own) == ALLOW
+    assert {verdict(machine, number, (4, value), own=False) for value in (0, 2)} == {error(errno.EPERM)}
+
+
+@machines
 def test_the_send_buffer_of_a_socket_stays_as_it_is(machine):
     option = seccomp._SET_OPTION[MACHINES[machine][0]]
     assert verdict(machine, option, (3, 1, 7)) == error(0)

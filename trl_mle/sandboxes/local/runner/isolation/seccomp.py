@@ -43,6 +43,7 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {
     **{"unshare": (272, 97), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430)},
     **{"fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442)},
     **{"name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "open_tree_attr": (467, 467)},
+    **{"statmount": (457, 457), "listmount": (458, 458)},
     # other processes
     **{"ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
     **{"process_madvise": (440, 440), "pidfd_getfd": (438, 438), "kcmp": (312, 272)},
@@ -76,6 +77,8 @@ _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 1
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
 _MMAP, _CONNECT, _PRLIMIT, _FCNTL = (9, 222), (42, 203), (302, 261), (72, 25)
 _SET_AFFINITY = (203, 122)
+_PRCTL, _SCHED_CORE, _SET_DUMPABLE = (157, 167), 62, 4
+"""prctl(2). PR_SCHED_CORE keeps others from the other threads of a core."""
 _SET_LIMIT, _CORE = (160, 164), 4
 """setrlimit(2) and RLIMIT_CORE."""
 _SET_OPTION, _SOL_SOCKET, _SEND_BUFFER = (54, 208), 1, 7
@@ -194,6 +197,11 @@ def _instructions(
     yield from _only_if(_FCNTL[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - index, 0, kind) for index, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
+    of_itself = [*_unless(_EQUALS, _SCHED_CORE, errno.EPERM)]
+    if not own_processes:  # the limits monitor may not have the right to look at a process that hides itself
+        of_itself += [(_EQUALS, 0, 3, _SET_DUMPABLE), (_LOAD, 0, 0, _OFFSET_ARGUMENTS + 8)]
+        of_itself += _unless_not(_EQUALS, 1, errno.EPERM)
+    yield from _only_if(_PRCTL[column], 0, of_itself)
     # On which cores a program runs is the sandbox's business (`limits.cpu_share`). It is told that it worked for itself.
     told = [*_unless(_EQUALS, 0, 0), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
     yield from _only_if(_SET_AFFINITY[column], 0, told)
