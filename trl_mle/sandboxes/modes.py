@@ -29,12 +29,13 @@ class Gap:
 GAPS = (
     Gap(
         "file_attributes",
-        "modes and times of files that your user owns can be changed; their content cannot",
+        "changes of modes and times of files have no effect, not even on the program's own files, so a program that it writes "
+        "must be run by its interpreter; without the layer `seccomp` those of all files that your user owns can be changed",
         ("private_root",),
     ),
     Gap(
         "host_names",
-        "a program can ask whether a path exists, and watch by inotify when it is opened",
+        "a program can ask whether a path exists",
         ("private_root",),
     ),
     Gap("semaphores", "multiprocessing has neither semaphores nor managers", ("private_root",)),
@@ -49,6 +50,12 @@ GAPS = (
     Gap(
         "slow_removal",
         "files lie on disk, where many take seconds to remove after the answer; the space is in use until then",
+        ("private_root", IN_MEMORY),
+    ),
+    Gap(
+        "files_without_names",
+        "files that have lost their name and are only mapped, or on their way through a socket, take space on disk that no limit "
+        "counts until the program ends",
         ("private_root", IN_MEMORY),
     ),
 )

@@ -97,6 +97,38 @@ async def test_a_process_that_dies_while_idle_costs_nothing(task, without, pid):
 
 
 @both
+async def test_what_a_program_leaves_ends_with_it_and_not_when_the_supervisor_looks(task, without):
+    """Work after the program's end is not measured, so it must not depend on how busy the supervisor is."""
+    code = "import os, signal\nif os.fork() == 0: os.setsid(); open('started', 'w').close()\nsignal.pause()"
+    async with asyncio.timeout(60), cold(without) as sandbox:
+        run = asyncio.create_task(sandbox.run(code, task))
+        await until_file(sandbox, "started")
+        fork_server = fork_server_of(sandbox)
+        supervisor = next(process for process in worker_of(sandbox).children() if process != fork_server)
+        (program,) = fork_server.children()
+        (left,) = program.children()
+        supervisor.suspend()
+        program.kill()
+        assert (await asyncio.to_thread(psutil.wait_procs, [program, left], 20))[1] == []
+        supervisor.resume()
+        assert (await run).status == "killed"
+
+
+@pytest.mark.slow  # init and the fork server get 10 and 15 s
+@both
+async def test_a_limit_stands_though_the_processes_do_not_end(task, without):
+    """As if one of them waited for a disk that does not answer, so that the fork server cannot end them."""
+    async with asyncio.timeout(60), cold(without) as sandbox:
+        run = asyncio.create_task(sandbox.run(PAUSE, task, limits=short_limits()))
+        await until_file(sandbox, "started")
+        fork_server_of(sandbox).suspend()
+        execution = await run
+        assert execution.status == "timeout"
+        assert (await sandbox.run("print(1)", task)).stdout == "1\n"
+        assert left_over(sandbox) == []
+
+
+@both
 async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without):
     async with asyncio.timeout(60), cold(without, timing=LocalTiming(answer_s=0.5, stop_s=1.0)) as sandbox:
         worker = worker_of(sandbox)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from trl_mle.sandboxes.local.runner import frames
 from trl_mle.sandboxes.local.runner.processes.pipes import Reports, report
 from trl_mle.sandboxes.local.runner.protocol import (
+    AllEnded,
     GuestReady,
     GuestReply,
     GuestRequest,
@@ -22,7 +23,6 @@ from trl_mle.sandboxes.local.runner.protocol import (
     InitReady,
     Layers,
     Message,
-    NamespaceEnded,
     ProgramEnded,
     ProgramFault,
     ProgramLimits,
@@ -60,7 +60,7 @@ MESSAGES = [
     InitReady(),
     ProgramStarted(12.5, 0.01),
     ProgramEnded(13.5, None, 1.0, 5),
-    NamespaceEnded(0.0),
+    AllEnded(0.0),
     SetupFailed("no mounts"),
     GuestSettings((), ("namespaces",), 180.0, 3600.0),
     GuestReady("3.11.7", 0.05, 2, 512 * 1024**2, FAULT),

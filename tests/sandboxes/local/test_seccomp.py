@@ -21,12 +21,15 @@ def verdict(
     architecture: int | None = None,
     own: bool = True,
     oldest: int | None = None,
+    truncation: bool = False,
 ) -> int:
     """What the kernel would do with a system call."""
-    instructions = list(seccomp._instructions(machine, own_root=own, own_processes=own, oldest=oldest))
+    instructions = list(seccomp._instructions(machine, own, own, oldest, truncation))
     arguments = (*arguments, 0, 0, 0, 0)
     native = MACHINES[machine][1] if architecture is None else architecture
-    data = {0: number, 4: native, **{16 + 8 * place: value & 0xFFFFFFFF for place, value in enumerate(arguments)}}
+    data = {0: number, 4: native}
+    for argument, value in enumerate(arguments):
+        data |= {16 + 8 * argument: value & 0xFFFFFFFF, 20 + 8 * argument: value >> 32 & 0xFFFFFFFF}
     place, word = 0, 0
     while True:
         code, if_true, if_false, value = instructions[place]
@@ -49,7 +52,7 @@ def error(number: int) -> int:
 @machines
 @pytest.mark.parametrize("own", [True, False])
 def test_every_jump_stays_within_the_program(machine, own):
-    instructions = list(seccomp._instructions(machine, own, own))
+    instructions = list(seccomp._instructions(machine, own, own, truncation=not own))
     assert len(instructions) < 4096
     for place, (code, if_true, if_false, _) in enumerate(instructions):
         if code not in (0x06, 0x20, 0x54):
@@ -64,7 +67,7 @@ def test_listed_calls_fail_and_others_pass(machine):
     listed = {numbers[column] for numbers in seccomp._NUMBERS.values()} - {None}
     special = {call[column] for call in (seccomp._FALLOCATE, seccomp._SET_AFFINITY, seccomp._CLONE, seccomp._CLONE3,
                                          seccomp._SOCKET, seccomp._SOCKETPAIR, seccomp._IOCTL, seccomp._PERSONALITY,
-                                         seccomp._MMAP)}  # fmt: skip
+                                         seccomp._MMAP, seccomp._SET_OPTION)}  # fmt: skip
     for number in range(470):
         expected = error(errno.EPERM) if number in listed else ALLOW
         if number not in special:
@@ -82,7 +85,9 @@ def test_arguments_decide(machine):
     assert verdict(machine, seccomp._CLONE3[column]) == error(errno.ENOSYS)
     assert verdict(machine, socket, (1, 1)) == ALLOW
     assert {verdict(machine, socket, (family, 1)) for family in (0, 2, 10, 16, 17, 38, 40)} == {error(errno.EACCES)}
-    assert {verdict(machine, ioctl, (0, request)) for request in (0x5412, 0x541C)} == {error(errno.EPERM)}
+    assert {verdict(machine, ioctl, (0, request)) for request in (0x5412, 0x541C, 0x40086602, 0x401C5820)} == {
+        error(errno.EPERM)
+    }
     assert verdict(machine, ioctl, (0, 0x5401)) == ALLOW
     assert verdict(machine, seccomp._FALLOCATE[column]) == error(errno.EOPNOTSUPP)
     personality = seccomp._PERSONALITY[column]
@@ -115,6 +120,65 @@ def test_without_namespaces_nothing_of_others_is_reached(machine):
         assert verdict(machine, seccomp._SET_AFFINITY[column], (0,), own=own) == error(0)
     assert verdict(machine, priority[column], (0, 0), own=False) == ALLOW
     assert verdict(machine, priority[column], (0, 7), own=False) == error(errno.EPERM)
+
+
+@machines
+def test_changes_of_files_have_no_effect_where_they_would_reach_those_of_the_host(machine):
+    column = MACHINES[machine][0]
+    for calls, expected in ((seccomp._MODES_AND_TIMES, 0), (seccomp._OWNERS, errno.EPERM)):
+        for numbers in calls.values():
+            if numbers[column] is not None:
+                assert verdict(machine, numbers[column], own=False) == error(expected)
+                assert verdict(machine, numbers[column]) == ALLOW
+
+
+@machines
+def test_a_file_is_emptied_only_by_who_may_write_it(machine):
+    column = MACHINES[machine][0]
+    for name, (*numbers, place) in seccomp._OPENS.items():
+        if numbers[column] is None:
+            assert (name, machine) == ("open", "aarch64")
+            continue
+        before = (0,) * place
+        for flags in (os.O_RDONLY | os.O_TRUNC, os.O_TRUNC | os.O_CREAT):
+            assert verdict(machine, numbers[column], (*before, flags), truncation=True) == error(errno.EACCES)
+            assert verdict(machine, numbers[column], (*before, flags)) == ALLOW
+        for flags in (os.O_RDONLY, os.O_WRONLY | os.O_TRUNC | os.O_CREAT, os.O_RDWR | os.O_TRUNC):
+            assert verdict(machine, numbers[column], (*before, flags), truncation=True) == ALLOW
+    assert verdict(machine, seccomp._TRUNCATE[column], truncation=True) == error(errno.EACCES)
+    assert verdict(machine, seccomp._OPENAT2[column], truncation=True) == error(errno.ENOSYS)
+
+
+@machines
+@pytest.mark.parametrize("own", [True, False])
+def test_the_limit_of_core_dumps_stays_as_it_is(machine, own):
+    column = MACHINES[machine][0]
+    setting, both = seccomp._SET_LIMIT[column], seccomp._PRLIMIT[column]
+    assert verdict(machine, setting, (4, 0x7F0000001000), own=own) == error(0)
+    for values in (0x7F0000001000, 0x7F0000000000, 0x1000):
+        assert verdict(machine, both, (0, 4, values), own=own) == error(0)
+    assert verdict(machine, both, (0, 4, 0, 0x1000), own=own) == ALLOW
+    assert verdict(machine, both, (0, 7, 0x1000), own=own) == ALLOW
+    assert verdict(machine, setting, (7, 0x1000), own=own) == ALLOW
+    assert verdict(machine, both, (7, 7, 0), own=False) == error(errno.EPERM)
+
+
+@machines
+def test_a_program_hides_no_process_and_takes_no_core(machine):
+    number = seccomp._PRCTL[MACHINES[machine][0]]
+    for own in (True, False):
+        assert verdict(machine, number, (62, 1), own=own) == error(errno.EPERM)
+        assert verdict(machine, number, (4, 1), own=own) == ALLOW
+        assert verdict(machine, number, (15, 0), own=own) == ALLOW
+    assert {verdict(machine, number, (4, value), own=False) for value in (0, 2)} == {error(errno.EPERM)}
+
+
+@machines
+def test_the_send_buffer_of_a_socket_stays_as_it_is(machine):
+    option = seccomp._SET_OPTION[MACHINES[machine][0]]
+    assert verdict(machine, option, (3, 1, 7)) == error(0)
+    for level, name in ((1, 8), (1, 20), (6, 7), (0, 7)):
+        assert verdict(machine, option, (3, level, name)) == ALLOW
 
 
 def test_other_entries_into_the_kernel_are_closed():

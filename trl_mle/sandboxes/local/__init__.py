@@ -1,6 +1,7 @@
 """`LocalSandbox`: programs on this machine.
 
 - `sandbox`: the sandbox that callers see: slots, each with one worker
+- `slot`: a place for one worker
 - `worker_process`: a worker on the host's side
 - `timing`: durations that tests shorten
 - `runner/`: what runs in the workers; standard library only

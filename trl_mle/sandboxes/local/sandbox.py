@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Hashable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from trl_mle.config import SandboxConfig, usable_cores
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
-from trl_mle.sandboxes.local.runner.limits import workdir
+from trl_mle.sandboxes.local.runner.limits import removal
 from trl_mle.sandboxes.local.runner.protocol import (
     Layers,
     ProgramFault,
@@ -27,6 +27,7 @@ from trl_mle.sandboxes.local.runner.protocol import (
     TaskFiles,
     WorkerSettings,
 )
+from trl_mle.sandboxes.local.slot import Slot
 from trl_mle.sandboxes.local.timing import LocalTiming
 from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, killed_execution, to_execution
 from trl_mle.sandboxes.python_version import warn_of_version
@@ -35,17 +36,6 @@ from trl_mle.types import Execution, Limits, TaskSpec
 _logger = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).parents[2]
-
-
-@dataclass
-class _Slot:
-    """A slot runs one program at a time."""
-
-    number: int
-    worker: WorkerProcess | None = None
-    starts: int = 0
-    in_use: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the call whose program has the slot, until its worker is idle or gone."""
 
 
 class LocalSandbox:
@@ -120,10 +110,12 @@ class LocalSandbox:
         """Layers that workers treat as missing; for tests of the fall-backs."""
         self._timing = timing or LocalTiming()
         self._closing = False
+        self._removals_failed = 0
+        """Failed removals that are not in `take_metrics` yet, except those of the present slots."""
         self._folder: Path | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots: list[_Slot] = []
-        self._idle: asyncio.Queue[_Slot]
+        self._slots: list[Slot] = []
+        self._idle: asyncio.Queue[Slot]
 
     def describe(self) -> str:
         """The layers of isolation as a table in text, or that they are not known yet."""
@@ -137,7 +129,7 @@ class LocalSandbox:
         self._closing = False
         try:
             self._folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="trl-mle-", dir=self.scratch_dir)))
-            self._slots = [_Slot(number) for number in range(self.workers)]
+            self._slots = [Slot(number) for number in range(self.workers)]
             # The first worker shows whether this machine is suitable before the others are started.
             first, *others = self._slots
             first_worker = await self._worker(first)
@@ -167,23 +159,32 @@ class LocalSandbox:
         slots, self._slots = self._slots, []
         self._loop = None
         try:
-            await _all_or_error(_stop(slot) for slot in slots)
+            await _all_or_error(slot.stop() for slot in slots)
             for slot in slots:
                 # A call that was cancelled just before may still be stopping a worker, or starting one.
                 async with slot.in_use:
                     pass
+                self._removals_failed += slot.take_removals_failed()
         finally:
             folder, self._folder = self._folder, None
             if folder is not None and folder.exists():
-                await asyncio.to_thread(workdir.remove, str(folder))
+                try:
+                    await asyncio.to_thread(removal.remove, str(folder))
+                except OSError as error:  # after the training: its result is worth more than the space
+                    self._removals_failed += 1
+                    _logger.warning("the folder %s could not be removed: %s", folder, error)
 
     def limits_for(self, task: TaskSpec) -> Limits:
         """The limits of a program of `task` if the caller gives none."""
         return default_limits(task, self.config.wall_s, self.config.memory_bytes)
 
     def take_metrics(self) -> dict[str, float]:
-        """No metrics: a local sandbox measures nothing that `SandboxPool` does not measure."""
-        return {}
+        """`sandbox/removals_failed`: times since the last call that what programs had left could not be removed."""
+        failed = self._removals_failed + sum(slot.take_removals_failed() for slot in self._slots)
+        self._removals_failed = 0
+        if failed:
+            _logger.warning("%d removals of what programs had left on disk failed; they are tried again", failed)
+        return {"sandbox/removals_failed": float(failed)}
 
     async def run(
         self,
@@ -216,14 +217,14 @@ class LocalSandbox:
             started = time.monotonic()
             reply = await self._ask(slot, files, request)
             if isinstance(reply, ProgramFault) and not reply.lasting:
-                await _stop(slot)  # whatever the fault, the next program gets a new worker
+                await slot.stop()  # whatever the fault, the next program gets a new worker
         except SandboxError as error:
-            await asyncio.shield(_stop(slot))
+            await asyncio.shield(slot.stop())
             if self._is_the_programs_doing(error):
                 return killed_execution(str(error), time.monotonic() - started, limits)
             raise
         except BaseException:  # a fault or a cancellation: what the worker does now is unknown
-            await asyncio.shield(_stop(slot))
+            await asyncio.shield(slot.stop())
             raise
         finally:
             slot.in_use.release()
@@ -248,7 +249,7 @@ class LocalSandbox:
         """Whether programs can send no signal to the processes of the sandbox, on this machine."""
         return any(layer.name == "signals" and layer.active for layer in self.layers)
 
-    async def _ask(self, slot: _Slot, files: TaskFiles, request: ProgramRequest) -> Reply:
+    async def _ask(self, slot: Slot, files: TaskFiles, request: ProgramRequest) -> Reply:
         """The reply of the slot's worker, or of a new worker if the old one had ended before the program began."""
         # A program that can stop the worker by a signal must not hold it for long.
         answer_s = (
@@ -263,11 +264,11 @@ class LocalSandbox:
         except NotTakenError:
             return await (await self._worker(slot)).ask(files, request, timeout_s)
 
-    async def _worker(self, slot: _Slot) -> WorkerProcess:
+    async def _worker(self, slot: Slot) -> WorkerProcess:
         """The worker of `slot`; a new one if the slot has none or a dead one."""
         if slot.worker is not None and not slot.worker.alive:
             _logger.warning("worker %d ended by itself and is replaced", slot.number)
-            await _stop(slot)
+            await slot.stop()
         if self._closing or self._folder is None:
             raise _not_started("the sandbox was closed while the program waited for a worker")
         if slot.worker is None:
@@ -288,11 +289,11 @@ class LocalSandbox:
                 raise
             layers = from_worker(worker.layers)
             if self._closing:
-                await _stop(slot)
+                await slot.stop()
                 raise _not_started("the sandbox was closed while a worker started")
             # A worker with fewer layers could show the answers; one with more would make results incomparable.
             if self.layers and layers != self.layers:
-                await _stop(slot)
+                await slot.stop()
                 raise _not_started(
                     f"a new worker has found other layers of isolation than the first:\n{describe(layers)}"
                 )
@@ -330,12 +331,6 @@ class LocalSandbox:
 
 def _not_started(message: str) -> SandboxError:
     return SandboxError(message, may_have_started=False)
-
-
-async def _stop(slot: _Slot) -> None:
-    worker, slot.worker = slot.worker, None
-    if worker is not None:
-        await worker.stop()
 
 
 async def _all_or_error(actions: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from typing import IO, Any
 
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.local.runner import frames
-from trl_mle.sandboxes.local.runner.limits import workdir
+from trl_mle.sandboxes.local.runner.limits import removal
 from trl_mle.sandboxes.local.runner.limits.proc import kill_tree
 from trl_mle.sandboxes.local.runner.protocol import (
     NOT_TAKEN,
@@ -32,6 +33,8 @@ from trl_mle.sandboxes.local.runner.protocol import (
 from trl_mle.sandboxes.local.runner.worker_command import command, environment
 from trl_mle.sandboxes.local.timing import LocalTiming
 from trl_mle.types import Execution, Limits
+
+_logger = logging.getLogger(__name__)
 
 _STDERR_BYTES = 4000
 
@@ -56,6 +59,7 @@ class WorkerProcess:
         """The layers that the worker has found, once it is ready."""
         self.python = ""
         """Version of the programs' interpreter, once the worker is ready."""
+        self._removals_failed = 0
         self._timing = timing
         self._errors = errors
         self._ending = asyncio.Lock()
@@ -113,6 +117,12 @@ class WorkerProcess:
         """Whether the process runs."""
         return self.process.poll() is None
 
+    @property
+    def removals_failed(self) -> int:
+        """Number of times that a folder of a program, or that of this worker, could not be removed."""
+        self._removals_failed = max(self._removals_failed, removal.failures(self.folder))
+        return self._removals_failed
+
     async def ask(self, files: TaskFiles, request: ProgramRequest, timeout_s: float) -> Reply:
         """Have the worker run the program of `request`, and return its reply.
 
@@ -127,6 +137,7 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """End the worker with the program that it runs, and remove its folder."""
+        _ = self.removals_failed  # its record is removed with the folder
         if hasattr(self, "_writer"):
             # The worker kills its program and leaves. The end of the stream alone would mean that the host has died.
             self._writer.write(frames.pack(Stop()))
@@ -149,10 +160,13 @@ class WorkerProcess:
         deadline = time.monotonic() + self._timing.stop_s
         while self.folder.exists():
             try:
-                workdir.remove(str(self.folder))
+                removal.remove(str(self.folder))
             except OSError as error:  # the kernel has not ended the program of a killed worker yet: it still writes
                 if time.monotonic() > deadline:
-                    raise SandboxError(f"the folder {self.folder} could not be removed: {error}") from error
+                    # Counted and no fault: what a program has left behind must not decide what it is worth.
+                    self._removals_failed = self.removals_failed + 1
+                    _logger.warning("the folder %s could not be removed: %s", self.folder, error)
+                    return
                 time.sleep(self._timing.retry_s)
 
     async def _exchange(self, messages: list[Message], timeout_s: float, *kinds: type[Any]) -> Any:

@@ -67,6 +67,8 @@ class Counts:
     """Programs that their callers cancelled."""
     abandoned: int = 0
     """Cancelled calls that the backend did not end within `cancel_s`."""
+    removals_failed: int = 0
+    """Times that the backend could not remove what a program had left, as of the last `take_metrics`."""
     waited_s: float = 0.0
     """Sum of the seconds that programs have waited for leases."""
     waits: int = 0
@@ -91,7 +93,8 @@ class Counts:
         )
         if failed:
             line += " (" + ", ".join(f"{name} {number}" for name, number in sorted(failed.items())) + ")"
-        return line + (f", {self.retried} retried" if self.retried else "")
+        line += f", {self.retried} retried" if self.retried else ""
+        return line + (f", {self.removals_failed} removals failed" if self.removals_failed else "")
 
 
 class Metrics:

@@ -108,7 +108,9 @@ class SandboxPool:
         metrics = self._metrics.take()
         metrics["sandbox/places"] = float(self.workers)
         metrics["sandbox/circuit_open"] = float(self.health.is_down)
-        return metrics | self.sandbox.take_metrics()
+        of_sandbox = self.sandbox.take_metrics()
+        self.counts.removals_failed += int(of_sandbox.get("sandbox/removals_failed", 0))
+        return metrics | of_sandbox
 
     async def __aenter__(self) -> SandboxPool:
         try:

@@ -32,14 +32,14 @@ def main(folder: str) -> None:
         os._exit(0)
     os.setsid()
     _load_runner()
-    from trl_mle_runner.limits import workdir  # type: ignore[import-not-found]  # found by `_load_runner`
+    from trl_mle_runner.limits import removal  # type: ignore[import-not-found]  # found by `_load_runner`
 
     while os.read(0, 4096):
         pass
     deadline = time.monotonic() + _RETRY_S
     while os.path.exists(folder) and time.monotonic() < deadline:
         try:
-            workdir.remove(folder)
+            removal.remove(folder)
         except OSError:
             time.sleep(0.1)
 

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 
 from runner import frames, worker_command
-from runner.limits import workdir
+from runner.limits import removal
 from runner.limits.proc import kill_tree
 from runner.protocol import (
     NOT_TAKEN,
@@ -214,5 +214,5 @@ class _Worker:
         except subprocess.TimeoutExpired:
             kill_tree(self._process.pid)
             self._process.wait()
-        with suppress(FileNotFoundError):
-            workdir.remove(self.folder)
+        with suppress(OSError):  # the worker has removed it, or the end of the virtual machine will
+            removal.remove(self.folder)

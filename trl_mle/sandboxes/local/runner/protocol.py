@@ -185,7 +185,7 @@ class ProgramStarted(Message):
 
 @dataclass(frozen=True)
 class ProgramEnded(Message):
-    """Report of the fork server: the program has ended."""
+    """Report of the fork server: the program has ended. Processes that it has started may go on for a moment."""
 
     at: float
     """Monotonic seconds."""
@@ -198,11 +198,11 @@ class ProgramEnded(Message):
 
 
 @dataclass(frozen=True)
-class NamespaceEnded(Message):
-    """Report of init: every process of the program has ended."""
+class AllEnded(Message):
+    """Report of init, or of the fork server if there are no namespaces: every process of the program has ended."""
 
     orphans_cpu_s: float
-    """CPU seconds of the processes that outlived their own parent."""
+    """CPU seconds of the processes that outlived the program or their own parent."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class SetupFailed(Message):
     reason: str
 
 
-Report = InitReady | ProgramStarted | ProgramEnded | NamespaceEnded | SetupFailed
+Report = InitReady | ProgramStarted | ProgramEnded | AllEnded | SetupFailed
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ ALL = (_FIRST_RIGHTS | _REFER | _TRUNCATE) & ~(_MAKE_CHAR | _MAKE_BLOCK)
 
 _TCP_BIND_AND_CONNECT = 0b11
 _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
+TRUNCATION = 3
+"""First version that holds back the truncation of files that may only be read."""
 SCOPED_SIGNALS = 6
 """First version that holds back signals to processes outside."""
 
@@ -52,7 +54,7 @@ def abi() -> int:
 
 def handled_rights(version: int) -> int:
     """Bits of every file right that version `version` controls."""
-    added = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))
+    added = ((2, _REFER), (TRUNCATION, _TRUNCATE), (5, _IOCTL_DEV))
     return _FIRST_RIGHTS | sum(right for since, right in added if version >= since)
 
 

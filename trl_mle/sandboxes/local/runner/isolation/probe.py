@@ -24,7 +24,8 @@ def probe(scratch: str, without: Collection[str] = ()) -> Layers:
     Args:
         scratch (`str`): a writable folder for the throw-away processes.
         without (`Collection[str]`): names of fields to treat as missing; for tests of the fall-backs. `"signals"` stands
-            for a kernel whose Landlock does not hold signals back.
+            for a kernel whose Landlock does not hold signals back, `"truncation"` for one on which it does not do so with
+            truncation.
     """
     if not kernel.LINUX:
         return Layers()
@@ -38,8 +39,11 @@ def probe(scratch: str, without: Collection[str] = ()) -> Layers:
                 working = names
                 break
     version = 0 if "landlock" in without else landlock.abi()
+    for name, since in (("signals", landlock.SCOPED_SIGNALS), ("truncation", landlock.TRUNCATION)):
+        if name in without:
+            version = min(version, since - 1)
     return Layers(
-        landlock=min(version, landlock.SCOPED_SIGNALS - 1) if "signals" in without else version,
+        landlock=version,
         namespaces="namespaces" in working,
         private_root="private_root" in working,
         private_proc="private_proc" in working,

@@ -26,9 +26,9 @@ _REFUSED_CLONES = 0x7E020080 | 0x8000
 """CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME} and CLONE_PARENT (a child of the fork server) of clone(2)."""
 _AF_UNIX = 1
 _SOCKET_KIND, _STREAM, _SEQUENCE = 0xF, 1, 5
-_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
-_TERMINAL_INPUT = (0x5412, 0x541C)
-"""TIOCSTI and TIOCLINUX: typing into a terminal."""
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x01, 0x20, 0x40000
+_REFUSED_CONTROLS = (0x5412, 0x541C, 0x40086602, 0x40046602, 0x401C5820)
+"""TIOCSTI and TIOCLINUX: typing into a terminal. FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS and FS_IOC_FSSETXATTR: flags of files."""
 _OTHERS_WAIT = (1024, 1026)
 """F_SETLEASE and F_NOTIFY: other processes that open the file wait for the program."""
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
@@ -42,7 +42,8 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {
     **{"mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "setns": (308, 268)},
     **{"unshare": (272, 97), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430)},
     **{"fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442)},
-    **{"name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265)},
+    **{"name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "open_tree_attr": (467, 467)},
+    **{"statmount": (457, 457), "listmount": (458, 458)},
     # other processes
     **{"ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
     **{"process_madvise": (440, 440), "pidfd_getfd": (438, 438), "kcmp": (312, 272)},
@@ -62,15 +63,36 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {
     # memory that no process of the program accounts for
     **{"shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180)},
     **{"memfd_secret": (447, 447), "memfd_create": (319, 279)},
+    # pages in a pipe outlive their mapping, and one of a huge page keeps all of it
+    **{"vmsplice": (278, 75), "splice": (275, 76), "tee": (276, 77)},
+    # of which all processes of the user share a few: a program that takes them all takes them from the trainer
+    **{"io_setup": (206, 0), "inotify_init": (253, None), "inotify_init1": (294, 26)},
     # what would stay on files that outlive the program
     **{"setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14)},
     **{"lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466)},
+    **{"file_setattr": (469, 469)},
 }
 _FALLOCATE = (285, 47)
 _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
 _MMAP, _CONNECT, _PRLIMIT, _FCNTL = (9, 222), (42, 203), (302, 261), (72, 25)
 _SET_AFFINITY = (203, 122)
+_PRCTL, _SCHED_CORE, _SET_DUMPABLE = (157, 167), 62, 4
+"""prctl(2). PR_SCHED_CORE keeps others from the other threads of a core."""
+_SET_LIMIT, _CORE = (160, 164), 4
+"""setrlimit(2) and RLIMIT_CORE."""
+_SET_OPTION, _SOL_SOCKET, _SEND_BUFFER = (54, 208), 1, 7
+"""setsockopt(2), SOL_SOCKET and SO_SNDBUF."""
+_OPENS = {"open": (2, None, 1), "openat": (257, 56, 2)}
+"""Calls that open a file, and which argument has the flags."""
+_OPENAT2, _TRUNCATE = (437, 437), (76, 45)
+_ACCESS_AND_TRUNCATION, _TRUNCATION = 0o1003, 0o1000
+"""O_ACCMODE | O_TRUNC, and what it leaves of a file that is opened for reading and emptied."""
+_MODES_AND_TIMES = {
+    **{"chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452)},
+    **{"utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88)},
+}
+_OWNERS = {"chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54)}
 _OF_PROCESSES = {
     **{"sched_setscheduler": (144, 119), "sched_setparam": (142, 118)},
     **{"sched_setattr": (314, 274)},
@@ -102,7 +124,7 @@ def supported() -> bool:
         return any(line.startswith("Seccomp:") for line in file)
 
 
-def restrict(own_root: bool, own_processes: bool, oldest: int | None = None) -> None:
+def restrict(own_root: bool, own_processes: bool, oldest: int | None = None, truncation: bool = False) -> None:
     """Put this process and its children under the filter. Needs `kernel.forbid_new_privileges` before.
 
     Args:
@@ -110,8 +132,9 @@ def restrict(own_root: bool, own_processes: bool, oldest: int | None = None) -> 
         own_processes (`bool`): whether the processes that it can name can only be its own.
         oldest (`int`, *optional*): the program's process, if nothing else holds signals back. Processes with smaller numbers, as
             all that stand above it, then get none.
+        truncation (`bool`): whether nothing else keeps files from being emptied that may be read (Landlock before version 3).
     """
-    code = _filter(os.uname().machine, own_root, own_processes, oldest)
+    code = _filter(os.uname().machine, own_root, own_processes, oldest, truncation)
     program = _Program(len(code) // 8, code)
     column = list(_ARCHITECTURES).index(os.uname().machine)
     # Without the flag, kernels before 5.16 slow all of the program down as a measure against speculative execution.
@@ -119,19 +142,24 @@ def restrict(own_root: bool, own_processes: bool, oldest: int | None = None) -> 
     check(libc.syscall(ctypes.c_long(_SECCOMP[column]), *arguments), "seccomp")
 
 
-def _filter(machine: str, own_root: bool, own_processes: bool, oldest: int | None = None) -> bytes:
-    instructions = _instructions(machine, own_root, own_processes, oldest)
+def _filter(machine: str, own_root: bool, own_processes: bool, oldest: int | None, truncation: bool) -> bytes:
+    instructions = _instructions(machine, own_root, own_processes, oldest, truncation)
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
 
 
 def _instructions(
-    machine: str, own_root: bool = True, own_processes: bool = True, oldest: int | None = None
+    machine: str,
+    own_root: bool = True,
+    own_processes: bool = True,
+    oldest: int | None = None,
+    truncation: bool = False,
 ) -> Iterator[Instruction]:
     """The filter in classic BPF, for the architecture `machine`."""
     column = list(_ARCHITECTURES).index(machine)
     yield _LOAD, 0, 0, _OFFSET_ARCHITECTURE
     yield _EQUALS, 1, 0, _ARCHITECTURES[machine]
     yield _RETURN, 0, 0, _KILL_PROCESS  # the calls of another architecture (i386 on x86_64) have other numbers
+    yield from _no_change_of_the_core_limit(column)
     yield _LOAD, 0, 0, _OFFSET_NUMBER
     if machine == "x86_64":
         yield from _unless(_AT_LEAST, _X32, errno.ENOSYS)
@@ -153,16 +181,27 @@ def _instructions(
         yield from _only_if(call[column], 0, checks)
     if not own_root:
         yield from _unless(_EQUALS, _CONNECT[column], errno.EACCES)
-    # Memory that lives on without a process that has it mapped.
+        yield from _no_changes_of_files(column)
+    # Larger buffers would hold more memory than the limits monitor takes them for. The program is told that it worked.
+    of_sockets = [(_EQUALS, 1, 0, _SOL_SOCKET), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, _OFFSET_ARGUMENTS + 16)]
+    yield from _only_if(_SET_OPTION[column], 1, [*of_sockets, *_unless(_EQUALS, _SEND_BUFFER, 0)])
+    if truncation:
+        yield from _no_truncation(column)
+    # Memory that lives on without a process that has it mapped, and huge pages, of which the machine has a few.
     shared = [(_ANY_BIT, 0, 2, _MAP_ANONYMOUS), *_unless(_ANY_BIT, _MAP_SHARED, errno.EPERM)]
-    yield from _only_if(_MMAP[column], 3, shared)
-    denied = [instruction for request in _TERMINAL_INPUT for instruction in _unless(_EQUALS, request, errno.EPERM)]
+    yield from _only_if(_MMAP[column], 3, [*_unless(_ANY_BIT, _MAP_HUGETLB, errno.ENOMEM), *shared])
+    denied = [instruction for request in _REFUSED_CONTROLS for instruction in _unless(_EQUALS, request, errno.EPERM)]
     yield from _only_if(_IOCTL[column], 1, denied)
     commands = _OTHERS_WAIT if oldest is None else (*_OTHERS_WAIT, *_SIGNAL_OWNERS)
     denied = [instruction for command in commands for instruction in _unless(_EQUALS, command, errno.EPERM)]
     yield from _only_if(_FCNTL[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - index, 0, kind) for index, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
+    of_itself = [*_unless(_EQUALS, _SCHED_CORE, errno.EPERM)]
+    if not own_processes:  # the limits monitor may not have the right to look at a process that hides itself
+        of_itself += [(_EQUALS, 0, 3, _SET_DUMPABLE), (_LOAD, 0, 0, _OFFSET_ARGUMENTS + 8)]
+        of_itself += _unless_not(_EQUALS, 1, errno.EPERM)
+    yield from _only_if(_PRCTL[column], 0, of_itself)
     # On which cores a program runs is the sandbox's business (`limits.cpu_share`). It is told that it worked for itself.
     told = [*_unless(_EQUALS, 0, 0), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
     yield from _only_if(_SET_AFFINITY[column], 0, told)
@@ -187,6 +226,50 @@ def _no_signals_to_older(column: int, oldest: int) -> Iterator[Instruction]:
     checks = [(_EQUALS, 3, 0, 0), (_AT_LEAST, 0, 1, oldest), (_AT_LEAST, 0, 1, 2**32 - oldest + 1), refused]
     for call in _TO_PROCESSES.values():
         yield from _only_if(call[column], 0, checks)
+
+
+def _no_change_of_the_core_limit(column: int) -> Iterator[Instruction]:
+    """Keep RLIMIT_CORE at 1 (see `rlimits`). The program is told that it worked. The next instruction has to load the number."""
+    yield _LOAD, 0, 0, _OFFSET_NUMBER
+    yield _EQUALS, 0, 3, _SET_LIMIT[column]
+    yield _LOAD, 0, 0, _OFFSET_ARGUMENTS
+    yield _EQUALS, 0, 1, _CORE
+    yield _RETURN, 0, 0, _ERRNO
+    yield _LOAD, 0, 0, _OFFSET_NUMBER
+    yield _EQUALS, 0, 7, _PRLIMIT[column]
+    yield _LOAD, 0, 0, _OFFSET_ARGUMENTS + 8
+    yield _EQUALS, 0, 5, _CORE
+    # Without new values, the call only reads.
+    yield _LOAD, 0, 0, _OFFSET_ARGUMENTS + 16
+    yield _EQUALS, 0, 2, 0
+    yield _LOAD, 0, 0, _OFFSET_ARGUMENTS + 20
+    yield _EQUALS, 1, 0, 0
+    yield _RETURN, 0, 0, _ERRNO
+
+
+def _no_changes_of_files(column: int) -> Iterator[Instruction]:
+    """Leave modes, times and owners of all files as they are.
+
+    Landlock does not hold these calls back, and the user owns the interpreter, the public files and the answers. The program is
+    told that it worked, as `shutil.copy` and others change the mode of each file that they write.
+    """
+    for calls, error in ((_MODES_AND_TIMES, 0), (_OWNERS, errno.EPERM)):
+        for numbers in calls.values():
+            number = numbers[column]
+            if number is not None:
+                yield from _unless(_EQUALS, number, error)
+
+
+def _no_truncation(column: int) -> Iterator[Instruction]:
+    """Keep files that are not open for writing from being emptied."""
+    yield from _unless(_EQUALS, _TRUNCATE[column], errno.EACCES)
+    # Its flags lie in memory, out of sight. The C library does not use it.
+    yield from _unless(_EQUALS, _OPENAT2[column], errno.ENOSYS)
+    emptied = [(_AND, 0, 0, _ACCESS_AND_TRUNCATION), *_unless(_EQUALS, _TRUNCATION, errno.EACCES)]
+    for *numbers, flags in _OPENS.values():
+        number = numbers[column]
+        if number is not None:
+            yield from _only_if(number, flags, emptied)
 
 
 def _unless(comparison: int, value: int, error: int) -> Iterator[Instruction]:

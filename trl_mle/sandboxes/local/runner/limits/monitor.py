@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from ..protocol import ProgramLimits, Status
 from .cpu_share import CpuShare
-from .proc import Process, descendants, proportional_bytes, resident_bytes, unnamed_file_bytes
-from .workdir import MOST_ENTRIES, WorkFolder, free_bytes, usage, used_bytes
+from .proc import Process, Shares, descendants, open_files, resident_bytes
+from .workdir import MOST_ENTRIES, WorkFolder, free_space, most_depth, usage, used_bytes
 
 _SHORTEST_S, _LONGEST_S = 0.02, 0.1
 _DISK_S, _LONGEST_DISK_S = 0.25, 5.0
+_FREE_BUFFER_BYTES = 64 * 1024**2
+"""What may wait in pipes and sockets without being counted as memory."""
 _SHARE = 20
 """After a look, the monitor pauses for at least this many times the CPU time of the look."""
 
@@ -44,11 +46,13 @@ class LimitsMonitor:
         self.peak_bytes = 0
         self._seconds: dict[int, float] = {}
         self._roots = [pid for pid in (fork_server_pid, init_pid) if pid is not None]
-        self._inherited_bytes = resident_bytes(fork_server_pid)
+        self._shares = Shares(resident_bytes(fork_server_pid), limits.memory_bytes)
+        self._buffer_bytes = 0
+        """What may wait in pipes and sockets, at the last look at the open files."""
         self._share = CpuShare(limits.threads, number)
         self._next = self._next_disk = self._soonest_disk = 0.0
-        self._free_bytes = free_bytes(work.descriptor)
-        """Free space of the file system at the last look at the folder."""
+        self._free = free_space(work.descriptor)
+        """Free space of the file system at the last look at the folder, in bytes and in files."""
 
     @property
     def cpu_s(self) -> float:
@@ -76,7 +80,7 @@ class LimitsMonitor:
         if passed is None and (now >= self._next_disk or self._fills_up(now)):
             spent = time.process_time()
             passed = self._disk(processes)
-            self._free_bytes = free_bytes(self.work.descriptor)
+            self._free = free_space(self.work.descriptor)
             self._soonest_disk = time.monotonic() + _DISK_S
             self._next_disk = self._after(spent, _DISK_S, _LONGEST_DISK_S)
         return passed
@@ -85,7 +89,8 @@ class LimitsMonitor:
         """Whether the disk fills fast, by this program or another one. A folder of many files is looked at seldom otherwise."""
         if self.work.path is None or now < self._soonest_disk:
             return False
-        return self._free_bytes - free_bytes(self.work.descriptor) > self.limits.work_bytes // 8
+        taken, files = (before - now for before, now in zip(self._free, free_space(self.work.descriptor), strict=True))
+        return taken > self.limits.work_bytes // 8 or files > MOST_ENTRIES // 8
 
     def _after(self, spent: float, shortest: float, longest: float) -> float:
         """When to look again after a look that began at `spent` CPU seconds: time spent waiting is no reason to wait."""
@@ -94,13 +99,14 @@ class LimitsMonitor:
 
     def _memory(self, processes: list[Process]) -> LimitPassed | None:
         limit = self.limits.memory_bytes
-        used = sum(process.rss_bytes + process.table_bytes for process in processes)
+        used = sum(process.rss_bytes + process.table_bytes + process.away_bytes for process in processes)
         if used > limit:  # children share pages with their parent: read the shares
-            used = proportional_bytes(processes, self._inherited_bytes)
+            used = self._shares.total(processes)
+        used += max(0, self._buffer_bytes - _FREE_BUFFER_BYTES)
         if self.work.path is None:  # files in memory are memory, whether they are mapped or not
             used += used_bytes(self.work.descriptor)
         self.peak_bytes = max(self.peak_bytes, used)
-        message = f"resident memory of {used} bytes, files in memory included, passed the limit of {limit}"
+        message = f"memory of {used} bytes, files in memory and buffers of pipes and sockets included, passed the limit of {limit}"
         return LimitPassed("memory", message) if used > limit else None
 
     def _processes(self, processes: list[Process]) -> LimitPassed | None:
@@ -112,11 +118,15 @@ class LimitsMonitor:
     def _disk(self, processes: list[Process]) -> LimitPassed | None:
         limit = self.limits.work_bytes
         # A deleted file that is still open has no entry in the folder but takes its space.
-        size = unnamed_file_bytes(processes)
+        opened = open_files(processes)
+        size, self._buffer_bytes = opened.unnamed_bytes, opened.buffer_bytes
         if self.work.path is not None:  # a file system in memory holds no more by itself
             on_disk, entries = usage(self.work.path)
             size += on_disk
             if entries > MOST_ENTRIES:
-                return LimitPassed("output", f"more than {MOST_ENTRIES} files and folders were written")
+                return LimitPassed(
+                    "output",
+                    f"more than {MOST_ENTRIES} files and folders were written, or folders more than {most_depth()} deep",
+                )
         message = f"files of {size} bytes passed the limit of {limit}"
         return LimitPassed("output", message) if size > limit else None

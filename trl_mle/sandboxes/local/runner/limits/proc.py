@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 _BETWEEN_LOOKS_S = 0.001
 _LONGEST_READ_S = 0.25
+_SPARE_TABLE_BYTES = 16 * 1024**2
+_SOCKET_BYTES, _PIPE_BYTES = 2 * 212992, 1 << 16
+"""What the kernel lets a socket send before somebody reads it (twice `net.core.wmem_default`), and the size of a pipe."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # A process may end between two reads, or belong to another user after its number was used again.
@@ -26,6 +29,8 @@ class Process:
     rss_bytes: int
     table_bytes: int
     """Size of the kernel's page tables of the process. They are not part of its resident memory."""
+    away_bytes: int
+    """Memory that is in swap or in huge pages of the machine's pool. It is not part of the resident memory either."""
     cpu_s: float
     """User and system seconds of the process itself."""
     runnable: int = 0
@@ -62,16 +67,27 @@ def _read(pid: int) -> Process:
             reader = others[0]
             pages = resident_bytes(reader) // _PAGE
     with open(f"/proc/{reader}/status", "rb") as file:
-        tables = next((line.split()[1] for line in file if line.startswith(b"VmPTE:")), b"0")
+        beyond = beside_resident(file)
     return Process(
         pid,
         threads=threads,
         rss_bytes=pages * _PAGE,
-        table_bytes=int(tables) * 1024,
+        table_bytes=beyond[b"VmPTE"],
+        away_bytes=beyond[b"VmSwap"] + beyond[b"HugetlbPages"],
         cpu_s=(int(fields[10]) + int(fields[11])) / _TICKS,
         runnable=runnable,
         reader=reader,
     )
+
+
+def beside_resident(status: Iterable[bytes]) -> dict[bytes, int]:
+    """What a process holds beside its resident memory, from the lines of `/proc/<pid>/status`: name -> bytes."""
+    found = dict.fromkeys((b"VmPTE", b"VmSwap", b"HugetlbPages"), 0)
+    for line in status:
+        name, _, rest = line.partition(b":")
+        if name in found:
+            found[name] = int(rest.split()[0]) * 1024
+    return found
 
 
 def _stat(folder: str) -> tuple[bytes, list[bytes]]:
@@ -102,28 +118,65 @@ def resident_bytes(pid: int) -> int:
     return 0
 
 
-def proportional_bytes(processes: list[Process], inherited_bytes: int) -> int:
-    """Resident memory of all `processes` in bytes. A page that several processes share counts once.
+class Shares:
+    """Resident memory of the processes of one program, in which a page that several of them share counts once.
 
-    Reading the shares of a process waits while it forks. After `_LONGEST_READ_S` seconds the remaining processes count with
-    their own resident memory less `inherited_bytes`, the memory that each has from the fork server.
+    Reading the shares of a process waits while it forks, and takes time with the number of its pages. After `_LONGEST_READ_S`
+    seconds the remaining processes count with what was read last; those that were read longest ago come first.
+
+    Args:
+        inherited_bytes (`int`): the memory that each process has from the fork server.
+        most_bytes (`int`): limit of all processes together. A process that has more by itself, or page tables for much more, is
+            too large or maps the same pages many times over: it is not read, and counts with its own resident memory.
     """
-    total = 0
-    deadline = time.monotonic() + _LONGEST_READ_S
-    for process in processes:
-        size = max(0, process.rss_bytes - inherited_bytes)
-        if time.monotonic() < deadline:
-            with suppress(*_GONE), open(f"/proc/{process.reader or process.pid}/smaps_rollup", "rb") as file:
-                for line in file:
-                    if line.startswith(b"Pss:"):
-                        size = int(line.split()[1]) * 1024
-        total += size + process.table_bytes
-    return total
+
+    def __init__(self, inherited_bytes: int, most_bytes: int):
+        self._inherited_bytes = inherited_bytes
+        self._most_bytes = inherited_bytes + most_bytes
+        # Dense memory takes 1/512 of its size in page tables.
+        self._most_table_bytes = most_bytes // 256 + _SPARE_TABLE_BYTES
+        self._known: dict[int, tuple[int, int]] = {}
+        """Process -> its resident memory when it was read, and its share then; the latest last."""
+
+    def total(self, processes: list[Process]) -> int:
+        """Resident memory of all `processes` together in bytes, with page tables and what is away."""
+        total = 0
+        alive = {process.pid for process in processes}
+        order = {pid: place for place, pid in enumerate(self._known)}
+        self._known = {pid: known for pid, known in self._known.items() if pid in alive}
+        deadline = time.monotonic() + _LONGEST_READ_S
+        for process in sorted(processes, key=lambda process: order.get(process.pid, -1)):
+            is_plain = process.rss_bytes <= self._most_bytes and process.table_bytes <= self._most_table_bytes
+            if not is_plain:
+                self._known.pop(process.pid, None)
+            elif time.monotonic() < deadline:
+                self._read(process)
+            before, share = self._known.get(process.pid, (self._inherited_bytes, 0))
+            total += share + max(0, process.rss_bytes - before) + process.table_bytes + process.away_bytes
+        return total
+
+    def _read(self, process: Process) -> None:
+        with suppress(*_GONE), open(f"/proc/{process.reader or process.pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    self._known.pop(process.pid, None)
+                    self._known[process.pid] = (process.rss_bytes, int(line.split()[1]) * 1024)
 
 
-def unnamed_file_bytes(processes: list[Process]) -> int:
-    """Bytes on disk of files that are open but have no name any more."""
+@dataclass(frozen=True)
+class OpenFiles:
+    """What the descriptors of several processes hold beside files that have a name."""
+
+    unnamed_bytes: int
+    """Bytes on disk of files without a name."""
+    buffer_bytes: int
+    """Most bytes that can wait in their pipes and sockets, which is nobody's resident memory."""
+
+
+def open_files(processes: list[Process]) -> OpenFiles:
+    """What the descriptors of `processes` hold."""
     sizes: dict[tuple[int, int], int] = {}
+    buffers: dict[tuple[int, int], int] = {}
     for process in processes:
         folder = f"/proc/{process.reader or process.pid}/fd"
         with suppress(*_GONE):
@@ -131,9 +184,14 @@ def unnamed_file_bytes(processes: list[Process]) -> int:
                 with suppress(*_GONE):
                     status = os.stat(f"{folder}/{descriptor}")
                     # By file, not by descriptor: several processes may have the same file open.
+                    file = status.st_dev, status.st_ino
                     if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
-                        sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
-    return sum(sizes.values())
+                        sizes[file] = status.st_blocks * 512
+                    elif stat.S_ISSOCK(status.st_mode):
+                        buffers[file] = _SOCKET_BYTES
+                    elif stat.S_ISFIFO(status.st_mode):
+                        buffers[file] = _PIPE_BYTES
+    return OpenFiles(sum(sizes.values()), sum(buffers.values()))
 
 
 def kill_tree(root: int) -> None:
@@ -149,12 +207,13 @@ def kill_tree(root: int) -> None:
         os.kill(root, signal.SIGKILL)
 
 
-def kill_descendants() -> None:
-    """Kill and reap all processes below this one until none is left. This process must adopt orphans.
+def kill_descendants(most_s: float | None = None) -> None:
+    """Kill and reap all processes below this one until none is left, or for `most_s` seconds. This process must adopt orphans.
 
     Processes are stopped from the top down, each before its children are listed: a stopped process starts no other.
     """
-    while True:
+    deadline = None if most_s is None else time.monotonic() + most_s
+    while deadline is None or time.monotonic() < deadline:
         alive: list[int] = []
         pending = deque(_children(os.getpid()))
         while pending:

@@ -1,64 +1,79 @@
-"""The folder of one program: its size, its submission, and its removal."""
+"""The folder of one program: its size and its submission."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import secrets
-import signal
 import stat
-import sys
 import tempfile
 from contextlib import suppress
-from typing import NoReturn
 
 from ..isolation import mounts
-from ..isolation.kernel import LINUX, signal_on_parent_death
 from ..isolation.root_steps import WORK
 from ..protocol import ProgramLimits
+from .removal import FRESH, name_aside, open_folder
 
 SUBMISSION = "submission.csv"
 MOST_ENTRIES = 20_000
 """Files and folders that a program may have at one time."""
 
+_MOST_DEPTH = 4000
 
-_REMOVAL_S = 60
-"""Longest time that the removal of one program's folder may take, in seconds."""
-_DESCRIPTORS = 4096
-_ASIDE = "removing-"
-"""Beginning of the names of folders whose programs have ended."""
-_FRESH = "run-"
-"""Beginning of the names of folders of programs."""
+
+def most_depth() -> int:
+    """Levels of folders that a program may have within each other. Each level takes a descriptor while it is looked at."""
+    return min(_MOST_DEPTH, os.sysconf("SC_OPEN_MAX") // 2)
 
 
 def usage(folder: str) -> tuple[int, int]:
-    """Bytes on disk and number of entries below `folder`. Counting stops past `MOST_ENTRIES`."""
+    """Bytes on disk and number of entries below `folder`. Counting stops past `MOST_ENTRIES` or `most_depth()`.
+
+    Folders are opened within each other: a path could be too long, or lead over a link that was put in its way. A folder that
+    its owner has closed is opened again, for who has it or something in it open can go on writing.
+    """
     size = entries = 0
-    pending = [folder]
-    while pending and entries <= MOST_ENTRIES:
-        try:
-            listing = os.scandir(pending.pop())
-        except OSError:
-            continue  # removed meanwhile, or closed by its owner, who can then put nothing more into it
-        with listing:
+    levels: list[tuple[int, list[str]]] = []
+    """The open folders from `folder` down, each with the names of subfolders that are still to be read."""
+
+    def enter(name: str, within: int | None = None) -> None:
+        nonlocal size, entries
+        descriptor, names = open_folder(name, within, rights=0o500), list[str]()
+        levels.append((descriptor, names))
+        with os.scandir(descriptor) as listing:
             for entry in listing:
                 entries += 1
                 if entries > MOST_ENTRIES:
-                    break
+                    return
                 with suppress(OSError):
                     size += entry.stat(follow_symlinks=False).st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
+                        names.append(entry.name)
+
+    deepest = most_depth()
+    try:
+        with suppress(OSError):
+            enter(folder)
+        while levels and entries <= MOST_ENTRIES:
+            descriptor, names = levels[-1]
+            if not names:
+                os.close(levels.pop()[0])
+            elif len(levels) > deepest:
+                entries = MOST_ENTRIES + 1
+            else:
+                with suppress(OSError):  # removed meanwhile, or something else by now
+                    enter(names.pop(), descriptor)
+    finally:
+        for descriptor, _ in levels:
+            os.close(descriptor)
     return size, entries
 
 
-def free_bytes(descriptor: int) -> int:
-    """Free space of the file system of an open folder; 0 if it is not known."""
+def free_space(descriptor: int) -> tuple[int, int]:
+    """Free bytes and free files of the file system of an open folder; 0 if they are not known."""
     with suppress(OSError):
         status = os.fstatvfs(descriptor)
-        return status.f_bfree * status.f_frsize
-    return 0
+        return status.f_bfree * status.f_frsize, status.f_ffree
+    return 0, 0
 
 
 def used_bytes(descriptor: int) -> int:
@@ -89,7 +104,7 @@ class WorkFolder:
         if own_mount and in_memory:
             self.descriptor = mounts.in_memory(limits.work_bytes, MOST_ENTRIES)
         else:
-            self.path = tempfile.mkdtemp(prefix=_FRESH, dir=folder)
+            self.path = tempfile.mkdtemp(prefix=FRESH, dir=folder)
             self.descriptor = mounts.of_folder(self.path) if own_mount else os.open(self.path, os.O_RDONLY)
         self.inside = WORK if own_mount else str(self.path)
         """Its path as the program sees it."""
@@ -126,7 +141,7 @@ class WorkFolder:
         """Rename a folder on disk, so that nothing that was left running finds it and the host never meets it."""
         if self.path is None:
             return
-        aside = os.path.join(os.path.dirname(self.path), f"{_ASIDE}{secrets.token_hex(16)}")
+        aside = os.path.join(os.path.dirname(self.path), name_aside())
         with suppress(OSError):
             os.rename(self.path, aside)
             self.path = aside
@@ -135,92 +150,3 @@ class WorkFolder:
         """Give the folder up: one in memory is gone then, and `sweep` removes one on disk."""
         os.close(self.descriptor)
         self.set_aside()
-
-
-def sweep(folder: str) -> None:
-    """Have a process of its own remove what programs have left in a worker's `folder`: however long that takes, nobody waits.
-
-    For the worker, between two programs. A supervisor cannot do it: with its program's first process all processes of the
-    namespace have ended, and it may start no other. What cannot be removed is written to standard error and tried again.
-    """
-    left = _left(folder)
-    if not left:
-        return
-    for name in left:
-        # A supervisor that was killed has not set it aside.
-        if name.startswith(_FRESH):
-            with suppress(OSError):
-                os.rename(os.path.join(folder, name), os.path.join(folder, f"{_ASIDE}{secrets.token_hex(16)}"))
-    try:
-        pid = os.fork()
-    except OSError as error:  # the machine has no capacity for one more process: after the next program
-        sys.stderr.write(f"{folder} keeps folders of programs for now: {error}\n")
-        return
-    if pid == 0:
-        _sweep_alone(folder)
-
-
-def _left(folder: str) -> set[str]:
-    with suppress(OSError):
-        return {name for name in os.listdir(folder) if name.startswith((_FRESH, _ASIDE))}
-    return set()
-
-
-def _sweep_alone(folder: str) -> NoReturn:
-    """Remove the folders of programs in this process, which holds no socket and no pipe of the sandbox, and end it."""
-    try:
-        os.closerange(3, _DESCRIPTORS)
-        for number in (signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        if LINUX:
-            # Whoever removes the worker's folder after the worker's end must not meet this process.
-            signal_on_parent_death(signal.SIGKILL)
-        os.nice(10)
-        # Whatever a program has built there, its removal ends. The next sweep goes on with it.
-        signal.alarm(_REMOVAL_S)
-        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Names that `set_aside` has given: the folder of a program that runs meanwhile has another one.
-        tried: set[str] = set()
-        while left := {name for name in _left(folder) if name.startswith(_ASIDE)} - tried:
-            tried |= left
-            for name in left:
-                try:
-                    remove(os.path.join(folder, name))
-                except OSError as error:
-                    sys.stderr.write(f"a folder of a program is left for now: {error}\n")
-    except BlockingIOError:
-        pass  # an earlier sweep is at it, and sees what is new
-    except BaseException as error:
-        sys.stderr.write(f"{folder} keeps folders of programs for now: {error}\n")
-    finally:
-        with suppress(OSError):
-            sys.stderr.flush()
-        os._exit(0)
-
-
-def remove(folder: str) -> None:
-    """Remove `folder` whatever its modes and its depth. Subfolders move up to the top before they are emptied."""
-    # A name that no program can have prepared.
-    prefix = f".removed-{secrets.token_hex(16)}-"
-    number = 0
-    os.chmod(folder, 0o700)
-    while True:
-        with os.scandir(folder) as listing:
-            entries = list(listing)
-        if not entries:
-            break
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
-                continue
-            os.chmod(entry.path, 0o700)
-            with os.scandir(entry.path) as listing:
-                for inner in listing:
-                    if inner.is_dir(follow_symlinks=False):
-                        os.chmod(inner.path, 0o700)  # a folder that moves is written to
-                        number += 1
-                        os.rename(inner.path, os.path.join(folder, f"{prefix}{number}"))
-                    else:
-                        os.unlink(inner.path)
-            os.rmdir(entry.path)
-    os.rmdir(folder)

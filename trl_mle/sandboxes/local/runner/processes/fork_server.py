@@ -22,7 +22,7 @@ from ..interpreter.preload import preload
 from ..isolation import kernel, namespaces
 from ..limits.proc import kill_descendants
 from ..policy import TaskPolicy
-from ..protocol import Layers, ProgramEnded, SetupFailed
+from ..protocol import AllEnded, Layers, ProgramEnded, SetupFailed
 from .pipes import report
 from .program import Descriptors, run_program
 
@@ -137,7 +137,7 @@ def _reap(*_: object) -> None:
 def _run(descriptors: list[int], policy: TaskPolicy, layers: Layers) -> None:
     """Fork one program and report its end."""
     stdout, stderr, reports, text, *owner = descriptors
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = _cpu_s_of_children()
     pid = -1
     try:
         _forget_signals()
@@ -147,18 +147,32 @@ def _run(descriptors: list[int], policy: TaskPolicy, layers: Layers) -> None:
         pid = os.fork()
         if pid == 0:
             run_program(Descriptors(stdout, stderr, reports, text), owner[0] if owner else None, policy, layers)
+    except BaseException:
+        for descriptor in owner:
+            os.close(descriptor)
+        raise
     finally:
-        for descriptor in (stdout, stderr, text, *owner):
+        for descriptor in (stdout, stderr, text):
             os.close(descriptor)
     exit_code, max_rss_bytes = _wait(pid, own_namespace=bool(owner))
-    ended_at = time.monotonic()
-    # With namespaces, init kills what is left.
-    if not owner:
-        kill_descendants() if kernel.LINUX else _kill_group(pid)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    ended_at, after = time.monotonic(), _cpu_s_of_children()
+    for init in owner:
+        # At once, and not by the supervisor, which may be busy: what goes on after the program's end is not measured.
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(init, signal.SIGTERM)
+        os.close(init)
     with suppress(BrokenPipeError):  # a supervisor that is gone has taken the program with it
-        report(reports, ProgramEnded(ended_at, exit_code, cpu_s, max_rss_bytes))
+        # Before the others are killed: one that waits for a slow disk ends when it likes.
+        report(reports, ProgramEnded(ended_at, exit_code, after - before, max_rss_bytes))
+        # With namespaces, init kills what is left; it has been told so.
+        if not owner:
+            kill_descendants() if kernel.LINUX else _kill_group(pid)
+            report(reports, AllEnded(_cpu_s_of_children() - after))
+
+
+def _cpu_s_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _wait(program_pid: int, own_namespace: bool) -> tuple[int | None, int]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from ..isolation import kernel, private_root
-from ..protocol import InitReady, NamespaceEnded, SetupFailed
+from ..protocol import AllEnded, InitReady, SetupFailed
 from .pipes import keep_descriptors, report
 from .worker_info import InitSetup
 
@@ -23,7 +23,7 @@ _WAITED_FOR = (signal.SIGCHLD, signal.SIGTERM)
 def start_init(setup: InitSetup, alive: int) -> NoReturn:
     """Become init in a process that the supervisor has just forked. Ends, with all others, on SIGTERM.
 
-    Reports `InitReady`, and in the end `NamespaceEnded`.
+    Reports `InitReady`, and in the end `AllEnded`.
 
     Args:
         setup (`InitSetup`): the program.
@@ -48,7 +48,7 @@ def start_init(setup: InitSetup, alive: int) -> NoReturn:
             os.kill(-1, signal.SIGKILL)  # everything in the namespace except this process, at one stroke
         _reap(0)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        report(setup.reports, NamespaceEnded(usage.ru_utime + usage.ru_stime))
+        report(setup.reports, AllEnded(usage.ru_utime + usage.ru_stime))
     except OSError as error:
         with suppress(OSError):
             report(setup.reports, SetupFailed(f"the private root could not be set up: {error}"))

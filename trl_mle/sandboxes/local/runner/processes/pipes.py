@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from .. import frames
-from ..protocol import InitReady, NamespaceEnded, ProgramEnded, ProgramStarted, Report, SetupFailed
+from ..protocol import AllEnded, InitReady, ProgramEnded, ProgramStarted, Report, SetupFailed
 
 _READ_BYTES, _READS = 1 << 16, 16
 """A pipe is read in pieces of this many bytes, this many at a time: together the most that a pipe can hold."""
@@ -42,7 +42,7 @@ class Reports:
         self.init_ready = False
         self.started: ProgramStarted | None = None
         self.ended: ProgramEnded | None = None
-        self.namespace_ended: NamespaceEnded | None = None
+        self.all_ended: AllEnded | None = None
         self.fault: str | None = None
         """Why the program could not be started."""
         self.closed = False
@@ -65,8 +65,8 @@ class Reports:
             self.started = message
         elif isinstance(message, ProgramEnded):
             self.ended = message
-        elif isinstance(message, NamespaceEnded):
-            self.namespace_ended = message
+        elif isinstance(message, AllEnded):
+            self.all_ended = message
         elif isinstance(message, SetupFailed):
             self.fault = message.reason
         else:

@@ -110,4 +110,5 @@ def _confine(policy: TaskPolicy, layers: Layers, work: str, public: str, limits:
         kernel.allow_own_proc_files()
     if layers.seccomp:
         oldest = None if layers.signals else os.getpid()
-        seccomp.restrict(own_root=layers.private_root, own_processes=layers.namespaces, oldest=oldest)
+        truncation = not layers.private_root and layers.landlock < landlock.TRUNCATION
+        seccomp.restrict(layers.private_root, own_processes=layers.namespaces, oldest=oldest, truncation=truncation)

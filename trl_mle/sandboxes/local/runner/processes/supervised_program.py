@@ -13,7 +13,7 @@ from .. import frames
 from ..limits.monitor import LimitPassed, LimitsMonitor
 from ..limits.workdir import WorkFolder
 from ..policy import TaskPolicy
-from ..protocol import ProgramRequest, ProgramResult, ProgramStart, Status
+from ..protocol import ProgramEnded, ProgramRequest, ProgramResult, ProgramStart, Status
 from .fork_server import ForkServerGoneError, fork_program
 from .init import start_init
 from .pipes import CappedOutput, Reports
@@ -23,6 +23,7 @@ _SETUP_S = 60.0
 """Longest time from the fork to the first line of the program, in seconds."""
 _GRACE_S = 10.0
 """How long init or the fork server may take to kill and reap everything before it is killed itself, in seconds."""
+_BETWEEN_LOOKS_S = 0.001
 _SPARE_CPU_S = 5.0
 """CPU seconds that all processes together may use beyond the wall-clock limit times the number of threads."""
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -62,6 +63,8 @@ class SupervisedProgram:
         """Whether the program's text has been sent to its process."""
         self._stopped: LimitPassed | None = None
         """The limit for which the supervisor stopped the program."""
+        self._killed_at: float | None = None
+        """When the fork server was killed, because it could not end the program's processes."""
         self._forked_at = time.monotonic()
         reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
         self._outputs = {descriptor: CappedOutput(self._limits.output_bytes) for descriptor in reads[:2]}
@@ -138,7 +141,7 @@ class SupervisedProgram:
                     kill_at = now + _GRACE_S
                     self._stop()
             elif now > kill_at:
-                self._kill()
+                self._kill(fork_server=self._init is None or now > kill_at + _GRACE_S / 2)
 
     @property
     def may_have_started(self) -> bool:
@@ -157,7 +160,10 @@ class SupervisedProgram:
             # The kernel kills all others of the namespace with its process 1.
             with suppress(ProcessLookupError):
                 os.kill(self._init, signal.SIGKILL)
-            os.waitpid(self._init, 0)
+            # Its end is that of all its processes, and one that waits for a slow disk ends when it likes.
+            deadline = time.monotonic() + (0.0 if self._killed_at else _GRACE_S)
+            while not os.waitpid(self._init, os.WNOHANG)[0] and time.monotonic() < deadline:
+                time.sleep(_BETWEEN_LOOKS_S)
         elif not self._has_ended():
             self._stop()
 
@@ -173,6 +179,9 @@ class SupervisedProgram:
             raise FaultError(self._reports.fault)
         if started is None:
             raise FaultError("a program's process ended before the program started")
+        # A limit was passed, and that stands, whatever kept the processes from ending: a disk that does not answer, for example.
+        if ended is None and self._killed_at is not None:
+            ended = ProgramEnded(self._killed_at, exit_code=None, cpu_s=0.0, max_rss_bytes=0)
         # The fork server reports every end: without a report it has died with the program.
         if ended is None:
             raise ForkServerGoneError("the fork server has died")
@@ -185,7 +194,7 @@ class SupervisedProgram:
             err.add_remark(f"Stopped by the sandbox: {self._stopped.reason}.")
         submission, reason = self._work.read_submission(self._limits.submission_bytes)
         # The kernel does not account for children whose parent has said that it will not wait for them: the monitor saw them.
-        orphans = self._reports.namespace_ended
+        orphans = self._reports.all_ended
         accounted = ended.cpu_s + (0.0 if orphans is None else orphans.orphans_cpu_s)
         return ProgramResult(
             status=status,
@@ -247,8 +256,9 @@ class SupervisedProgram:
 
     def _check_fork_server(self, descriptor: int) -> None:
         """Raise if `descriptor`, which is ready, is the fork server's: it says nothing while it works, so it has died."""
-        # After the program's end its death concerns the next program alone.
-        if descriptor == self._worker.fork_server.fileno() and self._reports.ended is None:
+        # After the program's end, or this process's doing, its death concerns the next program alone.
+        expected = self._reports.ended is not None or self._killed_at is not None
+        if descriptor == self._worker.fork_server.fileno() and not expected:
             raise ForkServerGoneError("the fork server has died")
 
     def _has_ended(self) -> bool:
@@ -256,8 +266,8 @@ class SupervisedProgram:
         return self._reports.ended is not None or self._reports.fault is not None
 
     def _is_over(self) -> bool:
-        """Whether all processes of the program have ended; without namespaces the pipe is closed instead."""
-        return self._reports.ended is not None and self._reports.namespace_ended is not None
+        """Whether all processes of the program have ended."""
+        return self._reports.ended is not None and self._reports.all_ended is not None
 
     def _stop(self) -> None:
         """Ask init or, without namespaces, the fork server to end all processes of the program."""
@@ -267,10 +277,14 @@ class SupervisedProgram:
             elif self._reports.ended is None:
                 os.kill(self._worker.fork_server_pid, signal.SIGTERM)
 
-    def _kill(self) -> None:
-        """Kill init or the fork server, which did not do what `_stop` asked for."""
+    def _kill(self, fork_server: bool) -> None:
+        """Kill init, which did not do what `_stop` asked for, or the fork server, which still waits for the program."""
         with suppress(ProcessLookupError):
-            os.kill(self._worker.fork_server_pid if self._init is None else self._init, signal.SIGKILL)
+            if self._init is not None:
+                os.kill(self._init, signal.SIGKILL)
+            if fork_server:
+                self._killed_at = self._killed_at or time.monotonic()
+                os.kill(self._worker.fork_server_pid, signal.SIGKILL)
 
 
 def _fork_init(setup: InitSetup) -> int:

@@ -18,9 +18,9 @@ from dataclasses import replace
 from typing import Any
 
 from .. import frames, public_files
-from ..isolation import kernel, namespaces
+from ..isolation import kernel, namespaces, rlimits
 from ..isolation.probe import probe
-from ..limits import workdir
+from ..limits import removal
 from ..limits.proc import kill_descendants
 from ..policy import task_policy
 from ..protocol import NOT_TAKEN, Stop, TaskFiles, WorkerReady, WorkerSettings, WorkerUnusable
@@ -30,6 +30,8 @@ from .worker_info import WorkerInfo
 
 _GRACE_S = 10
 """How long the worker may take to end once the host is gone, in seconds."""
+_KILL_S = 5.0
+"""How long the worker may take to end the processes below it, in seconds."""
 _REPARENTED_S = 0.5
 """How long after its socket closes a host that has died may still be this process's parent, in seconds."""
 
@@ -65,8 +67,10 @@ def main(descriptor: int) -> int:
     finally:
         # A second SIGTERM must not interrupt the cleanup.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        kill_descendants()
-        workdir.remove(settings.folder)
+        # What does not end, such as a process that waits for a slow disk, ends later: the host waits for this one.
+        kill_descendants(_KILL_S)
+        with suppress(OSError):  # the host removes what is left; the exit code says something else
+            removal.remove(settings.folder)
         if _is_gone(settings.host_pid):
             with suppress(OSError):  # other workers have a folder there, the last one removes it
                 os.rmdir(os.path.dirname(settings.folder))
@@ -102,6 +106,8 @@ def _start(settings: WorkerSettings, host: socket.socket) -> WorkerInfo | None:
     Returns `None` if the fork server cannot import the modules of `settings.preload`; the host has been told why.
     """
     folder = settings.folder
+    if kernel.LINUX:
+        rlimits.raise_open_files()
     layers = probe(folder, settings.without)
     if layers.namespaces:
         namespaces.unshare_user()
@@ -181,7 +187,7 @@ def _run_supervisor(host: socket.socket, files: TaskFiles, worker: WorkerInfo) -
     while (ended := os.waitpid(-1, 0))[0] != pid:
         pass  # an orphan: a process of a PID namespace can only go once those below it have been waited for
     code = os.waitstatus_to_exitcode(ended[1])
-    workdir.sweep(worker.folder)
+    removal.sweep(worker.folder)
     if code == HOST_GONE:
         raise HostGoneError
     if code != 0:

@@ -1,0 +1,66 @@
+"""What the limits monitor takes processes for, from what the kernel says about them."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from trl_mle.sandboxes.local.runner.limits import proc
+
+MIB = 1 << 20
+
+
+def process(rss_bytes: int, table_bytes: int = 0, away_bytes: int = 0, pid: int | None = None) -> proc.Process:
+    return proc.Process(os.getpid() if pid is None else pid, 1, rss_bytes, table_bytes, away_bytes, 0.0)
+
+
+def test_memory_that_is_not_resident_is_found():
+    status = [
+        b"Name:\tVmSwap\\n",
+        b"VmRSS:\t 100 kB\n",
+        b"VmPTE:\t  48 kB\n",
+        b"VmSwap:\t 7 kB\n",
+        b"HugetlbPages:\t 2048 kB\n",
+    ]
+    assert proc.beside_resident(status) == {b"VmPTE": 48 << 10, b"VmSwap": 7 << 10, b"HugetlbPages": 2048 << 10}
+    assert set(proc.beside_resident([]).values()) == {0}
+
+
+def test_swap_and_huge_pages_count():
+    shares = proc.Shares(inherited_bytes=0, most_bytes=1)
+    assert shares.total([process(100 * MIB, table_bytes=3, away_bytes=5)]) == 100 * MIB + 8
+
+
+def test_what_was_read_last_counts_when_there_is_no_time_to_read(monkeypatch):
+    """Children share the memory of their parent: with their own resident memory each would count in full."""
+    shares = proc.Shares(inherited_bytes=10 * MIB, most_bytes=1 << 40)
+    own = process(proc.resident_bytes(os.getpid()))
+    read = shares.total([own])
+    assert 0 < read < own.rss_bytes + MIB
+    monkeypatch.setattr(proc, "_LONGEST_READ_S", -1.0)
+    assert shares.total([own]) == read
+    assert shares.total([process(own.rss_bytes + 5 * MIB)]) == read + 5 * MIB
+    assert (
+        shares.total([process(64 * MIB, pid=2**22)]) == 54 * MIB
+    )  # never read: without what it has from the fork server
+
+
+@pytest.mark.parametrize("large", [{"rss_bytes": 301 * MIB}, {"rss_bytes": MIB, "table_bytes": 20 * MIB}])
+def test_a_process_that_maps_its_pages_many_times_is_not_read(monkeypatch, large):
+    """It would take seconds, at each look."""
+    shares = proc.Shares(inherited_bytes=0, most_bytes=300 * MIB)
+    monkeypatch.setattr(shares, "_read", lambda process: pytest.fail("the process was read"))
+    assert shares.total([process(**large)]) == sum(large.values())
+
+
+def test_buffers_of_open_sockets_and_pipes_count_once():
+    own = [process(0), process(0)]
+    before = proc.open_files(own).buffer_bytes
+    ends, pipe = socket.socketpair(), os.pipe()
+    try:
+        assert proc.open_files(own).buffer_bytes == before + 2 * proc._SOCKET_BYTES + proc._PIPE_BYTES
+    finally:
+        for descriptor in (*(end.detach() for end in ends), *pipe):
+            os.close(descriptor)
