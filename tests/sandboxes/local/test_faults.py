@@ -119,7 +119,7 @@ async def test_what_a_program_leaves_ends_with_it_and_not_when_the_supervisor_lo
 async def test_a_limit_stands_though_the_processes_do_not_end(task, without):
     """As if one of them waited for a disk that does not answer, so that the fork server cannot end them."""
     async with asyncio.timeout(60), cold(without) as sandbox:
-        run = asyncio.create_task(sandbox.run(PAUSE, task, limits=short_limits()))
+        run = asyncio.create_task(sandbox.run(PAUSE, task, limits=Limits(wall_s=3.0)))
         await until_file(sandbox, "started")
         fork_server_of(sandbox).suspend()
         execution = await run
