@@ -1,6 +1,6 @@
 """TRL's own tests of `GRPOTrainer`, run with `DurationAwareTrainer` in its place, and with TRL's own trainer beside it.
 
-    python benchmarks/trl_suite CHECKOUT [--variants none proportional overlap] [--output FILE] [-k EXPRESSION]
+    python benchmarks/trl_suite CHECKOUT [--variants none proportional overlap] [--output FILE] [--control FILE]
 
 `CHECKOUT` is a checkout of TRL's repository, of which the tests alone are used: the trainer under test is built on the
 installed TRL. If the two versions differ, a test may fail with both trainers; such a test says nothing about this package.
@@ -119,12 +119,13 @@ def failing_alone(control: dict[str, dict], ours: dict[str, dict]) -> dict[str, 
 
 
 def table(results: dict[str, dict[str, dict]]) -> str:
-    """Numbers of passed, failed and skipped tests of each trainer, as Markdown."""
-    rows = ["| trainer | passed | failed | skipped | fails only here |", "|---|---|---|---|---|"]
+    """Numbers of passed, failed, refused and skipped tests of each trainer, as Markdown."""
+    rows = ["| trainer | passed | failed | refused | skipped | fails only here |", "|---|---|---|---|---|---|"]
     for variant, lines in results.items():
         counts = Counter(line["outcome"] for line in lines.values())
         alone = "" if variant == "trl" else str(len(failing_alone(results["trl"], lines)))
-        rows.append(f"| {variant} | {counts['passed']} | {counts['failed']} | {counts['skipped']} | {alone} |")
+        numbers = [str(counts[outcome]) for outcome in ("passed", "failed", "refused", "skipped")]
+        rows.append(f"| {' | '.join([variant, *numbers, alone])} |")
     return "\n".join(rows)
 
 
@@ -134,6 +135,7 @@ def main() -> int:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["none"], help="trainers besides TRL's own")
     parser.add_argument("--processes", type=int, default=2, help="trainers that are tested at a time")
     parser.add_argument("--output", type=Path, help="file for the result of every test, as JSON")
+    parser.add_argument("--control", type=Path, help="output of an earlier run, whose results of TRL's trainer count")
     parser.add_argument("-k", default="", metavar="EXPRESSION", help="run these tests alone, as pytest's -k")
     arguments = parser.parse_args()
     versions = {name: metadata.version(name) for name in ("trl", "transformers", "torch", "peft")}
@@ -142,10 +144,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         set_up(folder, arguments.checkout)
-        variants = ["trl", *dict.fromkeys(arguments.variants)]
+        results = {}
+        if arguments.control:
+            results["trl"] = json.loads(arguments.control.read_text())["results"]["trl"]
+        variants = [name for name in ("trl", *dict.fromkeys(arguments.variants)) if name not in results]
         with ThreadPoolExecutor(arguments.processes) as executor:
             ended = executor.map(lambda variant: run(folder, variant, arguments.k), variants)
-            results = dict(zip(variants, ended, strict=True))
+            results |= dict(zip(variants, ended, strict=True))
     print(
         f"Tests of TRL {tests_of}; installed: {', '.join(f'{name} {version}' for name, version in versions.items())}\n"
     )
@@ -155,7 +160,14 @@ def main() -> int:
     failed = {test: line["reason"] for test, line in results["trl"].items() if line["outcome"] == "failed"}
     print("\nFailed with TRL's own trainer, too:", *_lines(failed), sep="\n")
     status = 0
-    for variant in variants[1:]:
+    for variant in list(results)[1:]:
+        refused = Counter(line["reason"] for line in results[variant].values() if line["outcome"] == "refused")
+        if refused:
+            print(
+                f"\nRefused by `{variant}`:",
+                *(f"{count:4d}  {reason}" for reason, count in refused.most_common()),
+                sep="\n",
+            )
         alone = failing_alone(results["trl"], results[variant])
         print(f"\nFailed with `{variant}` alone:", *_lines(alone), sep="\n")
         status = status or int(bool(alone))

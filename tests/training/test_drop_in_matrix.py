@@ -8,6 +8,7 @@ import pytest
 from peft import LoraConfig
 
 from tests.support import drop_in
+from tests.support import drop_in_tools as tools
 from tests.support.drop_in import Feature, assert_finite, assert_same, join, run, same_parameters, settings
 from tests.support.tiny import tiny_dataset
 
@@ -26,6 +27,11 @@ def rollouts(prompts, trainer):
 
 ENDS = {"sequence_bias": {(1,): 4.0}}  # a model with random weights would hardly ever end
 
+CALLS = {
+    "model": tools.calling_model,
+    "processing_class": tools.tokenizer,
+    "train_dataset": tools.conversations,
+}
 FEATURES: dict[str, Feature] = {
     **{
         f"loss {name}": settings(loss_type=name)
@@ -76,6 +82,10 @@ FEATURES: dict[str, Feature] = {
         {"accelerator_config": {"dispatch_batches": False}},
         {"train_dataset": lambda: tiny_dataset().add_column("row", list(range(8))).to_iterable_dataset()},
     ),
+    "tools": Feature({"max_completion_length": 120}, {**CALLS, "tools": lambda: [tools.double]}, overlap=False),
+    "environments": Feature(
+        {"max_completion_length": 120}, {**CALLS, "environment_factory": lambda: tools.Counter}, overlap=False
+    ),
     "rollout_func": Feature(parameters={"rollout_func": lambda: rollouts}),
 }
 
@@ -94,12 +104,15 @@ COMBINATIONS = [
     ["loss sapo", "conversations", "pad_to_multiple_of", "off_policy_mask", "log_extra, log_metric, columns"],
     ["loss luspo", "adaptive entropy", "iterable dataset", "reference model"],
     ["loss vespo", "rollout_func", "entropy_coef", "dataset in order"],
+    ["tools", "environments"],
 ]
 """Features that are tried together, so that all of them take seconds. Each feature is in one."""
 
 
 def check(folder, feature: Feature, equal_s: float = 3.7) -> None:
     theirs = run(folder / "trl", feature)
+    if {"tools", "environment_factory"} & set(feature.parameters):
+        assert 0 < theirs.metrics[0]["tools/failure_frequency"] < 1, "calls were made, and one was wrong"
     assert_same(run(folder / "none", feature, drop_in.unequal, duration_weighting="none"), theirs)
     equal = run(folder / "equal", feature, lambda texts: [equal_s] * len(texts), duration_weighting="proportional")
     assert_same(equal, theirs)

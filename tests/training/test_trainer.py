@@ -23,7 +23,7 @@ from trl_mle.types import Outcome
 
 def test_none_needs_no_durations(tmp_path, grpo_run):
     ours = train(DurationAwareTrainer, tiny_args(tmp_path, duration_weighting="none"), letters)
-    assert_same_run(ours, grpo_run())
+    assert_same_run(ours, grpo_run)
 
 
 def test_effective_advantage_is_advantage_times_duration_over_mean(tmp_path):

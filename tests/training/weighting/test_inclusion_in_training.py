@@ -34,7 +34,7 @@ def resumable(tmp_path, **changes):
 
 def test_nothing_lost_trains_as_grpo_to_the_bit(tmp_path, grpo_run):
     args = tiny_args(tmp_path, duration_weighting="inverse_inclusion")
-    assert_same_run(train(DurationAwareTrainer, args, with_durations(unequal)), grpo_run())
+    assert_same_run(train(DurationAwareTrainer, args, with_durations(unequal)), grpo_run)
 
 
 def test_effective_advantage_is_advantage_over_probability(tmp_path):
