@@ -152,3 +152,17 @@ def test_different_ids_stay_different(texts):
     forms = [canonical(text, kind) for text in texts if text]
     assert len(set(forms)) == len(forms)
     assert kind is not Kind.TRUTH_VALUE or len(forms) <= 4
+
+
+@pytest.mark.parametrize(
+    ("columns", "header"),
+    [
+        (["TRUE", "FALSE"], "True,False"),
+        ([" a", "b "], "a,b"),
+        ([" 1", "2"], "1.0, 2 "),
+        (["false", "true"], "FALSE,True"),
+    ],
+)
+def test_classes_are_found_as_pandas_writes_them(columns, header):
+    predictions, key = graded(["u", "v"], columns, f"id,{header}\nu,1,0\nv,0,1\n", "log_loss", columns)
+    assert predictions.tolist() == [[1, 0], [0, 1]] and key.truth.tolist() == [0, 1]

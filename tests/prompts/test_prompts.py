@@ -245,6 +245,14 @@ def test_labels_that_pandas_takes_for_missing_values_are_named(tmp_path):
     assert "keep_default_na" not in build_prompt(write_task(tmp_path, numbers, "y", "rmse"))[1]["content"]
 
 
+@pytest.mark.parametrize("ids", [["NA", "b"], ["1", "01"], ["1e2", "100"]])
+def test_ids_that_pandas_reads_as_others_are_named(tmp_path, ids):
+    table = pd.DataFrame({"id": ids, "y": [0, 1]})
+    text = build_prompt(write_task(tmp_path, table, "y"))[1]["content"]
+    assert f"takes ids such as {ids[0]!r} for missing or for equal ones unless id is read with `dtype=str` and" in text
+    assert "dtype=str" not in build_prompt(write_task(tmp_path, table.assign(id=["a", "01"]), "y"))[1]["content"]
+
+
 def test_the_version_of_python_is_said(tmp_path):
     user = build_prompt(write_task(tmp_path, pd.DataFrame({"id": [1], "y": [0]}), "y"))[1]["content"]
     assert f"It runs on Python {sys.version_info.major}.{sys.version_info.minor}." in user

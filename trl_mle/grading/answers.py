@@ -146,8 +146,9 @@ def _classes(values: list[str], metric: Metric, spec: TaskSpec, name: str) -> tu
         columns = spec.prediction_columns
         if len(columns) > 1:
             kind = kind_of(columns)
+            classes = tuple(column.strip() for column in columns)
             # The names of the columns are the labels, so they are compared as they are written there.
-            return columns, kind if all(canonical(column, kind) == column for column in columns) else Kind.TEXT
+            return classes, kind if all(canonical(label, kind) == label for label in classes) else Kind.TEXT
         labels = {canonical(value, Kind.INTEGER) for value in values}
         if not labels <= {"0", "1"}:
             raise TaskError(

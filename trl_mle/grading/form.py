@@ -192,7 +192,8 @@ def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> np.ndarray:
 def _names(header: list[str], spec: TaskSpec) -> list[str]:
     """`header` with the task's spelling of its names.
 
-    A name may have spaces around it. Names that are numbers, such as the classes 1 and 2, may be written as floats.
+    A name may have spaces around it. Names that are numbers, such as the classes 1 and 2, may be written as floats, and truth
+    values in capitals or not.
     """
     expected = [spec.id_column, *spec.prediction_columns]
     if len(header) > 100 + 2 * len(expected):
@@ -201,7 +202,7 @@ def _names(header: list[str], spec: TaskSpec) -> list[str]:
     spellings = {name.strip(): name for name in expected}
     if len(spellings) < len(expected):  # names that differ in spaces alone are told apart by them
         return header
-    if kind in (Kind.INTEGER, Kind.NUMBER):
+    if kind is not Kind.TEXT:
         spellings |= {str(canonical(name, kind)): name for name in spec.prediction_columns}
     known = set(expected)
     return [

@@ -87,7 +87,8 @@ def _template(name: str) -> jinja2.Template:
 
 def _values(task: TaskSpec) -> dict[str, object]:
     try:
-        train, missing_words = _train(task)
+        train, notes = _train(task)
+        notes += _id_notes(task.public_dir / "test.csv", task.id_column)
         test_rows = count_rows(task.public_dir / "test.csv")
         sample = _sample(task.public_dir / "sample_submission.csv")
     except (OSError, ValueError, csv.Error) as error:
@@ -103,7 +104,7 @@ def _values(task: TaskSpec) -> dict[str, object]:
         "metric": metric,
         "better": "higher" if task.direction == "maximize" else "lower",
         "train": summarize(train, task.id_column, task.target_column),
-        "missing_words": missing_words,
+        "notes": notes,
         "test_rows": test_rows,
         "target": name_of(task.target_column),
         **sample,
@@ -116,7 +117,24 @@ def _values(task: TaskSpec) -> dict[str, object]:
     }
 
 
-def _train(task: TaskSpec) -> tuple[pd.DataFrame, str]:
+def _id_notes(path: Path, column: str) -> list[str]:
+    """A sentence about ids that a program reads as missing, or two of them as one, if there are any."""
+    import pandas as pd
+
+    ids = pd.read_csv(path, usecols=[column])[column]
+    lost = ids.isna() | ids.duplicated(keep=False)
+    if not lost.any():
+        return []
+    written = pd.read_csv(path, usecols=[column], dtype=str, keep_default_na=False, skip_blank_lines=False)[column]
+    example = clean(written[lost.to_numpy()].iloc[0], MAX_VALUE) if len(written) == len(ids) else ""
+    such = f" such as {example!r}" if example else ""
+    return [
+        f"`pandas.read_csv` takes ids{such} for missing or for equal ones unless {name_of(column)} is read with `dtype=str` and "
+        "`keep_default_na=False`."
+    ]
+
+
+def _train(task: TaskSpec) -> tuple[pd.DataFrame, list[str]]:
     """The train rows as programs read them, and a sentence about labels such as `None`, which stand there as they are written."""
     import pandas as pd
 
@@ -126,13 +144,13 @@ def _train(task: TaskSpec) -> tuple[pd.DataFrame, str]:
         raise TaskError(f"{path} has no column {name!r}, the target of task {task.id!r}.")
     missing = train[name].isna()
     if not missing.any() or (pd.api.types.is_numeric_dtype(train[name]) and not missing.all()):
-        return train, ""
+        return train, []
     written = pd.read_csv(path, usecols=[name], dtype=str, keep_default_na=False, skip_blank_lines=False)[name]
     if len(written) != len(train) or not (words := sorted(set(written[missing]) - {""})):
-        return train, ""
+        return train, []
     shown = ", ".join(repr(clean(word, MAX_VALUE)) for word in words)
     sentence = f"`pandas.read_csv` takes {shown} in {name_of(name)} for missing values unless `keep_default_na=False` is given."
-    return train.assign(**{name: written.where(written != "")}), sentence
+    return train.assign(**{name: written.where(written != "")}), [sentence]
 
 
 def _cut(text: str, limit: int) -> str:
