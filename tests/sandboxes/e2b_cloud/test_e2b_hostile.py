@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.sandboxes.e2b_cloud.test_e2b import LIMITS, settings, started
+from tests.sandboxes.e2b_cloud.test_e2b import LIMITS, settings, started, until
 from tests.support.e2b_server import KEY, kill, processes, serve
 from tests.support.tasks import toy_task
 from trl_mle import E2BSandbox
@@ -44,7 +44,8 @@ async def attacked(sandbox, server, task, code, limits=LIMITS, sandboxes=1):
         (vm,) = server.vms.values()
         quiet = set(processes(vm))
         execution = await sandbox.run(f"folder = {str(vm.home)!r}\n{code}", task, limits)
-        assert set(processes(vm)) == quiet
+        await until(lambda: set(processes(vm)) <= quiet)  # what served the program takes a moment to end
+        assert [path.name for path in (vm.home / "trl_mle").glob("worker-*")] == ["worker-1"], "it was not replaced"
         assert [path.name for path in vm.home.rglob("*") if "evil" in path.name] == []
         honest = await sandbox.run(
             "import os\nprint(sorted(os.listdir()), len(open('input/train.csv').readlines()))", task, limits
@@ -136,7 +137,7 @@ async def test_it_prints_without_end(sandbox, server, task):
 
 async def test_it_forks_without_end(sandbox, server, task):
     code = "import os, time\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.01)"
-    execution = await attacked(sandbox, server, task, code, replace(LIMITS, wall_s=5))
+    execution = await attacked(sandbox, server, task, code, replace(LIMITS, wall_s=4))
     assert execution.status in ("killed", "timeout", "memory")
 
 
