@@ -106,7 +106,6 @@ class Values:
 
     def of_call(self, call: ast.Call, depth: int = _DEPTH) -> frozenset[str]:
         """The tags of what `call` returns."""
-        spend(2)
         dotted = self.symbols.dotted(call.func)
         name = dotted.rpartition(".")[2]
         receiver = call.func.value if isinstance(call.func, ast.Attribute) else None
