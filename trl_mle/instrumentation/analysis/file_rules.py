@@ -24,7 +24,7 @@ class FileRules:
 
         A train file counts. A file without a telling name counts only if the program names no train file anywhere.
         """
-        file = self.values.file_of(call)
+        file = self.values.paths.file_of(call)
         if self._loads_train is None:
             sites = [
                 site
@@ -32,7 +32,7 @@ class FileRules:
                 if name.lstrip(".") in {*vocabulary.READERS, "open"}
                 for site in self.symbols.calls[name]
             ]
-            self._loads_train = any(self.values.file_of(site.call) == "train" for site in sites)
+            self._loads_train = any(self.values.paths.file_of(site.call) == "train" for site in sites)
         return file == "train" or (file in ("unknown", "other") and not self._loads_train)
 
     def is_reading(self, node: ast.expr) -> bool:
@@ -73,12 +73,12 @@ class FileRules:
         if name != "open":
             return False
         # `Path(p).open("w")` has the mode first, `open(p, "w")` second.
-        rest = call.args if self.values.is_path_method(call) else call.args[1:]
+        rest = call.args if self.values.paths.is_path_method(call) else call.args[1:]
         modes = [*rest[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
         text = next((str(value.value) for value in modes if isinstance(value, ast.Constant)), "r")
         writes = any(letter in text for letter in "wxa")
         if mode == "w":
-            return writes and self.values.file_of(call) == "submission"
+            return writes and self.values.paths.file_of(call) == "submission"
         return not writes and self.counts_as_load(call)
 
     def writes_submission(self, call: ast.Call, name: str, dotted: str) -> bool:
@@ -102,4 +102,4 @@ class FileRules:
         return False
 
     def _is_submission(self, path: ast.expr) -> bool:
-        return self.values.file(path) == "submission"
+        return self.values.paths.file(path) == "submission"

@@ -149,17 +149,21 @@ class MilestoneRules:
         if function is not None and (runs_coroutine or not isinstance(function, ast.AsyncFunctionDef)):
             summary = self._summary(function)  # places the marks in it, whatever this call does
             state |= summary if self.own_code.is_certain(call, function) else NOTHING
+        is_own = isinstance(call.func, ast.Name) and call.func.id in self.symbols.functions
         if name in ("run", "run_until_complete") and call.args and isinstance(call.args[0], ast.Call):
             coroutine = self.symbols.local_function(call.args[0])
             if isinstance(coroutine, ast.AsyncFunctionDef):
-                state |= self._summary(coroutine)  # asyncio.run(main())
+                summary = self._summary(coroutine)  # asyncio.run(main())
+                state |= summary if not is_own and self.own_code.is_certain(call.args[0], coroutine) else NOTHING
         if receiver is None and name in self.symbols.classes:
             spend(len(self.symbols.methods.get("__init__", [])))
             for owner, method in self.symbols.methods.get("__init__", []):
                 if owner is self.symbols.classes[name]:
-                    state |= self._summary(method)
-        if name in vocabulary.CALLBACK_RUNNERS and function is None and call.args:
-            state |= self._of_callback(call.args[0])  # study.optimize(objective)
+                    summary = self._summary(method)
+                    state |= summary if self.own_code.makes_instance(owner) else NOTHING
+        if name in vocabulary.CALLBACK_RUNNERS and call.args:
+            summary = self._of_callback(call.args[0])  # study.optimize(objective)
+            state |= NOTHING if is_own else summary
         # Parallel()(delayed(f)(x) for x in xs)
         if isinstance(call.func, ast.Call) and self._called(call.func) == "Parallel" and call.args:
             jobs = call.args[0]
@@ -266,7 +270,11 @@ class MilestoneRules:
     def _of_attribute(self, node: ast.Attribute) -> State:
         if not isinstance(node.ctx, ast.Load):
             return NOTHING
-        is_own = node.attr in self.symbols.bindings or f".{node.attr}" in self.symbols.bindings
+        is_own = (
+            self.own_code.binds_any_name
+            or node.attr in self.symbols.bindings
+            or f".{node.attr}" in self.symbols.bindings
+        )
         is_score = node.attr in vocabulary.SCORE_ATTRIBUTES and not is_own
         # `best_value` is a common name, so only that of an Optuna study counts.
         is_score |= node.attr == "best_value" and "study" in self.values.of(node.value)

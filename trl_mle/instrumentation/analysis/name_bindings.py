@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 from trl_mle.instrumentation.analysis.budget import walk
 
-_BINDS_ANY_NAME = frozenset({"globals", "locals", "vars", "exec", "eval", "compile", "setattr", "delattr"})
-_BINDS_ANY_ATTRIBUTE = frozenset(
+BINDS_ANY_NAME = frozenset({"globals", "locals", "vars", "exec", "eval", "compile", "setattr", "delattr"})
+BINDS_ANY_ATTRIBUTE = frozenset(
     {"__dict__", "__globals__", "__setattr__", "__delattr__", "setitem", "delitem", "__setitem__"}
 )
 """Names by which a program may bind `print` or `sys.stdout` although its text does not say so."""
@@ -38,9 +38,9 @@ def needs_robust_print(tree: ast.AST) -> bool:
                 return True
             case ast.Name(id=name) | ast.Attribute(attr=name) if name in _REPLACES_STDOUT:
                 return True
-            case ast.Name(id=name) if name in _BINDS_ANY_NAME:
+            case ast.Name(id=name) if name in BINDS_ANY_NAME:
                 return True
-            case ast.Attribute(attr=name) | ast.alias(name=name) if name in _BINDS_ANY_ATTRIBUTE:
+            case ast.Attribute(attr=name) | ast.alias(name=name) if name in BINDS_ANY_ATTRIBUTE:
                 return True
             case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value="stdout"), *_]):
                 return True

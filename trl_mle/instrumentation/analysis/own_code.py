@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
+from trl_mle.instrumentation.analysis.name_bindings import BINDS_ANY_ATTRIBUTE, BINDS_ANY_NAME
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -33,6 +34,7 @@ _LITERALS = (
     ast.SetComp,
 )
 _DEPTH = 3
+_BINDS_ANY = (BINDS_ANY_NAME - {"eval", "compile"}) | {f".{name}" for name in BINDS_ANY_ATTRIBUTE}
 
 
 class OwnCode:
@@ -40,17 +42,19 @@ class OwnCode:
 
     def __init__(self, symbols: Symbols):
         self.symbols = symbols
+        used = symbols.references.union(symbols.calls)
+        self.binds_any_name = not used.isdisjoint(_BINDS_ANY)
+        """Whether the program can bind names that its text does not name."""
         self._runs_on_call: dict[int, bool] = {}
         self._idle: dict[int, bool] = {}
         self._passes_on: dict[str, bool] = {}
 
     def is_certain(self, call: ast.Call, function: FunctionNode) -> bool:
         """Whether `call` certainly runs the body of `function`, which has the name that is called."""
-        if not self._runs_when_called(function):
+        if self.binds_any_name or not self._runs_when_called(function):
             return False
         if isinstance(call.func, ast.Name):
-            name = call.func.id
-            return name not in self.symbols.bound and name not in self.symbols.redefined
+            return self._is_defined_once(call.func.id) and call.func.id not in self.symbols.classes
         if not isinstance(call.func, ast.Attribute) or f".{function.name}" in self.symbols.bindings:
             return False
         receiver = call.func.value
@@ -63,9 +67,24 @@ class OwnCode:
         )
         return not is_foreign and function.name not in _OF_BUILTIN_TYPES
 
+    def makes_instance(self, owner: ast.ClassDef) -> bool:
+        """Whether a call of the name of `owner` certainly runs its `__init__`."""
+        spend(len(owner.body))
+        makes_itself = any(isinstance(part, _SCOPES) and getattr(part, "name", "") == "__new__" for part in owner.body)
+        return (
+            not (self.binds_any_name or makes_itself or owner.keywords or owner.name in self.symbols.functions)
+            and all(map(self._runs_function, owner.decorator_list))
+            and self._is_defined_once(owner.name)
+        )
+
+    def _is_defined_once(self, name: str) -> bool:
+        return name not in self.symbols.bound and name not in self.symbols.redefined
+
     def class_of(self, receiver: ast.expr) -> ast.ClassDef | None:
-        """The class of the program that `receiver` is an instance of, if the text shows it."""
+        """The class of the program that `receiver` is, or is an instance of, if the text shows it."""
         values = [receiver]
+        if isinstance(receiver, ast.Name) and receiver.id in self.symbols.classes:
+            return self.symbols.classes[receiver.id]
         if isinstance(receiver, ast.Name):
             values = self.symbols.bindings.get(receiver.id, [])
         for value in values:
@@ -80,24 +99,38 @@ class OwnCode:
     def does_nothing(self, call: ast.Call) -> bool:
         """Whether `call` is of a function of the program that computes nothing, whatever its name says."""
         if isinstance(call.func, ast.Name):
-            bodies: list[ast.AST] = [*self.symbols.bindings.get(call.func.id, [])]
-            if call.func.id in self.symbols.functions:
-                bodies.append(self.symbols.functions[call.func.id])
-            return bool(bodies) and all(
-                isinstance(body, (*_SCOPES, ast.Constant)) and self._is_idle(body) for body in bodies
-            )
+            return self._is_idle_name(call.func.id, _DEPTH)
         if not isinstance(call.func, ast.Attribute):
             return False
+        replacements = self.symbols.bindings.get(f".{call.func.attr}", [])
+        if replacements and all(self._is_idle_value(value, _DEPTH) for value in replacements):
+            return True
         owner = self.class_of(call.func.value)
-        if owner is None:
-            return False
-        spend(len(owner.body))
-        methods = [
-            part for part in owner.body if isinstance(part, _SCOPES) and getattr(part, "name", "") == call.func.attr
-        ]
-        if not methods:
-            return not owner.bases  # nothing, or a name that the class binds
-        return all(map(self._is_idle, methods))
+        return owner is not None and self._is_idle_method(owner, call.func.attr, _DEPTH)
+
+    def _is_idle_name(self, name: str, depth: int) -> bool:
+        values = self.symbols.bindings.get(name, [])
+        function = self.symbols.functions.get(name)
+        return (bool(values) or function is not None) and (
+            all(self._is_idle_value(value, depth) for value in values)
+            and (function is None or self._is_idle(function))
+        )
+
+    def _is_idle_value(self, value: ast.expr, depth: int) -> bool:
+        spend()
+        if isinstance(value, ast.Name):
+            return depth > 0 and self._is_idle_name(value.id, depth - 1)
+        return isinstance(value, (ast.Lambda, ast.Constant)) and self._is_idle(value)
+
+    def _is_idle_method(self, owner: ast.ClassDef, name: str, depth: int) -> bool:
+        """Whether the method `name` of `owner`, its own or inherited, computes nothing. A class of a library does."""
+        spend(1 + len(owner.body))
+        methods = [part for part in owner.body if isinstance(part, _SCOPES) and getattr(part, "name", "") == name]
+        if methods:
+            return all(map(self._is_idle, methods))
+        # With no method of that name, it is nothing, or what the class binds to the name.
+        bases = [self.symbols.classes.get(self.symbols.dotted(base)) for base in owner.bases]
+        return all(base is not None and depth > 0 and self._is_idle_method(base, name, depth - 1) for base in bases)
 
     def may_swallow(self, manager: ast.expr, depth: int = _DEPTH) -> bool:
         """Whether the context manager `manager` may end an exception of its block."""

@@ -37,9 +37,9 @@ class Symbols:
     bindings: dict[str, list[ast.expr]] = field(default_factory=dict)
     """Name (or `.attribute`) -> expressions bound to it."""
     bound: set[str] = field(default_factory=set)
-    """Names that are bound by more than the definition of a function: variables, parameters, imports, classes."""
+    """Names that are bound by other things than a definition: variables, parameters, imports."""
     redefined: set[str] = field(default_factory=set)
-    """Names of several functions outside classes."""
+    """Names of several classes, or of several functions outside classes."""
     imports: dict[str, str] = field(default_factory=dict)
     """Local name -> dotted name it was imported as."""
     functions: dict[str, FunctionNode] = field(default_factory=dict)
@@ -163,8 +163,9 @@ class _Collector(ast.NodeVisitor):
     visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        if node.name in self.symbols.classes:
+            self.symbols.redefined.add(node.name)
         self.symbols.classes[node.name] = node
-        self.symbols.bound.add(node.name)
         for part in (*node.decorator_list, *node.bases, *node.keywords):
             self.visit(part)
         outer, self.owner = self.owner, node

@@ -1,4 +1,4 @@
-"""Values: what a value is (model, transformer, loaded data ...), which file a path names, whether a score is held out.
+"""Values: what a value is (model, transformer, loaded data ...), whether a score is held out. Files are in `paths`.
 
 Names and bindings decide. Every question has an answer for every expression, and recursion is bounded.
 """
@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
+from trl_mle.instrumentation.analysis.paths import Paths
 from trl_mle.instrumentation.analysis.symbols import Symbols, item_key
 
 _DEPTH = 6
 """How many bindings are followed from one expression."""
-_TEXTS = 40
-"""How many strings and names of a path are looked at, and how many expressions of a name."""
+_VALUES = 40
+"""How many expressions of a name are looked at."""
 _NOTHING: frozenset[str] = frozenset()
 _OF_FILE = {
     "submission": frozenset({"submission"}),
@@ -23,7 +24,6 @@ _OF_FILE = {
     "test": frozenset({"test"}),
 }
 _PIPELINES = frozenset({"Pipeline", "make_pipeline", "TransformedTargetRegressor", "ImbPipeline"})
-_PATH_METHODS = frozenset({"read_text", "read_bytes", "write_text", "open"})
 _COLUMN_WISE = frozenset({"ColumnTransformer", "make_column_transformer", "make_union"})
 _SAME_AS_ARGUMENT = frozenset({"concat", "clone", "deepcopy", "compile", "DataParallel", "DataFrame", "vstack"})
 
@@ -37,6 +37,7 @@ class Values:
 
     def __init__(self, symbols: Symbols):
         self.symbols = symbols
+        self.paths = Paths(symbols)
         self._known: dict[int, frozenset[str]] = {}
         self._shallow: dict[tuple[int, int], frozenset[str]] = {}
         """(`id` of a node, depth) -> its tags if only so many bindings are followed."""
@@ -44,8 +45,6 @@ class Values:
         self._cycles = 0
         """How often a value was asked for while it was being found."""
         self._classes: dict[str, frozenset[str]] = {}
-        self._files: dict[int, str] = {}
-        self._path_texts: dict[tuple[int, int], frozenset[tuple[str, bool]]] = {}
         self._held_out: dict[str, bool] = {}
 
     # Values
@@ -102,7 +101,7 @@ class Values:
         return self._union(self.symbols.bindings.get(name, []), depth)
 
     def _union(self, nodes: list[ast.expr], depth: int) -> frozenset[str]:
-        return _NOTHING.union(*(self.of(node, depth - 1) for node in nodes[:_TEXTS]))
+        return _NOTHING.union(*(self.of(node, depth - 1) for node in nodes[:_VALUES]))
 
     def of_call(self, call: ast.Call, depth: int = _DEPTH) -> frozenset[str]:
         """The tags of what `call` returns."""
@@ -116,7 +115,7 @@ class Values:
         if function is not None and not (receiver is not None and name in vocabulary.MODEL_KEEPING):
             return self._union(self.symbols.returns.get(id(function), []), depth)
         if name in vocabulary.READERS or (receiver is None and name == "open"):
-            return _OF_FILE.get(self.file_of(call), frozenset({"data"}))
+            return _OF_FILE.get(self.paths.file_of(call), frozenset({"data"}))
         if name == "from_pretrained" and receiver is not None:
             return _of_class_name(self.symbols.dotted(receiver).rpartition(".")[2])
         if name in _PIPELINES:
@@ -203,65 +202,6 @@ class Values:
         # A frame that is called `data` but read from the test file is not the training data.
         return "data" in tags or ("test" not in tags and vocabulary.DATA_NAME.fullmatch(name) is not None)
 
-    # Files
-
-    def file_of(self, call: ast.Call) -> str:
-        """The file that a call names: `train`, `test`, `sample`, `submission`, `other` or `unknown`."""
-        candidates = [*call.args[:1], *(item.value for item in call.keywords if item.arg and "path" in item.arg)]
-        candidates += [item.value for item in call.keywords if item.arg in ("file", "fname")]
-        # `(folder / "train.csv").open()`: the receiver is the path.
-        if isinstance(call.func, ast.Attribute) and self.is_path_method(call):
-            candidates = [call.func.value]
-        return self.file(candidates[0]) if candidates else "unknown"
-
-    def is_path_method(self, call: ast.Call) -> bool:
-        """Whether `call` is a method of a path (`Path("train.csv").open()`) and not a function of a module (`io.open`)."""
-        if not isinstance(call.func, ast.Attribute) or call.func.attr not in _PATH_METHODS:
-            return False
-        value = call.func.value
-        return not (isinstance(value, ast.Name) and value.id in self.symbols.imports)
-
-    def file(self, path: ast.expr) -> str:
-        """The file that `path` names, by the strings in it first and by the variable names second."""
-        if id(path) not in self._files:
-            self._files[id(path)] = self._file(path)
-        return self._files[id(path)]
-
-    def _file(self, path: ast.expr) -> str:
-        texts = self._texts(path, 4)
-        spend(len(texts) + sum(len(text) >> 8 for text, _ in texts))
-        strings = [text for text, literal in texts if literal]
-        names = [text for text, literal in texts if not literal]
-        # File names outweigh folders (`train_run/submission.csv`), and strings outweigh variables (`train_path = "test.csv"`).
-        for group in ([text.replace("\\", "/").rpartition("/")[2] for text in strings], strings, names):
-            files = {_file_kind(text) for text in group} - {""}
-            # `{"train": ..., "test": ...}[name]` may be either. A read that may be of the train file counts as one.
-            for file in ("train", "submission", "sample", "test"):
-                if file in files:
-                    return file
-        return "other" if any("." in text for text in strings) else "unknown"
-
-    def _texts(self, node: ast.expr | None, depth: int) -> frozenset[tuple[str, bool]]:
-        """(Text, whether it is a literal) of the strings and names in `node`, and in what the names are bound to."""
-        if node is None or depth == 0:
-            return frozenset()
-        if (id(node), depth) not in self._path_texts:
-            texts: set[tuple[str, bool]] = set()
-            for inner in _first(walk(node), _TEXTS):
-                if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
-                    spend(len(inner.value) >> 8)
-                    texts.add((inner.value.lower(), True))
-                elif isinstance(inner, (ast.Name, ast.Attribute)):
-                    name = inner.id if isinstance(inner, ast.Name) else inner.attr
-                    texts.add((name.lower(), False))
-                    key = name if isinstance(inner, ast.Name) else f".{name}"
-                    for value in self.symbols.bindings.get(key, self.symbols.bindings.get(name, [])):
-                        found = self._texts(value, depth - 1)
-                        spend(len(found))
-                        texts |= found
-            self._path_texts[id(node), depth] = frozenset(texts)
-        return self._path_texts[id(node), depth]
-
     # Scores
 
     def is_held_out(self, nodes: list[ast.expr]) -> bool:
@@ -338,16 +278,6 @@ def _of_class_name(name: str) -> frozenset[str]:
 
 def _is_class_like(name: str) -> bool:
     return name[:1].isupper()
-
-
-def _file_kind(text: str) -> str:
-    if "train" in text:
-        return "train"
-    if "sample" in text:
-        return "sample"
-    if "submission" in text or text in ("sub", "submit"):
-        return "submission"
-    return "test" if "test" in text else ""
 
 
 def _last_name(node: ast.expr) -> str:

@@ -98,7 +98,7 @@ class Evidence:
             for argument in _arguments(node)
             for part in walk(argument)
         )
-        kind = self.values.file_of(node)
+        kind = self.values.paths.file_of(node)
         return kind == "train" or (kind == "other" and names_data)
 
     def _built_features(self, node: ast.AST) -> bool:
@@ -166,7 +166,7 @@ class Evidence:
     def _wrote_predictions(self, node: ast.AST) -> bool:
         if not isinstance(node, ast.Call) or _WRITES.search(self._name(node)) is None:
             return False
-        return any(self.values.file(argument) == "submission" for argument in _arguments(node))
+        return any(self.values.paths.file(argument) == "submission" for argument in _arguments(node))
 
     def _name(self, call: ast.Call) -> str:
         return self.symbols.dotted(call.func).rpartition(".")[2]

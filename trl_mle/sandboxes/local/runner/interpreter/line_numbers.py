@@ -69,9 +69,12 @@ def _added(ours: list, theirs: list) -> dict[int, ast.AST | None]:
     for index, item in enumerate(ours):
         if len(added) == surplus:
             break
+        # What is added is an expression. To dump other statements would cost their size at each level of a nested program.
+        if not isinstance(item, ast.Expr):
+            continue
         position = index - len(added)
-        is_same = position < len(theirs) and ast.dump(item) == ast.dump(theirs[position])
-        if isinstance(item, ast.Expr) and not is_same:
+        other = theirs[position] if position < len(theirs) else None
+        if not (isinstance(other, ast.Expr) and ast.dump(item) == ast.dump(other)):
             added[index] = theirs[position - 1] if position else None
     return added
 

@@ -1,0 +1,89 @@
+"""Paths: which file of the task a path names, by the strings and names in it."""
+
+from __future__ import annotations
+
+import ast
+from itertools import islice
+
+from trl_mle.instrumentation.analysis.budget import spend, walk
+from trl_mle.instrumentation.analysis.symbols import Symbols
+
+_TEXTS = 40
+"""How many strings and names of a path are looked at."""
+_PATH_METHODS = frozenset({"read_text", "read_bytes", "write_text", "open"})
+
+
+class Paths:
+    """Judges the paths of one program."""
+
+    def __init__(self, symbols: Symbols):
+        self.symbols = symbols
+        self._files: dict[int, str] = {}
+        self._path_texts: dict[tuple[int, int], frozenset[tuple[str, bool]]] = {}
+
+    def file_of(self, call: ast.Call) -> str:
+        """The file that a call names: `train`, `test`, `sample`, `submission`, `other` or `unknown`."""
+        candidates = [*call.args[:1], *(item.value for item in call.keywords if item.arg and "path" in item.arg)]
+        candidates += [item.value for item in call.keywords if item.arg in ("file", "fname")]
+        # `(folder / "train.csv").open()`: the receiver is the path.
+        if isinstance(call.func, ast.Attribute) and self.is_path_method(call):
+            candidates = [call.func.value]
+        return self.file(candidates[0]) if candidates else "unknown"
+
+    def is_path_method(self, call: ast.Call) -> bool:
+        """Whether `call` is a method of a path (`Path("train.csv").open()`) and not a function of a module (`io.open`)."""
+        if not isinstance(call.func, ast.Attribute) or call.func.attr not in _PATH_METHODS:
+            return False
+        value = call.func.value
+        return not (isinstance(value, ast.Name) and value.id in self.symbols.imports)
+
+    def file(self, path: ast.expr) -> str:
+        """The file that `path` names, by the strings in it first and by the variable names second."""
+        if id(path) not in self._files:
+            self._files[id(path)] = self._file(path)
+        return self._files[id(path)]
+
+    def _file(self, path: ast.expr) -> str:
+        texts = self._texts(path, 4)
+        spend(len(texts) + sum(len(text) >> 8 for text, _ in texts))
+        strings = [text for text, literal in texts if literal]
+        names = [text for text, literal in texts if not literal]
+        # File names outweigh folders (`train_run/submission.csv`), and strings outweigh variables (`train_path = "test.csv"`).
+        for group in ([text.replace("\\", "/").rpartition("/")[2] for text in strings], strings, names):
+            files = {_file_kind(text) for text in group} - {""}
+            # `{"train": ..., "test": ...}[name]` may be either. A read that may be of the train file counts as one.
+            for file in ("train", "submission", "sample", "test"):
+                if file in files:
+                    return file
+        return "other" if any("." in text for text in strings) else "unknown"
+
+    def _texts(self, node: ast.expr | None, depth: int) -> frozenset[tuple[str, bool]]:
+        """(Text, whether it is a literal) of the strings and names in `node`, and in what the names are bound to."""
+        if node is None or depth == 0:
+            return frozenset()
+        if (id(node), depth) not in self._path_texts:
+            texts: set[tuple[str, bool]] = set()
+            for inner in islice(walk(node), _TEXTS):
+                if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                    spend(len(inner.value) >> 8)
+                    texts.add((inner.value.lower(), True))
+                elif isinstance(inner, (ast.Name, ast.Attribute)):
+                    name = inner.id if isinstance(inner, ast.Name) else inner.attr
+                    texts.add((name.lower(), False))
+                    key = name if isinstance(inner, ast.Name) else f".{name}"
+                    for value in self.symbols.bindings.get(key, self.symbols.bindings.get(name, [])):
+                        found = self._texts(value, depth - 1)
+                        spend(len(found))
+                        texts |= found
+            self._path_texts[id(node), depth] = frozenset(texts)
+        return self._path_texts[id(node), depth]
+
+
+def _file_kind(text: str) -> str:
+    if "train" in text:
+        return "train"
+    if "sample" in text:
+        return "sample"
+    if "submission" in text or text in ("sub", "submit"):
+        return "submission"
+    return "test" if "test" in text else ""
