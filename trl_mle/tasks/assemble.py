@@ -79,6 +79,8 @@ def assemble(
 
 
 def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
+    import pandas as pd
+
     if kind == "number":
         return ids.assign(**{str(target.name): _mean(target)})
     if kind == "label":
@@ -88,7 +90,8 @@ def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
         return ids.assign(**{str(target.name): 0.5})
     if ID_COLUMN in classes:
         raise TaskError(f"a class is called {ID_COLUMN!r}, as the id column; rename the class.")
-    return ids.assign(**dict.fromkeys(classes, round(1 / len(classes), 6)))
+    # At once: pandas warns of hundreds of columns that are added one by one.
+    return pd.concat([ids, pd.DataFrame(round(1 / len(classes), 6), ids.index, classes)], axis=1)
 
 
 def _mean(target: pd.Series) -> float:
