@@ -247,7 +247,7 @@ def _check_ids(table: Table, key: AnswerKey, spec: TaskSpec) -> list[int]:
 
 
 def _plain_numbers(table: Table, order: list[int], columns: list[int], key: AnswerKey) -> np.ndarray | None:
-    """What `_number` gives for each cell, in a fraction of the time. `None` if a cell is not plainly a number that may be there."""
+    """What `_number` gives for each cell, in a fraction of the time. `None` if a cell is not plainly a number that may stay."""
     import numpy as np
 
     rows = [table.rows[row] for row in order]
