@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trl_mle.errors import GradingError, TaskError
-from trl_mle.grading import Metric, get_metric, grade_submission
+from trl_mle.grading import AnswerKey, Metric, form, get_metric, grade_submission
 from trl_mle.grading import metrics as metrics_module
-from trl_mle.grading.form import FormError, parse_csv
+from trl_mle.grading.form import FormError, Table, parse_csv
 from trl_mle.types import Grade, TaskSpec
 
 
@@ -369,3 +369,41 @@ def test_empty_lines_are_bounded():
     assert len(parse_csv(b"id,y\n" + b"\n" * 900 + b"1,2\n", 5).rows) == 1
     with pytest.raises(FormError, match="more than 1005 empty lines"):
         parse_csv(b"id,y\n" + b"\r" * 5000, 5)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "rmse", "rmsle"])
+def test_the_fast_way_to_numbers_is_the_careful_one(metric):
+    cells = [
+        " 0.5",
+        "1e-1",
+        "+1",
+        ".5",
+        "-0.0",
+        "0",
+        "1",
+        "1.0000005",
+        "-5e-7",
+        "1e-400",
+        "2",
+        "-3",
+        "1_0",
+        "nan",
+        "1e400",
+        "",
+        "x",
+        "True",
+    ]
+    answers = pd.DataFrame({"id": ["a", "b"], "y": ["0", "1"], "split": ["public", "private"]})
+    # Each part would need each class for the score itself, which is not asked for here.
+    key = replace(AnswerKey.from_frame(answers, spec_of("rmse", ("y",))), metric=get_metric(metric))
+    for cell in cells:
+        table = Table(["id", "y"], [["a", cell]], [2])
+        fast = form._plain_numbers(table, [0], [1], key)
+        try:
+            careful = form._number(table, 0, 1, key)
+        except FormError:
+            careful = None
+        if fast is not None:
+            assert fast.tolist() == [[careful]], cell
+        else:
+            assert careful is None or cell == "True", cell

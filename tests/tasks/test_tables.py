@@ -345,6 +345,11 @@ def test_nothing_of_the_user_is_replaced_or_left(create, tmp_path):
         create(rows(lambda i: f"{i % 7},{'b' if i == 5 else 'a'}"), metric="accuracy", out=tmp_path / "a" / "b")
 
 
+def test_many_classes_need_no_warning(create, recwarn):
+    _, task = create(PLAIN + rows(lambda i: f"{i % 7},{i}", "") * 9, metric="log_loss")
+    assert len(task.prediction_columns) == 60 and not recwarn.list
+
+
 def test_text_that_no_file_holds_is_replaced(create):
     _, task = create(PLAIN, description="a\ud800", title="b\ud800")
     assert task.description == "a?" and json.dumps(build_prompt(task), ensure_ascii=False).encode()

@@ -121,7 +121,7 @@ def create_task(
     name = _printable(path.name)
     spec = TaskSpec(
         id=re.sub(r"[^A-Za-z0-9._-]+", "-", out.name).lstrip("._-")[:MAX_ID] or "task",
-        title=clean_name(title or "") or f"Predict {target} of {name}",
+        title=_printable(str(title or "")) or f"Predict {target} of {name}",
         description=read_description(description, target, missing_words(features)),
         folder=out,
         metric=metric,
@@ -216,5 +216,5 @@ def _check_classes(tables: TaskTables, target: str, metric: Metric) -> None:
 
 
 def _printable(name: str) -> str:
-    """A file's name as text. Bytes of it that are not UTF-8 become question marks."""
+    """A name on one line. What no text file holds, such as bytes of a file's name that are not UTF-8, becomes question marks."""
     return clean_name(name.encode("utf-8", "replace").decode("utf-8"))

@@ -1,6 +1,6 @@
 """Marks that cannot change a run: statements that were added to a program write past everything that it may have replaced.
 
-An added statement is `print(<text>, ...)`. It is compiled as a call that writes the text to the standard output with which the
+An added statement is `print(<text>, end="", ...)`. It is compiled as a call that writes the text to the standard output with which the
 program has started. The call needs no name, so neither `print` nor the builtins nor `sys.stdout` matter, and it raises nothing.
 A program that has put something else in the place of descriptor 1 loses its later marks, and nothing of them is in its files.
 """
@@ -29,7 +29,7 @@ class SilentMarks:
     def statement(self, added: ast.stmt) -> ast.stmt:
         """What is compiled in the place of `added`."""
         match added:
-            case ast.Expr(value=ast.Call(args=[text, *_])):
+            case ast.Expr(value=ast.Call(args=[text], keywords=[ast.keyword("end", ast.Constant("")), *_])):
                 # The compiler warns of a constant that is called, but not of an attribute of one.
                 call = ast.Expr(ast.Call(ast.Attribute(ast.Constant(self._call), "__call__", ast.Load()), [text], []))
                 return ast.Try([call], [ast.ExceptHandler(ast.Constant(self._lost), None, [ast.Pass()])], [], [])
