@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.hostile_texts import COMPLETIONS, FENCE, PROGRAMS, random_text
+from tests.support.generated_completions import random_completion
+from tests.support.hostile_texts import COMPLETIONS, FENCE, PROGRAMS
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
 from trl_mle.instrumentation import ASTInstrumenter, fallbacks, new_nonce
@@ -40,8 +41,11 @@ def assert_is_failure(outcome):
     assert outcome.instrumented is None or outcome.instrumented.fallback_kind != fallbacks.FAILED
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.text(max_size=200) | st.integers().map(lambda seed: random_text(random.Random(seed))))
+COMPLETION = st.integers().map(lambda seed: random_completion(random.Random(seed), longest=5000))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=200) | COMPLETION)
 def test_any_text_has_a_finite_reward(task, text):
     assert_is_failure(score(text, task))
 

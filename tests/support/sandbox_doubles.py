@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trl_mle.sandboxes.base import default_limits
 from trl_mle.types import Execution, Limits, TaskSpec
 
@@ -52,3 +54,11 @@ class Scripted(SandboxDouble):
 def execution(status="ok", submission=None, **changes) -> Execution:
     values = {"exit_code": 0, "wall_s": 2.0, "cpu_s": 1.5, "max_rss_bytes": 10, "stdout": "", "stderr": ""}
     return Execution(status=status, submission=submission, **{**values, **changes})
+
+
+class Repeating(Scripted):
+    """Gives its answers in turn, again and again. Each program prints its own text, marks included."""
+
+    async def run(self, code, task, limits=None, *, source=None, group=None):
+        self.calls += 1
+        return replace(self.answers[self.calls % len(self.answers)], stdout=code)
