@@ -63,7 +63,7 @@ def test_programs_of_one_process_that_never_end_are_lost_on_both(run, scenario):
     assert list(dropped["finished"]).count(False) == 1
     assert (lost["action_duration"] > 0).all()
     for record in records:
-        assert record[scenario]["took_s"] < 30
+        assert record[scenario]["took_s"] < 240
         assert record[scenario]["old_logps_differ_by"] < 2e-5
     assert records[0][scenario]["parameters"] == records[1][scenario]["parameters"]
 
