@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 
+from tests.support.hang import HANG_S
 from tests.support.sandbox_doubles import SandboxDouble, Scripted, execution
 from tests.support.tasks import toy_task
 from trl_mle import ASTInstrumenter, LocalSandbox, MLEReward, RewardConfig
@@ -292,12 +293,14 @@ def test_calls_that_come_while_the_sandbox_opens_wait_for_it(tmp_path):
     """With `overlap_execution` every completion is a call of its own."""
     task = toy_task(tmp_path)
 
+    may_open = asyncio.Event()
+
     class Slow(Scripted):
         opened = closed = 0
 
         async def __aenter__(self):
             self.opened += 1
-            await asyncio.sleep(0.05)
+            await may_open.wait()
             return self
 
         async def __aexit__(self, *args):
@@ -308,12 +311,14 @@ def test_calls_that_come_while_the_sandbox_opens_wait_for_it(tmp_path):
 
     async def calls():
         tasks = [asyncio.create_task(reward([""], ["```python\nprint(1)\n```"], task=["toy"])) for _ in range(3)]
-        await asyncio.sleep(0.01)
+        while not sandbox.opened:
+            await asyncio.sleep(0.01)
         tasks[0].cancel()  # given up before its sandbox was open
+        may_open.set()
         await asyncio.wait(tasks)
         assert [task.cancelled() for task in tasks] == [True, False, False]
         closing = asyncio.to_thread(reward.close)
-        await asyncio.wait_for(closing, 5)
+        await asyncio.wait_for(closing, HANG_S)
         return [task.result() for task in tasks[1:]]
 
     assert all(len(rewards) == 1 for rewards in asyncio.run(calls()))

@@ -12,6 +12,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from tests.support.hang import HANG_S
 from trl_mle.errors import SandboxError
 from trl_mle.sandboxes.pool.counts import fault_kind
 from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle
@@ -52,7 +53,7 @@ def program(number: int, seconds: float = 0.0) -> str:
 
 async def run_all(pool, task, number: int, seconds: float = 0.0) -> list[Execution | BaseException]:
     """Give so many programs to `pool` at once."""
-    runs = (pool.run(program(n, seconds), task, Limits(wall_s=30), group=n % 16) for n in range(number))
+    runs = (pool.run(program(n, seconds), task, Limits(wall_s=240), group=n % 16) for n in range(number))
     return await asyncio.gather(*runs, return_exceptions=True)
 
 
@@ -70,7 +71,7 @@ def account(results) -> Counter[str]:
     return words
 
 
-async def until(condition, seconds=60.0):
+async def until(condition, seconds=2 * HANG_S):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)

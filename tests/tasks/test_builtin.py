@@ -177,7 +177,7 @@ def run_program(task: Task, program: Path, folder: Path) -> Path:
         },
         capture_output=True,
         text=True,
-        timeout=Limits.for_task(task).wall_s * 3,
+        timeout=Limits.for_task(task).wall_s * 5,
     )
     assert done.returncode == 0, done.stderr
     return folder / "submission.csv"
@@ -325,7 +325,7 @@ def test_several_processes_at_once_prepare_one_whole_task(tmp_path):
     running = [
         subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
-    folders = {process.communicate(timeout=120)[0].strip() for process in running}
+    folders = {process.communicate(timeout=240)[0].strip() for process in running}
     assert [process.returncode for process in running] == [0, 0, 0]
     assert [str(path) for path in tmp_path.iterdir()] == list(folders)
 

@@ -25,7 +25,7 @@ ENDS = {
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ends")
-    launch_well("tests.support.failing_process", folder, timeout_s=200, ACCELERATE_USE_CPU="true")
+    launch_well("tests.support.failing_process", folder, timeout_s=280, ACCELERATE_USE_CPU="true")
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
@@ -38,4 +38,4 @@ def test_both_processes_end_with_the_error(ends, scenario):
     assert message in first_message
     # A column is checked by all; other errors are found by one process, which reports them to the other.
     assert first == (error if error == "DurationError" else "ProcessError")
-    assert max(first_s, second_s) < 45  # a collective waits for half an hour
+    assert max(first_s, second_s) < 240  # a collective waits for half an hour

@@ -131,7 +131,7 @@ def test_a_line_of_spaces_takes_no_time():
     code = CODE.replace("X = train", "X =" + " " * 38_000 + "train")
     began = time.process_time()
     assert apply("built_features: X" + " " * 60_000 + "= train", code).claims_kept == 1
-    assert time.process_time() - began < 1.5
+    assert time.process_time() - began < 20  # with steps in the square of the spaces it takes many minutes
 
 
 def test_quotes_of_the_other_kind_and_a_remark_in_the_program_do_not_matter():

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.hang import HANG_S
 from tests.support.launching import ROOT
 from tests.support.local_sandbox import FALL_BACK, make_task, until
 from trl_mle.config import SandboxConfig
@@ -160,7 +161,9 @@ def check(run: Run, kills: list[float]) -> str:
         assert any(run.started <= kill <= run.ended for kill in kills), result
         assert result.stdout in ("", f"{run.mark}\n")
         return "killed"
-    assert (result.status, result.exit_code, result.stdout) == (kind.status, kind.exit_code, f"{run.mark}\n"), result
+    assert (result.status, result.exit_code) == (kind.status, kind.exit_code), result
+    # A loaded machine may stop a program before it has printed.
+    assert result.stdout in (f"{run.mark}\n", *([""] if kind.status == "timeout" else [])), result
     assert result.submission == (f"id,y\n{run.mark},1\n".encode() if kind.submits else None)
     return "right"
 
@@ -183,7 +186,7 @@ def files_of_programs_in(folder: Path) -> list[Path]:
 
 async def gone(processes: list[psutil.Process]) -> None:
     """Wait for the end of `processes`, wherever in the tree they have gone."""
-    assert (await asyncio.to_thread(psutil.wait_procs, processes, 10))[1] == []
+    assert (await asyncio.to_thread(psutil.wait_procs, processes, HANG_S))[1] == []
 
 
 def shared_namespaces() -> str:
@@ -207,7 +210,7 @@ async def test_killed_processes_cost_at_most_the_programs_that_run(task, tmp_pat
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # not `scratch_dir`: programs' own files are in memory
     sandbox = LocalSandbox(SandboxConfig(workers=WORKERS, preload=()))
     sandbox._without = without
-    async with asyncio.timeout(60 + number):  # nothing hangs
+    async with asyncio.timeout(4 * HANG_S + number):  # nothing hangs
         async with sandbox:
             confined = (await sandbox.run(shared_namespaces(), task)).stdout
             assert confined
@@ -231,7 +234,7 @@ async def test_paused_processes_cost_time_alone(task, tmp_path, without):
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     sandbox = LocalSandbox(SandboxConfig(workers=WORKERS, preload=()), scratch_dir=tmp_path)
     sandbox._without = without
-    async with asyncio.timeout(120), sandbox:
+    async with asyncio.timeout(4 * HANG_S), sandbox:
         async with Chaos(1, pause_s=0.15, spared=tuple(before)) as chaos:
             runs = await run_all(sandbox, task, chaos, seed=1, number=16)
         assert Counter(check(run, []) for run in runs) == {"right": 16}
@@ -270,7 +273,7 @@ async def test_a_sandbox_of_another_process_is_not_disturbed(task, tmp_path, end
     scratch.mkdir()
     arguments = (str(ROOT), str(tmp_path / "task"), str(scratch))
     command = [sys.executable, "-c", _OTHER_HOST, *arguments]
-    async with asyncio.timeout(150):
+    async with asyncio.timeout(4 * HANG_S):
         other = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         try:
             assert await other.stdout.readline() == b"open\n"
@@ -317,7 +320,7 @@ async def test_a_new_worker_confines_as_the_first_one_whatever_is_killed_at_its_
 
     found = set()
     async with (
-        asyncio.timeout(120),
+        asyncio.timeout(4 * HANG_S),
         LocalSandbox(SandboxConfig(workers=1, preload=()), scratch_dir=tmp_path) as sandbox,
     ):
         confined = (await sandbox.run(LAYERS + shared_namespaces(), task)).stdout

@@ -11,6 +11,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
+from tests.support.hang import HANG_S
 from tests.support.local_sandbox import FALL_BACK, left_over, until_file, worker_of
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import SandboxError, SandboxUnavailableError
@@ -53,7 +54,7 @@ async def fault_and_recovery(
 @both
 @pytest.mark.parametrize("which", ["worker", "fork_server"])
 async def test_no_more_descriptors(task, without, which):
-    async with asyncio.timeout(60), cold(without) as sandbox:
+    async with asyncio.timeout(4 * HANG_S), cold(without) as sandbox:
         process = worker_of(sandbox) if which == "worker" else fork_server_of(sandbox)
         # A worker has two more, by which it hears of the end of its children.
         most = 10 if which == "worker" else 6
@@ -63,7 +64,7 @@ async def test_no_more_descriptors(task, without, which):
 
 @both
 async def test_no_more_space(task, without, tmp_path):
-    async with asyncio.timeout(60), cold(without, scratch_dir=tmp_path) as sandbox:
+    async with asyncio.timeout(4 * HANG_S), cold(without, scratch_dir=tmp_path) as sandbox:
         words = await fault_and_recovery(sandbox, task, fork_server_of(sandbox), resource.RLIMIT_FSIZE, 0)
     assert "File too large" in words
 
@@ -73,7 +74,7 @@ async def test_no_more_space(task, without, tmp_path):
 async def test_no_more_processes(task, without, which):
     if os.getuid() == 0:
         pytest.skip("the kernel does not bound the number of root's processes")
-    async with asyncio.timeout(60), cold(without) as sandbox:
+    async with asyncio.timeout(4 * HANG_S), cold(without) as sandbox:
         if which == "worker":  # the program goes to a new one, for it certainly has not started
             worker = worker_of(sandbox)
             worker.rlimit(resource.RLIMIT_NPROC, (0, worker.rlimit(resource.RLIMIT_NPROC)[1]))
@@ -88,11 +89,11 @@ async def test_no_more_processes(task, without, which):
 @both
 @pytest.mark.parametrize("pid", ["worker", "fork_server"])
 async def test_a_process_that_dies_while_idle_costs_nothing(task, without, pid):
-    async with asyncio.timeout(60), cold(without) as sandbox:
+    async with asyncio.timeout(4 * HANG_S), cold(without) as sandbox:
         process = worker_of(sandbox) if pid == "worker" else fork_server_of(sandbox)
         worker = worker_of(sandbox)
         process.kill()
-        await asyncio.to_thread(psutil.wait_procs, [worker], 10)
+        await asyncio.to_thread(psutil.wait_procs, [worker], HANG_S)
         assert (await sandbox.run("print(1)", task)).stdout == "1\n"
 
 
@@ -130,7 +131,7 @@ async def test_a_limit_stands_though_the_processes_do_not_end(task, without):
 
 @both
 async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without):
-    async with asyncio.timeout(60), cold(without, timing=LocalTiming(answer_s=0.5, stop_s=1.0)) as sandbox:
+    async with asyncio.timeout(4 * HANG_S), cold(without, timing=LocalTiming(answer_s=0.5, stop_s=1.0)) as sandbox:
         worker = worker_of(sandbox)
         # Long enough that a loaded machine starts the program, and sees its file, before it is stopped.
         run = asyncio.create_task(sandbox.run(PAUSE, task, limits=Limits(wall_s=3.0)))
@@ -141,7 +142,7 @@ async def test_a_worker_that_hangs_is_given_up_and_replaced(task, without):
         with pytest.raises(SandboxError, match="did not answer") as caught:
             await run
         assert caught.value.may_have_started
-        assert (await asyncio.to_thread(psutil.wait_procs, processes, 20))[1] == []
+        assert (await asyncio.to_thread(psutil.wait_procs, processes, HANG_S))[1] == []
         assert (await sandbox.run("print(1)", task)).stdout == "1\n"
 
 
@@ -157,7 +158,7 @@ async def test_a_late_request_to_stop_does_not_stop_the_next_program(task, witho
 
 @both
 async def test_a_fork_server_that_dies_with_a_program_may_have_started_it(task, without):
-    async with asyncio.timeout(60), cold(without) as sandbox:
+    async with asyncio.timeout(4 * HANG_S), cold(without) as sandbox:
         run = asyncio.create_task(sandbox.run(PAUSE, task))
         await until_file(sandbox, "started")
         fork_server_of(sandbox).kill()
@@ -168,7 +169,7 @@ async def test_a_fork_server_that_dies_with_a_program_may_have_started_it(task, 
 
 async def test_what_waits_for_a_worker_when_the_sandbox_is_closed_has_not_started(task):
     sandbox = cold(())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(4 * HANG_S):
         await sandbox.__aenter__()
         runs = [asyncio.create_task(sandbox.run(PAUSE, task)) for _ in range(3)]
         await until_file(sandbox, "started")

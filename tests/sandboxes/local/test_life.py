@@ -14,6 +14,7 @@ import threading
 import psutil
 import pytest
 
+from tests.support.hang import HANG_S
 from tests.support.launching import ROOT
 from tests.support.local_sandbox import (
     FALL_BACK,
@@ -55,7 +56,7 @@ async def test_killed_worker_is_a_fault_and_is_replaced(task, without):
         with pytest.raises(SandboxError, match="exit code -9") as caught:
             await run
         assert caught.value.may_have_started
-        assert psutil.wait_procs(program, timeout=20)[1] == []
+        assert psutil.wait_procs(program, timeout=HANG_S)[1] == []
         assert (await sandbox.run("print(1)", task)).stdout == "1\n"
         assert left_over(sandbox) == []
 
@@ -100,7 +101,7 @@ async def test_nothing_survives_a_killed_host(tmp_path, without):
         processes = psutil.Process(host.pid).children(recursive=True)
         assert len(processes) >= 3
         host.send_signal(signal.SIGKILL)
-    assert psutil.wait_procs(processes, timeout=20)[1] == []
+    assert psutil.wait_procs(processes, timeout=HANG_S)[1] == []
     assert not os.path.exists(folder.strip())
 
 
@@ -209,8 +210,8 @@ async def test_worker_that_cannot_start_says_why(tmp_path):
 
 async def test_worker_that_hangs_at_its_start_is_given_up(tmp_path):
     python = _script(tmp_path / "python", "echo waiting >&2; exec sleep 1000")
-    sandbox = LocalSandbox(COLD, python=python, timing=LocalTiming(startup_s=0.5, stop_s=0.1))
-    with pytest.raises(SandboxError, match=r"not ready within 0\.5 s\. It wrote: waiting"):
+    sandbox = LocalSandbox(COLD, python=python, timing=LocalTiming(startup_s=3.0, stop_s=0.1))
+    with pytest.raises(SandboxError, match=r"not ready within 3 s\. It wrote: waiting"):
         await sandbox.__aenter__()
 
 
@@ -279,7 +280,7 @@ asyncio.run(main())
 
 def test_a_container_that_forbids_namespaces_keeps_the_other_layers(tmp_path):
     command = [sys.executable, "-c", _IN_A_CONTAINER, str(ROOT), str(tmp_path / "task")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * HANG_S)
     missing, refused, read, *_ = done.stdout.splitlines()
     assert missing == "['private_root', 'namespaces', 'private_proc']"
     assert refused.startswith("PermissionError")

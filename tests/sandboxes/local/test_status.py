@@ -49,10 +49,10 @@ async def test_exit_message_goes_to_stderr(bare, task, limits):
 
 async def test_timeout_stops_a_program_that_ignores_signals_and_keeps_its_output(bare, task, limits):
     code = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('before')\nwhile True: pass"
-    execution = await bare.run(code, task, replace(limits, wall_s=0.3))
+    execution = await bare.run(code, task, replace(limits, wall_s=2.0))
     assert (execution.status, execution.exit_code, execution.stdout) == ("timeout", None, "before\n")
-    assert execution.wall_s >= 0.3
-    assert "wall-clock limit of 0.3 s" in execution.stderr
+    assert execution.wall_s >= 2.0
+    assert "wall-clock limit of 2 s" in execution.stderr
     assert left_over(bare) == []
 
 

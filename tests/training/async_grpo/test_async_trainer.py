@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.support.async_worker import Recording, async_trainer, sample
+from tests.support.hang import HANG_S
 from trl_mle.errors import ConfigError, DurationError, SandboxError
 from trl_mle.training.async_grpo import trainer as async_trainer_module
 from trl_mle.training.async_grpo.rollouts import DurationRolloutLoop, LoopTiming
@@ -293,7 +294,7 @@ class TestLoop:
 
         async def loops(self, stop_event):
             try:
-                await asyncio.sleep(60 if end == "stopped" else 0)
+                await asyncio.sleep(3600 if end == "stopped" else 0)
                 raise RuntimeError("vLLM is gone")
             except asyncio.CancelledError:
                 events.append("stopped")
@@ -308,8 +309,9 @@ class TestLoop:
             loop = DurationRolloutLoop.__new__(DurationRolloutLoop)
             loop.reward_funcs, loop.timing = [print, Reward(), Reward()], LoopTiming(stop_s=0.05)
             stop = asyncio.Event()
-            asyncio.get_running_loop().call_later(0.05, stop.set)
-            await asyncio.wait_for(loop._run_loops(stop), 5)
+            if end == "stopped":
+                asyncio.get_running_loop().call_later(0.05, stop.set)
+            await asyncio.wait_for(loop._run_loops(stop), HANG_S)
 
         monkeypatch.setattr(AsyncRolloutLoop, "_run_loops", loops)
         if end == "failed":
@@ -331,19 +333,20 @@ class TestLoop:
             stop, done = asyncio.Event(), []
 
             async def score_group(group):
-                await asyncio.sleep(group.seconds)
-                done.append(group.seconds)
+                while len(done) < group.turn:
+                    await asyncio.sleep(0.001)
+                done.append(group.turn)
                 if len(done) == 3:
                     stop.set()
                 return []
 
             loop._score_group = score_group
-            for seconds in (0.4, 0.0, 0.2):
-                loop._groups_to_score.put_nowait(SimpleNamespace(seconds=seconds, queued_at=0.0))
-            await asyncio.wait_for(loop._score_loop(stop), 5)
+            for turn in (2, 0, 1):
+                loop._groups_to_score.put_nowait(SimpleNamespace(turn=turn, queued_at=0.0))
+            await asyncio.wait_for(loop._score_loop(stop), HANG_S)
             return done
 
-        assert asyncio.run(scores()) == [0.0, 0.2, 0.4]
+        assert asyncio.run(scores()) == [0, 1, 2]
 
     def test_the_wrong_number_of_durations(self):
         def reward(completions, log_extra, **kwargs):

@@ -153,7 +153,8 @@ def test_without_batches_in_flight_it_trains_as_without_overlap(tmp_path, change
 
 def test_no_staleness_at_all_waits_for_each_batch(tmp_path, caplog):
     async def reward(completions, log_extra, **kwargs):
-        await asyncio.sleep(0.2)
+        while "still run" not in caplog.text:
+            await asyncio.sleep(0.01)
         return instant(completions, log_extra)
 
     timing = OverlapTiming(wait_warning_s=0.05)
@@ -359,9 +360,10 @@ def test_with_loss_a_last_chance_needs_two_finished_programs():
 
 
 def test_a_thread_that_never_ends_holds_up_neither_other_rows_nor_the_end(tmp_path):
-    calls = itertools.count()
+    calls, begun = itertools.count(), []
 
     def reward(completions, log_extra, **kwargs):
+        begun.append(True)
         time.sleep(3600 if next(calls) in (0, 1) else 0.0)  # both places are taken
         return instant(completions, log_extra)
 
@@ -370,7 +372,8 @@ def test_a_thread_that_never_ends_holds_up_neither_other_rows_nor_the_end(tmp_pa
     (first, second) = (Row((0, 0), place, 0, {"prompt": "p"}, [1], [2], "c", None, None, [0.0]) for place in range(2))
     for row in (first, second):
         trainer._overlap.runner.start(row, trainer.state)
-    time.sleep(0.1)
+    while len(begun) < 2:
+        time.sleep(0.01)
     for row in (first, second):
         row.stop()
     trainer.train()

@@ -62,7 +62,7 @@ def test_slow_programs_of_one_process_are_waited_for_on_both(run, scenario):
     if scenario == "slow_in_a_thread":  # where programs of the last batch never end
         assert not dropped["finished"].all()
     for record in records:
-        assert record[scenario]["took_s"] < 30
+        assert record[scenario]["took_s"] < 240
         assert record[scenario]["old_logps_differ_by"] < 2e-5
     assert records[0][scenario]["parameters"] == records[1][scenario]["parameters"]
 
