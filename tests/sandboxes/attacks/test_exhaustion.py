@@ -74,6 +74,9 @@ HOGS = {
     "0x22, -1, ctypes.c_long(0))\n    at = -(-start // size) * size\n    libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(size), "
     "14)\n    ctypes.memset(at, 1, 1)\n    if libc.vmsplice(kept[-1][1], ctypes.byref(Piece(at, 4096)), ctypes.c_ulong(1), 0) < 0:"
     " raise OSError(ctypes.get_errno(), 'not permitted')\n    libc.munmap(ctypes.c_void_p(start), ctypes.c_size_t(2 * size))",
+    "pages_of_files_in_pipes": "kept = []\nfor n in range(256):\n    if n % 8 == 0: kept.append(os.pipe())\n"
+    "    f = os.open('f', os.O_RDWR | os.O_CREAT); os.write(f, bytes(2**22)); os.unlink('f')\n"
+    "    for at in (0, 2**21): os.sendfile(kept[-1][1], f, at, 1)\n    os.close(f)",
     "sockets_of_children": "import socket\nfor _ in range(12):\n    if os.fork() == 0:\n        kept = []\n"
     "        for _ in range(350):\n            kept.append(socket.socketpair()); kept[-1][0].setblocking(False)\n"
     "            try:\n                while True: kept[-1][0].send(bytes(2**16))\n            except OSError: pass\n"
@@ -102,6 +105,7 @@ REFUSALS = (
     "No such file",
     "Read-only",
     "not permitted",
+    "not implemented",
 )
 
 BUFFERS = {

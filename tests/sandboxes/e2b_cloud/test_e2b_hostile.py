@@ -8,6 +8,7 @@ import pytest
 
 from tests.sandboxes.e2b_cloud.test_e2b import LIMITS, settings, started
 from tests.support.e2b_server import KEY, kill, processes, serve
+from tests.support.local_sandbox import until
 from tests.support.tasks import toy_task
 from trl_mle import E2BSandbox
 from trl_mle.errors import SandboxError
@@ -44,7 +45,7 @@ async def attacked(sandbox, server, task, code, limits=LIMITS, sandboxes=1):
         (vm,) = server.vms.values()
         quiet = set(processes(vm))
         execution = await sandbox.run(f"folder = {str(vm.home)!r}\n{code}", task, limits)
-        assert set(processes(vm)) == quiet
+        await until(lambda: set(processes(vm)) <= quiet)  # what supervised a program ends after it has replied
         assert [path.name for path in vm.home.rglob("*") if "evil" in path.name] == []
         honest = await sandbox.run(
             "import os\nprint(sorted(os.listdir()), len(open('input/train.csv').readlines()))", task, limits

@@ -72,7 +72,7 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {
     **{"lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466)},
     **{"file_setattr": (469, 469)},
 }
-_FALLOCATE = (285, 47)
+_FALLOCATE, _SENDFILE = (285, 47), (40, 71)
 _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
 _MMAP, _CONNECT, _PRLIMIT, _FCNTL = (9, 222), (42, 203), (302, 261), (72, 25)
@@ -169,6 +169,8 @@ def _instructions(
             yield from _unless(_EQUALS, number, errno.EPERM)
     # Allocated space grows faster than the limits monitor can see. The C library then writes instead.
     yield from _unless(_EQUALS, _FALLOCATE[column], errno.EOPNOTSUPP)
+    # As `splice`: a file's large page stays in a pipe when the file is gone. Python and others then copy by reading and writing.
+    yield from _unless(_EQUALS, _SENDFILE[column], errno.ENOSYS)
     # Its flags lie in memory, out of sight; without it the C library uses clone(2).
     yield from _unless(_EQUALS, _CLONE3[column], errno.ENOSYS)
     yield from _only_if(_CLONE[column], 0, [*_unless(_ANY_BIT, _REFUSED_CLONES, errno.EPERM)])
