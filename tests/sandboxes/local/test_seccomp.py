@@ -171,7 +171,7 @@ def test_a_program_hides_no_process_and_takes_no_core(machine):
         assert verdict(machine, number, (62, 1), own=own) == error(errno.EPERM)
         assert verdict(machine, number, (4, 1), own=own) == ALLOW
         assert verdict(machine, number, (15, 0), own=own) == ALLOW
-    assert {verdict(machine, number, (4, value), own=False) for value in (0, 2)} == {error(errno.EPERM)}
+        assert {verdict(machine, number, (4, value), own=own) for value in (0, 2)} == {error(errno.EPERM)}
 
 
 @machines

@@ -199,10 +199,13 @@ def _instructions(
     yield from _only_if(_FCNTL[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - index, 0, kind) for index, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
-    of_itself = [*_unless(_EQUALS, _SCHED_CORE, errno.EPERM)]
-    if not own_processes:  # the limits monitor may not have the right to look at a process that hides itself
-        of_itself += [(_EQUALS, 0, 3, _SET_DUMPABLE), (_LOAD, 0, 0, _OFFSET_ARGUMENTS + 8)]
-        of_itself += _unless_not(_EQUALS, 1, errno.EPERM)
+    # The limits monitor has no right to look at a process that hides itself.
+    hiding = [
+        (_EQUALS, 0, 3, _SET_DUMPABLE),
+        (_LOAD, 0, 0, _OFFSET_ARGUMENTS + 8),
+        *_unless_not(_EQUALS, 1, errno.EPERM),
+    ]
+    of_itself = [*_unless(_EQUALS, _SCHED_CORE, errno.EPERM), *hiding]
     yield from _only_if(_PRCTL[column], 0, of_itself)
     # On which cores a program runs is the sandbox's business (`limits.cpu_share`). It is told that it worked for itself.
     told = [*_unless(_EQUALS, 0, 0), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..protocol import ProgramLimits, Status
 from .cpu_share import CpuShare
-from .proc import Process, Shares, descendants, open_files, resident_bytes
+from .proc import MOST_WATCHES, Process, Shares, descendants, open_files, resident_bytes
 from .workdir import MOST_ENTRIES, WorkFolder, free_space, most_depth, usage, used_bytes
 
 _SHORTEST_S, _LONGEST_S = 0.02, 0.1
@@ -120,6 +120,8 @@ class LimitsMonitor:
         # A deleted file that is still open has no entry in the folder but takes its space.
         opened = open_files(processes)
         size, self._buffer_bytes = opened.unnamed_bytes, opened.buffer_bytes
+        if opened.watches > MOST_WATCHES:
+            return LimitPassed("killed", f"more than {MOST_WATCHES} descriptors were watched by epoll")
         if self.work.path is not None:  # a file system in memory holds no more by itself
             on_disk, entries = usage(self.work.path)
             size += on_disk
