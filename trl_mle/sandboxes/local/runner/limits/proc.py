@@ -177,17 +177,27 @@ class OpenFiles:
     """Most bytes that can wait in their pipes and sockets, which is nobody's resident memory."""
     watches: int
     """Descriptors that they watch by `epoll`. Counting stops past `MOST_WATCHES`."""
+    hidden: int
+    """Processes whose descriptors may not be looked at."""
 
 
 def open_files(processes: list[Process]) -> OpenFiles:
     """What the descriptors of `processes` hold."""
     sizes: dict[tuple[int, int], int] = {}
     buffers: dict[tuple[int, int], int] = {}
-    watches = 0
+    watches = hidden = 0
     for process in processes:
-        folder = f"/proc/{process.reader or process.pid}/fd"
-        with suppress(*_GONE):
-            for descriptor in os.listdir(folder):
+        reader = process.reader or process.pid
+        folder = f"/proc/{reader}/fd"
+        try:
+            descriptors = os.listdir(folder)
+        except PermissionError:
+            # A process that ends has no memory any more, and nobody but root may look at it then.
+            hidden += resident_bytes(reader) > 0
+        except _GONE:
+            pass
+        else:
+            for descriptor in descriptors:
                 with suppress(*_GONE):
                     status = os.stat(f"{folder}/{descriptor}")
                     # By file, not by descriptor: several processes may have the same file open.
@@ -200,7 +210,7 @@ def open_files(processes: list[Process]) -> OpenFiles:
                         buffers[file] = _PIPE_BYTES
                     elif not stat.S_IFMT(status.st_mode) and os.readlink(f"{folder}/{descriptor}") == _EPOLL:
                         watches += _watches(f"{folder}info/{descriptor}", MOST_WATCHES + 1 - watches)
-    return OpenFiles(sum(sizes.values()), sum(buffers.values()), watches)
+    return OpenFiles(sum(sizes.values()), sum(buffers.values()), watches, hidden)
 
 
 def _watches(path: str, most: int) -> int:
