@@ -146,6 +146,12 @@ FILLS = {
     "    f.write(b'x' * 2 * 2**20); kept.append(f)\ntime.sleep(5)",
     "files_of_a_hidden_process": "import ctypes\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nkept = []\nfor n in range(512):\n"
     "    f = open('f', 'wb', buffering=0); os.unlink('f')\n    f.write(b'x' * 2 * 2**20); kept.append(f)\ntime.sleep(5)",
+    # It executes a file that it may not read, so an ordinary user may not look at the process.
+    "files_of_an_unreadable_program": "f = os.open('shell', os.O_CREAT | os.O_WRONLY, 0o111)\n"
+    "os.write(f, open('/bin/bash', 'rb').read()); os.close(f); os.mkfifo('p')\nfor n in range(10, 130):\n"
+    "    f = os.open('f', os.O_CREAT | os.O_WRONLY); os.unlink('f'); os.dup2(f, n); f in range(10, 130) or os.close(f)\nos.execv('./shell', ['shell', '-c', "
+    "'big=x; while [ ${#big} -lt 2000000 ]; do big=$big$big; done; for n in {10..129}; do printf %s $big >&$n || exit 1; done; "
+    "read x < p'])",
     "folder_of_temporary_files": "for n in range(512): open(f\"{os.environ['TMPDIR']}/f{n}\", 'wb').write(bytes(2 * 2**20))\n"
     "time.sleep(5)",
     "many_names": "for n in range(110_000): os.close(os.open(f'f{n}', os.O_CREAT))\ntime.sleep(5)",
@@ -165,6 +171,8 @@ def test_disk_is_bounded(box, well, fill):
     if fill == "long_names":
         box.skip_if_documented("slow_removal")
     execution = box.run(f"import os, time\n{FILLS[fill]}", wall_s=3)
+    if fill == "files_of_an_unreadable_program" and execution.status == "killed":
+        return
     assert execution.status in ("output", "error", "memory") or (
         # On a slow disk it does not get to so many.
         fill == "many_names" and execution.status == "timeout"
