@@ -27,7 +27,12 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_too_many_processes_cost_their_own_program_alone(box, well, bomb):
     before, began = processes(), time.monotonic()
-    execution = box.run(f"import os, subprocess, threading, time\nend = time.time() + 8\n{BOMBS[bomb]}", wall_s=30)
+    execution = box.run(
+        f"import os, subprocess, threading, time\nend = time.time() + 8\n{BOMBS[bomb]}",
+        wall_s=30,
+        processes=24,
+        memory_bytes=2**30,
+    )
     assert time.monotonic() - began < HANG_S
     refused = "BlockingIOError" in execution.stderr or "can't start new thread" in execution.stderr
     if bomb == "fork_and_exit":  # never more than two alive, and the first one's end is the program's
@@ -75,6 +80,9 @@ HOGS = {
     "0x22, -1, ctypes.c_long(0))\n    at = -(-start // size) * size\n    libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(size), "
     "14)\n    ctypes.memset(at, 1, 1)\n    if libc.vmsplice(kept[-1][1], ctypes.byref(Piece(at, 4096)), ctypes.c_ulong(1), 0) < 0:"
     " raise OSError(ctypes.get_errno(), 'not permitted')\n    libc.munmap(ctypes.c_void_p(start), ctypes.c_size_t(2 * size))",
+    "pages_of_files_in_pipes": "kept = []\nfor n in range(256):\n    if n % 8 == 0: kept.append(os.pipe())\n"
+    "    f = os.open('f', os.O_RDWR | os.O_CREAT); os.write(f, bytes(2**22)); os.unlink('f')\n"
+    "    for at in (0, 2**21): os.sendfile(kept[-1][1], f, at, 1)\n    os.close(f)",
     "sockets_of_children": "import socket\nfor _ in range(12):\n    if os.fork() == 0:\n        kept = []\n"
     "        for _ in range(350):\n            kept.append(socket.socketpair()); kept[-1][0].setblocking(False)\n"
     "            try:\n                while True: kept[-1][0].send(bytes(2**16))\n            except OSError: pass\n"
@@ -102,6 +110,7 @@ REFUSALS = (
     "No such file",
     "Read-only",
     "not permitted",
+    "not implemented",
 )
 
 BUFFERS = {
@@ -137,6 +146,12 @@ FILLS = {
     "    f.write(b'x' * 2 * 2**20); kept.append(f)\ntime.sleep(60)",
     "files_of_a_hidden_process": "import ctypes\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nkept = []\nfor n in range(512):\n"
     "    f = open('f', 'wb', buffering=0); os.unlink('f')\n    f.write(b'x' * 2 * 2**20); kept.append(f)\ntime.sleep(60)",
+    # It executes a file that it may not read, so an ordinary user may not look at the process.
+    "files_of_an_unreadable_program": "f = os.open('shell', os.O_CREAT | os.O_WRONLY, 0o111)\n"
+    "os.write(f, open('/bin/bash', 'rb').read()); os.close(f); os.mkfifo('p')\nfor n in range(10, 130):\n"
+    "    f = os.open('f', os.O_CREAT | os.O_WRONLY); os.unlink('f'); os.dup2(f, n); f in range(10, 130) or os.close(f)\nos.execv('./shell', ['shell', '-c', "
+    "'big=x; while [ ${#big} -lt 2000000 ]; do big=$big$big; done; for n in {10..129}; do printf %s $big >&$n || exit 1; done; "
+    "read x < p'])",
     "folder_of_temporary_files": "for n in range(512): open(f\"{os.environ['TMPDIR']}/f{n}\", 'wb').write(bytes(2 * 2**20))\n"
     "time.sleep(60)",
     "many_names": "for n in range(110_000): os.close(os.open(f'f{n}', os.O_CREAT))\ntime.sleep(60)",
@@ -156,6 +171,8 @@ def test_disk_is_bounded(box, well, fill):
     if fill == "long_names":
         box.skip_if_documented("slow_removal")
     execution = box.run(f"import os, time\n{FILLS[fill]}", wall_s=3 if fill == "many_names" else 30)
+    if fill == "files_of_an_unreadable_program" and execution.status == "killed":
+        return
     assert execution.status in ("output", "error", "memory") or (
         # On a slow disk it does not get to so many.
         fill == "many_names" and execution.status == "timeout"

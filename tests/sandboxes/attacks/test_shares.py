@@ -85,6 +85,24 @@ def test_what_users_may_raise_programs_may_not(box):
     assert box.run(code, {"names": names}).stdout == "(0, 0) (0, 0) (0, 0)\n"
 
 
+def test_watches_of_epoll_are_bounded(box, control):
+    """When all that a user may have are taken, the event loop of the trainer can watch nothing new."""
+    code = """
+import os, select, time
+read, write = os.pipe()
+files = [os.dup(read) for _ in range(300)]
+polls = []
+for _ in range(300):
+    polls.append(select.epoll())
+    for file in files: polls[-1].register(file)
+print("GOT", 300 * len(files), flush=True)
+time.sleep(wait)
+"""
+    assert control(code, {"wait": 0}).succeeded
+    execution = box.run(code, {"wait": 8})
+    assert (execution.status, "watched by epoll" in execution.stderr) == ("killed", True)
+
+
 def test_a_larger_buffer_of_a_socket_has_no_effect(box, control):
     code = "import socket\na, b = socket.socketpair()\na.setsockopt(1, 7, 100_000)\nprint('GOT', a.getsockopt(1, 7))"
     assert control(code).stdout == "GOT 200000\n"

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.sandboxes.e2b_cloud.test_e2b import LIMITS, settings, started, until
+from tests.sandboxes.e2b_cloud.test_e2b import LIMITS, settings, started
 from tests.support.e2b_server import KEY, kill, processes, serve
+from tests.support.local_sandbox import until
 from tests.support.tasks import toy_task
 from trl_mle import E2BSandbox
 from trl_mle.errors import SandboxError

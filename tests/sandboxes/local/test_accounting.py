@@ -55,6 +55,17 @@ def test_a_process_that_maps_its_pages_many_times_is_not_read(monkeypatch, large
     assert shares.total([process(**large)]) == sum(large.values())
 
 
+def test_a_process_whose_files_may_not_be_looked_at_is_found(monkeypatch):
+    """As an ordinary user: one that executes a file which it may not read, but none that is ending."""
+
+    def refuse(path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied", path)
+
+    assert proc.open_files([process(0)]).hidden == 0
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert proc.open_files([process(0), process(0, pid=2**22)]).hidden == 1
+
+
 def test_buffers_of_open_sockets_and_pipes_count_once():
     own = [process(0), process(0)]
     before = proc.open_files(own).buffer_bytes

@@ -67,7 +67,7 @@ def test_listed_calls_fail_and_others_pass(machine):
     listed = {numbers[column] for numbers in seccomp._NUMBERS.values()} - {None}
     special = {call[column] for call in (seccomp._FALLOCATE, seccomp._SET_AFFINITY, seccomp._CLONE, seccomp._CLONE3,
                                          seccomp._SOCKET, seccomp._SOCKETPAIR, seccomp._IOCTL, seccomp._PERSONALITY,
-                                         seccomp._MMAP, seccomp._SET_OPTION)}  # fmt: skip
+                                         seccomp._MMAP, seccomp._SET_OPTION, seccomp._SENDFILE)}  # fmt: skip
     for number in range(470):
         expected = error(errno.EPERM) if number in listed else ALLOW
         if number not in special:
@@ -90,6 +90,7 @@ def test_arguments_decide(machine):
     }
     assert verdict(machine, ioctl, (0, 0x5401)) == ALLOW
     assert verdict(machine, seccomp._FALLOCATE[column]) == error(errno.EOPNOTSUPP)
+    assert verdict(machine, seccomp._SENDFILE[column]) == error(errno.ENOSYS)
     personality = seccomp._PERSONALITY[column]
     assert {verdict(machine, personality, (kind,)) for kind in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)} == {ALLOW}
     assert verdict(machine, personality, (0x0400000,)) == error(errno.EPERM)  # READ_IMPLIES_EXEC
@@ -170,7 +171,7 @@ def test_a_program_hides_no_process_and_takes_no_core(machine):
         assert verdict(machine, number, (62, 1), own=own) == error(errno.EPERM)
         assert verdict(machine, number, (4, 1), own=own) == ALLOW
         assert verdict(machine, number, (15, 0), own=own) == ALLOW
-    assert {verdict(machine, number, (4, value), own=False) for value in (0, 2)} == {error(errno.EPERM)}
+        assert {verdict(machine, number, (4, value), own=own) for value in (0, 2)} == {error(errno.EPERM)}
 
 
 @machines

@@ -1,8 +1,8 @@
 """Marks that cannot change a run: statements that were added to a program write past everything that it may have replaced.
 
-An added statement is `print(<text>, end="", ...)`. It is compiled as a call that writes the text to the standard output with which the
-program has started. The call needs no name, so neither `print` nor the builtins nor `sys.stdout` matter, and it raises nothing.
-A program that has put something else in the place of descriptor 1 loses its later marks, and nothing of them is in its files.
+A mark is `print(<text>, end="", ...)`. It is compiled as a call that writes the text to the standard output with which the program
+has started. The call needs no name, so neither `print` nor the builtins nor `sys.stdout` matter, and it raises nothing. A program
+that has put something else in the place of descriptor 1 loses its later marks, and nothing of them is in its files.
 """
 
 from __future__ import annotations

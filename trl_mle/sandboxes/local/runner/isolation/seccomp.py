@@ -72,7 +72,7 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {
     **{"lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466)},
     **{"file_setattr": (469, 469)},
 }
-_FALLOCATE = (285, 47)
+_FALLOCATE, _SENDFILE = (285, 47), (40, 71)
 _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
 _MMAP, _CONNECT, _PRLIMIT, _FCNTL = (9, 222), (42, 203), (302, 261), (72, 25)
@@ -169,6 +169,8 @@ def _instructions(
             yield from _unless(_EQUALS, number, errno.EPERM)
     # Allocated space grows faster than the limits monitor can see. The C library then writes instead.
     yield from _unless(_EQUALS, _FALLOCATE[column], errno.EOPNOTSUPP)
+    # As `splice`: a file's large page stays in a pipe when the file is gone. Python and others then copy by reading and writing.
+    yield from _unless(_EQUALS, _SENDFILE[column], errno.ENOSYS)
     # Its flags lie in memory, out of sight; without it the C library uses clone(2).
     yield from _unless(_EQUALS, _CLONE3[column], errno.ENOSYS)
     yield from _only_if(_CLONE[column], 0, [*_unless(_ANY_BIT, _REFUSED_CLONES, errno.EPERM)])
@@ -197,10 +199,13 @@ def _instructions(
     yield from _only_if(_FCNTL[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - index, 0, kind) for index, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
-    of_itself = [*_unless(_EQUALS, _SCHED_CORE, errno.EPERM)]
-    if not own_processes:  # the limits monitor may not have the right to look at a process that hides itself
-        of_itself += [(_EQUALS, 0, 3, _SET_DUMPABLE), (_LOAD, 0, 0, _OFFSET_ARGUMENTS + 8)]
-        of_itself += _unless_not(_EQUALS, 1, errno.EPERM)
+    # The limits monitor has no right to look at a process that hides itself.
+    hiding = [
+        (_EQUALS, 0, 3, _SET_DUMPABLE),
+        (_LOAD, 0, 0, _OFFSET_ARGUMENTS + 8),
+        *_unless_not(_EQUALS, 1, errno.EPERM),
+    ]
+    of_itself = [*_unless(_EQUALS, _SCHED_CORE, errno.EPERM), *hiding]
     yield from _only_if(_PRCTL[column], 0, of_itself)
     # On which cores a program runs is the sandbox's business (`limits.cpu_share`). It is told that it worked for itself.
     told = [*_unless(_EQUALS, 0, 0), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]

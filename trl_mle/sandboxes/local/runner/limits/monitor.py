@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..protocol import ProgramLimits, Status
 from .cpu_share import CpuShare
-from .proc import Process, Shares, descendants, open_files, resident_bytes
+from .proc import MOST_WATCHES, Process, Shares, descendants, open_files, resident_bytes
 from .workdir import MOST_ENTRIES, WorkFolder, free_space, most_depth, usage, used_bytes
 
 _SHORTEST_S, _LONGEST_S = 0.02, 0.1
@@ -49,6 +49,8 @@ class LimitsMonitor:
         self._shares = Shares(resident_bytes(fork_server_pid), limits.memory_bytes)
         self._buffer_bytes = 0
         """What may wait in pipes and sockets, at the last look at the open files."""
+        self._hidden = False
+        """Whether a process was hidden then."""
         self._share = CpuShare(limits.threads, number)
         self._next = self._next_disk = self._soonest_disk = 0.0
         self._free = free_space(work.descriptor)
@@ -120,6 +122,12 @@ class LimitsMonitor:
         # A deleted file that is still open has no entry in the folder but takes its space.
         opened = open_files(processes)
         size, self._buffer_bytes = opened.unnamed_bytes, opened.buffer_bytes
+        # Twice in a row: it executes a file that it may not read, which honest programs do for a moment at most.
+        was_hidden, self._hidden = self._hidden, opened.hidden > 0
+        if was_hidden and self._hidden:
+            return LimitPassed("killed", "the open files of a process could not be looked at")
+        if opened.watches > MOST_WATCHES:
+            return LimitPassed("killed", f"more than {MOST_WATCHES} descriptors were watched by epoll")
         if self.work.path is not None:  # a file system in memory holds no more by itself
             on_disk, entries = usage(self.work.path)
             size += on_disk

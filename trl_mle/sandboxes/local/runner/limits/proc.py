@@ -10,10 +10,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 _BETWEEN_LOOKS_S = 0.001
 _LONGEST_READ_S = 0.25
 _SPARE_TABLE_BYTES = 16 * 1024**2
+MOST_WATCHES = 50_000
+"""Descriptors that all processes of a program may watch by `epoll`. All processes of a user share some millions."""
+_EPOLL = "anon_inode:[eventpoll]"
 _SOCKET_BYTES, _PIPE_BYTES = 2 * 212992, 1 << 16
 """What the kernel lets a socket send before somebody reads it (twice `net.core.wmem_default`), and the size of a pipe."""
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -171,16 +175,29 @@ class OpenFiles:
     """Bytes on disk of files without a name."""
     buffer_bytes: int
     """Most bytes that can wait in their pipes and sockets, which is nobody's resident memory."""
+    watches: int
+    """Descriptors that they watch by `epoll`. Counting stops past `MOST_WATCHES`."""
+    hidden: int
+    """Processes whose descriptors may not be looked at."""
 
 
 def open_files(processes: list[Process]) -> OpenFiles:
     """What the descriptors of `processes` hold."""
     sizes: dict[tuple[int, int], int] = {}
     buffers: dict[tuple[int, int], int] = {}
+    watches = hidden = 0
     for process in processes:
-        folder = f"/proc/{process.reader or process.pid}/fd"
-        with suppress(*_GONE):
-            for descriptor in os.listdir(folder):
+        reader = process.reader or process.pid
+        folder = f"/proc/{reader}/fd"
+        try:
+            descriptors = os.listdir(folder)
+        except PermissionError:
+            # A process that ends has no memory any more, and nobody but root may look at it then.
+            hidden += resident_bytes(reader) > 0
+        except _GONE:
+            pass
+        else:
+            for descriptor in descriptors:
                 with suppress(*_GONE):
                     status = os.stat(f"{folder}/{descriptor}")
                     # By file, not by descriptor: several processes may have the same file open.
@@ -191,7 +208,14 @@ def open_files(processes: list[Process]) -> OpenFiles:
                         buffers[file] = _SOCKET_BYTES
                     elif stat.S_ISFIFO(status.st_mode):
                         buffers[file] = _PIPE_BYTES
-    return OpenFiles(sum(sizes.values()), sum(buffers.values()))
+                    elif not stat.S_IFMT(status.st_mode) and os.readlink(f"{folder}/{descriptor}") == _EPOLL:
+                        watches += _watches(f"{folder}info/{descriptor}", MOST_WATCHES + 1 - watches)
+    return OpenFiles(sum(sizes.values()), sum(buffers.values()), watches, hidden)
+
+
+def _watches(path: str, most: int) -> int:
+    with open(path, "rb") as file:
+        return sum(1 for _ in islice((line for line in file if line.startswith(b"tfd:")), most))
 
 
 def kill_tree(root: int) -> None:

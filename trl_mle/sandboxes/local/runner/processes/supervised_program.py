@@ -23,7 +23,6 @@ _SETUP_S = 60.0
 """Longest time from the fork to the first line of the program, in seconds."""
 _GRACE_S = 10.0
 """How long init or the fork server may take to kill and reap everything before it is killed itself, in seconds."""
-_BETWEEN_LOOKS_S = 0.001
 _SPARE_CPU_S = 5.0
 """CPU seconds that all processes together may use beyond the wall-clock limit times the number of threads."""
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -161,9 +160,12 @@ class SupervisedProgram:
             with suppress(ProcessLookupError):
                 os.kill(self._init, signal.SIGKILL)
             # Its end is that of all its processes, and one that waits for a slow disk ends when it likes.
-            deadline = time.monotonic() + (0.0 if self._killed_at else _GRACE_S)
-            while not os.waitpid(self._init, os.WNOHANG)[0] and time.monotonic() < deadline:
-                time.sleep(_BETWEEN_LOOKS_S)
+            if self._killed_at is None:
+                poller = select.poll()
+                poller.register(ended := os.pidfd_open(self._init), select.POLLIN)
+                poller.poll(1000 * _GRACE_S)
+                os.close(ended)
+            os.waitpid(self._init, os.WNOHANG)
         elif not self._has_ended():
             self._stop()
 
