@@ -1,7 +1,7 @@
 """Stand-ins for what TRL's tests load from the hub: tiny models and data sets, made here, under the names that the tests use.
 
 `from_pretrained` and `load_dataset` take a folder of the working directory before they ask the hub. So the tests need no
-change: they run in the folder where these stand-ins lie.
+change but one: where they write tokens as numbers of Qwen's vocabulary, [`renumbered`] puts those of the stand-ins.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +25,20 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 
 @dataclass(frozen=True)
-class Numbering:
-    """How many tokens a model has, the number of the first special one, and how many rows its data sets have."""
+class Vocabulary:
+    """How many tokens a model has, whether words and merges of letters are among them, and how many rows its data sets have."""
 
     tokens: int
-    first_special: int
+    words: bool
     rows: int
 
 
-NUMBERINGS = {"qwen": Numbering(151_936, 151_643, rows=4), "small": Numbering(320, 256, rows=6)}
-"""Folder -> numbering. `qwen` is for tests that write numbers of tokens, `small` makes all others ten times faster."""
+VOCABULARIES = {"small": Vocabulary(320, words=False, rows=6), "large": Vocabulary(16_384, words=True, rows=4)}
+"""Folder -> vocabulary. `large` is for tests that write numbers of tokens, `small` makes all others faster."""
 
-MERGES = 2_000
+BYTES, MERGES = 256, 2_000
+QWEN = 151_643
+"""Number of the first special token in Qwen's vocabularies. In those of the stand-ins, special tokens follow the bytes."""
 
 SPECIAL = {
     "<|endoftext|>": 0,
@@ -58,6 +62,10 @@ WORDS = {
     522: "</", 314: " {", 293: " b",
 }  # fmt: skip
 """Words of Qwen's vocabulary that TRL's tests write as numbers, for completions that call a tool."""
+
+NUMBERS = {QWEN + number: BYTES + number for number in SPECIAL.values()}
+NUMBERS |= {number: BYTES + 16 + place for place, number in enumerate(WORDS)}
+"""Number of a token in Qwen's vocabularies -> in those of the stand-ins. Bytes have the same in both."""
 
 SIZES = {
     "hidden_size": 8,
@@ -114,6 +122,17 @@ MODELS = {
 SENTENCES = ["Well begun is", "A stitch in time", "Many hands make", "Still waters", "Early birds", "No smoke"]
 
 
+def renumbered(code: str) -> str:
+    """The code of TRL's tests with the numbers of the stand-ins' tokens. Changed lines end in a comment that says so."""
+    lines = code.splitlines()
+    for place, line in enumerate(lines):
+        # A list of tokens ends in a special one, if only to pad.
+        if re.search(rf"\[(\d+, )+{QWEN // 1000}\d{{3}}[,\]]", line):
+            changed = re.sub(r"\d+", lambda match: str(NUMBERS.get(int(match[0]), match[0])), line.partition("#")[0])
+            lines[place] = f"{changed.rstrip()}  # renumbered"
+    return "\n".join(lines) + "\n"
+
+
 @functools.cache
 def learned_merges() -> list[tuple[str, str]]:
     """Merges of letters to tokens, learned from TRL's code, so that a tool's answer has few tokens, as in TRL's tests."""
@@ -127,23 +146,24 @@ def learned_merges() -> list[tuple[str, str]]:
     return [(first, second) for first, second in json.loads(learned.to_str())["model"]["merges"]]
 
 
-def tokenizer(numbering: Numbering, template: str = "qwen2_5") -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer whose numbers of bytes, special tokens and the words of TRL's tests are those of Qwen's."""
+def tokenizer(vocabulary: Vocabulary, template: str = "qwen2_5") -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer with bytes and special tokens of Qwen's, and, in a large vocabulary, the words of TRL's tests."""
     letters = bytes_to_unicode()
-    vocabulary = {letter: number for number, letter in enumerate(letters.values())}
-    for number, word in WORDS.items():
-        if number < numbering.first_special:
-            vocabulary["".join(letters[byte] for byte in word.encode())] = number
-    vocabulary |= {word: numbering.first_special + number for word, number in SPECIAL.items()}
-    merges = learned_merges() if numbering.first_special > len(vocabulary) + MERGES else []
-    known = set(vocabulary.values())
-    free = (number for number in range(numbering.tokens) if number not in known)
+    numbers = {letter: number for number, letter in enumerate(letters.values())}
+    numbers |= {word: BYTES + number for word, number in SPECIAL.items()}
+    merges = []
+    if vocabulary.words:
+        spelled = {number: "".join(letters[byte] for byte in word.encode()) for number, word in WORDS.items()}
+        numbers |= {word: NUMBERS[number] for number, word in spelled.items()}
+        merges = learned_merges()
+    known = set(numbers.values())
+    free = (number for number in range(vocabulary.tokens) if number not in known)
     for first, second in merges:
-        if first + second not in vocabulary:
-            vocabulary[first + second] = next(free)
+        if first + second not in numbers:
+            numbers[first + second] = next(free)
     # Every number stands for a text, so that completions of a model with random weights differ and have different rewards.
-    vocabulary |= {f"w{number}": number for number in free}
-    made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    numbers |= {f"w{number}": number for number in free}
+    made = Tokenizer(models.BPE(vocab=numbers, merges=merges))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     # As in Qwen's tokenizers: the tags of tool calls stay where special tokens are skipped.
@@ -155,17 +175,16 @@ def tokenizer(numbering: Numbering, template: str = "qwen2_5") -> PreTrainedToke
     return fast
 
 
-def settings(numbering: Numbering) -> dict:
+def settings(vocabulary: Vocabulary) -> dict:
     """What the configurations of all models have in common."""
-    special = {word: numbering.first_special + number for word, number in SPECIAL.items()}
-    ends = {"bos_token_id": None, "eos_token_id": special["<|im_end|>"], "pad_token_id": special["<|endoftext|>"]}
-    return {"vocab_size": numbering.tokens, **SIZES, **ends}
+    ends = {"bos_token_id": None, "eos_token_id": BYTES + SPECIAL["<|im_end|>"], "pad_token_id": BYTES}
+    return {"vocab_size": vocabulary.tokens, **SIZES, **ends}
 
 
-def save_model(folder: Path, numbering: Numbering, architecture: str, head: str, changes: dict) -> None:
+def save_model(folder: Path, vocabulary: Vocabulary, architecture: str, head: str, changes: dict) -> None:
     """Save a tiny model with random weights, and its tokenizer."""
     set_seed(0)
-    config = getattr(transformers, f"{architecture}Config")(**{**settings(numbering), **changes})
+    config = getattr(transformers, f"{architecture}Config")(**{**settings(vocabulary), **changes})
     model = getattr(transformers, f"{architecture}{head}")(config).to(torch.bfloat16)
     for name, parameter in model.named_parameters():
         # Weights of transformers' own scale are so small that learning does not show in bfloat16.
@@ -173,7 +192,7 @@ def save_model(folder: Path, numbering: Numbering, architecture: str, head: str,
             torch.nn.init.normal_(parameter, std=0.02 if "embed" in name else 0.3)
     model.save_pretrained(folder)
     template = "qwen3" if architecture.startswith("Qwen3") else "qwen2_5"
-    tokenizer(numbering, template).save_pretrained(folder)
+    tokenizer(vocabulary, template).save_pretrained(folder)
 
 
 REMOTE_CODE = """
@@ -187,14 +206,14 @@ class RemoteForCausalLM(LlamaForCausalLM):
 """
 
 
-def save_remote_model(folder: Path, numbering: Numbering) -> None:
+def save_remote_model(folder: Path, vocabulary: Vocabulary) -> None:
     """Save a model whose code lies beside its weights."""
     names: dict = {"__name__": "remote"}
     exec(REMOTE_CODE, names)
-    config = names["RemoteConfig"](**settings(numbering))
+    config = names["RemoteConfig"](**settings(vocabulary))
     config.auto_map = {"AutoConfig": "remote.RemoteConfig", "AutoModelForCausalLM": "remote.RemoteForCausalLM"}
     names["RemoteForCausalLM"](config).save_pretrained(folder)
-    tokenizer(numbering).save_pretrained(folder)
+    tokenizer(vocabulary).save_pretrained(folder)
     (folder / "remote.py").write_text(REMOTE_CODE)
 
 
@@ -233,9 +252,15 @@ def _save_dataset(folder: Path, config: str, rows: Dataset) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make all stand-ins, once per numbering of tokens."""
-    for name, numbering in NUMBERINGS.items():
-        save_datasets(folder / name / "trl-internal-testing", numbering.rows)
-        save_remote_model(folder / name / "trl-internal-testing/tiny-RemoteForCausalLM", numbering)
+    """Make all stand-ins, once per vocabulary."""
+    for name, vocabulary in VOCABULARIES.items():
+        save_datasets(folder / name / "trl-internal-testing", vocabulary.rows)
+        save_remote_model(folder / name / "trl-internal-testing/tiny-RemoteForCausalLM", vocabulary)
         for model, (architecture, head, changes) in MODELS.items():
-            save_model(folder / name / model, numbering, architecture, head, changes)
+            save_model(folder / name / model, vocabulary, architecture, head, changes)
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))
+    for file in map(Path, sys.argv[2:]):
+        file.write_text(renumbered(file.read_text()))

@@ -20,11 +20,9 @@ from trl_mle.errors import ConfigError
 
 MODEL_NAME = re.compile(r"""["']((?:trl-internal-testing|Qwen|HuggingFaceTB|kernels-community)/[\w.-]+)["']""")
 """Names of models and data sets in the code of a test."""
-NUMBER_OF_TOKEN = re.compile(r"\b15\d{4}\b")
-"""Numbers of Qwen's special tokens in the code of a test."""
 WITHOUT_STAND_IN = {"test_prepare_input_called_with_correct_data": "needs the very rows of trl-internal-testing/zen"}
 LARGE_VOCABULARY = ("test_train_with_mask_truncated_completions_all_masked",)
-"""Tests in which no completion may end, which is certain enough only among many tokens."""
+"""Tests in which no completion may end, which is likely only among many tokens."""
 FOLDER = Path.cwd()
 
 
@@ -105,8 +103,8 @@ def _code(item) -> str:
 
 def pytest_runtest_setup(item):
     # The stand-ins are found as folders of the working directory.
-    large = NUMBER_OF_TOKEN.search(_code(item)) or item.function.__name__ in LARGE_VOCABULARY
-    os.chdir(FOLDER / ("qwen" if large else "small"))
+    large = "# renumbered" in _code(item) or item.function.__name__ in LARGE_VOCABULARY
+    os.chdir(FOLDER / ("large" if large else "small"))
 
 
 @pytest.hookimpl(hookwrapper=True)
