@@ -38,7 +38,7 @@ _WORK = _Work()
 def budget(steps: int = MAX_STEPS, seconds: float = MAX_SECONDS) -> Iterator[None]:
     """Bound the work of the block, in this thread."""
     before = _WORK.steps, _WORK.limit, _WORK.deadline
-    _WORK.steps, _WORK.limit, _WORK.deadline = 0, steps, time.monotonic() + seconds
+    _WORK.steps, _WORK.limit, _WORK.deadline = 0, steps, time.thread_time() + seconds
     try:
         yield
     finally:
@@ -58,7 +58,7 @@ def spend(steps: int = 1) -> None:
     work.steps = before + steps
     if work.steps > work.limit:
         raise BudgetExceededError(f"its analysis takes more than {work.limit} steps")
-    if before // _LOOK_AT_CLOCK != work.steps // _LOOK_AT_CLOCK and time.monotonic() > work.deadline:
+    if before // _LOOK_AT_CLOCK != work.steps // _LOOK_AT_CLOCK and time.thread_time() > work.deadline:
         raise BudgetExceededError("its analysis takes too long on this machine")
 
 
