@@ -12,11 +12,12 @@ import re
 
 PATTERN = re.compile(
     r"<(?=/?[A-Za-z_\u4e00-\u9fff][^<>\s]{0,60}>)"  # <think>, </s>, <start_of_turn>, <seed:think>, <tool_call>
-    r"|<(?=[|\uff5c/])|(?<=[|\uff5c])>"  # <|im_start|>, <｜User｜>
+    r"|<(?=0x[0-9A-F]{2}>)"  # <0x0A>
+    r"|<(?=[|\uff5c/\[])|(?<=[|\uff5c])>"  # <|im_start|>, <｜User｜>
     r"|<(?=<?/?SYS>)"
     r"|\[(?=/?[a-z]?[A-Z][A-Z0-9_]{2,}\])"  # [INST], [/INST], [TOOL_CALLS], [gMASK], [UNUSED_TOKEN_145]
     r"|\[(?=[|\uff5c]|control_\d+\])|(?<=[|\uff5c])\]"  # [|assistant|], [|endofturn|], [control_8]
-    r"|\](?=~)|\[(?=e~\[)"  # ]~b]user, ]~!b[, [e~[
+    r"|\](?=~|![a-z]~\[)|\[(?=e~\[)"  # ]~b]user, ]~!b[, ]!p~[, [e~[
     r"|>(?=>[A-Z_]+<<)"  # >>QUESTION<<
     r"|[\u25c1\u25b7]"  # ◁think▷
     r"|[\ud800-\udfff]"  # half of a character: no tokenizer takes it

@@ -204,6 +204,7 @@ TOKENS_OF_TEMPLATES = (
     "<start_of_turn>model", "<end_of_turn>", "<|eot_id|>", "<|start_header_id|>", "<think>", "</think>", "<tool_call>",
     "[TOOL_CALLS]", "<|channel|>final", "<|end|>", "◁think▷", "<seed:think>", "[THINK]", "<unused12>", "<extra_id_0>",
     "[|assistant|]", "[|endofturn|]", "[UNUSED_TOKEN_145]", "[gMASK]", "]~b]user", "[e~[", "]~!b[", ">>QUESTION<<", "[control_8]",
+    "]!p~[", "<[begin_of_sentence]>", "<0x0A>",
 )  # fmt: skip
 
 
