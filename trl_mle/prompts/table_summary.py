@@ -51,7 +51,9 @@ def name_of(column: object) -> str:
     shown = clean(name, MAX_NAME)
     if shown == name or len(name) > MAX_NAME:
         return shown
-    return escape(json.dumps(name, ensure_ascii=False).replace("`", "\\u0060"))
+    # JSON escapes the first 32 control characters alone. Others end a line, too.
+    literal = json.dumps(name, ensure_ascii=False)
+    return escape(re.sub(r"[`\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match.group()):04x}", literal))
 
 
 def count_rows(path: Path) -> int:
