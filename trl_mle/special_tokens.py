@@ -14,10 +14,11 @@ import re
 
 _WITHOUT_BRACKETS = (
     r"<(?=/?[A-Za-z_\u4e00-\u9fff][^<>\s]{0,60}>)"  # <think>, </s>, <start_of_turn>, <seed:think>, <tool_call>
-    r"|<(?=[|\uff5c/])|(?<=[|\uff5c])>"  # <|im_start|>, <｜User｜>
+    r"|<(?=0x[0-9A-F]{2}>)"  # <0x0A>
+    r"|<(?=[|\uff5c/\[])|(?<=[|\uff5c])>"  # <|im_start|>, <｜User｜>
     r"|<(?=<?/?SYS>)"
     r"|\[(?=[|\uff5c]|control_\d+\])|(?<=[|\uff5c])\]"  # [|assistant|], [|endofturn|], [control_8]
-    r"|\](?=~)|\[(?=e~\[)"  # ]~b]user, ]~!b[, [e~[
+    r"|\](?=~|![a-z]~\[)|\[(?=e~\[)"  # ]~b]user, ]~!b[, ]!p~[, [e~[
     r"|>(?=>[A-Z_]+<<)"  # >>QUESTION<<
     r"|[\u25c1\u25b7]"  # ◁think▷
     r"|[\ud800-\udfff]"  # half of a character: no tokenizer takes it

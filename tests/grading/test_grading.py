@@ -315,11 +315,12 @@ def test_a_crash_of_the_parser_is_the_submissions_fault(monkeypatch):
     assert result == Grade(None, False, "the submission cannot be read as CSV: RecursionError: too deep")
 
 
-def test_running_out_of_memory_is_our_fault(monkeypatch):
+@pytest.mark.parametrize("error", [MemoryError, ImportError, OSError])
+def test_what_the_machine_lacks_is_our_fault(monkeypatch, error):
     from trl_mle.grading import grader
 
     def broken(*args):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(grader, "parse_csv", broken)
     with pytest.raises(GradingError):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trl_mle.errors import TaskError
@@ -204,6 +204,7 @@ TOKENS_OF_TEMPLATES = (
     "<start_of_turn>model", "<end_of_turn>", "<|eot_id|>", "<|start_header_id|>", "<think>", "</think>", "<tool_call>",
     "[TOOL_CALLS]", "<|channel|>final", "<|end|>", "◁think▷", "<seed:think>", "[THINK]", "<unused12>", "<extra_id_0>",
     "[|assistant|]", "[|endofturn|]", "[UNUSED_TOKEN_145]", "[gMASK]", "]~b]user", "[e~[", "]~!b[", ">>QUESTION<<", "[control_8]",
+    "]!p~[", "<[begin_of_sentence]>", "<0x0A>",
 )  # fmt: skip
 
 
@@ -283,6 +284,7 @@ values = st.one_of(st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.
 @given(
     rows=st.lists(st.tuples(values, values, values), min_size=1, max_size=30), name=st.text(min_size=1, max_size=99)
 )
+@example([(None, None, None)], "\x85\u2028`")
 @settings(max_examples=60, deadline=None)
 def test_any_table_has_short_lines(rows, name):
     table = pd.DataFrame(rows, columns=["a", "b", "y"]).rename(columns={"a": f"c{name}"})

@@ -156,7 +156,7 @@ def create(
     try:
         text = description.expanduser().read_text(encoding="utf-8-sig").strip() if description else None
     except (OSError, UnicodeDecodeError, RuntimeError) as error:  # of an unknown home folder
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise TaskError(f"{description} (`--description`) cannot be read: {reason}.") from error
     task = create_task(
         csv,

@@ -79,7 +79,7 @@ def _read(submission: Path | str | bytes, max_rows: int, max_bytes: int) -> Tabl
     data = submission if isinstance(submission, (bytes, bytearray)) else read_bytes(Path(submission), max_bytes)
     try:
         return parse_csv(bytes(data), max_rows, max_bytes)
-    except (FormError, MemoryError):
+    except (FormError, MemoryError, ImportError, OSError):  # the last three are the machine's
         raise
     except Exception as error:
         # Parsing depends on the submission alone, so the submission has caused any error of it.

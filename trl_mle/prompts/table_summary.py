@@ -38,10 +38,6 @@ class TableSummary:
     """One line per column or run of columns."""
 
 
-_UNSHOWN = re.compile("[`\x7f-\x9f\u2028\u2029]")
-"""Characters that a string literal may hold, but that end a line or a code block of the prompt."""
-
-
 def clean(text: object, limit: int) -> str:
     """`text` on one line of at most `limit` characters, without control characters, backticks and special tokens."""
     line = re.sub(r"[`\x00-\x1f\x7f-\x9f\u2028\u2029\s]+", " ", str(text)).strip()
@@ -55,7 +51,9 @@ def name_of(column: object) -> str:
     shown = clean(name, MAX_NAME)
     if shown == name or len(name) > MAX_NAME:
         return shown
-    return escape(_UNSHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(name, ensure_ascii=False)))
+    # JSON escapes the first 32 control characters alone. Others end a line, too.
+    literal = json.dumps(name, ensure_ascii=False)
+    return escape(re.sub(r"[`\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match.group()):04x}", literal))
 
 
 def count_rows(path: Path) -> int:

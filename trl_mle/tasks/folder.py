@@ -118,8 +118,8 @@ def _check_rows(task: Task) -> None:
     expected = {canonical(id_, key.id_kind) or id_: id_ for id_ in key.ids}
     for name in ("test.csv", "sample_submission.csv"):
         path = task.public_dir / name
-        header, *rows = read_rows(path)
-        at = header.index(task.id_column)
+        rows = read_rows(path)
+        at = next(rows).index(task.id_column)
         ids = [row[at].strip() for row in rows]
         if len(ids) == len(key.ids) and set(ids) == set(key.ids):
             continue
