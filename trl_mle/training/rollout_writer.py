@@ -31,6 +31,7 @@ class RolloutWriter:
         self.folder = folder
         self._begins = True
         self._is_training = False
+        self._indices: dict[tuple[str, int], count] = {}
         self._own: set[str] = set()  # names of the files of this run
         self._aside: Path | None = None  # where this writer has moved files to
         self._schema = RolloutSchema(folder)
@@ -78,7 +79,9 @@ class RolloutWriter:
         if self._begins:
             self._begins = False
             self._keep_to_one_run(step)
-        paths = (self.folder / f"{kind}_{step:06d}_{index:02d}.parquet" for index in count())
+            self._indices = {}
+        indices = self._indices.setdefault((kind, step), count())
+        paths = (self.folder / f"{kind}_{step:06d}_{index:02d}.parquet" for index in indices)
         path = next(path for path in paths if not path.exists())
         self._own.add(path.name)
         return path
