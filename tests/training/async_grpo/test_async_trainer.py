@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import PartialState
 
 from tests.support.async_worker import Recording, async_trainer, sample
 from tests.support.hang import HANG_S
@@ -243,6 +244,11 @@ def test_impossible_settings(tmp_path):
 
 class TestLoop:
     """What runs in the child process of TRL's own worker; scoring needs neither vLLM nor the process."""
+
+    @pytest.fixture(autouse=True)
+    def state(self):
+        """The logger of accelerate works only where there is a state, whichever test runs first."""
+        PartialState()
 
     def score(self, reward, completions=3, version=None):
         sequences = [
