@@ -149,9 +149,9 @@ FILLS = {
     # It executes a file that it may not read, so an ordinary user may not look at the process.
     "files_of_an_unreadable_program": "f = os.open('shell', os.O_CREAT | os.O_WRONLY, 0o111)\n"
     "os.write(f, open('/bin/bash', 'rb').read()); os.close(f); os.mkfifo('p')\nfor n in range(10, 130):\n"
-    "    f = os.open('f', os.O_CREAT | os.O_WRONLY); os.unlink('f'); os.dup2(f, n)\n"
-    "    f in range(10, 130) or os.close(f)\nos.execv('./shell', ['shell', '-c', 'big=x; while [ ${#big} -lt 2000000 ]; "
-    "do big=$big$big; done; for n in {10..129}; do printf %s $big >&$n || exit 1; done; "
+    "    f = os.open('f', os.O_CREAT | os.O_WRONLY); os.unlink('f'); os.dup2(f, n); f in range(10, 130) or os.close(f)\n"
+    "os.execv('./shell', ['shell', '-c', "
+    "'big=x; while [ ${#big} -lt 2000000 ]; do big=$big$big; done; for n in {10..129}; do printf %s $big >&$n || exit 1; done; "
     "read x < p'])",
     "folder_of_temporary_files": "for n in range(512): open(f\"{os.environ['TMPDIR']}/f{n}\", 'wb').write(bytes(2 * 2**20))\n"
     "time.sleep(60)",
