@@ -589,6 +589,13 @@ def test_the_programs_own_file_may_be_read_for_it_holds_no_marks():
     assert inserted("HERE = Path(__file__).resolve().parent\nm = Ridge()\n") == {"defined_model"}
 
 
+@pytest.mark.parametrize("decorator, is_marked", [("@jitclass(spec)", False), ("@dataclass", True), ("", True)])
+def test_methods_of_a_class_that_a_decorator_may_compile_get_no_mark(decorator, is_marked):
+    code = f"{decorator}\nclass A:\n    def run(self):\n        m = Ridge()\n        return 1\nA().run()\n"
+    result = ASTInstrumenter().instrument(Program("", code), NONCE)
+    assert ("        print(" in result.code) is is_marked
+
+
 def test_a_wrong_nonce_is_the_callers_error():
     with pytest.raises(UserError):
         ASTInstrumenter().instrument(Program("", "x = 1\n"), "n")
