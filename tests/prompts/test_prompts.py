@@ -295,6 +295,14 @@ def test_any_table_has_short_lines(rows, name):
         assert len(line.splitlines()) <= 1
 
 
+def test_hidden_columns_are_counted_one_by_one():
+    names = [f"{chr(97 + at)}_{number}" for at in range(26) for number in range(5 if at == 25 else 1)]
+    table = pd.DataFrame([[1] * (len(names) + 2)] * 3, columns=["id", *names, "y"])
+    *lines, more, target = summarize(table, "id", "y").lines
+    assert len(lines) == MAX_LINES - 1 and target.startswith("y (to predict)")
+    assert more == f"and {len(names) + 1 - len(lines)} more columns; read the header"
+
+
 def test_public_files_that_cannot_be_read_are_named(tmp_path):
     task = write_task(tmp_path, pd.DataFrame({"id": [1], "y": [0]}), "y")
     (tmp_path / "public" / "train.csv").unlink()

@@ -71,16 +71,17 @@ def summarize(table: pd.DataFrame, id_column: str, target_column: str) -> TableS
     """
     columns = [column for column in table.columns if column != target_column]
     lines = []
-    for run in _runs(table, columns):
+    runs = _runs(table, columns)
+    hidden = runs[MAX_LINES - 1 :] if len(runs) > MAX_LINES else []
+    for run in runs[: len(runs) - len(hidden)]:
         if len(run) == 1:
             kind = "row id" if run[0] == id_column else _describe(table[run[0]])
             lines.append(f"{name_of(run[0])}: {kind}")
         else:
             first, last = name_of(run[0]), name_of(run[-1])
             lines.append(f"{first} .. {last} ({len(run)} columns): {_describe_run(table[run])}")
-    if len(lines) > MAX_LINES:
-        hidden = len(lines) - MAX_LINES + 1
-        lines = [*lines[: MAX_LINES - 1], f"and {hidden} more columns; read the header"]
+    if hidden:
+        lines.append(f"and {sum(map(len, hidden))} more columns; read the header")
     target = f"{name_of(target_column)} (to predict): {_describe(table[target_column], is_target=True)}"
     return TableSummary(len(table), (*lines, target))
 
