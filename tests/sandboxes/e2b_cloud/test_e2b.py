@@ -105,12 +105,12 @@ async def test_lines_are_those_of_the_source(server, task):
 
 
 async def test_time_is_the_programs_own(server, task):
-    server.order("start", slow(0.1), slow(0.1), slow(1.5))
+    server.order("start", slow(0.1), slow(0.1), slow(4))
     code = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass\ntime.sleep(0.2)"
     async with E2BSandbox(settings(server)) as sandbox:
         execution = await sandbox.run(code, task, LIMITS)
         assert 0.15 <= execution.cpu_s <= execution.wall_s - 0.15  # sleep takes no CPU time
-        assert execution.wall_s < 1.5
+        assert execution.wall_s < 4  # its start took 4.2 s more
         (factor,) = sandbox.speed_factors.values()
     assert 0.01 < factor < 100
 

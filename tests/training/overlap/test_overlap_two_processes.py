@@ -15,7 +15,7 @@ from tests.training.overlap.test_overlap import rollouts
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("overlap")
     # A thread that never ends must not keep its process from ending.
-    outputs = launch_well("tests.support.overlap_two_processes", folder, timeout_s=150, ACCELERATE_USE_CPU="true")
+    outputs = launch_well("tests.support.overlap_two_processes", folder, timeout_s=240, ACCELERATE_USE_CPU="true")
     (folder / "output.txt").write_text("".join(outputs))
     return folder, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
