@@ -1,11 +1,11 @@
 """Text from data in chat messages: the special tokens of chat templates are escaped, so that they never open or close a turn.
 
 A tokenizer turns `<|im_end|>` into the token that ends a message, wherever it stands. Which texts are such tokens differs by
-model, so patterns are escaped, not a list: what looks like a tag, and words in capitals between brackets. The first character
+model, so patterns are escaped: what looks like a tag, and those words between brackets that are tokens. The first character
 becomes the escape that Python and JSON have for it, `\\u003c` for `<`: as a string literal, the text still names the column or
 the value.
 
-In a program, words in capitals between brackets are mostly items (`frame[TARGET]`), so only those that are tokens are escaped.
+In a program, words in capitals between brackets are mostly items (`frame[TARGET_COLUMN]`), so fewer of them are escaped.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ _WITHOUT_BRACKETS = (
     r"|[\u25c1\u25b7]"  # ◁think▷
     r"|[\ud800-\udfff]"  # half of a character: no tokenizer takes it
 )
-PATTERN = re.compile(
-    _WITHOUT_BRACKETS + r"|\[(?=/?[a-z]?[A-Z][A-Z0-9_]{2,}\])"
-)  # [INST], [TOOL_CALLS], [gMASK], [UNUSED_TOKEN_145]
-_IN_CODE = re.compile(
-    _WITHOUT_BRACKETS
-    + r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_CONTENT|TOOL_RESULTS|MODEL_SETTINGS|"
-    r"CALL_ID|ARGS|THINK|IMG|IMG_BREAK|IMG_END|AUDIO|BEGIN_AUDIO|PREFIX|MIDDLE|SUFFIX|[gs]MASK)\])"
+_BRACKETED = (
+    r"|\[(?=/?(?:INST|SYS|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_CONTENT|TOOL_RESULTS|MODEL_SETTINGS|"
+    r"CALL_ID|ARGS|THINK|IMG|IMG_BREAK|IMG_END|AUDIO|BEGIN_AUDIO|PREFIX|MIDDLE|SUFFIX|[gs]?MASK)\])"
 )
+PATTERN = re.compile(
+    _WITHOUT_BRACKETS
+    + _BRACKETED
+    + r"|\[(?=/?(?:CLS|SEP|PAD|UNK|BOS|EOS|EOT|USER|ASSISTANT|SYSTEM|[A-Z]+_[A-Z0-9_]+)\])"
+)  # [INST], [TOOL_CALLS], [gMASK], [UNUSED_TOKEN_145], but not the unit in `Price [USD]`
+_IN_CODE = re.compile(_WITHOUT_BRACKETS + _BRACKETED)
 _ESCAPED = re.compile(r"\\u(003c|003e|005b|005d|25c1|25b7)")
 
 

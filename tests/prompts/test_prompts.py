@@ -192,10 +192,22 @@ def test_the_sample_is_csv_of_exactly_its_columns(tmp_path, name):
     pd.DataFrame([[1, 0.5, 0.5]], columns=["id", name, "other"]).to_csv(
         tmp_path / "public" / "sample_submission.csv", index=False
     )
-    (header,) = csv.reader([sample_of(build_prompt(task)).splitlines()[0]])
-    assert len(header) == 3
-    plain = not re.search(r"[`<\n\t]", name)
-    assert header[1] == name if plain else json.loads(f'"{header[1]}"') == name
+    prompt = build_prompt(task)
+    if re.search(r"[`<\n\t]", name):  # the prompt has to escape it, so a copy would name another column
+        shown = re.search(r"Read their names from its header: id, (\".*?\"),", prompt[-1]["content"])
+        assert json.loads(shown[1]) == name
+        return
+    (header,) = csv.reader([sample_of(prompt).splitlines()[0]])
+    assert header == ["id", name, "other"]
+
+
+def test_units_in_names_and_labels_like_tags_are_shown_as_the_file_has_them(tmp_path):
+    task = write_task(
+        tmp_path, pd.DataFrame({"id": [1, 2], "Price [USD]": ["<low>", "high"]}), "Price [USD]", "accuracy"
+    )
+    sample = pd.DataFrame([[1, "<low>"], [2, "high"]], columns=["id", "Price [USD]"])
+    sample.to_csv(tmp_path / "public" / "sample_submission.csv", index=False)
+    assert sample_of(build_prompt(task)).splitlines()[:2] == ["id,Price [USD]", "2,high"]
 
 
 # ruff: noqa: RUF001 (tokens of some models have look-alikes of ASCII characters)

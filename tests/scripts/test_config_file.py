@@ -50,6 +50,10 @@ def parsed(tmp_path, text, *flags, encoding="utf-8"):
         ("strategy: 0123", "strategy", "0123"),
         ("folder: 2024-01-01", "folder", "2024-01-01"),
         ("folder:", "folder", None),
+        ("folder: true", "folder", True),  # as transformers' `fsdp`, which is annotated as text
+        ("folder: on", "folder", "on"),
+        ("strategy: true", "strategy", "true"),
+        ("kwargs: {a: 1e-6}", "kwargs", {"a": 1e-6}),
         ("share: ~", "share", None),
         ("kind: b", "kind", "b"),
         ("kwargs: {a: 1}", "kwargs", {"a": 1}),

@@ -380,3 +380,30 @@ def test_a_row_of_another_length_in_a_task_folder_is_named(create):
 @pytest.fixture(autouse=True)
 def _notes_are_captured(caplog):
     caplog.set_level(logging.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("labels", "outcome"),
+    [
+        (("01", "1", "2"), "'01' in line 2 and '1' in line 3, which programs read as one number"),
+        (("007", "008"), "Labels such as '007' are written as whole numbers"),
+        (("1", "1.0", "2"), None),
+    ],
+)
+def test_leading_zeros_of_labels_are_never_lost_in_silence(tmp_path, caplog, labels, outcome):
+    file = tmp_path / "d.csv"
+    file.write_text("x,y\n" + "".join(f"{i % 7},{labels[i % len(labels)]}\n" for i in range(60)))
+    try:
+        create_task(file, "y", "accuracy", tmp_path / "task")
+    except TaskError as error:
+        said = str(error)
+    else:
+        said = caplog.text
+    assert (outcome in said) if outcome else ("whole numbers" not in said)
+
+
+def test_fractions_of_three_digits_are_no_thousands(tmp_path):
+    file = tmp_path / "d.csv"
+    file.write_text("x;y\n" + "".join(f"0,{123 + i};{i % 2}\n" for i in range(60)))
+    create_task(file, "y", "accuracy", tmp_path / "task")
+    assert pd.read_csv(tmp_path / "task/public/train.csv")["x"].between(0.12, 0.19).all()

@@ -165,11 +165,13 @@ def _sample(path: Path) -> dict[str, object]:
         rows = list(islice(csv.reader(file), SAMPLE_ROWS + 1))
     header = rows[0] if rows else []
     lines = [_csv_line(row) for row in rows]
-    if len(lines[0] if lines else "") <= MAX_HEADER:
-        # Values may be cut: only their form matters.
+    # A name that is escaped in the prompt is another name in a file.
+    if len(lines[0] if lines else "") <= MAX_HEADER and (not rows or lines[0] == _plain_line(header)):
+        # Values may be cut: only their form matters. Escapes would look like a part of them.
         values = [
             line if len(line) <= MAX_HEADER else _csv_line([clean(cell, 12) for cell in row])
             for line, row in zip(lines[1:], rows[1:], strict=True)
+            if line == _plain_line(row)
         ]
         return {"sample": [*lines[:1], *values], "columns": len(header), "first": "", "last": ""}
     first = ", ".join(map(name_of, header[:SHOWN_NAMES]))
@@ -178,8 +180,12 @@ def _sample(path: Path) -> dict[str, object]:
 
 def _csv_line(cells: list[str]) -> str:
     """One line of CSV. Line breaks and what could end the code block or the message are escaped, as the file cannot have them."""
+    return escape(
+        re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029`]", lambda match: f"\\u{ord(match.group()):04x}", _plain_line(cells))
+    )
+
+
+def _plain_line(cells: list[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="").writerow(cells)
-    return escape(
-        re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029`]", lambda match: f"\\u{ord(match.group()):04x}", buffer.getvalue())
-    )
+    return buffer.getvalue()

@@ -11,7 +11,8 @@ from trl_mle.tasks.written_numbers import COMMA, POINT, is_written_number
 if TYPE_CHECKING:
     import pandas as pd
 
-_FRACTION = re.compile(r"[+-]?\d*,(\d{1,2}|\d{4,})", re.ASCII)
+_FRACTION = re.compile(r"[+-]?(\d*,(\d{1,2}|\d{4,})|0,\d+)", re.ASCII)
+"""A number with a decimal comma that cannot have thousands."""
 
 
 def decimal_mark(frame: pd.DataFrame, separator: str, decimal: str | None) -> tuple[str | None, list[str]]:

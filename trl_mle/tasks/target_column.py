@@ -180,6 +180,7 @@ def _classes(texts: pd.Series, metric: Metric, where: str, options: TargetOption
     # Whole numbers in a column of floats are class codes: a table may have been written after a value was missing.
     codes = {text: canonical(text, Kind.INTEGER) for text in distinct}
     if None not in codes.values():
+        _check_leading_zeros({text: str(code) for text, code in codes.items()}, texts, where, notes)
         return texts.map({text: int(str(code)) for text, code in codes.items()})
     # As pandas does, which takes digits of other scripts for text.
     if all(re.fullmatch(_READ_AS_NUMBER, text, re.IGNORECASE | re.ASCII) for text in distinct):
@@ -198,6 +199,23 @@ def _classes(texts: pd.Series, metric: Metric, where: str, options: TargetOption
             f"The {len(distinct)} classes look like numbers, such as {distinct[0]!r}. For a number, choose rmse."
         )
     return texts.map(new)
+
+
+def _check_leading_zeros(codes: dict[str, str], texts: pd.Series, where: str, notes: list[str]) -> None:
+    """Name labels such as `007`, which programs read as 7; raise `TaskError` if another label is read as that number, too."""
+    padded = [text for text in codes if re.match(r"[+-]?0\d", text)]
+    for text in padded:
+        other = next((each for each in codes if each != text and codes[each] == codes[text]), None)
+        if other is not None:
+            raise TaskError(
+                f"{where} holds {text!r} in line {texts.index[texts == text][0]} and {other!r} in line "
+                f"{texts.index[texts == other][0]}, which programs read as one number, {codes[text]}. Make them texts, such as "
+                f"{'c' + text!r}, or one label."
+            )
+    if padded:
+        notes.append(
+            f"Labels such as {padded[0]!r} are written as whole numbers ({codes[padded[0]]}), as programs read them."
+        )
 
 
 def _instead_of_classes(texts: pd.Series, decimal: str | None) -> str:
