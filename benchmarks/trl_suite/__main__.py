@@ -52,7 +52,7 @@ def set_up(folder: Path, checkout: Path) -> None:
     # A process of its own: the stand-ins' libraries read settings of the environment when they are imported.
     made = subprocess.run(
         [sys.executable, HERE / "stand_ins.py", folder, folder / TEST_FILE],
-        env=_environment(folder, HERE),
+        env=_environment(folder),
         text=True,
         capture_output=True,
     )
