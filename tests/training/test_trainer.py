@@ -18,6 +18,7 @@ from tests.support.training_runs import Recording, assert_same_run, letters, tra
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError, DurationError
 from trl_mle.rewards.records import rollout_columns
+from trl_mle.training.weighted_advantages import flags, weighted
 from trl_mle.types import Outcome
 
 
@@ -46,11 +47,14 @@ def test_unscorable_rows_do_not_move_the_mean(tmp_path):
     assert torch.allclose(effective.double()[1:], expected[1:], atol=1e-6)
 
 
-def test_advantages_per_token_are_weighted_by_row(tmp_path):
-    trainer, _, _ = train(Recording, tiny_args(tmp_path, max_steps=1), with_durations(unequal))
+def test_advantages_per_token_are_weighted_by_row():
     weights = torch.arange(1.0, 9.0, dtype=torch.float64)
-    scaled = trainer._weighted(torch.ones(8, 3), weights)
-    assert torch.equal(scaled, weights.float().unsqueeze(1).expand(8, 3))
+    scaled = weighted(torch.ones(4, 3), weights, first=4)  # of the second of two processes
+    assert torch.equal(scaled, weights[4:].float().unsqueeze(1).expand(4, 3))
+
+
+def test_what_is_no_flag_is_not_set():
+    assert flags([True, 0, 1, None, torch.zeros(2), "yes"]).tolist() == [True, False, True, False, False, True]
 
 
 @pytest.mark.parametrize(

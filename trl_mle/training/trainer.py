@@ -25,6 +25,7 @@ from trl_mle.training.ranks import rank_rewards
 from trl_mle.training.reported_durations import ReportedDurations, gather_durations, no_durations
 from trl_mle.training.resume import warn_of_inexact_resume
 from trl_mle.training.rollout_writer import RolloutWriter
+from trl_mle.training.weighted_advantages import flags, weighted
 from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
 from trl_mle.training.weighting.samples import SampleBatch
 from trl_mle.training.weighting.weighting import DurationWeighting, Weights, deprecated_inclusion
@@ -282,7 +283,7 @@ class DurationAwareTrainer(GRPOTrainer):
         censored = None
         # TRL's log may hold this column of an earlier batch only.
         if "action_censored" in scored.reported.columns:
-            censored = torch.tensor([_is_set(flag) for flag in list(self._logs["extra"]["action_censored"])[-rows:]])
+            censored = flags(list(self._logs["extra"]["action_censored"])[-rows:])
         batch = SampleBatch(
             durations=durations,
             rewards=scored.rewards,
@@ -296,7 +297,8 @@ class DurationAwareTrainer(GRPOTrainer):
         # "none" leaves the advantages alone, so that nothing can differ from TRL's trainer, not even their shape.
         if self.weighting.rule.needs_durations:
             per_token = None if actions is None else self._token_weights(output, actions, weights)
-            output["advantages"] = self._weighted(output["advantages"], weights.per_completion, per_token)
+            first = self.accelerator.process_index * len(output["advantages"])
+            output["advantages"] = weighted(output["advantages"], weights.per_completion, first, per_token)
         return weights.per_completion
 
     def _counted(self, scorable: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
@@ -319,25 +321,6 @@ class DurationAwareTrainer(GRPOTrainer):
         # Each process sees only its own tokens, so one may fail alone.
         raise_together(error)
         return per_token
-
-    def _weighted(
-        self, advantages: torch.Tensor, weights: torch.Tensor, per_token: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """This process's advantages, shape `(b,)` or `(b, T)`, times their weights.
-
-        Args:
-            weights (`torch.Tensor` of shape `(B,)`):
-                Weights of the global batch.
-            per_token (`torch.Tensor` of shape `(b, T)`, *optional*):
-                Weights of this process's tokens, which take the place of `weights`.
-        """
-        if per_token is not None:
-            columns = advantages if advantages.dim() == 2 else advantages.unsqueeze(1)
-            return columns * per_token.to(device=advantages.device, dtype=advantages.dtype)
-        rows = advantages.size(0)
-        first = self.accelerator.process_index * rows
-        local = weights[first : first + rows].to(device=advantages.device, dtype=advantages.dtype)
-        return advantages * (local if advantages.dim() == 1 else local.unsqueeze(1))
 
     # What is kept
 
@@ -393,11 +376,3 @@ class DurationAwareTrainer(GRPOTrainer):
         # The last of TRL's steps on the way to resume: policy and trainer state are those of the checkpoint now.
         if self._overlap is not None and checkpoint is not None:
             self._overlap.resume(Path(checkpoint))
-
-
-def _is_set(flag: Any) -> bool:
-    """Whether a flag of `action_censored` is set. What is no flag, such as an array, is not."""
-    try:
-        return bool(flag)
-    except (TypeError, ValueError, RuntimeError):
-        return False
