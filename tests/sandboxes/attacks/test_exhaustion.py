@@ -102,6 +102,26 @@ def test_memory_is_bounded(box, well, hog):
         assert any(reason in execution.stderr for reason in REFUSALS), execution.stderr
 
 
+_MAPS = """
+import mmap, time
+with open("x", "wb") as file:
+    for _ in range(80): file.write(bytes(2**20))
+file = open("x", "r+b")
+m = mmap.mmap(file.fileno(), 0)
+for at in range(0, len(m), 4096): m[at] = 1
+kept = b"1" * more
+for _ in range(10): time.sleep(0.03)
+"""
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, "ok"), (60 * 2**20, "memory")])
+def test_a_mapped_file_counts_once_and_hides_nothing(box, more, status):
+    """As numpy and joblib map arrays. In memory, the file and its mapped pages are the same pages."""
+    sizes = {"file_bytes": 100 * 2**20, "work_bytes": 100 * 2**20, "memory_bytes": 128 * 2**20}
+    execution = box.run(_MAPS, {"more": more}, **sizes)
+    assert execution.status == status, execution.stderr
+
+
 REFUSALS = (
     "MemoryError",
     "No space left",

@@ -65,6 +65,10 @@ def outsider():
         process.kill()
 
 
+_OWNED = (
+    "[fcntl.ioctl(a, {request}, struct.pack('i', pid)), fcntl.fcntl(a, 10, 9), "
+    "fcntl.fcntl(a, fcntl.F_SETFL, 0o24000), b.send(b'x')]"
+)
 SENDERS = {
     "kill": "os.kill(pid, signal.SIGKILL)",
     "stop": "os.kill(pid, signal.SIGSTOP)",
@@ -79,17 +83,21 @@ SENDERS = {
     "scheduler": "os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))",
     "owner_of_a_pipe": "[fcntl.fcntl(r, fcntl.F_SETOWN, pid), fcntl.fcntl(r, 10, 9), fcntl.fcntl(r, fcntl.F_SETFL, 0o20000), "
     "os.write(w, b'x')]",
+    "owner_of_a_socket": _OWNED.format(request=0x8901),
+    "group_of_a_socket": _OWNED.format(request=0x8902),
 }
+_MAY_SUCCEED = ("owner_of_a_pipe", "owner_of_a_socket", "group_of_a_socket", "cores")
+"""What a program is told to have done, without an effect on another process."""
 
 
 @pytest.mark.parametrize("sender", SENDERS)
 def test_no_process_outside_is_reached(box, well, control, outsider, sender):
-    head = f"{CALL}import fcntl, resource, signal, struct, subprocess\nr, w = os.pipe()\n"
+    head = f"{CALL}import fcntl, resource, signal, socket, struct, subprocess\nr, w = os.pipe()\na, b = socket.socketpair()\n"
     code = f"{head}attempt(lambda: {SENDERS[sender]})"
     execution = box.run(code, {"pid": outsider.pid})
     assert execution.status == "ok"
     assert state(outsider) == state_before(outsider)
-    if sender != "owner_of_a_pipe":
+    if sender not in _MAY_SUCCEED:
         assert "GOT" not in execution.stdout
     control(code, {"pid": outsider.pid})
     time.sleep(0.05)

@@ -17,6 +17,7 @@ from trl_mle.config import SandboxConfig
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes import LocalSandbox
 from trl_mle.sandboxes.local.timing import LocalTiming
+from trl_mle.sandboxes.local.worker_process import killed_execution
 from trl_mle.types import Limits
 
 PAUSE = "import signal\nopen('started', 'w').close()\nsignal.pause()"
@@ -113,6 +114,23 @@ async def test_what_a_program_leaves_ends_with_it_and_not_when_the_supervisor_lo
         assert (await asyncio.to_thread(psutil.wait_procs, [program, left], 20))[1] == []
         supervisor.resume()
         assert (await run).status == "killed"
+
+
+async def test_a_program_that_ends_the_fork_server_has_the_cpu_time_that_was_measured(task):
+    async with asyncio.timeout(4 * HANG_S), cold(("namespaces", "signals")) as sandbox:
+        run = asyncio.create_task(sandbox.run(PAUSE, task))
+        await until_file(sandbox, "started")
+        fork_server_of(sandbox).kill()
+        execution = await run
+        assert execution.status == "killed"
+        assert execution.cpu_s < execution.wall_s
+
+
+def test_a_program_that_ends_the_process_that_measures_gains_no_lighter_penalty():
+    """With 0 s its penalty would weigh less under `duration_clock: cpu`."""
+    assert killed_execution("gone", 3.0, Limits(wall_s=5)).cpu_s == 3.0
+    assert killed_execution("gone", 9.0, Limits(wall_s=5)).cpu_s == 5.0
+    assert killed_execution("gone", 3.0, Limits(wall_s=5), cpu_s=0.0).cpu_s == 0.0
 
 
 @pytest.mark.slow  # init and the fork server get 10 and 15 s

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +98,17 @@ async def test_a_sweep_that_fails_is_counted(tmp_path, monkeypatch):
     await until(lambda: removal.failures(tmp_path) == 1)
     assert [name.startswith(removal.ASIDE) for name in sorted(os.listdir(tmp_path)) if "failed" not in name] == [True]
     os.wait()
+
+
+async def test_a_sweep_that_runs_out_of_time_is_counted_and_says_so(tmp_path, monkeypatch, capfd):
+    (tmp_path / "run-1").mkdir()
+    monkeypatch.setattr(removal, "remove", lambda folder: signal.raise_signal(signal.SIGALRM))
+    # As in a worker: pytest's own has another descriptor, which a sweep closes.
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True))
+    removal.sweep(str(tmp_path))
+    await until(lambda: removal.failures(tmp_path) == 1)
+    os.wait()
+    assert f"the removal took more than {removal._REMOVAL_S} s" in capfd.readouterr().err
 
 
 async def test_failed_removals_are_shown_and_cost_nothing(tmp_path, monkeypatch, caplog):

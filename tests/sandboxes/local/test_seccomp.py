@@ -116,9 +116,12 @@ def test_without_namespaces_nothing_of_others_is_reached(machine):
     priority = seccomp._OF_KINDS_OF_PROCESSES["setpriority"]
     assert verdict(machine, prlimit, (0,), own=False) == ALLOW
     assert verdict(machine, prlimit, (7,), own=False) == error(errno.EPERM)
-    for own in (False, True):  # which cores a program has is decided by the sandbox
-        assert verdict(machine, seccomp._SET_AFFINITY[column], (7,), own=own) == error(errno.EPERM)
-        assert verdict(machine, seccomp._SET_AFFINITY[column], (0,), own=own) == error(0)
+    for own in (
+        False,
+        True,
+    ):  # which cores a program has is decided by the sandbox, and honest ones ask by their own number
+        for target in (0, 7, 2**22):
+            assert verdict(machine, seccomp._SET_AFFINITY[column], (target,), own=own) == error(0)
     assert verdict(machine, priority[column], (0, 0), own=False) == ALLOW
     assert verdict(machine, priority[column], (0, 7), own=False) == error(errno.EPERM)
 
@@ -208,7 +211,11 @@ def test_signals_go_to_no_process_with_a_smaller_number(machine, call):
 
 @machines
 def test_the_kernel_sends_no_signals_in_the_programs_name(machine):
-    number = seccomp._FCNTL[MACHINES[machine][0]]
-    for command in seccomp._SIGNAL_OWNERS:
-        assert verdict(machine, number, (3, command, 7), own=False, oldest=500) == error(errno.EPERM)
+    fcntl, ioctl = (call[MACHINES[machine][0]] for call in (seccomp._FCNTL, seccomp._IOCTL))
+    calls = [(fcntl, command) for command in (8, 10, 15)] + [(ioctl, request) for request in (0x8901, 0x8902)]
+    for number, command in calls:
+        for high in (0, 1 << 32, 0xFFFFFFFF << 32):  # the kernel does not read the high word
+            assert verdict(machine, number, (3, high | command, 7), own=False, oldest=500) == error(errno.EPERM)
         assert verdict(machine, number, (3, command, 7), own=False) == ALLOW
+    for number, command in ((fcntl, 4), (fcntl, 9), (ioctl, 0x8903), (ioctl, 0x8904), (ioctl, 0x5452)):
+        assert verdict(machine, number, (3, command, 7), own=False, oldest=500) == ALLOW

@@ -232,7 +232,7 @@ class LocalSandbox:
         if isinstance(reply, ProgramFault):
             fault = self._error(reply, task)
             if reply.process_died and self._is_the_programs_doing(fault):
-                return killed_execution(reply.reason, time.monotonic() - started, limits)
+                return killed_execution(reply.reason, time.monotonic() - started, limits, reply.cpu_s)
             raise fault
         return to_execution(reply)
 
@@ -280,7 +280,7 @@ class LocalSandbox:
                 preload=tuple(self.config.preload),
                 without=tuple(self._without),
                 in_memory=self.scratch_dir is None,
-                number=slot.number,
+                number=slot.number_on_machine,
             )
             try:
                 worker = slot.worker = await WorkerProcess.start(self.python, settings, self._timing)

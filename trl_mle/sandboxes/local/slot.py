@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 
 from trl_mle.sandboxes.local.worker_process import WorkerProcess
@@ -21,6 +22,12 @@ class Slot:
     """Failed removals of the workers that the slot has had."""
     _taken: int = 0
 
+    @property
+    def number_on_machine(self) -> int:
+        """Number of the slot among those of all ranks of this machine. The ranks take turns, so that their first workers keep
+        to different cores."""
+        return self.number * _from_launcher("LOCAL_WORLD_SIZE", 1) + _from_launcher("LOCAL_RANK", 0)
+
     async def stop(self) -> None:
         """End the worker, if there is one."""
         worker, self.worker = self.worker, None
@@ -33,3 +40,9 @@ class Slot:
         number = self._removals_failed + (0 if self.worker is None else self.worker.removals_failed)
         taken, self._taken = self._taken, number
         return number - taken
+
+
+def _from_launcher(name: str, default: int) -> int:
+    """A variable that torchrun and accelerate set for each process; `default` if this one has not been started by them."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else default

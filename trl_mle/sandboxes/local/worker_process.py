@@ -212,13 +212,21 @@ def to_execution(result: ProgramResult) -> Execution:
     )
 
 
-def killed_execution(reason: str, wall_s: float, limits: Limits) -> Execution:
-    """The execution of a program that ended a process of the sandbox, and itself with it."""
+def killed_execution(reason: str, wall_s: float, limits: Limits, cpu_s: float | None = None) -> Execution:
+    """The execution of a program that ended a process of the sandbox, and itself with it.
+
+    Args:
+        reason (`str`): what happened to the process.
+        wall_s (`float`): seconds since the program was sent.
+        limits (`Limits`): those of the program.
+        cpu_s (`float`, *optional*): CPU seconds that were measured last. If the process that measures is the one that ended, they
+            are unknown, and the wall-clock seconds stand in: with 0 the penalty would weigh less under `duration_clock: cpu`.
+    """
     return Execution(
         status="killed",
         exit_code=None,
         wall_s=min(wall_s, limits.wall_s),
-        cpu_s=min(wall_s, limits.wall_s),
+        cpu_s=min(wall_s, limits.wall_s) if cpu_s is None else cpu_s,
         max_rss_bytes=0,
         stdout="",
         stderr=f"A process of the sandbox ended while the program ran: {reason}\n",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .isolation.landlock import SCOPED_SIGNALS
+
 NOT_TAKEN = 5
 """Exit code of a worker that ended before it took the program that the host may have sent meanwhile."""
 
@@ -32,7 +34,7 @@ class Layers:
     @property
     def signals(self) -> bool:
         """Whether programs can send no signal to processes outside."""
-        return self.namespaces or self.landlock >= 6
+        return self.namespaces or self.landlock >= SCOPED_SIGNALS
 
     @property
     def proc(self) -> str:
@@ -63,7 +65,7 @@ class WorkerSettings(Message):
     in_memory: bool
     """Whether programs' folders are kept in memory, if mounts work."""
     number: int = 0
-    """Number of the worker among those of its host, from 0."""
+    """Number of the worker among those of its machine, from 0; neighbours keep to other cores."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ class ProgramFault(Message):
     """Whether every program of the task would fail in this way. The worker that says so can go on."""
     process_died: bool = False
     """Whether a process of the sandbox ended while the program ran."""
+    cpu_s: float = 0.0
+    """CPU seconds of the program as far as the limits monitor has seen them."""
 
 
 Reply = ProgramResult | ProgramFault

@@ -29,6 +29,8 @@ DEVICE = READ_FILE | WRITE_FILE
 ALL = (_FIRST_RIGHTS | _REFER | _TRUNCATE) & ~(_MAKE_CHAR | _MAKE_BLOCK)
 
 _TCP_BIND_AND_CONNECT = 0b11
+_TCP = 4
+"""First version that holds TCP back."""
 _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
 TRUNCATION = 3
 """First version that holds back the truncation of files that may only be read."""
@@ -61,15 +63,15 @@ def handled_rights(version: int) -> int:
 def restrict(version: int, rules: Iterable[tuple[str, int]]) -> None:
     """Confine this process to `rules`, pairs of a path and the rights beneath it. Missing paths are left out.
 
-    From version 4 on TCP is refused, from version 6 on signals to processes and abstract sockets outside.
+    From version `_TCP` on TCP is refused, from version `SCOPED_SIGNALS` on signals to processes and abstract sockets outside.
     """
     handled = handled_rights(version)
     attributes = _Ruleset(
         fs=handled,
-        net=_TCP_BIND_AND_CONNECT if version >= 4 else 0,
+        net=_TCP_BIND_AND_CONNECT if version >= _TCP else 0,
         scoped=_SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS if version >= SCOPED_SIGNALS else 0,
     )
-    size = 8 if version < 4 else 16 if version < 6 else 24
+    size = 8 if version < _TCP else 16 if version < SCOPED_SIGNALS else 24
     ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
     check(ruleset, "landlock_create_ruleset")
     try:

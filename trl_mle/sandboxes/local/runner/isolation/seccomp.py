@@ -106,8 +106,10 @@ _TO_PROCESSES = {
     **{"rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434)},
 }
 """Calls that send a signal to their first argument, or give a descriptor by which one is sent."""
-_SIGNAL_OWNERS = (8, 15)
-"""F_SETOWN and F_SETOWN_EX: the kernel sends signals in the program's name."""
+_SIGNAL_OWNERS = (8, 15, 10)
+"""F_SETOWN, F_SETOWN_EX and F_SETSIG: the kernel sends signals in the program's name, and which."""
+_SIGNAL_OWNER_CONTROLS = (0x8901, 0x8902)
+"""FIOSETOWN and SIOCSPGRP: the same by ioctl(2)."""
 
 Instruction = tuple[int, int, int, int]
 
@@ -192,11 +194,14 @@ def _instructions(
     # Memory that lives on without a process that has it mapped, and huge pages, of which the machine has a few.
     shared = [(_ANY_BIT, 0, 2, _MAP_ANONYMOUS), *_unless(_ANY_BIT, _MAP_SHARED, errno.EPERM)]
     yield from _only_if(_MMAP[column], 3, [*_unless(_ANY_BIT, _MAP_HUGETLB, errno.ENOMEM), *shared])
-    denied = [instruction for request in _REFUSED_CONTROLS for instruction in _unless(_EQUALS, request, errno.EPERM)]
-    yield from _only_if(_IOCTL[column], 1, denied)
-    commands = _OTHERS_WAIT if oldest is None else (*_OTHERS_WAIT, *_SIGNAL_OWNERS)
-    denied = [instruction for command in commands for instruction in _unless(_EQUALS, command, errno.EPERM)]
-    yield from _only_if(_FCNTL[column], 1, denied)
+    # Of both calls the kernel, too, reads only the low word of the second argument.
+    for call, always, signals in (
+        (_IOCTL, _REFUSED_CONTROLS, _SIGNAL_OWNER_CONTROLS),
+        (_FCNTL, _OTHERS_WAIT, _SIGNAL_OWNERS),
+    ):
+        refused = always if oldest is None else (*always, *signals)
+        denied = [instruction for request in refused for instruction in _unless(_EQUALS, request, errno.EPERM)]
+        yield from _only_if(call[column], 1, denied)
     allowed = [(_EQUALS, len(_PERSONALITIES) - index, 0, kind) for index, kind in enumerate(_PERSONALITIES)]
     yield from _only_if(_PERSONALITY[column], 0, [*allowed, (_RETURN, 0, 0, _ERRNO | errno.EPERM)])
     # The limits monitor has no right to look at a process that hides itself.
@@ -207,9 +212,9 @@ def _instructions(
     ]
     of_itself = [*_unless(_EQUALS, _SCHED_CORE, errno.EPERM), *hiding]
     yield from _only_if(_PRCTL[column], 0, of_itself)
-    # On which cores a program runs is the sandbox's business (`limits.cpu_share`). It is told that it worked for itself.
-    told = [*_unless(_EQUALS, 0, 0), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
-    yield from _only_if(_SET_AFFINITY[column], 0, told)
+    # On which cores a program runs is the sandbox's business (`limits.cpu_share`). It is told that it worked: honest programs
+    # ask for cores of their own, by the number of a process or of a thread.
+    yield from _unless(_EQUALS, _SET_AFFINITY[column], 0)
     if not own_processes:
         oneself = [*_unless_not(_EQUALS, 0, errno.EPERM)]
         for call in (_PRLIMIT, *_OF_PROCESSES.values()):

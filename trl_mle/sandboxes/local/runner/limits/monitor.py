@@ -101,12 +101,16 @@ class LimitsMonitor:
 
     def _memory(self, processes: list[Process]) -> LimitPassed | None:
         limit = self.limits.memory_bytes
-        used = sum(process.rss_bytes + process.table_bytes + process.away_bytes for process in processes)
-        if used > limit:  # children share pages with their parent: read the shares
-            used = self._shares.total(processes)
-        used += max(0, self._buffer_bytes - _FREE_BUFFER_BYTES)
-        if self.work.path is None:  # files in memory are memory, whether they are mapped or not
-            used += used_bytes(self.work.descriptor)
+        buffers = max(0, self._buffer_bytes - _FREE_BUFFER_BYTES)
+        # Files in memory are memory, whether they are mapped or not.
+        files = used_bytes(self.work.descriptor) if self.work.path is None else 0
+        used = (
+            sum(process.rss_bytes + process.table_bytes + process.away_bytes for process in processes)
+            + files
+            + buffers
+        )
+        if used > limit:  # children share pages with their parent, and mapped files are resident: read the shares
+            used = self._shares.total(processes, files) + buffers
         self.peak_bytes = max(self.peak_bytes, used)
         message = f"memory of {used} bytes, files in memory and buffers of pipes and sockets included, passed the limit of {limit}"
         return LimitPassed("memory", message) if used > limit else None

@@ -20,6 +20,8 @@ MOST_WATCHES = 50_000
 _EPOLL = "anon_inode:[eventpoll]"
 _SOCKET_BYTES, _PIPE_BYTES = 2 * 212992, 1 << 16
 """What the kernel lets a socket send before somebody reads it (twice `net.core.wmem_default`), and the size of a pipe."""
+_PSS = (b"Pss", b"Pss_Shmem")
+"""A process's share of the pages that it maps, and that of pages of files in memory (Linux 5.4 or newer)."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # A process may end between two reads, or belong to another user after its number was used again.
@@ -39,6 +41,8 @@ class Process:
     """User and system seconds of the process itself."""
     runnable: int = 0
     """Threads that run or wait for a core."""
+    shared_bytes: int = 0
+    """The part of the resident memory that maps files in memory."""
     reader: int = 0
     """The thread through which the process's memory and files are read: its first one, if that has not ended."""
 
@@ -80,13 +84,17 @@ def _read(pid: int) -> Process:
         away_bytes=beyond[b"VmSwap"] + beyond[b"HugetlbPages"],
         cpu_s=(int(fields[10]) + int(fields[11])) / _TICKS,
         runnable=runnable,
+        shared_bytes=beyond[b"RssShmem"],
         reader=reader,
     )
 
 
 def beside_resident(status: Iterable[bytes]) -> dict[bytes, int]:
-    """What a process holds beside its resident memory, from the lines of `/proc/<pid>/status`: name -> bytes."""
-    found = dict.fromkeys((b"VmPTE", b"VmSwap", b"HugetlbPages"), 0)
+    """What a process holds beside its resident memory, and what it maps of files in memory (a part of that).
+
+    From the lines of `/proc/<pid>/status`: name -> bytes.
+    """
+    found = dict.fromkeys((b"VmPTE", b"VmSwap", b"HugetlbPages", b"RssShmem"), 0)
     for line in status:
         name, _, rest = line.partition(b":")
         if name in found:
@@ -139,32 +147,47 @@ class Shares:
         self._most_bytes = inherited_bytes + most_bytes
         # Dense memory takes 1/512 of its size in page tables.
         self._most_table_bytes = most_bytes // 256 + _SPARE_TABLE_BYTES
-        self._known: dict[int, tuple[int, int]] = {}
-        """Process -> its resident memory when it was read, and its share then; the latest last."""
+        self._known: dict[int, tuple[int, int, int]] = {}
+        """Process -> its resident memory when it was read, its share then, and the part of files in memory; the latest last."""
 
-    def total(self, processes: list[Process]) -> int:
-        """Resident memory of all `processes` together in bytes, with page tables and what is away."""
-        total = 0
+    def total(self, processes: list[Process], files_bytes: int = 0) -> int:
+        """Memory of all `processes` and of their files together in bytes, with page tables and what is away.
+
+        Args:
+            files_bytes (`int`): size of the program's files in memory. What is mapped of them is resident, too, and counts once.
+        """
+        # Whatever the processes map, the result is no less than their other memory and `files_bytes`: the larger of the files
+        # and of what is mapped counts.
+        total = mapped = 0
         alive = {process.pid for process in processes}
         order = {pid: place for place, pid in enumerate(self._known)}
         self._known = {pid: known for pid, known in self._known.items() if pid in alive}
         deadline = time.monotonic() + _LONGEST_READ_S
         for process in sorted(processes, key=lambda process: order.get(process.pid, -1)):
             is_plain = process.rss_bytes <= self._most_bytes and process.table_bytes <= self._most_table_bytes
+            is_read = is_plain and time.monotonic() < deadline and self._read(process)
             if not is_plain:
                 self._known.pop(process.pid, None)
-            elif time.monotonic() < deadline:
-                self._read(process)
-            before, share = self._known.get(process.pid, (self._inherited_bytes, 0))
+            before, share, of_files = self._known.get(process.pid, (self._inherited_bytes, 0, 0))
             total += share + max(0, process.rss_bytes - before) + process.table_bytes + process.away_bytes
-        return total
+            # What was mapped when it was read last may be unmapped by now, and other memory in its place.
+            mapped += of_files if is_read else min(of_files, process.shared_bytes)
+        return total + max(0, files_bytes - mapped)
 
-    def _read(self, process: Process) -> None:
+    def _read(self, process: Process) -> bool:
+        """Read the shares of `process`, and return whether that was possible."""
         with suppress(*_GONE), open(f"/proc/{process.reader or process.pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    self._known.pop(process.pid, None)
-                    self._known[process.pid] = (process.rss_bytes, int(line.split()[1]) * 1024)
+            # Both from one look at the process, which could map its files between two.
+            found = {
+                name: int(rest.split()[0]) * 1024
+                for name, _, rest in (line.partition(b":") for line in file)
+                if name in _PSS
+            }
+            if _PSS[0] in found:
+                self._known.pop(process.pid, None)
+                self._known[process.pid] = (process.rss_bytes, found[_PSS[0]], found.get(_PSS[1], 0))
+                return True
+        return False
 
 
 @dataclass(frozen=True)

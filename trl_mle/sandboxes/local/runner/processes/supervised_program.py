@@ -150,6 +150,12 @@ class SupervisedProgram:
         # An end without a start, or a pipe that all have closed: the process ended during its setup.
         return self._text_sent and not (self._reports.closed or self._reports.ended is not None)
 
+    @property
+    def seen_cpu_s(self) -> float:
+        """CPU seconds of the program as far as the limits monitor has seen them."""
+        started = self._reports.started
+        return 0.0 if started is None else max(0.0, self._monitor.cpu_s - started.setup_cpu_s)
+
     def end(self) -> None:
         """Leave no process of the program, whatever state it is in. A second call does nothing."""
         if self._is_left:

@@ -85,8 +85,9 @@ def _reply(
         code, reason, process_died = _FAILED, str(error), True
     # Asked before the cleanup, which ends the processes whose reports would be missed.
     may_have_started = any(program.may_have_started for program in programs)
+    cpu_s = sum(program.seen_cpu_s for program in programs)
     _close(cleanup)
-    return ProgramFault(reason, may_have_started, lasting=False, process_died=process_died), code
+    return ProgramFault(reason, may_have_started, lasting=False, process_died=process_died, cpu_s=cpu_s), code
 
 
 def _close(cleanup: ExitStack) -> None:
