@@ -22,15 +22,18 @@ SECTIONS = [
     ("<|channel>thought", "<channel|>"), ("<\uff5cthink\uff5c>", "<\uff5c/think\uff5c>"),
     ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
 ]  # fmt: skip
+MUST_BE_CLOSED = {"<reflection>", "<rationale>", "<longcat_think>", "<inner_thoughts>", "<chain-of-thought>"}
+"""A heading or a name of a type may look like these, so they open a section only if they are closed again."""
 DRAFT = "```python\nprint('draft')\n```"
 ANSWER = "Plan.\n```python\nprint('answer')\n```"
 
 
 @pytest.mark.parametrize(("opening", "closing"), SECTIONS)
 def test_a_draft_is_never_the_program(opening, closing):
+    endless = not opening.startswith("[R") and opening not in MUST_BE_CLOSED
     for text in (
         f"{opening}\nFirst try:\n{DRAFT}\n{closing}\nSorry, no answer.",
-        f"{opening}\n{DRAFT}\n",
+        *([f"{opening}\n{DRAFT}\n"] if endless else []),
         f"{DRAFT}\n{closing}\nNo answer.",
         f"So:\n{opening}\n{DRAFT}\n{closing}\nNo answer.",
         f"Sure. {opening}\n{DRAFT}\n{closing}\nNo answer.",
@@ -108,6 +111,27 @@ def test_any_mixture_gives_a_program_or_a_reason(pieces, times):
 
 
 PROSE = [
+    *(
+        f"{heading}\nI fit a model.\n\n[Code]\n{ANSWER}"
+        for heading in (
+            "[Reasoning]",
+            "[Analysis]",
+            "[Draft]",
+            "[Thoughts]",
+            "[Thinking]",
+            "[Rationale]",
+            "[REASONING]",
+            "[Thinking] I will fit a line.",
+            "[Thinking](http://x) about it",
+            "<ThinkingModel>",
+            "<Reasoning.Type>",
+            "<internal>",
+            "<rationale>",
+        )
+    ),
+    f"Plan: fit.\n[Reasoning]: quick baseline.\n{ANSWER}",
+    f"<think>\nfit a line\n# done </think>\n{ANSWER}",
+    f"<think>we use kernel 'rbf, ok</think>Here's it.\n{ANSWER}",
     f"I predict <reason> from the text.\n{ANSWER}\n",
     f"The type is List<thought>; fine.\n{ANSWER}\n",
     f"Step <analysis>: look.\n{ANSWER}\n",

@@ -26,6 +26,7 @@ class Settings:
     numbers: list[int] | None = None
     kwargs: dict | str | None = None
     save_steps: int = 1
+    fsdp: str | None = None
 
 
 def parsed(tmp_path, text, *flags, encoding="utf-8"):
@@ -50,7 +51,8 @@ def parsed(tmp_path, text, *flags, encoding="utf-8"):
         ("strategy: 0123", "strategy", "0123"),
         ("folder: 2024-01-01", "folder", "2024-01-01"),
         ("folder:", "folder", None),
-        ("folder: true", "folder", True),  # as transformers' `fsdp`, which is annotated as text
+        ("fsdp: true", "fsdp", True),
+        ("folder: true", "folder", "true"),
         ("folder: on", "folder", "on"),
         ("strategy: true", "strategy", "true"),
         ("kwargs: {a: 1e-6}", "kwargs", {"a": 1e-6}),

@@ -19,7 +19,22 @@ _NAMES = frozenset(
     {"cot", "thought", "thoughts", "reason", "reflection", "analysis", "draft", "brainstorm", "rationale", "deliberation",
      "internal"}
 )  # fmt: skip
-"""Names of sections that are everyday words. In the middle of a line such a tag counts only if it is closed again."""
+"""Names of sections that are everyday words."""
+_WITHOUT_END = frozenset(
+    {
+        "think",
+        "thinking",
+        "reasoning",
+        "scratchpad",
+        "thought",
+        "thoughts",
+        "cot",
+        "innermonologue",
+        "seedthink",
+        "antthinking",
+    }
+)
+"""Names of `<...>` tags that may be without end, where a completion was cut off or its model forgot the closing tag."""
 
 _FORMS = (
     (re.compile(r"<[ \t]{0,3}(/?)[ \t]{0,3}([A-Za-z][\w:.-]{0,59})(?:[ \t][^<>\n]{0,200})?>"), False),
@@ -57,7 +72,10 @@ class Tag:
     """Form and name, which are the same for both ends of a section."""
     closing: bool
     strong: bool
-    """Whether nobody but a model that thinks writes it."""
+    """Whether its name tells of thinking."""
+    endless: bool
+    """Whether the section may be without end. Any other tag opens a section only if it is closed again: prose has headings such as
+    `[Reasoning]`, and types such as `<ThinkingModel>`."""
     quoted: bool
     starts_line: bool
     ends_line: bool
@@ -65,7 +83,7 @@ class Tag:
     @property
     def stands_alone(self) -> bool:
         """Whether the tag opens a section that may be without end."""
-        return self.starts_line and (self.strong or self.ends_line)
+        return self.endless and self.starts_line
 
 
 class Sections:
@@ -75,6 +93,7 @@ class Sections:
         self.tags = sorted(_find_tags(text), key=lambda tag: (tag.start, -tag.end))
         self._index = {tag.start: index for index, tag in enumerate(self.tags)}
         self._last_closing = {tag.kind: index for index, tag in enumerate(self.tags) if tag.closing and not tag.quoted}
+        self._last_quoted = {tag.kind: index for index, tag in enumerate(self.tags) if tag.closing and tag.quoted}
 
     def opened_at(self, position: int) -> Tag | None:
         """The tag that opens a section at `position`."""
@@ -86,7 +105,9 @@ class Sections:
         last = self._last_closing.get(opening.kind, -1)
         depth, index = 1, self._index[opening.start]
         if last < index:
-            return None
+            # A draft ends where it ends, be it in a comment or between apostrophes.
+            last = self._last_quoted.get(opening.kind, -1) if opening.stands_alone else -1
+            return self.tags[last].end if last > index else None
         while index < last:
             index += 1
             tag = self.tags[index]
@@ -188,14 +209,16 @@ def _find_tags(text: str) -> Iterator[Tag]:
             strong = any(word in core for word in _WORDS)
             if strong or core in _NAMES:
                 closing = bool(match[1]) or (side is not None and only_models and side[1] == "end")
-                yield _tag(text, match, f"{number} {core}", closing, strong or only_models)
+                endless = only_models or match[0] == "[THINK]" or (number == 0 and core in _WITHOUT_END)
+                if not (number == 2 and text.startswith("(", match.end())):  # a link of Markdown
+                    yield _tag(text, match, f"{number} {core}", closing, strong or only_models, endless)
     for number, (opening, closing) in enumerate(_CHANNELS):
         for pattern in (opening, closing):
             for match in pattern.finditer(text):
-                yield _tag(text, match, f"channel {number}", pattern is closing, strong=True)
+                yield _tag(text, match, f"channel {number}", pattern is closing, strong=True, endless=True)
 
 
-def _tag(text: str, match: re.Match[str], kind: str, closing: bool, strong: bool) -> Tag:
+def _tag(text: str, match: re.Match[str], kind: str, closing: bool, strong: bool, endless: bool) -> Tag:
     start, end = match.span()
     before = text[max(start - _NEAR, 0) : start].rpartition("\n")
     after = text[end : end + _NEAR].partition("\n")
@@ -205,6 +228,7 @@ def _tag(text: str, match: re.Match[str], kind: str, closing: bool, strong: bool
         kind,
         closing,
         strong,
+        endless,
         quoted=_is_quoted(before[2], after[0]),
         starts_line=not before[2].strip(" \t`~") and (before[1] != "" or start <= _NEAR),
         ends_line=not after[0].strip() and (after[1] != "" or end + _NEAR >= len(text)),

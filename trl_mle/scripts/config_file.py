@@ -14,6 +14,8 @@ import yaml
 from trl_mle.errors import ConfigError
 from trl_mle.yaml_values import check_keys, compose, construct, flatten
 
+TEXT_OR_TRUTH = frozenset({"fsdp", "resume_from_checkpoint"})
+"""Fields that transformers annotates as text and that take a truth value, too."""
 SCALARS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 """Types of single values, and their names in error messages."""
 
@@ -112,9 +114,8 @@ def _converted(key: str, node: yaml.Node, hint: Any, action: argparse.Action) ->
     if get_origin(kind) is list:
         items = node.value if isinstance(node, yaml.SequenceNode) else [node]
         return [_scalar(key, item, (get_args(kind) or (str,))[0], action) for item in items]
-    if kind is str and isinstance(value, bool) and node.value.lower() in ("true", "false") and action.choices is None:
-        # transformers has fields that it annotates as text and that take a truth value, such as `fsdp`.
-        return value if _allows_none(hint) else node.value
+    if key in TEXT_OR_TRUTH and isinstance(value, bool):
+        return value
     if kind in SCALARS or action.choices is not None:
         return _scalar(key, node, kind, action)
     return value  # of several types, or a mapping: the dataclass checks it

@@ -1,7 +1,8 @@
 """Hazards: programs that are not instrumented, because it would change what they do or they could read their own marks.
 
 A lost mark costs a program a tenth of a point, a mark that raises costs it the run. So a program that might take away what a
-mark stands on runs as it is written: `print` and `__import__` of the builtins, the module `sys`, and standard output.
+mark stands on runs as it is written: `print` and `__import__` of the builtins, the module `sys`, and standard output. This is for
+sandboxes that run the prints as they are; those of this package compile marks that need none of it (`silent_marks.py`).
 """
 
 from __future__ import annotations
