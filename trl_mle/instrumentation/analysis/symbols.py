@@ -7,6 +7,7 @@ to the arguments of local calls. That is enough to tell a scaler from a classifi
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trl_mle.instrumentation.analysis.budget import spend
@@ -15,6 +16,10 @@ from trl_mle.instrumentation.analysis.vocabulary import SPLIT_CALLS, SPLITTER_CL
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SPLITTING = frozenset({"train_test_split", "random_split", ".train_test_split", ".random_split"})
+_LOOKING = frozenset(
+    "len print enumerate zip sorted reversed str repr list tuple set frozenset sum min max any all bool tqdm".split()
+)
+_LOOKING_METHODS = frozenset("items values keys get copy index count sort reverse pop clear".split())
 _BINDINGS_KEPT = 12
 """Expressions kept per name. It limits the work on programs that bind a name thousands of times."""
 
@@ -38,6 +43,13 @@ class Symbols:
     """Name (or `.attribute`) -> expressions bound to it."""
     bound: set[str] = field(default_factory=set)
     """Names that are bound by other things than a definition: variables, parameters, imports."""
+    unknown: set[str] = field(default_factory=set)
+    """Names that may have a value that `bindings` does not hold: imports, parameters, `except ... as`, captures of `case`.
+    With `from library import *`, it holds "*"."""
+    replaced: dict[str, list[tuple[int, ast.expr]]] = field(default_factory=dict)
+    """`name.attribute` -> line and value of the assignments to it that certainly run, at the top level of the program."""
+    escaping: set[str] = field(default_factory=set)
+    """Names whose object may be changed or kept elsewhere: given to a function, aliased, stored, returned, a method taken."""
     redefined: set[str] = field(default_factory=set)
     """Names of several classes, or of several functions outside classes."""
     imports: dict[str, str] = field(default_factory=dict)
@@ -68,6 +80,8 @@ class Symbols:
             RecursionError: the program is nested too deeply.
         """
         symbols = cls()
+        for statement in tree.body:
+            symbols._note_replacement(statement)
         _Collector(symbols).visit(tree)
         symbols._bind_parameters()
         return symbols
@@ -78,6 +92,16 @@ class Symbols:
             known = self.bindings.setdefault(name, [])
             if len(known) < _BINDINGS_KEPT:
                 known.append(value)
+
+    def values_of(self, name: str) -> list[ast.expr]:
+        """All expressions that the variable `name` is bound to. Empty if it may have another value."""
+        values = self.bindings.get(name, [])
+        other = name in self.unknown or name in self.functions or name in self.classes or "*" in self.unknown
+        return values if self.is_complete(values) and not other else []
+
+    def is_complete(self, values: list[ast.expr]) -> bool:
+        """Whether no expression was left out of `values`, the bindings of a name."""
+        return len(values) < _BINDINGS_KEPT
 
     def dotted(self, node: ast.AST) -> str:
         """Full name of what is called: `pandas.read_csv` for `pd.read_csv`. On a computed value it starts with `?.`."""
@@ -102,6 +126,11 @@ class Symbols:
             candidates = self.methods.get(call.func.attr, [])
             return candidates[0][1] if len(candidates) == 1 else None
         return None
+
+    def _note_replacement(self, statement: ast.stmt) -> None:
+        match statement:
+            case ast.Assign(targets=[ast.Attribute(value=ast.Name(id=name), attr=attribute)], value=value):
+                self.replaced.setdefault(f"{name}.{attribute}", []).append((statement.lineno, value))
 
     def _bind_parameters(self) -> None:
         defined: list[tuple[str, ast.ClassDef | None, FunctionNode]]
@@ -133,16 +162,23 @@ class _Collector(ast.NodeVisitor):
         self.function: FunctionNode | None = None
         self.owner: ast.ClassDef | None = None
         self.loops: tuple[ast.AST, ...] = ()
+        self.looked_at: set[int] = set()
+
+    def visit(self, node: ast.AST) -> None:
+        self.looked_at.update(id(part) for part in _looked_at(node) if isinstance(part, ast.Name))
+        super().visit(node)
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             local = alias.asname or alias.name.split(".")[0]
             self.symbols.bound.add(local)
+            self.symbols.unknown.add(local)
             self.symbols.imports[local] = alias.name if alias.asname else local
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
             self.symbols.bound.add(alias.asname or alias.name)
+            self.symbols.unknown.add(alias.asname or alias.name)
             self.symbols.imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
 
     def visit_FunctionDef(self, node: FunctionNode) -> None:
@@ -223,18 +259,28 @@ class _Collector(ast.NodeVisitor):
 
     def visit_arg(self, node: ast.arg) -> None:
         self.symbols.bound.add(node.arg)
+        self.symbols.unknown.add(node.arg)
         self.generic_visit(node)
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar) -> None:
         if node.name is not None:
             self.symbols.bound.add(node.name)
+            self.symbols.unknown.add(node.name)
         self.generic_visit(node)
 
     visit_MatchAs = visit_MatchStar = visit_ExceptHandler
 
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        if node.rest is not None:
+            self.symbols.bound.add(node.rest)
+            self.symbols.unknown.add(node.rest)
+        self.generic_visit(node)
+
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self.symbols.references.add(node.id)
+            if id(node) not in self.looked_at:
+                self.symbols.escaping.add(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -288,11 +334,41 @@ class _Collector(ast.NodeVisitor):
         elif isinstance(target, ast.Starred):
             self._bind_target(target.value, value)
         elif isinstance(target, (ast.Tuple, ast.List)):
-            same = isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == len(target.elts)
+            same = (
+                isinstance(value, (ast.Tuple, ast.List))
+                and len(value.elts) == len(target.elts)
+                and not any(isinstance(part, ast.Starred) for part in target.elts)
+            )
             if isinstance(value, ast.Call) and _called_name(value.func) in _SPLITTING:
                 self.symbols.held_out.update(part.id for part in target.elts[1::2] if isinstance(part, ast.Name))
             for number, element in enumerate(target.elts):
                 self._bind_target(element, value.elts[number] if same else value)  # type: ignore[union-attr]
+
+
+def _looked_at(node: ast.AST) -> Iterable[ast.AST | None]:
+    """The parts of `node` whose object is only looked at by it: iterated over, counted, compared, printed."""
+    match node:
+        case ast.For() | ast.AsyncFor():
+            return [node.iter]
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            return [part.iter for part in node.generators]
+        case ast.Call(func=ast.Name(id=name)) if name in _LOOKING:
+            return [part.value if isinstance(part, ast.Starred) else part for part in node.args]
+        case ast.Attribute() if node.attr in _LOOKING_METHODS:
+            return [node.value]
+        case ast.Subscript(ctx=ast.Load() | ast.Del()):
+            return [node.value]
+        case ast.If() | ast.While() | ast.Assert():
+            return [node.test]
+        case ast.Compare():
+            return [node.left, *node.comparators]
+        case ast.BinOp():
+            return [node.left, node.right]
+        case ast.UnaryOp():
+            return [node.operand]
+        case ast.FormattedValue() | ast.Expr():
+            return [node.value]
+    return []
 
 
 def item_key(node: ast.AST) -> str | None:
