@@ -9,6 +9,7 @@ from collections.abc import Callable
 from trl_mle.instrumentation.analysis.budget import spend
 from trl_mle.instrumentation.analysis.own_code import binds_any_name
 from trl_mle.instrumentation.analysis.symbols import Symbols
+from trl_mle.instrumentation.analysis.uses import LOOKING
 from trl_mle.instrumentation.analysis.vocabulary import PASS_THROUGH_ITERATORS
 
 _DEPTH = 4
@@ -134,7 +135,7 @@ class Constants:
         """Whether `node` is a variable for a container that begins empty and into which the text puts nothing."""
         if not isinstance(node, ast.Name) or self.grows(node.id):
             return False
-        if self._binds_any_name or node.id in self.symbols.escaping:
+        if self._binds_any_name or node.id in self.symbols.escaping or any(map(self._is_own, LOOKING)):
             return False
         values = self.symbols.values_of(node.id)
         return bool(values) and all(self.is_empty(value) for value in values)

@@ -12,6 +12,7 @@ from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.name_bindings import BINDS_ANY_ATTRIBUTE, BINDS_ANY_NAME
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
+from trl_mle.instrumentation.analysis.uses import LOOKING
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _WORK = (
@@ -20,6 +21,7 @@ _WORK = (
     ast.Starred, ast.Delete,
 )  # fmt: skip
 """A body without any of these computes nothing, unless a property does."""
+_BUILTIN_CLASSES = frozenset({"object", "list", "dict", "set", "tuple", "str", "int", "float", "Exception"})
 _KEEPING = frozenset({"staticmethod", "classmethod"})
 _OF_BUILTIN_TYPES = frozenset(
     name for kind in (list, dict, set, str, bytes, int, float, tuple, object) for name in dir(kind)
@@ -178,13 +180,17 @@ class OwnCode:
             spend()
             part = waiting.pop(0)
             if isinstance(part, ast.Name):
-                if part.id == "object" and part.id not in self.symbols.classes:
+                if (
+                    part.id in _BUILTIN_CLASSES
+                    and self._is_defined_once(part.id)
+                    and part.id not in self.symbols.classes
+                ):
                     continue
                 if part.id in self.symbols.classes and self._is_defined_once(part.id):
                     part = self.symbols.classes[part.id]
             if not isinstance(part, ast.ClassDef) or len(family) > _DEPTH or part.keywords or part.decorator_list:
                 return None
-            if _defined(part, "__new__") or _defined(part, "__getattribute__"):
+            if any(_defined(part, name) for name in ("__new__", "__getattribute__", "__init_subclass__")):
                 return None
             family.append(part)
             waiting += part.bases
@@ -205,7 +211,9 @@ class OwnCode:
             spend(len(methods))
             return any(owner.name == name and _may_return_true(method) for owner, method in methods)
         function = self.symbols.functions.get(name)
-        return function is not None and any(isinstance(node, ast.ExceptHandler) for node in walk(function))
+        return function is not None and any(
+            isinstance(node, ast.ExceptHandler) and not isinstance(node.body[-1], ast.Raise) for node in walk(function)
+        )
 
     def _runs_when_called(self, function: FunctionNode) -> bool:
         """Whether a call runs the body: `function` is no generator, and its decorators keep it."""
@@ -241,7 +249,29 @@ class OwnCode:
 
 def binds_any_name(symbols: Symbols) -> bool:
     """Whether a program can bind names that its text does not name."""
-    return not symbols.references.union(symbols.calls).isdisjoint(_BINDS_ANY)
+    called = {name for name in _BINDS_ANY.intersection(symbols.calls) if not _only_looks(symbols, name)}
+    return bool(called) or not symbols.references.isdisjoint(_BINDS_ANY)
+
+
+def _only_looks(symbols: Symbols, name: str) -> bool:
+    """Whether no call of `name` binds a name of the program: `print(vars(args))`, `setattr(args, "seed", 1)`."""
+    sites = symbols.calls[name]
+    spend(len(sites))
+    if name == "setattr":
+        return all(_sets_a_plain_attribute(symbols, site.call) for site in sites)
+    is_rebound = any(
+        used in symbols.functions or used in symbols.bindings or used in symbols.classes for used in LOOKING
+    )
+    is_view = name in ("vars", "globals", "locals")
+    return is_view and not is_rebound and all(id(site.call) in symbols.looked_at for site in sites)
+
+
+def _sets_a_plain_attribute(symbols: Symbols, call: ast.Call) -> bool:
+    match call.args:
+        case [_, ast.Constant(value=str(attribute)), _]:
+            taken = (symbols.functions, symbols.methods, symbols.classes, symbols.bindings, symbols.imports)
+            return not attribute.startswith("__") and not any(attribute in names for names in taken)
+    return False
 
 
 def _defined(owner: ast.ClassDef, name: str) -> list[ast.AST]:

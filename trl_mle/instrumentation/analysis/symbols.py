@@ -7,19 +7,15 @@ to the arguments of local calls. That is enough to tell a scaler from a classifi
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trl_mle.instrumentation.analysis.budget import spend
+from trl_mle.instrumentation.analysis.uses import looked_at
 from trl_mle.instrumentation.analysis.vocabulary import SPLIT_CALLS, SPLITTER_CLASS
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SPLITTING = frozenset({"train_test_split", "random_split", ".train_test_split", ".random_split"})
-_LOOKING = frozenset(
-    "len print enumerate zip sorted reversed str repr list tuple set frozenset sum min max any all bool tqdm".split()
-)
-_LOOKING_METHODS = frozenset("items values keys get copy index count sort reverse pop clear".split())
 _BINDINGS_KEPT = 12
 """Expressions kept per name. It limits the work on programs that bind a name thousands of times."""
 
@@ -50,6 +46,8 @@ class Symbols:
     """`name.attribute` -> line and value of the assignments to it that certainly run, at the top level of the program."""
     escaping: set[str] = field(default_factory=set)
     """Names whose object may be changed or kept elsewhere: given to a function, aliased, stored, returned, a method taken."""
+    looked_at: set[int] = field(default_factory=set)
+    """`id` of the names and calls whose object is only looked at where they stand."""
     redefined: set[str] = field(default_factory=set)
     """Names of several classes, or of several functions outside classes."""
     imports: dict[str, str] = field(default_factory=dict)
@@ -162,10 +160,9 @@ class _Collector(ast.NodeVisitor):
         self.function: FunctionNode | None = None
         self.owner: ast.ClassDef | None = None
         self.loops: tuple[ast.AST, ...] = ()
-        self.looked_at: set[int] = set()
 
     def visit(self, node: ast.AST) -> None:
-        self.looked_at.update(id(part) for part in _looked_at(node) if isinstance(part, ast.Name))
+        self.symbols.looked_at.update(id(part) for part in looked_at(node) if isinstance(part, (ast.Name, ast.Call)))
         super().visit(node)
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -279,7 +276,7 @@ class _Collector(ast.NodeVisitor):
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self.symbols.references.add(node.id)
-            if id(node) not in self.looked_at:
+            if id(node) not in self.symbols.looked_at:
                 self.symbols.escaping.add(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
@@ -343,32 +340,6 @@ class _Collector(ast.NodeVisitor):
                 self.symbols.held_out.update(part.id for part in target.elts[1::2] if isinstance(part, ast.Name))
             for number, element in enumerate(target.elts):
                 self._bind_target(element, value.elts[number] if same else value)  # type: ignore[union-attr]
-
-
-def _looked_at(node: ast.AST) -> Iterable[ast.AST | None]:
-    """The parts of `node` whose object is only looked at by it: iterated over, counted, compared, printed."""
-    match node:
-        case ast.For() | ast.AsyncFor():
-            return [node.iter]
-        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-            return [part.iter for part in node.generators]
-        case ast.Call(func=ast.Name(id=name)) if name in _LOOKING:
-            return [part.value if isinstance(part, ast.Starred) else part for part in node.args]
-        case ast.Attribute() if node.attr in _LOOKING_METHODS:
-            return [node.value]
-        case ast.Subscript(ctx=ast.Load() | ast.Del()):
-            return [node.value]
-        case ast.If() | ast.While() | ast.Assert():
-            return [node.test]
-        case ast.Compare():
-            return [node.left, *node.comparators]
-        case ast.BinOp():
-            return [node.left, node.right]
-        case ast.UnaryOp():
-            return [node.operand]
-        case ast.FormattedValue() | ast.Expr():
-            return [node.value]
-    return []
 
 
 def item_key(node: ast.AST) -> str | None:
