@@ -62,11 +62,6 @@ def spend(steps: int = 1) -> None:
         raise BudgetExceededError("its analysis takes too long on this machine")
 
 
-def steps_spent() -> int:
-    """Steps of the present budget so far."""
-    return _WORK.steps
-
-
 def check_names(tree: ast.AST) -> None:
     """Look at the length of every name in `tree`: a step of the analysis must not cost more than a step.
 

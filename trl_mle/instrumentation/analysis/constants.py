@@ -7,7 +7,9 @@ import operator
 from collections.abc import Callable
 
 from trl_mle.instrumentation.analysis.budget import spend
+from trl_mle.instrumentation.analysis.own_code import binds_any_name
 from trl_mle.instrumentation.analysis.symbols import Symbols
+from trl_mle.instrumentation.analysis.uses import LOOKING
 from trl_mle.instrumentation.analysis.vocabulary import PASS_THROUGH_ITERATORS
 
 _DEPTH = 4
@@ -30,10 +32,17 @@ _GROWING = (".append", ".extend", ".insert", ".add", ".update", ".setdefault", "
 
 
 class Constants:
-    """Evaluates the constant expressions of one program. A variable counts if it is bound once."""
+    """Evaluates the constant expressions of one program. A variable counts if it is bound once.
 
-    def __init__(self, symbols: Symbols):
+    Args:
+        certain (`bool`):
+            Whether what may be otherwise, such as the default of a parameter, is unknown. An estimate takes it as it is written.
+    """
+
+    def __init__(self, symbols: Symbols, *, certain: bool = True):
         self.symbols = symbols
+        self._certain = certain
+        self._binds_any_name = binds_any_name(symbols)
 
     def truth(self, test: ast.expr, depth: int = _DEPTH) -> bool | None:
         """The value of a condition, `None` if the text does not show it. The program runs as `__main__`."""
@@ -81,7 +90,7 @@ class Constants:
                 one, other = self.number(left, depth - 1), self.number(right, depth - 1)
                 result = None if one is None or other is None else _SUMS[type(op)](one, other)
                 return result if result is not None and abs(result) < _LARGE else None
-            case ast.Call(func=ast.Name(id="len"), args=[inner]):
+            case ast.Call(func=ast.Name(id="len"), args=[inner]) if not self._is_own("len"):
                 return 0 if self.is_empty(inner, depth - 1) else None
             case ast.Name(id=name):
                 only = self._only_value(name)
@@ -93,11 +102,15 @@ class Constants:
         spend()
         if depth == 0:
             return False
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and self._is_own(node.func.id):
+            return False
         match node:
             case ast.List(elts=[]) | ast.Tuple(elts=[]) | ast.Dict(keys=[]) | ast.Constant(value="" | b""):
                 return True
-            case ast.Subscript(slice=ast.Slice(lower=None, upper=ast.Constant(value=0), step=None)):
-                return True
+            case ast.Subscript(value=value, slice=ast.Slice(lower=None, upper=ast.Constant(value=0), step=None)):
+                # A frame has columns, however few rows it has.
+                whole = self._only_value(value.id) if isinstance(value, ast.Name) else value
+                return isinstance(whole, (ast.List, ast.ListComp, ast.Tuple, ast.Constant))
             case ast.Subscript(value=value, slice=ast.Slice()):
                 return self.is_empty(value, depth - 1)
             case ast.Call(func=ast.Name(id="range"), args=[_, *_] as bounds):
@@ -122,11 +135,13 @@ class Constants:
         """Whether `node` is a variable for a container that begins empty and into which the text puts nothing."""
         if not isinstance(node, ast.Name) or self.grows(node.id):
             return False
-        values = self.symbols.bindings.get(node.id, [])
+        if self._binds_any_name or node.id in self.symbols.escaping or any(map(self._is_own, LOOKING)):
+            return False
+        values = self.symbols.values_of(node.id)
         return bool(values) and all(self.is_empty(value) for value in values)
 
     def grows(self, name: str) -> bool:
-        """Whether something may be added to the container `name`."""
+        """Whether a method of the container `name` adds something to it."""
         sites = (site for method in _GROWING for site in self.symbols.calls.get(method, []))
         spend(sum(len(self.symbols.calls.get(method, [])) for method in _GROWING))
         receivers = (site.call.func.value for site in sites if isinstance(site.call.func, ast.Attribute))
@@ -135,8 +150,15 @@ class Constants:
         )
 
     def _only_value(self, name: str) -> ast.expr | None:
-        values = self.symbols.bindings.get(name, [])
+        if not self._certain:
+            values = self.symbols.bindings.get(name, [])
+        else:
+            values = [] if self._binds_any_name else self.symbols.values_of(name)
         return values[0] if len(values) == 1 else None
+
+    def _is_own(self, name: str) -> bool:
+        """Whether the program gives the name of a built-in function another meaning."""
+        return any(name in names for names in (self.symbols.bindings, self.symbols.functions, self.symbols.classes))
 
 
 def _is_empty_range(bounds: list[int]) -> bool:

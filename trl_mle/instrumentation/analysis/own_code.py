@@ -12,13 +12,17 @@ from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.name_bindings import BINDS_ANY_ATTRIBUTE, BINDS_ANY_NAME
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
+from trl_mle.instrumentation.analysis.uses import LOOKING
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _WORK = (
     ast.Call, ast.BinOp, ast.Compare, ast.AugAssign, ast.For, ast.AsyncFor, ast.While, ast.Subscript,
-    ast.ListComp, ast.SetComp, ast.DictComp,
+    ast.ListComp, ast.SetComp, ast.DictComp, ast.Await, ast.YieldFrom, ast.With, ast.AsyncWith, ast.Import, ast.ImportFrom,
+    ast.Starred, ast.Delete,
 )  # fmt: skip
-"""A body without any of these computes nothing."""
+"""A body without any of these computes nothing, unless a property does."""
+_BUILTIN_CLASSES = frozenset({"object", "list", "dict", "set", "tuple", "str", "int", "float", "Exception"})
+_KEEPING = frozenset({"staticmethod", "classmethod"})
 _OF_BUILTIN_TYPES = frozenset(
     name for kind in (list, dict, set, str, bytes, int, float, tuple, object) for name in dir(kind)
 )
@@ -42,9 +46,7 @@ class OwnCode:
 
     def __init__(self, symbols: Symbols):
         self.symbols = symbols
-        used = symbols.references.union(symbols.calls)
-        self.binds_any_name = not used.isdisjoint(_BINDS_ANY)
-        """Whether the program can bind names that its text does not name."""
+        self.binds_any_name = binds_any_name(symbols)
         self._runs_on_call: dict[int, bool] = {}
         self._idle: dict[int, bool] = {}
         self._passes_on: dict[str, bool] = {}
@@ -59,8 +61,7 @@ class OwnCode:
             return False
         receiver = call.func.value
         if (owner := self.class_of(receiver)) is not None:
-            spend(len(owner.body))
-            return function in owner.body
+            return self._has_method(owner, function, _DEPTH)
         # `time.sleep(1)` and `[].append(1)` call no method of the program, whatever its classes define.
         is_foreign = isinstance(receiver, _LITERALS) or (
             isinstance(receiver, ast.Name) and receiver.id in self.symbols.imports
@@ -83,38 +84,70 @@ class OwnCode:
     def class_of(self, receiver: ast.expr) -> ast.ClassDef | None:
         """The class of the program that `receiver` is, or is an instance of, if the text shows it."""
         values = [receiver]
-        if isinstance(receiver, ast.Name) and receiver.id in self.symbols.classes:
-            return self.symbols.classes[receiver.id]
         if isinstance(receiver, ast.Name):
-            values = self.symbols.bindings.get(receiver.id, [])
-        for value in values:
-            if (
-                isinstance(value, ast.Call)
-                and isinstance(value.func, ast.Name)
-                and value.func.id in self.symbols.classes
-            ):
-                return self.symbols.classes[value.func.id]
-        return None
+            if receiver.id in self.symbols.classes:
+                return self.symbols.classes[receiver.id] if self._is_defined_once(receiver.id) else None
+            values = self.symbols.values_of(receiver.id)
+        names = {
+            value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else None
+            for value in values
+        }
+        name = names.pop() if len(names) == 1 else None
+        is_class = name is not None and name not in self.symbols.functions and self._is_defined_once(name)
+        return self.symbols.classes.get(name) if name is not None and is_class else None
+
+    def _has_method(self, owner: ast.ClassDef, function: FunctionNode, depth: int) -> bool:
+        """Whether `function` is a method of `owner`, its own or inherited from a class of the program."""
+        spend(1 + len(owner.body))
+        if any(isinstance(part, _SCOPES) and getattr(part, "name", "") == function.name for part in owner.body):
+            return function in owner.body
+        bases = [self.symbols.classes.get(self.symbols.dotted(base)) for base in owner.bases]
+        return depth > 0 and any(base is not None and self._has_method(base, function, depth - 1) for base in bases)
 
     def does_nothing(self, call: ast.Call) -> bool:
-        """Whether `call` is of a function of the program that computes nothing, whatever its name says."""
+        """Whether the text proves that `call` is of a function of the program that computes nothing, whatever its name says."""
+        if self.binds_any_name:
+            return False
         if isinstance(call.func, ast.Name):
             return self._is_idle_name(call.func.id, _DEPTH)
         if not isinstance(call.func, ast.Attribute):
             return False
-        replacements = self.symbols.bindings.get(f".{call.func.attr}", [])
-        if replacements and all(self._is_idle_value(value, _DEPTH) for value in replacements):
-            return True
+        if f".{call.func.attr}" in self.symbols.bindings:
+            return self._is_replaced_by_nothing(call, call.func)
         owner = self.class_of(call.func.value)
-        return owner is not None and self._is_idle_method(owner, call.func.attr, _DEPTH)
+        return owner is not None and self._is_idle_method(owner, call.func.attr)
+
+    def _is_replaced_by_nothing(self, call: ast.Call, func: ast.Attribute) -> bool:
+        """Whether a method of this receiver was given away before `call`, as in `pandas.read_csv = lambda path: None`."""
+        if not isinstance(func.value, ast.Name):
+            return False
+        name = func.value.id
+        values = self.symbols.replaced.get(f"{name}.{func.attr}", [])
+        spend(len(values))
+        is_one_object = (name in self.symbols.imports and name not in self.symbols.bindings) or (
+            len(self.symbols.values_of(name)) == 1
+        )
+        return (
+            is_one_object
+            and len(values) == len(self.symbols.bindings[f".{func.attr}"])
+            and any(line < call.lineno for line, _ in values)
+            and all(
+                isinstance(value, (ast.Lambda, ast.Name)) and self._is_idle_value(value, _DEPTH) for _, value in values
+            )
+        )
 
     def _is_idle_name(self, name: str, depth: int) -> bool:
-        values = self.symbols.bindings.get(name, [])
-        function = self.symbols.functions.get(name)
-        return (bool(values) or function is not None) and (
-            all(self._is_idle_value(value, depth) for value in values)
-            and (function is None or self._is_idle(function))
-        )
+        symbols = self.symbols
+        if name in symbols.redefined or name in symbols.classes or not symbols.unknown.isdisjoint({name, "*"}):
+            return False
+        values = symbols.bindings.get(name, [])
+        spend(len(values))
+        if name in symbols.functions:
+            if not self._is_idle_function(symbols.functions[name]):
+                return False
+        elif not values:
+            return False
+        return symbols.is_complete(values) and all(self._is_idle_value(value, depth) for value in values)
 
     def _is_idle_value(self, value: ast.expr, depth: int) -> bool:
         spend()
@@ -122,15 +155,46 @@ class OwnCode:
             return depth > 0 and self._is_idle_name(value.id, depth - 1)
         return isinstance(value, (ast.Lambda, ast.Constant)) and self._is_idle(value)
 
-    def _is_idle_method(self, owner: ast.ClassDef, name: str, depth: int) -> bool:
+    def _is_idle_function(self, function: FunctionNode) -> bool:
+        kept = all(isinstance(part, ast.Name) and part.id in _KEEPING for part in function.decorator_list)
+        return kept and self._is_idle(function)
+
+    def _is_idle_method(self, owner: ast.ClassDef, name: str) -> bool:
         """Whether the method `name` of `owner`, its own or inherited, computes nothing. A class of a library does."""
-        spend(1 + len(owner.body))
-        methods = [part for part in owner.body if isinstance(part, _SCOPES) and getattr(part, "name", "") == name]
-        if methods:
-            return all(map(self._is_idle, methods))
-        # With no method of that name, it is nothing, or what the class binds to the name.
-        bases = [self.symbols.classes.get(self.symbols.dotted(base)) for base in owner.bases]
-        return all(base is not None and depth > 0 and self._is_idle_method(base, name, depth - 1) for base in bases)
+        family = self._family(owner)
+        if family is None:
+            return False
+        methods = [found for part in family if (found := _defined(part, name))]
+        if not methods:  # Without `__getattr__` the call is an error.
+            return any(_gives_lambdas(part) for part in family)
+        return all(
+            isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and self._is_idle_function(node)
+            for node in methods[0]
+        )
+
+    def _family(self, owner: ast.ClassDef) -> list[ast.ClassDef] | None:
+        """`owner` and its bases, if all are plain classes of the program."""
+        family: list[ast.ClassDef] = []
+        waiting: list[ast.expr | ast.ClassDef] = [owner]
+        while waiting:
+            spend()
+            part = waiting.pop(0)
+            if isinstance(part, ast.Name):
+                if (
+                    part.id in _BUILTIN_CLASSES
+                    and self._is_defined_once(part.id)
+                    and part.id not in self.symbols.classes
+                ):
+                    continue
+                if part.id in self.symbols.classes and self._is_defined_once(part.id):
+                    part = self.symbols.classes[part.id]
+            if not isinstance(part, ast.ClassDef) or len(family) > _DEPTH or part.keywords or part.decorator_list:
+                return None
+            if any(_defined(part, name) for name in ("__new__", "__getattribute__", "__init_subclass__")):
+                return None
+            family.append(part)
+            waiting += part.bases
+        return family
 
     def may_swallow(self, manager: ast.expr, depth: int = _DEPTH) -> bool:
         """Whether the context manager `manager` may end an exception of its block."""
@@ -147,7 +211,9 @@ class OwnCode:
             spend(len(methods))
             return any(owner.name == name and _may_return_true(method) for owner, method in methods)
         function = self.symbols.functions.get(name)
-        return function is not None and any(isinstance(node, ast.ExceptHandler) for node in walk(function))
+        return function is not None and any(
+            isinstance(node, ast.ExceptHandler) and not isinstance(node.body[-1], ast.Raise) for node in walk(function)
+        )
 
     def _runs_when_called(self, function: FunctionNode) -> bool:
         """Whether a call runs the body: `function` is no generator, and its decorators keep it."""
@@ -161,7 +227,10 @@ class OwnCode:
 
     def _is_idle(self, node: ast.AST) -> bool:
         if id(node) not in self._idle:
-            self._idle[id(node)] = not any(isinstance(part, _WORK) for part in walk(node))
+            self._idle[id(node)] = not any(
+                isinstance(part, _WORK) or (isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Load))
+                for part in walk(node)
+            )
         return self._idle[id(node)]
 
     def _runs_function(self, decorator: ast.expr) -> bool:
@@ -176,6 +245,57 @@ class OwnCode:
         if node.id not in self._passes_on:
             self._passes_on[node.id] = _calls_a_parameter(self.symbols.functions[node.id])
         return self._passes_on[node.id]
+
+
+def binds_any_name(symbols: Symbols) -> bool:
+    """Whether a program can bind names that its text does not name."""
+    called = {name for name in _BINDS_ANY.intersection(symbols.calls) if not _only_looks(symbols, name)}
+    return bool(called) or not symbols.references.isdisjoint(_BINDS_ANY)
+
+
+def _only_looks(symbols: Symbols, name: str) -> bool:
+    """Whether no call of `name` binds a name of the program: `print(vars(args))`, `setattr(args, "seed", 1)`."""
+    sites = symbols.calls[name]
+    spend(len(sites))
+    if name == "setattr":
+        return all(_sets_a_plain_attribute(symbols, site.call) for site in sites)
+    is_rebound = any(
+        used in symbols.functions or used in symbols.bindings or used in symbols.classes for used in LOOKING
+    )
+    is_view = name in ("vars", "globals", "locals")
+    return is_view and not is_rebound and all(id(site.call) in symbols.looked_at for site in sites)
+
+
+def _sets_a_plain_attribute(symbols: Symbols, call: ast.Call) -> bool:
+    match call.args:
+        case [_, ast.Constant(value=str(attribute)), _]:
+            taken = (symbols.functions, symbols.methods, symbols.classes, symbols.bindings, symbols.imports)
+            return not attribute.startswith("__") and not any(attribute in names for names in taken)
+    return False
+
+
+def _defined(owner: ast.ClassDef, name: str) -> list[ast.AST]:
+    """What the body of `owner` binds to `name`: functions, classes, or names that are assigned to."""
+    found: list[ast.AST] = []
+    for node in own_nodes(owner.body):
+        match node:
+            case ast.FunctionDef(name=bound) | ast.AsyncFunctionDef(name=bound) | ast.ClassDef(name=bound):
+                pass
+            case ast.Name(id=bound, ctx=ast.Store()) | ast.alias(asname=str(bound)) | ast.alias(name=bound):
+                pass
+            case _:
+                continue
+        if bound == name:
+            found.append(node)
+    return found
+
+
+def _gives_lambdas(owner: ast.ClassDef) -> bool:
+    """Whether `__getattr__` of `owner` does nothing but return a lambda that does nothing."""
+    match _defined(owner, "__getattr__"):
+        case [ast.FunctionDef(body=[ast.Return(value=ast.Lambda() as made)])]:
+            return not any(isinstance(part, _WORK) for part in walk(made))
+    return False
 
 
 def own_nodes(suite: list[ast.stmt]) -> Iterator[ast.AST]:

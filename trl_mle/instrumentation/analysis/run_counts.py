@@ -22,7 +22,7 @@ class RunCounts:
     def __init__(self, symbols: Symbols, values: Values):
         self.symbols = symbols
         self.values = values
-        self.constants = Constants(symbols)
+        self.constants = Constants(symbols, certain=False)
         self._runs: dict[int, float] = {}
         self._names = {id(node): name for name, node in symbols.functions.items()}
         self._owners = {id(node): (owner, name) for name, nodes in symbols.methods.items() for owner, node in nodes}

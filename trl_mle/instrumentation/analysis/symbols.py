@@ -10,6 +10,7 @@ import ast
 from dataclasses import dataclass, field
 
 from trl_mle.instrumentation.analysis.budget import spend
+from trl_mle.instrumentation.analysis.uses import looked_at
 from trl_mle.instrumentation.analysis.vocabulary import SPLIT_CALLS, SPLITTER_CLASS
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -38,6 +39,15 @@ class Symbols:
     """Name (or `.attribute`) -> expressions bound to it."""
     bound: set[str] = field(default_factory=set)
     """Names that are bound by other things than a definition: variables, parameters, imports."""
+    unknown: set[str] = field(default_factory=set)
+    """Names that may have a value that `bindings` does not hold: imports, parameters, `except ... as`, captures of `case`.
+    With `from library import *`, it holds "*"."""
+    replaced: dict[str, list[tuple[int, ast.expr]]] = field(default_factory=dict)
+    """`name.attribute` -> line and value of the assignments to it that certainly run, at the top level of the program."""
+    escaping: set[str] = field(default_factory=set)
+    """Names whose object may be changed or kept elsewhere: given to a function, aliased, stored, returned, a method taken."""
+    looked_at: set[int] = field(default_factory=set)
+    """`id` of the names and calls whose object is only looked at where they stand."""
     redefined: set[str] = field(default_factory=set)
     """Names of several classes, or of several functions outside classes."""
     imports: dict[str, str] = field(default_factory=dict)
@@ -68,6 +78,8 @@ class Symbols:
             RecursionError: the program is nested too deeply.
         """
         symbols = cls()
+        for statement in tree.body:
+            symbols._note_replacement(statement)
         _Collector(symbols).visit(tree)
         symbols._bind_parameters()
         return symbols
@@ -78,6 +90,16 @@ class Symbols:
             known = self.bindings.setdefault(name, [])
             if len(known) < _BINDINGS_KEPT:
                 known.append(value)
+
+    def values_of(self, name: str) -> list[ast.expr]:
+        """All expressions that the variable `name` is bound to. Empty if it may have another value."""
+        values = self.bindings.get(name, [])
+        other = name in self.unknown or name in self.functions or name in self.classes or "*" in self.unknown
+        return values if self.is_complete(values) and not other else []
+
+    def is_complete(self, values: list[ast.expr]) -> bool:
+        """Whether no expression was left out of `values`, the bindings of a name."""
+        return len(values) < _BINDINGS_KEPT
 
     def dotted(self, node: ast.AST) -> str:
         """Full name of what is called: `pandas.read_csv` for `pd.read_csv`. On a computed value it starts with `?.`."""
@@ -102,6 +124,11 @@ class Symbols:
             candidates = self.methods.get(call.func.attr, [])
             return candidates[0][1] if len(candidates) == 1 else None
         return None
+
+    def _note_replacement(self, statement: ast.stmt) -> None:
+        match statement:
+            case ast.Assign(targets=[ast.Attribute(value=ast.Name(id=name), attr=attribute)], value=value):
+                self.replaced.setdefault(f"{name}.{attribute}", []).append((statement.lineno, value))
 
     def _bind_parameters(self) -> None:
         defined: list[tuple[str, ast.ClassDef | None, FunctionNode]]
@@ -134,15 +161,21 @@ class _Collector(ast.NodeVisitor):
         self.owner: ast.ClassDef | None = None
         self.loops: tuple[ast.AST, ...] = ()
 
+    def visit(self, node: ast.AST) -> None:
+        self.symbols.looked_at.update(id(part) for part in looked_at(node) if isinstance(part, (ast.Name, ast.Call)))
+        super().visit(node)
+
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             local = alias.asname or alias.name.split(".")[0]
             self.symbols.bound.add(local)
+            self.symbols.unknown.add(local)
             self.symbols.imports[local] = alias.name if alias.asname else local
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
             self.symbols.bound.add(alias.asname or alias.name)
+            self.symbols.unknown.add(alias.asname or alias.name)
             self.symbols.imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
 
     def visit_FunctionDef(self, node: FunctionNode) -> None:
@@ -223,18 +256,28 @@ class _Collector(ast.NodeVisitor):
 
     def visit_arg(self, node: ast.arg) -> None:
         self.symbols.bound.add(node.arg)
+        self.symbols.unknown.add(node.arg)
         self.generic_visit(node)
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar) -> None:
         if node.name is not None:
             self.symbols.bound.add(node.name)
+            self.symbols.unknown.add(node.name)
         self.generic_visit(node)
 
     visit_MatchAs = visit_MatchStar = visit_ExceptHandler
 
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        if node.rest is not None:
+            self.symbols.bound.add(node.rest)
+            self.symbols.unknown.add(node.rest)
+        self.generic_visit(node)
+
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self.symbols.references.add(node.id)
+            if id(node) not in self.symbols.looked_at:
+                self.symbols.escaping.add(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -288,7 +331,11 @@ class _Collector(ast.NodeVisitor):
         elif isinstance(target, ast.Starred):
             self._bind_target(target.value, value)
         elif isinstance(target, (ast.Tuple, ast.List)):
-            same = isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == len(target.elts)
+            same = (
+                isinstance(value, (ast.Tuple, ast.List))
+                and len(value.elts) == len(target.elts)
+                and not any(isinstance(part, ast.Starred) for part in target.elts)
+            )
             if isinstance(value, ast.Call) and _called_name(value.func) in _SPLITTING:
                 self.symbols.held_out.update(part.id for part in target.elts[1::2] if isinstance(part, ast.Name))
             for number, element in enumerate(target.elts):
