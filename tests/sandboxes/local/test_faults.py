@@ -61,7 +61,9 @@ async def test_no_more_descriptors(task, without, which):
         most = 10 if which == "worker" else 6
         # A fork server may end after the program's text has been sent, so that "it may have started" is the safe answer.
         started = False if which == "worker" else None
-        words = await fault_and_recovery(sandbox, task, process, resource.RLIMIT_NOFILE, most, may_have_started=started)
+        words = await fault_and_recovery(
+            sandbox, task, process, resource.RLIMIT_NOFILE, most, may_have_started=started
+        )
     assert "Too many open files" in words or "has died" in words or "ended before the program started" in words
 
 
