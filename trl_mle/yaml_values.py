@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 
-_INTEGER = re.compile(r"[-+]?[0-9]+(_[0-9]+)*|0o[0-7]+|0x[0-9a-fA-F]+")
+_DIGITS, _EXPONENT = "[0-9]+(_[0-9]+)*", "[eE][-+]?[0-9]+"
+_INTEGER = re.compile(rf"[-+]?{_DIGITS}|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+    rf"[-+]?(\.{_DIGITS}|{_DIGITS}\.({_DIGITS})?)({_EXPONENT})?|[-+]?{_DIGITS}{_EXPONENT}"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
 _NUMBERS = {"tag:yaml.org,2002:int": _INTEGER, "tag:yaml.org,2002:float": _FLOAT}
 

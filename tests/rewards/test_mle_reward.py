@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
+from dataclasses import replace
 
 import pytest
 
@@ -46,7 +47,8 @@ class Log:
         self.metrics[name] = value
 
 
-def score(reward, completions, task):
+def score(reward, completions, *tasks):
+    """Rewards and columns of completions for one task, or for one task each."""
     log = Log()
 
     async def call():
@@ -54,7 +56,7 @@ def score(reward, completions, task):
             return await reward(
                 prompts=[""] * len(completions),
                 completions=completions,
-                task=[task.id] * len(completions),
+                task=[task.id for task in tasks] if len(tasks) > 1 else [tasks[0].id] * len(completions),
                 log_extra=log.extra,
                 log_metric=log.metric,
                 trainer_state=None,
@@ -78,8 +80,12 @@ def test_the_whole_way_in_a_real_sandbox(tmp_path):
         answer("this is not Python"),
         answer(slow_and_hostile),
     ]
-    reward = MLEReward(sandbox=LocalSandbox(workers=2), tasks={task.id: task}, wall_s=6.0)
-    rewards, log = score(reward, completions, task)
+    # Only the program that never ends has a short limit.
+    short = replace(task, id="short", time_limit_s=1.0)
+    reward = MLEReward(
+        sandbox=LocalSandbox(workers=2), tasks={"toy": replace(task, time_limit_s=HANG_S), "short": short}
+    )
+    rewards, log = score(reward, completions, *[task] * 5, short)
     assert log.columns["kind"] == ["valid", "failure", "failure", "failure", "failure", "timeout"]
     assert -1 <= rewards[0] <= 1
     assert log.columns["milestones"][0] == list(MILESTONES)
@@ -89,7 +95,7 @@ def test_the_whole_way_in_a_real_sandbox(tmp_path):
     assert log.columns["extraction_reason"][3] == "no_code_block"
     seconds = log.columns["action_duration"]
     assert seconds[3] is None
-    assert 5.9 < seconds[5] < 15
+    assert 0.9 < seconds[5] < HANG_S
     assert all(second > 0 for second in (seconds[0], seconds[1], seconds[2], seconds[4]))
     assert log.columns["action_censored"] == [False] * 5 + [True]
     assert log.columns["private_score"][0] is not None

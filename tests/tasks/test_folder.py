@@ -1,5 +1,6 @@
 """Task folders of users: every error names file, key, value and fix."""
 
+import csv
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trl_mle.errors import TaskError
+from trl_mle.grading.csv_rows import read_rows
 from trl_mle.tasks import load_task
 from trl_mle.tasks.splits import stratified_mask
 from trl_mle.tasks.task_yaml import read_task_yaml, task_yaml
@@ -240,6 +242,21 @@ def test_rows_and_ids_of_a_folder_are_checked(folder, file, content, message):
     fails(folder, message)
 
 
+def test_cells_may_be_long_and_the_limit_of_the_process_stays(folder):
+    long = "a" * 200_000
+    with (folder / "public" / "train.csv").open("a") as file:
+        file.write(f"3,{long},yes\n")
+    load_task(folder)
+    assert csv.field_size_limit() == 131_072
+    assert list(read_rows(folder / "public" / "train.csv"))[-1] == ["3", long, "yes"]
+
+
+def test_a_line_that_is_not_utf_8_is_named(folder):
+    rows = [b"row,wind,rain\n", *[b"1,2,yes\n"] * 500, b"1,\xff,no\n"]
+    (folder / "public" / "train.csv").write_bytes(b"".join(rows))
+    fails(folder, r"line 502 of .*train\.csv is not UTF-8")
+
+
 def test_ids_of_a_folder_are_compared_as_the_grader_compares_them(folder):
     (folder / "public" / "test.csv").write_text("\ufeffrow,wind\n 3.0,2\n4.0,5\n", encoding="utf-8")
     (folder / "private" / "answers.csv").write_text(
@@ -287,7 +304,8 @@ def test_a_value_that_no_yaml_or_no_number_has(folder, line, message):
 
 
 @pytest.mark.parametrize(
-    ("written", "seconds"), [("010", 10), ("1e2", 100), ("1_0", 10), (".5", 0.5), ("0x10", 16), ("5.", 5)]
+    ("written", "seconds"),
+    [("010", 10), ("1e2", 100), ("1_0", 10), (".5", 0.5), ("0x10", 16), ("5.", 5), ("1_0.2_5", 10.25), ("1_0e0", 10)],
 )
 def test_numbers_are_read_as_people_mean_them(folder, written, seconds):
     with (folder / "task.yaml").open("a") as file:
@@ -298,3 +316,9 @@ def test_numbers_are_read_as_people_mean_them(folder, written, seconds):
     (folder / "again.yaml").write_text(task_yaml(replace(task, title=written, target_column=written)))
     fields = read_task_yaml(folder / "again.yaml")
     assert (fields["title"], fields["target_column"]) == (written, written)
+
+
+@pytest.mark.parametrize("text", ["1_.5", "_1.5", "1._5", "1__0.5", "1.5_", "1e1_0"])
+def test_a_line_under_no_digit_makes_a_text(folder, text):
+    (folder / "task.yaml").write_text(YAML.replace("Will it rain?", text))
+    assert load_task(folder).title == text

@@ -6,11 +6,15 @@ pandas would take the first column of longer rows for an index, and so shift all
 from __future__ import annotations
 
 import csv
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from trl_mle.errors import TaskError
+
+_LONGEST_CELL = 2**31 - 1
+_limit = threading.Lock()
 
 
 def read_header(path: Path) -> list[str]:
@@ -31,7 +35,7 @@ def read_rows(path: Path) -> Iterator[list[str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
-            rows = filter(None, reader)
+            rows = filter(None, iter(lambda: next_row(reader), None))
             header = next(rows, [])
             if not header:
                 raise TaskError(f"{path} is empty; it needs a header.")
@@ -45,5 +49,33 @@ def read_rows(path: Path) -> Iterator[list[str]]:
                         f"line {reader.line_num} of {path} has {len(row)} cells, but the header has {len(header)} columns."
                     )
                 yield row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TaskError(f"{path} is not a readable CSV file: {getattr(error, 'strerror', None) or error}.") from error
+    except OSError as error:
+        raise TaskError(f"{path} is not a readable CSV file: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise TaskError(f"line {_undecodable_line(path)} of {path} is not UTF-8: {error.reason}.") from error
+    except csv.Error as error:
+        raise TaskError(f"line {reader.line_num} of {path} is no CSV: {error}.") from error
+
+
+def next_row(reader: Iterator[list[str]]) -> list[str] | None:
+    """The next row of a `csv.reader`, whose cells may be of any length, or `None` at the end.
+
+    The limit to their length, 131,072 characters, belongs to the whole process. It stands again after each row.
+    """
+    with _limit:
+        usual = csv.field_size_limit(_LONGEST_CELL)
+        try:
+            return next(reader, None)
+        finally:
+            csv.field_size_limit(usual)
+
+
+def _undecodable_line(path: Path) -> int:
+    """The number of the first line that is not UTF-8."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return number

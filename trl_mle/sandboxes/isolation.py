@@ -32,7 +32,7 @@ def from_worker(layers: Layers) -> tuple[Layer, ...]:
             name="private_root",
             active=in_root,
             gives="of the machine's files only those exist that programs need; own folder in memory, /tmp and /dev/shm",
-            without="the machine's files exist, multiprocessing has no semaphores, and modes and times of files cannot "
+            without="the machine's files exist, multiprocessing has no semaphores, and modes, times and owners of files cannot "
             "be changed (without `seccomp`: those of your own files can)",
             required=version == 0,
         ),

@@ -29,9 +29,9 @@ class Gap:
 GAPS = (
     Gap(
         "file_attributes",
-        "changes of modes and times of files have no effect, not even on the program's own files, so a program that it writes "
-        "must be run by its interpreter; without the layer `seccomp` those of all files that your user owns can be changed, "
-        "and before Linux 6.2 the files can be emptied",
+        "changes of modes, times and owners of files report success and have no effect, not even on the program's own files, so a "
+        "program that it writes must be run by its interpreter; without the layer `seccomp` those of all files that your user "
+        "owns can be changed, and before Linux 6.2 the files can be emptied",
         ("private_root",),
     ),
     Gap(

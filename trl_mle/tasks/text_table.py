@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
+from trl_mle.grading.csv_rows import next_row
 from trl_mle.tasks.column_names import Header, clean_header, clean_name, no_column
 from trl_mle.tasks.table_file import read_text
 
@@ -177,7 +178,7 @@ def _guess(text: str, start: int, target: str, separator: str | None) -> str | N
 
 def _first_row(text: str, start: int, separator: str) -> list[str]:
     try:
-        return next(_reader(text, start, separator, True), [])
+        return next_row(_reader(text, start, separator, True)) or []
     except csv.Error:
         return []
 
@@ -199,17 +200,14 @@ def _rows(reader: Iterator[list[str]], path: Path, first_line: int) -> Iterator[
     """Rows with the number of the line on which each ends. Empty lines are no rows."""
     while True:
         try:
-            row = next(reader)
-        except StopIteration:
-            return
+            row = next_row(reader)
         except csv.Error as error:
             line = first_line + reader.line_num  # type: ignore[attr-defined]
-            raise TaskError(f"line {line} of {path} is not CSV: {error}. Check the quotes; {_LIMIT_HINT}") from error
+            raise TaskError(f"line {line} of {path} is not CSV: {error}. Check the quotes.") from error
+        if row is None:
+            return
         if row:
             yield first_line + reader.line_num, row  # type: ignore[attr-defined]
-
-
-_LIMIT_HINT = f"a cell has at most {csv.field_size_limit()} characters."
 
 
 def _ragged(path: Path, line: int, cells: list[str], names: list[str], separator: str) -> str:

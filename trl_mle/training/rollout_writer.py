@@ -46,7 +46,7 @@ class RolloutWriter:
         """Write the newest `rows` of TRL's log of completions, `GRPOTrainer._logs`. Returns the path of the file.
 
         Of the columns that reward functions log, only `extra_columns` are written. They must belong to these rows. One with the
-        name of another column, such as `step`, is called `logged_step`.
+        name of another column, such as `step`, is called `logged_step`, or `logged_logged_step` if there is such a column, too.
         """
         path = self._next_path(mode, step)
         table: dict[str, list] = {
@@ -56,9 +56,13 @@ class RolloutWriter:
             "advantage": _newest(logs["advantages"], rows),
         }
         table.update({name: _newest(column, rows) for name, column in logs["rewards"].items()})
-        for name in sorted(extra_columns, key=str):
-            # The writer's own columns say where a rollout belongs.
-            table[f"logged_{name}" if name in table else name] = _newest(logs["extra"][name], rows)
+        logged = sorted(extra_columns, key=str)
+        # The writer's own columns say where a rollout belongs. A column whose name is free keeps it.
+        for name in sorted(logged, key=lambda name: name in table):
+            column = str(name)
+            while column in table:
+                column = f"logged_{column}"
+            table[column] = _newest(logs["extra"][name], rows)
         return self._to_parquet(table, path)
 
     def write_records(self, records: Sequence[Mapping[str, Any]], *, step: int, kind: str = "lost") -> Path:

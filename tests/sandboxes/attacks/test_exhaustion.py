@@ -110,7 +110,7 @@ file = open("x", "r+b")
 m = mmap.mmap(file.fileno(), 0)
 for at in range(0, len(m), 4096): m[at] = 1
 kept = b"1" * more
-for _ in range(10): time.sleep(0.03)
+for _ in range(2000 if more else 10): time.sleep(0.03)
 """
 
 

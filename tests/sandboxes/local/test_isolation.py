@@ -107,6 +107,30 @@ async def test_udp_has_no_network(bare, task, limits):
     assert "Permission denied" in (await bare.run(code, task, limits)).stderr
 
 
+async def test_usual_commands_for_files_work(bare, task, limits):
+    """They copy attributes and owners too, and complain where that is refused."""
+    code = """
+import os, shutil, subprocess, tarfile, tempfile
+other = tempfile.gettempdir() + "/moved"
+os.mkdir("d"); open("d/f", "w").write("a\\n"); os.chmod("d/f", 0o750); os.symlink("f", "d/g")
+with tarfile.open("d.tgz", "w:gz") as archive:
+    archive.add("d")
+for command in ("cp -p d/f h", "install -m 755 h i", "cp -a d e", "sed -i s/a/b/ i", f"mv d {other}", f"mv {other} d",
+                "tar xzf d.tgz", f"tar xzf d.tgz --owner={os.getuid()}", f"chown -R {os.getuid()}:{os.getgid()} e"):
+    done = subprocess.run(command.split(), capture_output=True, text=True)
+    print(done.returncode, done.stdout + done.stderr, end=" ")
+shutil.copystat("i", "h"); shutil.chown("h", os.getuid(), os.getgid()); shutil.move("e", other)
+print(open("i").read(), oct(os.stat("i").st_mode), os.path.islink(other + "/g"))
+"""
+    execution = await bare.run(code, task, limits)
+    assert (execution.status, execution.stderr) == ("ok", "")
+    results, last = execution.stdout.splitlines()
+    assert results == f"{'0  ' * 9}b"
+    mode, link = last.split()
+    assert link == "True"
+    assert mode == "0o100755" or "namespaces" in bare._without
+
+
 async def test_modes_of_host_files_cannot_be_changed(bare, task, limits):
     if "namespaces" in bare._without:
         pytest.skip("only a read-only root protects modes; `describe()` says so")

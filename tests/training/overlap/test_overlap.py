@@ -321,7 +321,8 @@ def test_a_slow_program_is_waited_for_and_what_is_left_at_the_end_is_recorded(tm
     assert set(stopped) <= set(dropped[~dropped["finished"]]["completion"])
 
 
-def test_late_programs_are_lost_if_asked_for(tmp_path):
+@pytest.mark.parametrize("actions", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_late_programs_are_lost_if_asked_for_and_count_for_inverse_inclusion(tmp_path, actions):
     stopped = []
 
     async def reward(completions, log_extra, **kwargs):
@@ -331,19 +332,24 @@ def test_late_programs_are_lost_if_asked_for(tmp_path):
         except asyncio.CancelledError:
             stopped.append(completions[0])
             raise
-        log_extra("action_duration", [0.1])
+        log_extra(*(("per_action_durations", [[0.1]]) if actions else ("action_duration", [0.1])))
         return letters(completions)
 
     settings = {"max_steps": 12, "overlap_batches": 4, "max_staleness": 4, "late_programs": "lose"}
-    trainer = overlapping(tmp_path, reward, **settings)
+    trainer = overlapping(tmp_path, reward, duration_weighting="inverse_inclusion", **settings)
     trainer.train()
     table = rollouts(tmp_path)
     lost = table[table["lost"]]
     assert len(table) == 12 * 8 and len(lost) > 0
     assert set(lost["completion"]) <= set(stopped)
     assert (lost["advantage"] == 0).all()
-    assert list(lost["action_duration"]) == list(lost["waited_s"])
+    if actions:  # it ran until it was stopped, in one action
+        assert [list(seconds) for seconds in lost["per_action_durations"]] == [[waited] for waited in lost["waited_s"]]
+    else:
+        assert list(lost["action_duration"]) == list(lost["waited_s"])
     assert list(table["action_censored"]) == list(table["lost"])
+    assert any(trainer.weighting.state_dict()["lost"])
+    assert any(entry.get("duration/lost_share", 0) > 0 for entry in trainer.state.log_history)
     assert table["staleness"].max() <= 4
     assert any(entry.get("overlap/lost_share", 0) > 0 for entry in trainer.state.log_history)
     dropped = rollouts(tmp_path, "lost")

@@ -68,10 +68,13 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {
     # of which all processes of the user share a few: a program that takes them all takes them from the trainer
     **{"io_setup": (206, 0), "inotify_init": (253, None), "inotify_init1": (294, 26)},
     # what would stay on files that outlive the program
-    **{"setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14)},
-    **{"lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466)},
     **{"file_setattr": (469, 469)},
 }
+_ATTRIBUTES = {
+    **{"setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14)},
+    **{"lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466)},
+}
+"""Calls that change extended attributes, which would stay on files that outlive the program."""
 _FALLOCATE, _SENDFILE = (285, 47), (40, 71)
 _CLONE, _CLONE3, _SOCKET, _SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
 _IOCTL, _PERSONALITY, _SECCOMP = (16, 29), (135, 92), (317, 277)
@@ -88,11 +91,11 @@ _OPENS = {"open": (2, None, 1), "openat": (257, 56, 2)}
 _OPENAT2, _TRUNCATE = (437, 437), (76, 45)
 _ACCESS_AND_TRUNCATION, _TRUNCATION = 0o1003, 0o1000
 """O_ACCMODE | O_TRUNC, and what it leaves of a file that is opened for reading and emptied."""
-_MODES_AND_TIMES = {
+_MODES_TIMES_AND_OWNERS = {
     **{"chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452)},
     **{"utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88)},
+    **{"chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54)},
 }
-_OWNERS = {"chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54)}
 _OF_PROCESSES = {
     **{"sched_setscheduler": (144, 119), "sched_setparam": (142, 118)},
     **{"sched_setattr": (314, 274)},
@@ -165,10 +168,12 @@ def _instructions(
     yield _LOAD, 0, 0, _OFFSET_NUMBER
     if machine == "x86_64":
         yield from _unless(_AT_LEAST, _X32, errno.ENOSYS)
-    for numbers in _NUMBERS.values():
-        number = numbers[column]
-        if number is not None:
-            yield from _unless(_EQUALS, number, errno.EPERM)
+    # `cp -p`, `mv` and `install` go on only where a file system has no such attributes.
+    for calls, error in ((_NUMBERS, errno.EPERM), (_ATTRIBUTES, errno.EOPNOTSUPP)):
+        for numbers in calls.values():
+            number = numbers[column]
+            if number is not None:
+                yield from _unless(_EQUALS, number, error)
     # Allocated space grows faster than the limits monitor can see. The C library then writes instead.
     yield from _unless(_EQUALS, _FALLOCATE[column], errno.EOPNOTSUPP)
     # As `splice`: a file's large page stays in a pipe when the file is gone. Python and others then copy by reading and writing.
@@ -261,13 +266,12 @@ def _no_changes_of_files(column: int) -> Iterator[Instruction]:
     """Leave modes, times and owners of all files as they are.
 
     Landlock does not hold these calls back, and the user owns the interpreter, the public files and the answers. The program is
-    told that it worked, as `shutil.copy` and others change the mode of each file that they write.
+    told that it worked, as `shutil.copy` and others change the mode of each file that they write, and `tar` as root the owner.
     """
-    for calls, error in ((_MODES_AND_TIMES, 0), (_OWNERS, errno.EPERM)):
-        for numbers in calls.values():
-            number = numbers[column]
-            if number is not None:
-                yield from _unless(_EQUALS, number, error)
+    for numbers in _MODES_TIMES_AND_OWNERS.values():
+        number = numbers[column]
+        if number is not None:
+            yield from _unless(_EQUALS, number, 0)
 
 
 def _no_truncation(column: int) -> Iterator[Instruction]:
