@@ -119,11 +119,11 @@ def test_runs_of_one_trainer_have_a_folder_each(folder):
 
 
 def test_a_logged_column_replaces_none_of_the_writers(tmp_path):
-    logs = {"prompt": ["p"], "completion": ["c"], "advantages": [0.5], "rewards": {"mine": [1.0]}}
+    logs = {"prompt": ["p"], "completion": ["c"], "advantages": [0.5], "rewards": {"advantage": [2.0], "mine": [1.0]}}
     logs["extra"] = {"step": ["x"], "logged_step": ["w"], "prompt": ["y"], "mine": ["z"], "other": [3]}
     path = RolloutWriter(tmp_path).write(logs, rows=1, step=7, mode="train", extra_columns=set(logs["extra"]))
     (row,) = pd.read_parquet(path).to_dict("records")
     assert row == {
         "step": 7, "prompt": "p", "completion": "c", "advantage": 0.5, "mine": 1.0, "other": 3,
-        "logged_step": "w", "logged_logged_step": "x", "logged_prompt": "y", "logged_mine": "z",
+        "logged_step": "w", "logged_logged_step": "x", "logged_advantage": 2.0, "logged_prompt": "y", "logged_mine": "z",
     }  # fmt: skip

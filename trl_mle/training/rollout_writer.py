@@ -47,6 +47,7 @@ class RolloutWriter:
 
         Of the columns that reward functions log, only `extra_columns` are written. They must belong to these rows. One with the
         name of another column, such as `step`, is called `logged_step`, or `logged_logged_step` if there is such a column, too.
+        So are the rewards of a function with such a name.
         """
         path = self._next_path(mode, step)
         table: dict[str, list] = {
@@ -55,14 +56,13 @@ class RolloutWriter:
             "completion": _newest(logs["completion"], rows),
             "advantage": _newest(logs["advantages"], rows),
         }
-        table.update({name: _newest(column, rows) for name, column in logs["rewards"].items()})
-        logged = sorted(extra_columns, key=str)
         # The writer's own columns say where a rollout belongs. A column whose name is free keeps it.
-        for name in sorted(logged, key=lambda name: name in table):
-            column = str(name)
-            while column in table:
-                column = f"logged_{column}"
-            table[column] = _newest(logs["extra"][name], rows)
+        for source, names in ((logs["rewards"], logs["rewards"]), (logs["extra"], sorted(extra_columns, key=str))):
+            for name in sorted(names, key=lambda name: str(name) in table):
+                column = str(name)
+                while column in table:
+                    column = f"logged_{column}"
+                table[column] = _newest(source[name], rows)
         return self._to_parquet(table, path)
 
     def write_records(self, records: Sequence[Mapping[str, Any]], *, step: int, kind: str = "lost") -> Path:
