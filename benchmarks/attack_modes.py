@@ -31,7 +31,7 @@ KINDS = ("held", "documented", "not askable", "failed")
 
 def run_suite(junit: Path) -> int:
     """The whole suite, slow modes included."""
-    options = ["-o", "addopts=", "-p", "no:cacheprovider", f"--junitxml={junit}"]
+    options = ["-o", "addopts=", "-o", "junit_family=xunit1", "-p", "no:cacheprovider", f"--junitxml={junit}"]
     command = [sys.executable, "-m", "pytest", *options, "tests/sandboxes/attacks"]
     return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
 

@@ -78,6 +78,10 @@ class Measured:
     fault: str | None
 
 
+OWN_LIMITS = ("nested too deeply", "a dotted name has more than", "combining characters in a row")
+"""Words of the reasons why the package does not parse what Python does: its limits of depth and of names (`parsing.py`)."""
+
+
 def text_of(seed: int, number: int) -> str:
     return random_completion(random.Random(f"{seed} {number}"))
 
@@ -95,8 +99,9 @@ def _fate(instrumented: InstrumentedProgram) -> tuple[str, str | None]:
     kind, reason = instrumented.fallback_kind or "instrumented", instrumented.fallback_reason or ""
     if kind == fallbacks.FAILED:
         return kind, f"instrumentation failed: {reason}"
-    # Depth is a limit of the analysis of its own; other refusals must be those of Python.
-    if kind == fallbacks.NOT_PARSED and "nested too deeply" not in reason and _parses(instrumented.program.code):
+    # Other refusals than those by a limit of the package must be Python's. Python itself may take minutes for these.
+    limited = any(words in reason for words in OWN_LIMITS)
+    if kind == fallbacks.NOT_PARSED and not limited and _parses(instrumented.program.code):
         return kind, f"refused, although Python parses it: {reason}"
     return kind, None
 
