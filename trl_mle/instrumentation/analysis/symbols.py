@@ -39,6 +39,10 @@ class Symbols:
     """Name (or `.attribute`) -> expressions bound to it."""
     bound: set[str] = field(default_factory=set)
     """Names that are bound by other things than a definition: variables, parameters, imports."""
+    scopes_that_bind: dict[str, set[int]] = field(default_factory=dict)
+    """Name -> `id` of the functions that bind it otherwise than by a definition, 0 for the top level."""
+    function_of: dict[int, FunctionNode | None] = field(default_factory=dict)
+    """`id` of a call or a function -> the function around it."""
     unknown: set[str] = field(default_factory=set)
     """Names that may have a value that `bindings` does not hold: imports, parameters, `except ... as`, captures of `case`.
     With `from library import *`, it holds "*"."""
@@ -160,21 +164,33 @@ class _Collector(ast.NodeVisitor):
         self.function: FunctionNode | None = None
         self.owner: ast.ClassDef | None = None
         self.loops: tuple[ast.AST, ...] = ()
+        self.parameters_of: FunctionNode | None = None
 
     def visit(self, node: ast.AST) -> None:
         self.symbols.looked_at.update(id(part) for part in looked_at(node) if isinstance(part, (ast.Name, ast.Call)))
         super().visit(node)
 
+    def _add_bound(self, name: str, scope: FunctionNode | None = None) -> None:
+        self.symbols.bound.add(name)
+        scope = scope or self.function
+        self.symbols.scopes_that_bind.setdefault(name, set()).add(id(scope) if scope is not None else 0)
+
+    def visit_Global(self, node: ast.Global | ast.Nonlocal) -> None:
+        for name in node.names:
+            self.symbols.scopes_that_bind.setdefault(name, set()).add(0)
+
+    visit_Nonlocal = visit_Global
+
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             local = alias.asname or alias.name.split(".")[0]
-            self.symbols.bound.add(local)
+            self._add_bound(local)
             self.symbols.unknown.add(local)
             self.symbols.imports[local] = alias.name if alias.asname else local
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
-            self.symbols.bound.add(alias.asname or alias.name)
+            self._add_bound(alias.asname or alias.name)
             self.symbols.unknown.add(alias.asname or alias.name)
             self.symbols.imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
 
@@ -185,8 +201,12 @@ class _Collector(ast.NodeVisitor):
             if node.name in self.symbols.functions:
                 self.symbols.redefined.add(node.name)
             self.symbols.functions[node.name] = node
-        for part in (*node.decorator_list, node.args):
-            self.visit(part)
+        self.symbols.function_of[id(node)] = self.function
+        for decorator in node.decorator_list:
+            self.visit(decorator)
+        surrounding, self.parameters_of = self.parameters_of, node
+        self.visit(node.args)
+        self.parameters_of = surrounding
         outer = self.function, self.owner, self.loops
         self.function, self.owner, self.loops = node, None, ()
         for statement in node.body:
@@ -234,6 +254,7 @@ class _Collector(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
+        self.symbols.function_of[id(node)] = self.function
         name = _called_name(node.func)
         if name is not None:
             spend(1 + len(self.loops))
@@ -255,13 +276,13 @@ class _Collector(ast.NodeVisitor):
             self.visit(part)
 
     def visit_arg(self, node: ast.arg) -> None:
-        self.symbols.bound.add(node.arg)
+        self._add_bound(node.arg, self.parameters_of)
         self.symbols.unknown.add(node.arg)
         self.generic_visit(node)
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar) -> None:
         if node.name is not None:
-            self.symbols.bound.add(node.name)
+            self._add_bound(node.name)
             self.symbols.unknown.add(node.name)
         self.generic_visit(node)
 
@@ -269,7 +290,7 @@ class _Collector(ast.NodeVisitor):
 
     def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
         if node.rest is not None:
-            self.symbols.bound.add(node.rest)
+            self._add_bound(node.rest)
             self.symbols.unknown.add(node.rest)
         self.generic_visit(node)
 
@@ -320,7 +341,7 @@ class _Collector(ast.NodeVisitor):
     def _bind_target(self, target: ast.expr, value: ast.expr | None) -> None:
         spend()
         if isinstance(target, ast.Name):
-            self.symbols.bound.add(target.id)
+            self._add_bound(target.id)
             self.symbols.bind(target.id, value)
         elif isinstance(target, ast.Attribute):
             self.symbols.bind(f".{target.attr}", value)
