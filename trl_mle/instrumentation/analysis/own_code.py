@@ -257,8 +257,11 @@ class OwnCode:
         node = decorator.func if isinstance(decorator, ast.Call) else decorator
         if not isinstance(node, ast.Name) or node.id in self.symbols.imports:
             return self.symbols.dotted(node).rpartition(".")[2] not in vocabulary.SKIPPING_DECORATORS
-        if node.id in self.symbols.classes or node.id in self.symbols.bindings:
+        if node.id in self.symbols.bindings:
             return False
+        if node.id in self.symbols.classes:
+            called = _defined(self.symbols.classes[node.id], "__call__")
+            return self._is_defined_once(node.id) and len(called) == 1 and _calls_its_attribute(called[0])
         if node.id not in self.symbols.functions:
             return True  # a built-in one
         if node.id not in self._passes_on:
@@ -320,6 +323,17 @@ def _is_false_for_errors(value: ast.expr, error: set[str]) -> bool:
         case ast.Compare(left=ast.Name(id=name), ops=[ast.Is()], comparators=[ast.Constant(value=None)]):
             return name in error
     return False
+
+
+def _calls_its_attribute(method: ast.AST) -> bool:
+    """Whether a method calls what it holds, as the `__call__` of a decorator: `self.function()`."""
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "self"
+        for node in walk(method)
+    )
 
 
 def _calls_a_parameter(decorator: FunctionNode) -> bool:
