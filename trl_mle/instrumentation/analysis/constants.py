@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 
 from trl_mle.instrumentation.analysis.budget import spend
-from trl_mle.instrumentation.analysis.own_code import binds_any_name
+from trl_mle.instrumentation.analysis.dynamic_names import binds_any_name
 from trl_mle.instrumentation.analysis.symbols import Symbols
 from trl_mle.instrumentation.analysis.uses import LOOKING
 from trl_mle.instrumentation.analysis.vocabulary import PASS_THROUGH_ITERATORS

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
-from trl_mle.instrumentation.analysis.name_bindings import BINDS_ANY_ATTRIBUTE, BINDS_ANY_NAME
+from trl_mle.instrumentation.analysis.dynamic_names import binds_any_name, reaches_its_globals
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
-from trl_mle.instrumentation.analysis.uses import LOOKING
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _WORK = (
@@ -38,7 +37,6 @@ _LITERALS = (
     ast.SetComp,
 )
 _DEPTH = 3
-_BINDS_ANY = (BINDS_ANY_NAME - {"eval", "compile"}) | {f".{name}" for name in BINDS_ANY_ATTRIBUTE}
 
 
 class OwnCode:
@@ -47,20 +45,28 @@ class OwnCode:
     def __init__(self, symbols: Symbols):
         self.symbols = symbols
         self.binds_any_name = binds_any_name(symbols)
+        self.reaches_its_globals = reaches_its_globals(symbols)
         self._runs_on_call: dict[int, bool] = {}
         self._idle: dict[int, bool] = {}
         self._passes_on: dict[str, bool] = {}
 
     def is_certain(self, call: ast.Call, function: FunctionNode) -> bool:
         """Whether `call` certainly runs the body of `function`, which has the name that is called."""
-        if self.binds_any_name or not self._runs_when_called(function):
+        if not self._runs_when_called(function):
             return False
         if isinstance(call.func, ast.Name):
-            return self._is_defined_once(call.func.id) and call.func.id not in self.symbols.classes
-        if not isinstance(call.func, ast.Attribute) or f".{function.name}" in self.symbols.bindings:
+            name = call.func.id
+            # `setattr` of objects replaces no function of which the program holds no object.
+            is_kept = not self.binds_any_name or not (self.reaches_its_globals or name in self.symbols.references)
+            return is_kept and name not in self.symbols.classes and not self._is_shadowed(call, name)
+        if (
+            self.binds_any_name
+            or not isinstance(call.func, ast.Attribute)
+            or f".{function.name}" in self.symbols.bindings
+        ):
             return False
         receiver = call.func.value
-        if (owner := self.class_of(receiver)) is not None:
+        if (owner := self.class_of(receiver, proven=False)) is not None:
             return self._has_method(owner, function, _DEPTH)
         # `time.sleep(1)` and `[].append(1)` call no method of the program, whatever its classes define.
         is_foreign = isinstance(receiver, _LITERALS) or (
@@ -81,13 +87,26 @@ class OwnCode:
     def _is_defined_once(self, name: str) -> bool:
         return name not in self.symbols.bound and name not in self.symbols.redefined
 
-    def class_of(self, receiver: ast.expr) -> ast.ClassDef | None:
-        """The class of the program that `receiver` is, or is an instance of, if the text shows it."""
+    def _is_shadowed(self, call: ast.Call, name: str) -> bool:
+        """Whether the name of a function may mean something else where `call` stands."""
+        scopes = self.symbols.scopes_that_bind.get(name, set())
+        if name in self.symbols.redefined or 0 in scopes or id(call) not in self.symbols.function_of:
+            return not self._is_defined_once(name)
+        function = self.symbols.function_of[id(call)]
+        while function is not None and scopes:
+            spend()
+            if id(function) in scopes:
+                return True
+            function = self.symbols.function_of[id(function)]
+        return False
+
+    def class_of(self, receiver: ast.expr, proven: bool = True) -> ast.ClassDef | None:
+        """The class of the program that `receiver` is, or is an instance of, if the text shows it, or proves it."""
         values = [receiver]
         if isinstance(receiver, ast.Name):
             if receiver.id in self.symbols.classes:
                 return self.symbols.classes[receiver.id] if self._is_defined_once(receiver.id) else None
-            values = self.symbols.values_of(receiver.id)
+            values = self.symbols.values_of(receiver.id) if proven else self.symbols.bindings.get(receiver.id, [])
         names = {
             value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else None
             for value in values
@@ -238,40 +257,16 @@ class OwnCode:
         node = decorator.func if isinstance(decorator, ast.Call) else decorator
         if not isinstance(node, ast.Name) or node.id in self.symbols.imports:
             return self.symbols.dotted(node).rpartition(".")[2] not in vocabulary.SKIPPING_DECORATORS
-        if node.id in self.symbols.classes or node.id in self.symbols.bindings:
+        if node.id in self.symbols.bindings:
             return False
+        if node.id in self.symbols.classes:
+            called = _defined(self.symbols.classes[node.id], "__call__")
+            return self._is_defined_once(node.id) and len(called) == 1 and _calls_its_attribute(called[0])
         if node.id not in self.symbols.functions:
             return True  # a built-in one
         if node.id not in self._passes_on:
             self._passes_on[node.id] = _calls_a_parameter(self.symbols.functions[node.id])
         return self._passes_on[node.id]
-
-
-def binds_any_name(symbols: Symbols) -> bool:
-    """Whether a program can bind names that its text does not name."""
-    called = {name for name in _BINDS_ANY.intersection(symbols.calls) if not _only_looks(symbols, name)}
-    return bool(called) or not symbols.references.isdisjoint(_BINDS_ANY)
-
-
-def _only_looks(symbols: Symbols, name: str) -> bool:
-    """Whether no call of `name` binds a name of the program: `print(vars(args))`, `setattr(args, "seed", 1)`."""
-    sites = symbols.calls[name]
-    spend(len(sites))
-    if name == "setattr":
-        return all(_sets_a_plain_attribute(symbols, site.call) for site in sites)
-    is_rebound = any(
-        used in symbols.functions or used in symbols.bindings or used in symbols.classes for used in LOOKING
-    )
-    is_view = name in ("vars", "globals", "locals")
-    return is_view and not is_rebound and all(id(site.call) in symbols.looked_at for site in sites)
-
-
-def _sets_a_plain_attribute(symbols: Symbols, call: ast.Call) -> bool:
-    match call.args:
-        case [_, ast.Constant(value=str(attribute)), _]:
-            taken = (symbols.functions, symbols.methods, symbols.classes, symbols.bindings, symbols.imports)
-            return not attribute.startswith("__") and not any(attribute in names for names in taken)
-    return False
 
 
 def _defined(owner: ast.ClassDef, name: str) -> list[ast.AST]:
@@ -316,7 +311,29 @@ def leaves(suite: list[ast.stmt]) -> bool:
 
 def _may_return_true(method: FunctionNode) -> bool:
     values = [node.value for node in own_nodes(method.body) if isinstance(node, ast.Return) and node.value is not None]
-    return any(not isinstance(value, ast.Constant) or value.value for value in values)
+    error = {part.arg for part in method.args.args[1:]}
+    return any(not _is_false_for_errors(value, error) for value in values)
+
+
+def _is_false_for_errors(value: ast.expr, error: set[str]) -> bool:
+    """Whether a result of `__exit__` is false while there is an exception: `return kind is None`."""
+    match value:
+        case ast.Constant():
+            return not value.value
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is()], comparators=[ast.Constant(value=None)]):
+            return name in error
+    return False
+
+
+def _calls_its_attribute(method: ast.AST) -> bool:
+    """Whether a method calls what it holds, as the `__call__` of a decorator: `self.function()`."""
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "self"
+        for node in walk(method)
+    )
 
 
 def _calls_a_parameter(decorator: FunctionNode) -> bool:

@@ -24,7 +24,8 @@ from trl_mle.instrumentation.analysis.own_code import leaves
 from trl_mle.instrumentation.analysis.run_counts import MOST_RUNS, RunCounts
 from trl_mle.instrumentation.analysis.state import NOTHING, State, Step, did, join, reached
 from trl_mle.instrumentation.analysis.statement_rules import after_simple_statement
-from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
+from trl_mle.instrumentation.analysis.symbol_collector import symbols_of
+from trl_mle.instrumentation.analysis.symbols import FunctionNode
 from trl_mle.instrumentation.analysis.values import Values
 from trl_mle.types import MILESTONES, Milestone
 
@@ -91,7 +92,7 @@ class Placement:
         self.insertions: list[Insertion] = []
         self.points: dict[int, Point] = {}
         """`id` of a statement -> what holds after it. Statements that never run, or that no rule follows, are missing."""
-        self.symbols = Symbols.of(tree)
+        self.symbols = symbols_of(tree)
         self.values = Values(self.symbols)
         self.run_counts = RunCounts(self.symbols, self.values)
         self.rules = MilestoneRules(self.symbols, self.values, self._summary)
