@@ -100,6 +100,12 @@ def construct(node: yaml.Node) -> Any:
         loader.dispose()
 
 
+def place_of(error: yaml.MarkedYAMLError) -> str:
+    """`line 3, column 5` of an error, or an empty text if it does not say where it is."""
+    mark = error.problem_mark or error.context_mark
+    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+
+
 def dump(data: Any) -> str:
     """The YAML text of `data`, with keys in their order."""
     return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True)

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from trl_mle.errors import ConfigError
-from trl_mle.yaml_values import check_keys, compose, construct, flatten
+from trl_mle.yaml_values import check_keys, compose, construct, flatten, place_of
 
 TEXT_OR_TRUTH = frozenset({"fsdp", "resume_from_checkpoint"})
 """Fields that transformers annotates as text and that take a truth value, too."""
@@ -40,9 +40,8 @@ def read_config(path: str, hints: Mapping[str, Any], actions: Mapping[str, argpa
     try:
         return _read(path, hints, actions)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from error
+        where = ", ".join(filter(None, (path, place_of(error))))
+        raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import yaml
 
 from trl_mle.errors import UserError
+from trl_mle.yaml_values import place_of
 
 
 @contextmanager
@@ -32,8 +33,7 @@ def user_errors(parsing: bool = False) -> Iterator[None]:
 
 def _message(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {error.problem}"
+        return f"{error.problem_mark.name}, {place_of(error)}: not valid YAML: {error.problem}"
     if isinstance(error, yaml.YAMLError):
         return f"the configuration file is not valid YAML: {error}"
     if isinstance(error, OSError) and error.strerror:

@@ -13,7 +13,7 @@ import yaml
 from trl_mle.errors import TaskError
 from trl_mle.grading import get_metric
 from trl_mle.types import LARGEST, LONGEST_S, ScoreTransform, TaskSpec
-from trl_mle.yaml_values import compose, construct, dump
+from trl_mle.yaml_values import compose, construct, dump, place_of
 
 REQUIRED = ("id", "title", "metric", "direction", "id_column", "target_column")
 OPTIONAL = ("time_limit_s", "memory_bytes", "threads", "packages", "transform")
@@ -65,9 +65,8 @@ def _load(path: Path) -> dict[str, Any]:
         node = compose(text, str(path))
         data = None if node is None else construct(node)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        raise TaskError(f"{path}:{where} not valid YAML: {error.problem or error.context}") from error
+        where = ": ".join(filter(None, (str(path), place_of(error))))
+        raise TaskError(f"{where}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise TaskError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
