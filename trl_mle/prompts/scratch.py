@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import sys
 from functools import cache
 from itertools import islice
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError, check_is_task
-from trl_mle.prompts.table_summary import MAX_VALUE, clean, count_rows, name_of, summarize
+from trl_mle.prompts.table_summary import MAX_VALUE, clean, count_rows, escape_line, name_of, summarize
 from trl_mle.special_tokens import escape
 from trl_mle.types import TaskSpec
 
@@ -180,9 +179,7 @@ def _sample(path: Path) -> dict[str, object]:
 
 def _csv_line(cells: list[str]) -> str:
     """One line of CSV. Line breaks and what could end the code block or the message are escaped, as the file cannot have them."""
-    return escape(
-        re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029`]", lambda match: f"\\u{ord(match.group()):04x}", _plain_line(cells))
-    )
+    return escape_line(_plain_line(cells))
 
 
 def _plain_line(cells: list[str]) -> str:

@@ -45,15 +45,18 @@ def clean(text: object, limit: int) -> str:
     return escape(line)
 
 
+def escape_line(text: str) -> str:
+    """`text` with escapes for what could end its line, the code block or the message."""
+    return escape(re.sub(r"[`\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match.group()):04x}", text))
+
+
 def name_of(column: object) -> str:
     """The name of a column, in quotes as a string literal if the prompt cannot show it as it is."""
     name = str(column)
     shown = clean(name, MAX_NAME)
     if shown == name or len(name) > MAX_NAME:
         return shown
-    # JSON escapes the first 32 control characters alone. Others end a line, too.
-    literal = json.dumps(name, ensure_ascii=False)
-    return escape(re.sub(r"[`\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match.group()):04x}", literal))
+    return escape_line(json.dumps(name, ensure_ascii=False))
 
 
 def count_rows(path: Path) -> int:
