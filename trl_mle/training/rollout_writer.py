@@ -40,30 +40,9 @@ class RolloutWriter:
         """A run begins or is resumed, at the step of the next batch that is written."""
         self._begins = self._is_training = True
 
-    def write(
-        self, logs: Mapping[str, Any], *, rows: int, step: int, mode: str, extra_columns: Collection[str]
-    ) -> Path:
-        """Write the newest `rows` of TRL's log of completions, `GRPOTrainer._logs`. Returns the path of the file.
-
-        Of the columns that reward functions log, only `extra_columns` are written. They must belong to these rows. One with the
-        name of another column, such as `step`, is called `logged_step`, or `logged_logged_step` if there is such a column, too.
-        So are the rewards of a function with such a name.
-        """
-        path = self._next_path(mode, step)
-        table: dict[str, list] = {
-            "step": [step] * rows,
-            "prompt": _newest(logs["prompt"], rows),
-            "completion": _newest(logs["completion"], rows),
-            "advantage": _newest(logs["advantages"], rows),
-        }
-        # The writer's own columns say where a rollout belongs. A column whose name is free keeps it.
-        for source, names in ((logs["rewards"], logs["rewards"]), (logs["extra"], sorted(extra_columns, key=str))):
-            for name in sorted(names, key=lambda name: str(name) in table):
-                column = str(name)
-                while column in table:
-                    column = f"logged_{column}"
-                table[column] = _newest(source[name], rows)
-        return self._to_parquet(table, path)
+    def write(self, columns: Mapping[str, list], *, step: int, mode: str) -> Path:
+        """Write a generation batch, as [`rollout_columns`] returns it. Returns the path of the file."""
+        return self._to_parquet(columns, self._next_path(mode, step))
 
     def write_records(self, records: Sequence[Mapping[str, Any]], *, step: int, kind: str = "lost") -> Path:
         """Write records to `<kind>_<step>_<k>.parquet`. The kind `lost` is for completions that are never trained on."""
@@ -72,7 +51,7 @@ class RolloutWriter:
         table = {name: [record.get(name) for record in records] for name in names}
         return self._to_parquet(table, path)
 
-    def _to_parquet(self, table: dict[str, list], path: Path) -> Path:
+    def _to_parquet(self, table: Mapping[str, list], path: Path) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         columns = pyarrow.table({str(name): as_column(values) for name, values in table.items()})
         # Whole or not at all, so that a killed run leaves whole files only.
@@ -124,6 +103,31 @@ class RolloutWriter:
             path.rename(self._aside / path.name)
         self._schema.forget()
         logger.warning("%d files of earlier rollouts in %s are now in %s.", len(files), self.folder, self._aside)
+
+
+def rollout_columns(
+    logs: Mapping[str, Any], *, rows: int, step: int, extra_columns: Collection[str]
+) -> dict[str, list]:
+    """The newest `rows` of TRL's log of completions, `GRPOTrainer._logs`, as columns of rollouts.
+
+    Of the columns that reward functions log, only `extra_columns` are kept. They must belong to these rows. One with the name of
+    another column, such as `step`, is called `logged_step`, or `logged_logged_step` if there is such a column, too. So are the
+    rewards of a function with such a name.
+    """
+    columns: dict[str, list] = {
+        "step": [step] * rows,
+        "prompt": _newest(logs["prompt"], rows),
+        "completion": _newest(logs["completion"], rows),
+        "advantage": _newest(logs["advantages"], rows),
+    }
+    # The first columns say where a rollout belongs. A column whose name is free keeps it.
+    for source, names in ((logs["rewards"], logs["rewards"]), (logs["extra"], sorted(extra_columns, key=str))):
+        for name in sorted(names, key=lambda name: str(name) in columns):
+            column = str(name)
+            while column in columns:
+                column = f"logged_{column}"
+            columns[column] = _newest(source[name], rows)
+    return columns
 
 
 def _rollouts(folder: Path) -> list[Path]:

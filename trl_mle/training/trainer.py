@@ -20,11 +20,12 @@ from trl_mle.training.distributed import errors_reach_all, raise_together
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
+from trl_mle.training.parts import TrainerParts
 from trl_mle.training.phase_timer import timed
 from trl_mle.training.ranks import rank_rewards
 from trl_mle.training.reported_durations import ReportedDurations, gather_durations, no_durations
 from trl_mle.training.resume import warn_of_inexact_resume
-from trl_mle.training.rollout_writer import RolloutWriter
+from trl_mle.training.rollout_writer import RolloutWriter, rollout_columns
 from trl_mle.training.weighted_advantages import flags, weighted
 from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
 from trl_mle.training.weighting.samples import SampleBatch
@@ -114,6 +115,7 @@ class DurationAwareTrainer(GRPOTrainer):
     inclusion = property(deprecated_inclusion)
     # A trainer that is made without `__init__`, as tests and mocks do, is TRL's.
     weighting: DurationWeighting = None  # type: ignore[assignment]
+    parts: TrainerParts
     model_card_sections: dict[str, str]
     _overlap: OverlapExecution | None = None
     _scored: ScoredBatch | None = None
@@ -169,6 +171,8 @@ class DurationAwareTrainer(GRPOTrainer):
             rollout_func=rollout_func,
             environment_factory=environment_factory,
         )
+        self.parts = TrainerParts(self.accelerator.process_index)
+        """What else has a say in generation and training."""
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         for callback in self.weighting.callbacks():
@@ -263,7 +267,9 @@ class DurationAwareTrainer(GRPOTrainer):
         fit_log(self._logs, max(rows, self.args.generation_batch_size or 0))
         # Evaluation waits for its programs: its rewards belong to the present policy.
         if self._overlap is None or mode == "eval":
-            output = super()._generate_and_score_completions(inputs)
+            output = super()._generate_and_score_completions(
+                self.parts.before_generation(inputs) if mode == "train" else inputs
+            )
         else:
             with self._overlap.next_batch(inputs) as batch:
                 output = super()._generate_and_score_completions([row.inputs for row in batch])
@@ -272,7 +278,7 @@ class DurationAwareTrainer(GRPOTrainer):
         assert self._scored is not None
         weights = self._weigh(output, self._scored, mode)
         self._keep_rollouts(weights, self._scored, mode)
-        return output
+        return self.parts.after_scoring(output, mode)
 
     def _weigh(self, output: dict[str, Any], scored: ScoredBatch, mode: str) -> torch.Tensor | None:
         """Weigh the advantages of `output`, and log. Returns the weights of the global batch, shape `(B,)`, if any."""
@@ -325,16 +331,19 @@ class DurationAwareTrainer(GRPOTrainer):
     # What is kept
 
     def _keep_rollouts(self, weights: torch.Tensor | None, scored: ScoredBatch, mode: str) -> None:
-        """Add the weights to TRL's log of completions, and write this generation batch to disk (main process)."""
+        """Add the weights to TRL's log of completions, and keep this generation batch (main process)."""
         rows, columns = len(scored.scorable), set(scored.reported.columns)
         if weights is not None:
             self._logs["extra"]["duration_weight"].extend(weights.tolist())
             columns.add("duration_weight")
         align_columns(self._logs, rows, columns, scored.reported.logged - columns, shown=self.log_completions)
-        if self._rollout_writer is not None and self.accelerator.is_main_process:
-            self._rollout_writer.write(
-                self._logs, rows=rows, step=self.state.global_step, mode=mode, extra_columns=columns
-            )
+        if not self.accelerator.is_main_process:
+            return
+        step = self.state.global_step
+        kept = rollout_columns(self._logs, rows=rows, step=step, extra_columns=columns)
+        if self._rollout_writer is not None:
+            self._rollout_writer.write(kept, step=step, mode=mode)
+        self.parts.observe(kept, mode)
 
     def _keep_lost(self, records: list[dict[str, Any]]) -> None:
         # Only programs that were too slow are lost by duration: not those that had finished, nor those that training's end
@@ -367,12 +376,16 @@ class DurationAwareTrainer(GRPOTrainer):
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        self.parts.save(folder)
         if self._overlap is not None:
-            folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             self._overlap.save(folder)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
         # The last of TRL's steps on the way to resume: policy and trainer state are those of the checkpoint now.
-        if self._overlap is not None and checkpoint is not None:
+        if checkpoint is None:
+            return
+        self.parts.resume(Path(checkpoint))
+        if self._overlap is not None:
             self._overlap.resume(Path(checkpoint))

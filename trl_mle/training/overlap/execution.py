@@ -166,6 +166,7 @@ class OverlapExecution:
     def _launch(self, inputs: list[dict[str, Any]]) -> None:
         """Generate a completion for each of `inputs` and start its program."""
         trainer = self._trainer
+        inputs = trainer.parts.before_generation(inputs)
         # `batch` is None here, so the trainer really generates.
         prompt_ids, completion_ids, tool_mask, completions, logps, extra, _, _ = trainer._generate(
             [example["prompt"] for example in inputs]
