@@ -56,9 +56,7 @@ class Pool:
 
     def progressing(self, n: int) -> list[Candidate]:
         """The `n` whose children were better most recently."""
-        return self._select(
-            "task_id = ? AND progress IS NOT NULL ORDER BY progress DESC LIMIT ?", (self._task, n)
-        )
+        return self._select("task_id = ? AND progress IS NOT NULL ORDER BY progress DESC LIMIT ?", (self._task, n))
 
     def drawn(self, n: int, rng: random.Random) -> list[Candidate]:
         """`n` draws with equal probabilities; each program once."""
@@ -92,7 +90,9 @@ class Pool:
         return [self._select(f"{where} AND {column} = ?", (*values, number))[0] for number in sorted(set(numbers))]
 
     def _where(self, family: str | None) -> tuple[str, tuple[str, ...]]:
-        return ("task_id = ?", (self._task,)) if family is None else ("task_id = ? AND family = ?", (self._task, family))
+        return (
+            ("task_id = ?", (self._task,)) if family is None else ("task_id = ? AND family = ?", (self._task, family))
+        )
 
     def _select(self, where: str, values: tuple) -> list[Candidate]:
         rows = self._db.execute(f"SELECT {_COLUMNS} FROM candidates WHERE {where}", values)
