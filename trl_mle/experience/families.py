@@ -1,7 +1,7 @@
 """What kind of solution a program is: the kinds of models that it builds, and how it prepares its features.
 
-The names of estimators that the program calls decide. Both keys are made of the words of this file alone, so a policy cannot make up
-kinds: a class of its own counts as `other`. The program is not parsed.
+The names of estimators that the program calls decide. Both keys are made of the words of this file alone, so a policy cannot make
+up kinds: a class of its own counts as `other`. The program is not parsed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import re
 from trl_mle.experience.fingerprint import LONGEST, without_comments
 
 _MODELS = {
-    "linear": "LinearRegression Ridge RidgeCV RidgeClassifier RidgeClassifierCV Lasso LassoCV LassoLars LassoLarsCV Lars ElasticNet "
-    "ElasticNetCV LogisticRegression LogisticRegressionCV SGDClassifier SGDRegressor Perceptron PassiveAggressiveClassifier "
+    "linear": "LinearRegression Ridge RidgeCV RidgeClassifier RidgeClassifierCV Lasso LassoCV LassoLars LassoLarsCV Lars "
+    "ElasticNet ElasticNetCV LogisticRegression LogisticRegressionCV SGDClassifier SGDRegressor Perceptron PassiveAggressiveClassifier "
     "PassiveAggressiveRegressor BayesianRidge ARDRegression HuberRegressor TheilSenRegressor RANSACRegressor QuantileRegressor "
     "PoissonRegressor GammaRegressor TweedieRegressor OrthogonalMatchingPursuit OLS GLM Logit lstsq polyfit",
     "tree": "DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor",
-    "forest": "RandomForestClassifier RandomForestRegressor ExtraTreesClassifier ExtraTreesRegressor XGBRFClassifier XGBRFRegressor",
-    "boosting": "GradientBoostingClassifier GradientBoostingRegressor HistGradientBoostingClassifier HistGradientBoostingRegressor "
-    "AdaBoostClassifier AdaBoostRegressor XGBClassifier XGBRegressor XGBRanker LGBMClassifier LGBMRegressor LGBMRanker "
+    "forest": "RandomForestClassifier RandomForestRegressor ExtraTreesClassifier ExtraTreesRegressor "
+    "XGBRFClassifier XGBRFRegressor",
+    "boosting": "GradientBoostingClassifier GradientBoostingRegressor HistGradientBoostingClassifier "
+    "HistGradientBoostingRegressor AdaBoostClassifier AdaBoostRegressor XGBClassifier XGBRegressor XGBRanker LGBMClassifier LGBMRegressor LGBMRanker "
     "CatBoostClassifier CatBoostRegressor CatBoost lgb.train lightgbm.train xgb.train xgboost.train",
     "svm": "SVC SVR NuSVC NuSVR LinearSVC LinearSVR OneClassSVM",
     "kernel": "KernelRidge GaussianProcessClassifier GaussianProcessRegressor",
@@ -34,8 +35,9 @@ _MODELS = {
 }
 _FEATURES = {
     "scale": "StandardScaler MinMaxScaler RobustScaler MaxAbsScaler Normalizer",
-    "shape": "QuantileTransformer PowerTransformer KBinsDiscretizer TransformedTargetRegressor np.log1p np.log numpy.log1p numpy.log",
-    "encode": "OneHotEncoder OrdinalEncoder TargetEncoder LabelEncoder LabelBinarizer get_dummies pd.get_dummies factorize pd.factorize",
+    "shape": "QuantileTransformer PowerTransformer KBinsDiscretizer TransformedTargetRegressor "
+    "np.log1p np.log numpy.log1p numpy.log",
+    "encode": "OneHotEncoder OrdinalEncoder TargetEncoder LabelEncoder LabelBinarizer get_dummies factorize",
     "text": "TfidfVectorizer CountVectorizer HashingVectorizer TfidfTransformer",
     "reduce": "PCA TruncatedSVD NMF KernelPCA FastICA IncrementalPCA SparsePCA UMAP FeatureAgglomeration",
     "expand": "PolynomialFeatures SplineTransformer Nystroem RBFSampler RandomTreesEmbedding",

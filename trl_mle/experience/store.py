@@ -202,7 +202,7 @@ class ExperienceStore:
         """Go back to the state in which the store was at `position`, and return how many experiences that count less.
 
         What was added later no longer counts for anything, but `get` still finds it. A position that an earlier rewind had left
-        is reached, too. After it, the same additions and random numbers lead to the same choices as if nothing had been in between.
+        is reached, too. The same additions and random numbers then lead to the same choices as if nothing had been in between.
 
         Raises:
             StoreError: the store never was at that position: it is not that of the checkpoint.
