@@ -90,4 +90,4 @@ COMMIT;
 """
 
 CHECKED_TABLES = ("experiences", "segments", *DERIVED_TABLES)
-"""Tables that are read in full when a store is opened. `rows` is a hundred times larger: damage to it is found where it is read."""
+"""Tables that are read in full when a store is opened. Damage to `rows`, which is far larger, is found on reading it."""
