@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trl_mle.instrumentation import ASTInstrumenter as ASTInstrumenter
     from trl_mle.instrumentation import LLMInstrumenter as LLMInstrumenter
     from trl_mle.programs import extract_program as extract_program
+    from trl_mle.prompts import PromptBudget as PromptBudget
     from trl_mle.prompts import build_prompt as build_prompt
     from trl_mle.rewards import MLEReward as MLEReward
     from trl_mle.rewards import ProgramScorer as ProgramScorer
@@ -48,7 +49,7 @@ _NAMES = {
     "trl_mle.dataset": "prompts_dataset",
     "trl_mle.instrumentation": "ASTInstrumenter LLMInstrumenter",
     "trl_mle.programs": "extract_program",
-    "trl_mle.prompts": "build_prompt",
+    "trl_mle.prompts": "PromptBudget build_prompt",
     "trl_mle.rewards": "MLEReward ProgramScorer",
     "trl_mle.sandboxes": "E2BSandbox LocalSandbox RaySandbox SandboxPool",
     "trl_mle.tasks": "Task list_tasks load_task",

@@ -52,6 +52,13 @@ class ExtractionError(TrlMleError):
         self.detail = detail
 
 
+class ParentNotShownError(TrlMleError):
+    """An earlier solution that no prompt can show: it has no program, was lost to a fault, or is longer than the token budget.
+
+    The caller takes another one, or asks for a solution from scratch.
+    """
+
+
 class InfrastructureError(TrlMleError):
     """Something other than the policy's program failed."""
 

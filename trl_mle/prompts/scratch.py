@@ -1,4 +1,4 @@
-"""`build_prompt`: the chat messages that ask for a solution of a task from scratch."""
+"""The facts about a task that every prompt states, read from the task's public files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trl_mle.errors import TaskError, check_is_task
+from trl_mle.errors import TaskError
 from trl_mle.prompts.table_summary import MAX_VALUE, clean, count_rows, escape_line, name_of, summarize
 from trl_mle.special_tokens import escape
 from trl_mle.types import TaskSpec
@@ -54,28 +54,9 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Version of Python that prompts state: that of this interpreter, which the local sandbox and Ray run programs with."""
 
 
-def build_prompt(task: TaskSpec) -> list[dict[str, str]]:
-    """Build the chat messages that ask for a solution of `task` from scratch.
-
-    Args:
-        task (`TaskSpec`):
-            Task to solve. Only its public files are read.
-
-    Returns:
-        `[{"role": "system", "content": ...}, {"role": "user", "content": ...}]`.
-
-    Raises:
-        TaskError: a public file cannot be read, or `task` is a name.
-    """
-    check_is_task(task)
-    return [
-        {"role": "system", "content": _template("system.j2").render().strip()},
-        {"role": "user", "content": _template("user.j2").render(_values(task)).strip()},
-    ]
-
-
 @cache
-def _template(name: str) -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """The template `name` of `templates/`. A variable that a template uses and that is not given is an error."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -84,7 +65,12 @@ def _template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _values(task: TaskSpec) -> dict[str, object]:
+def task_values(task: TaskSpec) -> dict[str, object]:
+    """The variables of `templates/task.j2` for `task`.
+
+    Raises:
+        TaskError: a public file cannot be read.
+    """
     try:
         train, notes = _train(task)
         notes += _id_notes(task.public_dir / "test.csv", task.id_column)
