@@ -1,0 +1,96 @@
+"""Self-improvement of a run, from its settings: the store of earlier solutions, and the prompts that show them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from trl_mle.config import ExperienceConfig
+from trl_mle.curriculum import ExperiencePrompts
+from trl_mle.errors import ConfigError
+from trl_mle.experience import ExperienceStore
+from trl_mle.prompts import PromptBudget, build_prompt
+from trl_mle.scripts.build import PreparedRun
+from trl_mle.scripts.checkpoints import resume_from
+from trl_mle.scripts.run_dir import STORE_FILE
+
+
+def check_experience(mle_args: Any, training_args: Any) -> None:
+    """Raise `ConfigError` if there is no experience to start from, or if it lies in the folder that a new run moves aside."""
+    config = mle_args.experience_config()
+    if not config.is_used or config.experience_from is None or resume_from(training_args) is not None:
+        return
+    source = store_of(config.experience_from)
+    folder = Path(training_args.output_dir).resolve()
+    if folder in source.resolve().parents:
+        raise ConfigError(
+            f"`experience_from` {config.experience_from!r} lies in `output_dir` {training_args.output_dir!r}, which a new run "
+            "moves aside. Choose another `output_dir`, or continue with `--resume_from_checkpoint true`."
+        )
+
+
+def store_of(name: str) -> Path:
+    """The file that `experience_from` names: itself, or the store in the folder of a run.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = Path(name) / STORE_FILE if Path(name).is_dir() else Path(name)
+    if not path.is_file():
+        raise ConfigError(
+            f"`experience_from` is {name!r}, but there is no store {str(path)!r}. Give the `output_dir` of a run with "
+            "`improve_fraction` above 0, or the file of its store."
+        )
+    return path
+
+
+def make_group_prompts(mle_args: Any, training_args: Any, run: PreparedRun) -> ExperiencePrompts | None:
+    """What chooses the prompts of groups, or `None` if the settings ask for none. The main process opens the store.
+
+    Raises:
+        ConfigError: the prompt of a task is longer than `max_prompt_tokens`, or the store cannot be used.
+    """
+    config = mle_args.experience_config()
+    if not config.is_used:
+        return None
+    budget = PromptBudget.of_tokenizer(run.tokenizer, config.max_prompt_tokens, training_args.chat_template_kwargs)
+    for task in run.tasks.values():
+        build_prompt(task, budget=budget)
+    store = open_store(config, run) if training_args.process_index == 0 else None
+    return ExperiencePrompts(run.tasks, store, config, budget, seed=training_args.seed)
+
+
+def open_store(config: ExperienceConfig, run: PreparedRun) -> ExperienceStore:
+    """The store of the run: the one of its checkpoint, or a new one that begins with the experience of another run."""
+    path = run.folder / STORE_FILE if config.experience_path is None else Path(config.experience_path)
+    if run.checkpoint is None and path.exists():
+        # One in `output_dir` has been moved aside with its run.
+        raise ConfigError(
+            f"`experience_path` is {str(path)!r}, which holds the store of an earlier run. Name a new file, and set "
+            "`experience_from` to begin with that experience."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store = ExperienceStore(path)
+    if run.checkpoint is None and config.experience_from is not None:
+        count = store.import_from(store_of(config.experience_from))
+        print(f"The run begins with {count} earlier outcomes of {config.experience_from}.", file=sys.stderr)
+    return store
+
+
+def check_context(config: ExperienceConfig, training_args: Any, model_config: Any) -> None:
+    """Raise `ConfigError` if the longest prompt and completion do not fit into the context of the policy together."""
+    text_config = model_config.get_text_config()
+    sizes = {
+        "the model's context": getattr(text_config, "max_position_embeddings", None),
+        "`vllm_max_model_length`": training_args.vllm_max_model_length if training_args.use_vllm else None,
+    }
+    completion = training_args.max_completion_length or 0
+    for name, size in sizes.items():
+        if config.is_used and size is not None and config.max_prompt_tokens + completion > size:
+            raise ConfigError(
+                f"`max_prompt_tokens`={config.max_prompt_tokens} and `max_completion_length`={completion} are more than {name} "
+                f"of {size} tokens. Lower `max_prompt_tokens` to {size - completion} or less."
+                if size > completion
+                else f"`max_completion_length`={completion} leaves no room for a prompt in {name} of {size} tokens."
+            )
