@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 
 from trl_mle.config import ExperienceConfig
 from trl_mle.curriculum.guarded_store import GuardedStore
-from trl_mle.curriculum.lineage import Child, children, lineage_metrics
+from trl_mle.curriculum.lineage import Child, children, known, lineage_metrics
 from trl_mle.curriculum.shares import ExactShares
 from trl_mle.errors import ConfigError, ParentNotShownError
 from trl_mle.experience import Experience, ExperienceStore
@@ -245,12 +244,7 @@ def _stored_rows(columns: Mapping[str, list]) -> list[dict[str, Any]]:
     steps = columns.get(GENERATED_AT) or columns[RunColumn.STEP]
     names = [name for name in STORED if name in columns]
     return [
-        {**{str(name): _known(columns[name][place]) for name in names}, str(RunColumn.STEP): steps[place]}
+        {**{str(name): known(columns[name][place]) for name in names}, str(RunColumn.STEP): steps[place]}
         for place, kind in enumerate(columns.get(Column.KIND, ()))
         if kind is not None
     ]
-
-
-def _known(value: Any) -> Any:
-    """`value`, or `None` if it is not-a-number, which is TRL's reward of a completion without one."""
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -46,7 +47,8 @@ def children(columns: Mapping[str, Sequence[Any]]) -> list[Child]:
     )
     found = []
     for place, kind in enumerate(columns[Column.KIND]):
-        row = {name: columns[name][place] if name in columns else None for name in names}
+        row = {name: known(columns[name][place]) if name in columns else None for name in names}
+        kind = known(kind)
         if kind is None or kind == "fault" or row[RunColumn.PROMPT_KIND] is None:
             continue
         found.append(
@@ -55,12 +57,17 @@ def children(columns: Mapping[str, Sequence[Any]]) -> list[Child]:
                 is_valid=kind == "valid",
                 score=row[Column.REWARD_SCORE] if kind == "valid" else None,
                 parent_score=row[RunColumn.PARENT_SCORE],
-                parent_id=row[RunColumn.PARENT],
+                parent_id=None if row[RunColumn.PARENT] is None else int(row[RunColumn.PARENT]),
                 depth=int(row[RunColumn.DEPTH] or 0),
                 program=row[Column.PROGRAM],
             )
         )
     return found
+
+
+def known(value: Any) -> Any:
+    """`value`, or `None` if it is not-a-number: a missing value in a table, and TRL's reward of a completion without one."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def lineage_metrics(batch: Sequence[Child]) -> dict[str, float]:
