@@ -61,7 +61,8 @@ class ExperiencePrompts:
         tasks (mapping from `str` to [`TaskSpec`]):
             Tasks by the name that dataset rows have in their column `task`.
         store ([`ExperienceStore`] or `None`):
-            The run's store. `None` on all processes except the main one, which never ask.
+            The run's store. `None` on all processes except the main one, which never ask, and if no prompt is to show an
+            earlier solution.
         config ([`ExperienceConfig`]):
             Shares, strategy and token budget.
         budget ([`PromptBudget`], *optional*):
@@ -138,7 +139,7 @@ class ExperiencePrompts:
         self, row: Mapping[str, Any], task: TaskSpec, kind: str, source: random.Random
     ) -> dict[str, Any] | str:
         """`row` with a prompt that shows a parent, or the reason why there is none, one of `FALLBACKS`."""
-        assert self._store is not None, "only the main process chooses"
+        assert self._store is not None, "only the main process chooses, and has a store"
         refused: set[int] = set()
         for _ in range(TRIES):
             faults = self._store.faults
@@ -159,31 +160,29 @@ class ExperiencePrompts:
         self, store: ExperienceStore, task: TaskSpec, kind: str, source: random.Random
     ) -> Experience | None:
         if kind == "debug":
-            return store.choose_failure(task, source)
+            return store.choose_failed(task, source)
         return store.choose_parent(task, self._config.parent_strategy, source)
 
     def observe(self, columns: Mapping[str, list]) -> dict[str, float]:
         """Keep the rollouts of a batch in the store; returns metrics under `improve/`."""
-        assert self._store is not None, "only the main process observes"
-        batch = children(columns)
-        metrics = {**lineage_metrics(batch), **self._copies(batch), **self._take_fallbacks()}
-        rows = _stored_rows(columns)
+        metrics = {} if self._task_chooser is None else dict(self._task_chooser.observe(columns))
+        if self._store is None:
+            return metrics
+        batch, rows = children(columns), _stored_rows(columns)
+        metrics |= {**lineage_metrics(batch), **self._copies(batch, self._store), **self._take_fallbacks()}
         self._store.try_to("keep a batch", lambda store: store.add_rows(rows), [])
         metrics["improve/store_size"] = float(self._store.try_to("count", len, 0))
         metrics["improve/store_faults"] = float(self._store.faults)
-        if self._task_chooser is not None:
-            metrics.update(self._task_chooser.observe(columns))
         return metrics
 
-    def _copies(self, batch: Sequence[Child]) -> dict[str, float]:
+    def _copies(self, batch: Sequence[Child], store: GuardedStore) -> dict[str, float]:
         """Share of children whose program is their parent's: a policy that copies gets the parent's score and learns nothing."""
-        assert self._store is not None
         improving = [child for child in batch if child.parent_score is not None and child.parent_id is not None]
         if not improving:
             return {}
         parents: dict[int, bytes | None] = {}
         for parent_id in sorted({child.parent_id for child in improving if child.parent_id is not None}):
-            parent = self._store.try_to("read a parent", lambda store, key=parent_id: store.get(key), None)
+            parent = store.try_to("read a parent", lambda store, key=parent_id: store.get(key), None)
             program = None if parent is None else parent.outcome.program
             parents[parent_id] = None if program is None else fingerprint(program.code)
         copies = sum(
@@ -204,7 +203,8 @@ class ExperiencePrompts:
         """Where the store and the shares stand."""
         state: dict[str, Any] = {"kinds": self._kinds.state_dict()}
         if self._store is not None:
-            state["position"] = self._store.try_to("say where it stands", lambda store: store.position, None)
+            # On the disk before the checkpoint is: after a loss of power, no checkpoint knows more than the store.
+            state["position"] = self._store.try_to("say where it stands", lambda store: store.sync(), None)
         if self._task_chooser is not None:
             state["tasks"] = self._task_chooser.state_dict()
         return state

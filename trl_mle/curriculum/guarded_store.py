@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
-from trl_mle.errors import StoreError
+from trl_mle.errors import ConfigError
 from trl_mle.experience import ExperienceStore
 
 logger = logging.getLogger(__name__)
 
-FAULTS = (StoreError, sqlite3.Error, OSError)
+FAULTS = (ConfigError, sqlite3.Error, OSError)
+"""A `StoreError` is a `ConfigError`; so is the refusal of a row, such as one whose parent is not in the store."""
 PATIENCE = 3
 """Faults in a row after which the store is left alone for the rest of the run: each may have waited for a lock."""
 

@@ -27,8 +27,8 @@ class ExactShares:
         credit = self._credit.setdefault(key, dict.fromkeys(self._shares, 0.0))
         for kind, share in self._shares.items():
             credit[kind] += share
-        # A kind without a share never has the most credit alone, but may have as much as another by rounding.
-        chosen = max((kind for kind, share in self._shares.items() if share > 0), key=credit.__getitem__)
+        # Of kinds with a share only, and never decided by the rounding of equal credit.
+        chosen = max((kind for kind, share in self._shares.items() if share > 0), key=lambda kind: round(credit[kind], 9))
         credit[chosen] -= 1.0
         return chosen
 

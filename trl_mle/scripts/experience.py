@@ -9,11 +9,10 @@ from typing import Any
 from trl_mle.config import ExperienceConfig
 from trl_mle.curriculum import ExperiencePrompts
 from trl_mle.errors import ConfigError
-from trl_mle.experience import ExperienceStore
+from trl_mle.experience import STORE_FILE, ExperienceStore
 from trl_mle.prompts import PromptBudget, build_prompt
 from trl_mle.scripts.build import PreparedRun
 from trl_mle.scripts.checkpoints import resume_from
-from trl_mle.scripts.run_dir import STORE_FILE
 
 
 def check_experience(mle_args: Any, training_args: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from trl_mle.experience import STORE_FILE
 from trl_mle.training.rollout_writer import path_aside
 from trl_mle.yaml_values import dump
 
@@ -22,8 +23,6 @@ SECRET = re.compile(r"(?:^|_)(?:token|api_key|secret|password)$", re.IGNORECASE)
 """Keys whose values are never written to disk."""
 
 
-STORE_FILE = "experience.sqlite"
-"""Name of a run's experience store in its folder."""
 RUN_FILES = ("rollouts", "metrics.jsonl", STORE_FILE)
 """Of these, a folder that holds a run has one at least."""
 
