@@ -34,7 +34,7 @@ def test_the_first_groups_start_from_scratch_and_half_of_the_later_ones_improve(
 
 
 def test_what_is_shown_is_the_parent(tmp_path):
-    run = Simulation(tmp_path)
+    run = Simulation(tmp_path, parent_strategy="latest")
     rows = [row for _ in range(8) for row in run.step() if row["prompt_kind"] == "improve"]
     assert rows
     for row in rows:
@@ -150,6 +150,8 @@ def test_not_a_number_and_lost_rows(tmp_path):
     columns = columns_of(rows, outcomes, 3, generated_at_step=[1] * len(rows))
     columns["kind"][0], columns["mle_reward"][0] = None, float("nan")  # lost to overlap
     columns["kind"][1], columns["mle_reward"][1] = "fault", float("nan")
+    for part in ("score", "failure", "milestones"):
+        columns[f"reward_{part}"][1] = None
     run.prompts.observe(columns)
     assert len(run.store) == len(rows) - 1
     assert {experience.step for experience in run.store} == {1}, "the step of the policy that wrote it"

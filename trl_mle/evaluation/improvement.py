@@ -30,9 +30,9 @@ class Improvement:
         """One line for the terminal."""
         text = f"Self-improvement: {self.share:.0%} of the completions were shown an earlier solution"
         if self.better_share is not None:
-            text += f", {self.better_share:.0%} of those with a valid one are better than it"
+            text += f", {self.better_share:.0%} of the children of a valid one are better than it"
         if self.gain is not None:
-            text += f" (valid ones by {self.gain:+.3f} on average)"
+            text += f" (the valid children by {self.gain:+.3f} on average)"
         return f"{text}. Longest lineage: {self.deepest}."
 
 
