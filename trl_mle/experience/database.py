@@ -41,7 +41,7 @@ def open_database(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     Raises:
         StoreError: the file is no store, has a newer version, is damaged, or cannot be read or written.
     """
-    with errors_of(path):
+    with errors_of(path), _system_errors_of(path):
         if not path.exists() or path.stat().st_size == 0:
             if read_only:
                 raise StoreError(f"There is no experience store at {path}.")
@@ -82,12 +82,18 @@ def check(path: Path) -> None:
 
 @contextmanager
 def errors_of(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the system into a `StoreError` that names the file."""
+    """Turn errors of SQLite into a `StoreError` that names the file."""
     try:
         yield
     except sqlite3.Error as error:
         kind = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").split("_")[0]
         raise StoreError(f"The experience store {path}: {_FIXES.get(kind, 'SQLite fails.')} ({error})") from error
+
+
+@contextmanager
+def _system_errors_of(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StoreError(
             f"The experience store {path} cannot be used: {error.strerror or error}. Give another path."

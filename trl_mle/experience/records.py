@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from trl_mle.experience.families import family_of
-from trl_mle.experience.fingerprint import fingerprint
+from trl_mle.experience.fingerprint import fingerprint, tokens_of
 from trl_mle.outcomes import PromptKind
 from trl_mle.types import Outcome
 
@@ -47,11 +47,12 @@ class Fact(NamedTuple):
 
 def fact_of(outcome: Outcome, prompt_kind: str, parent_id: int | None, step: int | None) -> Fact:
     """The small columns of `outcome`, with a depth of 0. The private grade has no part in them."""
-    code = outcome.program.code if outcome.program else None
-    reward = family = features = None
-    if outcome.kind == "valid":
-        reward = outcome.reward_parts.get("score", outcome.reward)
-        reward = reward if reward is not None and math.isfinite(reward) else None
-        family, features = family_of(code or "")
-    name = fingerprint(code) if code is not None else None
+    reward = name = family = features = None
+    if outcome.program is not None:
+        tokens = tokens_of(outcome.program.code)
+        name = fingerprint(outcome.program.code, tokens)
+        if outcome.kind == "valid":
+            reward = outcome.reward_parts.get("score", outcome.reward)
+            reward = reward if reward is not None and math.isfinite(reward) else None
+            family, features = family_of(outcome.program.code, tokens)
     return Fact(outcome.task_id, outcome.kind, prompt_kind, parent_id, step, 0, reward, name, family, features)

@@ -90,4 +90,4 @@ COMMIT;
 """
 
 CHECKED_TABLES = ("experiences", "segments", *DERIVED_TABLES)
-"""Tables that are read in full when a store is opened. `rows`, which is a hundred times larger, is checked by `trl-mle experience show`."""
+"""Tables that are read in full when a store is opened. Damage to `rows`, which is far larger, is found on reading it."""

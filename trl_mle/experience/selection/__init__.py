@@ -1,6 +1,7 @@
 """Selection: which earlier program a prompt shows. One strategy per file, and the registry of their names.
 
-A strategy sees the distinct valid programs of one task, by the reward of the score that is rewarded. It never sees a private score.
+A strategy sees the distinct valid programs of one task, and the part of the reward that is their score. It never sees a private
+score.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ PRIOR = 4.0
 def learnability(pool: Pool, rng: random.Random) -> Candidate:
     """One of 24 programs with recent progress, the 24 best and 16 draws, with probability in proportion to `p (1 - p)`.
 
-    `p` is the share of its children that are better than it, the recent ones counting more (`PARENT_MEMORY`), with a Beta prior of 4
-    children at the task's own share.
+    `p` is the share of its children that are better than it, the recent ones counting more (`PARENT_MEMORY`), with a Beta prior
+    of 4 children at the task's own share.
     """
     found = {candidate.id: candidate for candidate in pool.progressing(PROGRESSING)}
     found.update((candidate.id, candidate) for candidate in pool.best_and_drawn(BEST, DRAWN, rng))

@@ -1,7 +1,7 @@
 """Pool: the programs of one task that may be parents, and questions about them that take time in the logarithm of their number.
 
-The order of insertion is known by `number` (1, 2, 3 ... without gaps), not by `id`. So a resumed run, whose ids are others, draws the
-same programs. Random numbers come from `rng.random()` alone, which gives the same ones in every version of Python.
+The order of insertion is known by `number` (1, 2, 3 ... without gaps), not by `id`. So a resumed run, whose ids are others, draws
+the same programs. Random numbers come from `rng.random()` alone, which gives the same ones in every version of Python.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ class Pool:
         row = db.execute(
             "SELECT candidates, recent_children, recent_better FROM tasks WHERE task_id = ?", (task_id,)
         ).fetchone()
+        self.size: int
+        self.recent_children: float
+        self.recent_better: float
         self.size, self.recent_children, self.recent_better = row or (0, 0.0, 0.0)
 
     def newest(self) -> Candidate:
@@ -56,9 +59,7 @@ class Pool:
 
     def progressing(self, n: int) -> list[Candidate]:
         """The `n` whose children were better most recently."""
-        return self._select(
-            "task_id = ? AND progress IS NOT NULL ORDER BY progress DESC LIMIT ?", (self._task, n)
-        )
+        return self._select("task_id = ? AND progress IS NOT NULL ORDER BY progress DESC LIMIT ?", (self._task, n))
 
     def drawn(self, n: int, rng: random.Random) -> list[Candidate]:
         """`n` draws with equal probabilities; each program once."""
@@ -92,7 +93,9 @@ class Pool:
         return [self._select(f"{where} AND {column} = ?", (*values, number))[0] for number in sorted(set(numbers))]
 
     def _where(self, family: str | None) -> tuple[str, tuple[str, ...]]:
-        return ("task_id = ?", (self._task,)) if family is None else ("task_id = ? AND family = ?", (self._task, family))
+        return (
+            ("task_id = ?", (self._task,)) if family is None else ("task_id = ? AND family = ?", (self._task, family))
+        )
 
     def _select(self, where: str, values: tuple) -> list[Candidate]:
         rows = self._db.execute(f"SELECT {_COLUMNS} FROM candidates WHERE {where}", values)
@@ -107,8 +110,8 @@ def pick(size: int, rng: random.Random) -> int:
 def by_rank(items: Sequence[Item], rng: random.Random, temperature: float = TEMPERATURE) -> Item:
     """One of `items`, which stand in order of quality, best first: a softmax over ranks.
 
-    `P(i)` is proportional to `exp(-i / ((n - 1) * temperature))` for `i = 0 ... n - 1`. Ranks, unlike rewards, need no scale: a task
-    whose rewards differ in the third digit is treated as one whose rewards go from -1 to 1.
+    `P(i)` is proportional to `exp(-i / ((n - 1) * temperature))` for `i = 0 ... n - 1`. Ranks, unlike rewards, need no scale: a
+    task whose rewards differ in the third digit is treated as one whose rewards go from -1 to 1.
     """
     last = max(len(items) - 1, 1)
     return weighted(items, [math.exp(-index / (last * temperature)) for index in range(len(items))], rng)
