@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from trl_mle.curriculum.shares import ExactShares
 
-SHARES = st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any).map(
-    lambda weights: {name: weight / sum(weights) for name, weight in zip("abc", weights, strict=True)}
+SHARES = (
+    st.lists(st.integers(0, 20), min_size=3, max_size=3)
+    .filter(any)
+    .map(lambda weights: {name: weight / sum(weights) for name, weight in zip("abc", weights, strict=True)})
 )
 
 

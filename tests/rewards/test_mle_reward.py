@@ -368,7 +368,13 @@ def test_what_a_row_says_of_its_prompt_is_kept_with_the_outcome(tmp_path, split_
         "lineage_depth": [2, 0],
     }  # fmt: skip
     reward = MLEReward(Scripted(execution("error", exit_code=1)), tasks={task.id: task})
-    batch = {"prompts": ["", ""], "completions": [answer(GOOD)] * 2, "task": [task.id] * 2, "log_extra": log.extra, **said}
+    batch = {
+        "prompts": ["", ""],
+        "completions": [answer(GOOD)] * 2,
+        "task": [task.id] * 2,
+        "log_extra": log.extra,
+        **said,
+    }
 
     async def call():
         await asyncio.gather(*(function(**batch) for function in (reward.parts() if split_up else [reward])))

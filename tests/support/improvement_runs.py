@@ -45,7 +45,12 @@ def outcome_of(text: str, task_id: str = "toy", private: float = 0.0, printed: s
 def columns_of(rows, outcomes, step, **more):
     """The columns of a batch as a trainer keeps them."""
     arguments = {name: [row[name] for row in rows] for name in rows[0]}
-    return {**rollout_columns(outcomes, with_reward=True), **prompt_columns(arguments), "step": [step] * len(rows), **more}
+    return {
+        **rollout_columns(outcomes, with_reward=True),
+        **prompt_columns(arguments),
+        "step": [step] * len(rows),
+        **more,
+    }
 
 
 class Simulation:

@@ -60,7 +60,9 @@ def test_every_group_is_generated_for_the_chosen_row(tmp_path, changes, generati
         assert group["place"].nunique() == 1
     assert set(table["prompt"]) <= set(prompts_of(range(generations)))
     # What is observed is what is kept.
-    seen = pd.concat([pd.DataFrame({"prompt": batch["prompt"], "reward": batch["reward"]}) for batch in chooser.batches])
+    seen = pd.concat(
+        [pd.DataFrame({"prompt": batch["prompt"], "reward": batch["reward"]}) for batch in chooser.batches]
+    )
     assert list(seen["prompt"]) == list(table["prompt"])
     assert list(seen["reward"]) == list(table["reward"])
     logged = [entry["improve/batches"] for entry in run.state.log_history if "improve/batches" in entry]
@@ -79,7 +81,9 @@ def test_an_evaluation_keeps_its_own_prompts(tmp_path):
     chooser = Chooser()
     run = DurationAwareTrainer(
         model=tiny_model(),
-        reward_funcs=lambda completions, log_extra=None, **kwargs: reward(completions, [0] * len(completions), log_extra),
+        reward_funcs=lambda completions, log_extra=None, **kwargs: reward(
+            completions, [0] * len(completions), log_extra
+        ),
         args=tiny_args(tmp_path),
         train_dataset=tiny_dataset(),
         eval_dataset=tiny_dataset(2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import methodcaller
 from typing import Any, Protocol
 
 from trl_mle.config import ExperienceConfig
@@ -143,7 +144,9 @@ class ExperiencePrompts:
         refused: set[int] = set()
         for _ in range(TRIES):
             faults = self._store.faults
-            parent = self._store.try_to("choose an earlier solution", lambda store: self._parent(store, task, kind, source), None)
+            parent = self._store.try_to(
+                "choose an earlier solution", lambda store: self._parent(store, task, kind, source), None
+            )
             if parent is None:
                 return "store" if self._store.faults > faults or self._store.is_given_up else "no_parent"
             if parent.id in refused:
@@ -156,9 +159,7 @@ class ExperiencePrompts:
             return {**row, "prompt": prompt, **_prompt_columns(kind, parent)}
         return "too_long"
 
-    def _parent(
-        self, store: ExperienceStore, task: TaskSpec, kind: str, source: random.Random
-    ) -> Experience | None:
+    def _parent(self, store: ExperienceStore, task: TaskSpec, kind: str, source: random.Random) -> Experience | None:
         if kind == "debug":
             return store.choose_failed(task, source)
         return store.choose_parent(task, self._config.parent_strategy, source)
@@ -170,7 +171,7 @@ class ExperiencePrompts:
             return metrics
         batch, rows = children(columns), _stored_rows(columns)
         metrics |= {**lineage_metrics(batch), **self._copies(batch, self._store), **self._take_fallbacks()}
-        self._store.try_to("keep a batch", lambda store: store.add_rows(rows), [])
+        self._store.try_to("keep a batch", lambda store: len(store.add_rows(rows)), 0)
         metrics["improve/store_size"] = float(self._store.try_to("count", len, 0))
         metrics["improve/store_faults"] = float(self._store.faults)
         return metrics
@@ -182,7 +183,7 @@ class ExperiencePrompts:
             return {}
         parents: dict[int, bytes | None] = {}
         for parent_id in sorted({child.parent_id for child in improving if child.parent_id is not None}):
-            parent = store.try_to("read a parent", lambda store, key=parent_id: store.get(key), None)
+            parent = store.try_to("read a parent", methodcaller("get", parent_id), None)
             program = None if parent is None else parent.outcome.program
             parents[parent_id] = None if program is None else fingerprint(program.code)
         copies = sum(

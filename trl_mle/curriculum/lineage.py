@@ -47,7 +47,7 @@ def children(columns: Mapping[str, Sequence[Any]]) -> list[Child]:
     )
     found = []
     for place, kind in enumerate(columns[Column.KIND]):
-        row = {name: known(columns[name][place]) if name in columns else None for name in names}
+        row: dict[str, Any] = {name: known(columns[name][place]) if name in columns else None for name in names}
         kind = known(kind)
         if kind is None or kind == "fault" or row[RunColumn.PROMPT_KIND] is None:
             continue

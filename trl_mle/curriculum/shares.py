@@ -28,7 +28,9 @@ class ExactShares:
         for kind, share in self._shares.items():
             credit[kind] += share
         # Of kinds with a share only, and never decided by the rounding of equal credit.
-        chosen = max((kind for kind, share in self._shares.items() if share > 0), key=lambda kind: round(credit[kind], 9))
+        chosen = max(
+            (kind for kind, share in self._shares.items() if share > 0), key=lambda kind: round(credit[kind], 9)
+        )
         credit[chosen] -= 1.0
         return chosen
 

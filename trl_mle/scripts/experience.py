@@ -77,9 +77,9 @@ def open_store(config: ExperienceConfig, run: PreparedRun) -> ExperienceStore:
     return store
 
 
-def check_context(config: ExperienceConfig, training_args: Any, model_config: Any) -> None:
+def check_context(config: ExperienceConfig, training_args: Any, model: Any) -> None:
     """Raise `ConfigError` if the longest prompt and completion do not fit into the context of the policy together."""
-    text_config = model_config.get_text_config()
+    text_config = model.config.get_text_config()
     sizes = {
         "the model's context": getattr(text_config, "max_position_embeddings", None),
         "`vllm_max_model_length`": training_args.vllm_max_model_length if training_args.use_vllm else None,

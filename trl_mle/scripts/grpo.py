@@ -71,7 +71,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         callbacks=[RunRecorder(run.folder, settings)],
         group_prompts=group_prompts,
     )
-    check_context(mle_args.experience_config(), training_args, trainer.model.config)
+    check_context(mle_args.experience_config(), training_args, trainer.model)
     # Set before training: checkpoints have a card, too.
     trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
     if not training_args.disable_tqdm:

@@ -91,13 +91,15 @@ class GroupPromptsPart(TrainerPart):
         # An evaluation asks for the prompts of its own data set.
         if mode != "train":
             return
-        for name, value in self._alone(lambda: self._group_prompts.observe(columns), {}).items():
+        nothing: Mapping[str, float] = {}
+        for name, value in self._alone(lambda: self._group_prompts.observe(columns), nothing).items():
             self._trainer._metrics["train"][name].append(float(value))
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"generation": self._generation}
         if self._trainer.accelerator.is_main_process:
-            state["group_prompts"] = self._alone(self._group_prompts.state_dict, {})
+            nothing: dict[str, Any] = {}
+            state["group_prompts"] = self._alone(self._group_prompts.state_dict, nothing)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -126,16 +128,20 @@ def _checked(rows: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, An
     Raises:
         ConfigError: another number of rows than `count`, a row without a prompt, or rows with different keys.
     """
-    rows = [dict(row) for row in rows]
-    if len(rows) != count:
-        raise ConfigError(f"`choose` of the group prompts returned {len(rows)} rows for {count} groups; return one each.")
-    for row in rows:
+    checked = [dict(row) for row in rows]
+    if len(checked) != count:
+        raise ConfigError(
+            f"`choose` of the group prompts returned {len(checked)} rows for {count} groups; return one each."
+        )
+    for row in checked:
         if "prompt" not in row:
-            raise ConfigError(f"`choose` of the group prompts returned a row without `prompt`; its keys are {list(row)}.")
-        # TRL reads the names of the columns from the first row of each process.
-        if row.keys() != rows[0].keys():
             raise ConfigError(
-                f"`choose` of the group prompts returned rows with the keys {sorted(rows[0])} and {sorted(row)}; give all "
+                f"`choose` of the group prompts returned a row without `prompt`; its keys are {list(row)}."
+            )
+        # TRL reads the names of the columns from the first row of each process.
+        if row.keys() != checked[0].keys():
+            raise ConfigError(
+                f"`choose` of the group prompts returned rows with the keys {sorted(checked[0])} and {sorted(row)}; give all "
                 "rows the same keys, with `None` for missing values."
             )
-    return rows
+    return checked
