@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trl_mle.errors import ConfigError, ParentNotShownError
+from trl_mle.errors import ConfigError
 from trl_mle.prompts.earlier import EarlierSolution
 
 Messages = list[dict[str, str]]
@@ -106,13 +106,17 @@ def fit(
         return whole
     bare = earlier.without_comments()
     for version in dict.fromkeys((earlier, bare)):
-        found = _longest(
-            version.least_output, len(version.output), lambda n, v=version: render(v.with_output(n)), budget
-        )
+        found = _longest(version.least_output, len(version.output), _cutting_output(version, render), budget)
         if found is not None:
             return found
     least = bare.with_output(bare.least_output)
     return _longest(0, len(bare.plan), lambda n: render(least.with_plan(n)), budget)
+
+
+def _cutting_output(
+    version: EarlierSolution, render: Callable[[EarlierSolution], Messages]
+) -> Callable[[int], Messages]:
+    return lambda characters: render(version.with_output(characters))
 
 
 def _longest(low: int, high: int, render: Callable[[int], Messages], budget: PromptBudget) -> Messages | None:
