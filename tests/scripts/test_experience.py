@@ -70,24 +70,37 @@ def test_a_run_begins_with_the_experience_of_another_and_is_resumed(capsys, tmp_
     improving = table[table["prompt_kind"] == "improve"]
     assert set(improving["lineage_depth"]) == {1}
     assert improving["parent_score"].notna().all()
-    assert "Ridge(alpha=" in improving["prompt"].iloc[0]
+    assert "Ridge(alpha=" in improving["prompt"].iloc[0][-1]["content"]
     store = ExperienceStore(run / "experience.sqlite")
     assert len(store) == 2 + 8
     store.close()
 
     assert grpo.main(flags(experience_from=earlier, resume_from_checkpoint=run / "checkpoint-2")) == 0
     assert "The run begins" not in capsys.readouterr().err, "a resumed run has begun already"
-    columns = ["step", "prompt", "completion", "prompt_kind", "parent_score", "mle_reward"]
+    columns = ["step", "completion", "prompt_kind", "parent_score", "mle_reward"]
     pd.testing.assert_frame_equal(rollouts(run)[columns], table[columns])
+    asked = [[prompt[-1]["content"] for prompt in rows["prompt"]] for rows in (rollouts(run), table)]
+    assert asked[0] == asked[1]
     store = ExperienceStore(run / "experience.sqlite")
     assert len(store) == 2 + 8
     store.close()
 
 
+def test_experience_of_other_tasks_is_no_beginning(capsys, tmp_path, flags):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    store = ExperienceStore(folder / "experience.sqlite")
+    store.add(outcome_of("a valid text", task_id="other"))
+    store.close()
+    shown = fails(capsys, flags(experience_from=folder))
+    assert "holds no experience of toy; it has those of other" in shown
+    assert not list((tmp_path / "run").glob("experience*"))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"experience_from": "nowhere"}, "`experience_from` is 'nowhere', but there is no store"),
+        ({"experience_from": "nowhere"}, "`experience_from` is 'nowhere', which does not exist"),
         ({"max_prompt_tokens": 8190}, "Lower `max_prompt_tokens` to 8188 or less"),
         ({"max_prompt_tokens": 20}, "but prompts may have 20"),
         ({"improve_fraction": 2}, "`improve_fraction` is 2.0; it must be a number from 0 to 1"),
@@ -111,6 +124,7 @@ def test_a_store_elsewhere_is_not_taken_for_that_of_a_new_run(capsys, flags, ear
     assert "holds the store of an earlier run" in shown
 
 
+@pytest.mark.slow
 def test_a_store_that_was_lost_is_named_when_the_run_is_resumed(capsys, tmp_path, flags):
     assert grpo.main(flags(max_steps=2)) == 0
     for path in (tmp_path / "run").glob("experience.sqlite*"):
@@ -119,6 +133,7 @@ def test_a_store_that_was_lost_is_named_when_the_run_is_resumed(capsys, tmp_path
     assert "experience" in fails(capsys, flags(resume_from_checkpoint="true"))
 
 
+@pytest.mark.slow
 def test_a_run_without_self_improvement_has_no_store(tmp_path, flags):
     assert grpo.main(flags(improve_fraction=0, max_steps=1, save_strategy="no")) == 0
     assert not (tmp_path / "run" / "experience.sqlite").exists()

@@ -32,7 +32,7 @@ class ExperienceConfig:
             File of the run's store. Defaults to `experience.sqlite` in `output_dir`. Give a path on a local disk if
             `output_dir` is on a network file system.
         experience_from (`str`, *optional*):
-            Store of another run, or its `output_dir`, whose experience a new run starts with.
+            `output_dir` of another run, its store or an export of it: the experience that a new run starts with.
     """
 
     KEYS: ClassVar[Keys] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from trl_mle.config import ExperienceConfig
 from trl_mle.curriculum import ExperiencePrompts
-from trl_mle.errors import ConfigError
+from trl_mle.errors import ConfigError, UserError
 from trl_mle.experience import STORE_FILE, ExperienceStore
 from trl_mle.prompts import PromptBudget, build_prompt
 from trl_mle.scripts.build import PreparedRun
@@ -20,28 +20,18 @@ def check_experience(mle_args: Any, training_args: Any) -> None:
     config = mle_args.experience_config()
     if not config.is_used or config.experience_from is None or resume_from(training_args) is not None:
         return
-    source = store_of(config.experience_from)
+    source = Path(config.experience_from)
+    if not source.exists():
+        raise ConfigError(
+            f"`experience_from` is {config.experience_from!r}, which does not exist. Give the `output_dir` of a run, the file of "
+            "its store, or an export of it."
+        )
     folder = Path(training_args.output_dir).resolve()
-    if folder in source.resolve().parents:
+    if folder in (source.resolve(), *source.resolve().parents):
         raise ConfigError(
             f"`experience_from` {config.experience_from!r} lies in `output_dir` {training_args.output_dir!r}, which a new run "
             "moves aside. Choose another `output_dir`, or continue with `--resume_from_checkpoint true`."
         )
-
-
-def store_of(name: str) -> Path:
-    """The file that `experience_from` names: itself, or the store in the folder of a run.
-
-    Raises:
-        ConfigError: there is no such file.
-    """
-    path = Path(name) / STORE_FILE if Path(name).is_dir() else Path(name)
-    if not path.is_file():
-        raise ConfigError(
-            f"`experience_from` is {name!r}, but there is no store {str(path)!r}. Give the `output_dir` of a run with "
-            "`improve_fraction` above 0, or the file of its store."
-        )
-    return path
 
 
 def make_group_prompts(mle_args: Any, training_args: Any, run: PreparedRun) -> ExperiencePrompts | None:
@@ -72,7 +62,13 @@ def open_store(config: ExperienceConfig, run: PreparedRun) -> ExperienceStore:
     path.parent.mkdir(parents=True, exist_ok=True)
     store = ExperienceStore(path)
     if run.checkpoint is None and config.experience_from is not None:
-        count = store.import_from(store_of(config.experience_from))
+        try:
+            count = store.import_from(config.experience_from, tasks=[task.id for task in run.tasks.values()])
+        except UserError:
+            # An empty store would be taken for an earlier run's when the command is repeated.
+            store.close()
+            path.unlink()
+            raise
         print(f"The run begins with {count} earlier outcomes of {config.experience_from}.", file=sys.stderr)
     return store
 
