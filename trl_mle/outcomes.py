@@ -101,6 +101,10 @@ class RunColumn(StrEnum):
     """What the prompt asked for, a `PromptKind`."""
     PARENT = "parent_id"
     """Id of the earlier outcome that the prompt showed, in the run's `ExperienceStore`; missing for a prompt from scratch."""
+    PARENT_SCORE = "parent_score"
+    """Public score of that outcome on the scale of the reward, in [-1, 1]; missing if it failed."""
+    DEPTH = "lineage_depth"
+    """Number of earlier outcomes in its lineage: 0 from scratch."""
 
 
 OLD_COLUMNS = {"action_durations": "per_action_durations"}

@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from trl_mle.experience import STORE_FILE
 from trl_mle.training.rollout_writer import path_aside
 from trl_mle.yaml_values import dump
 
@@ -22,9 +23,13 @@ SECRET = re.compile(r"(?:^|_)(?:token|api_key|secret|password)$", re.IGNORECASE)
 """Keys whose values are never written to disk."""
 
 
+RUN_FILES = ("rollouts", "metrics.jsonl", STORE_FILE)
+"""Of these, a folder that holds a run has one at least."""
+
+
 def move_earlier_run(folder: Path) -> None:
     """Rename `folder` to `folder-DATE-TIME` if it holds a run, so that a new run overwrites nothing."""
-    if not (folder / "rollouts").exists() and not (folder / "metrics.jsonl").exists():
+    if not any((folder / name).exists() for name in RUN_FILES):
         return
     target = path_aside(folder)
     folder.rename(target)
