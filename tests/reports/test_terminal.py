@@ -67,3 +67,33 @@ def test_the_tables_fit_80_columns(tmp_path, monkeypatch, capsys, task_id):
         "no border is cut off"
     )
     assert f"{task_id}median_absolute_error(lowerisbetter)" in "".join(row[1] for row in cells).replace(" ", "")
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_every_reward_function_is_shown(tmp_path, valid):
+    folder = tmp_path / "run"
+    for batch in range(5):
+        rewards = {"short_reward": batch / 8, "step": -1.0}
+        good = row("valid", 0.5, 2.0, 3.0) if valid else row("failure", -10.0)
+        rows = [good | rewards, row("fault", None, program=None) | rewards | {"short_reward": None}]
+        write_batch(folder, batch, [{"logged_step" if key == "step" else key: value for key, value in each.items()} for each in rows])
+    names = ("mle_reward", "short_reward", "step", "of_an_environment")
+    entries = [{"loss": 0.1}, {f"rewards/{name}/mean": 0.0 for name in names}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"cut')
+    console = Console(record=True, width=80)
+    summary = report_run(folder, {"toy": toy_task(tmp_path)}, console=console)
+    assert summary.first.reward_means == {"mle_reward": 0.5 if valid else -10, "short_reward": 0.0, "step": -1.0}
+    assert summary.last.reward_means["short_reward"] == 0.5
+    shown = [line.split("│")[1:4] for line in console.export_text().splitlines() if "short_reward" in line]
+    assert [[cell.strip() for cell in line] for line in shown] == [["short_reward", "0", "0.5"]]
+    assert "| `short_reward` | 0 | 0.5 |" in scores_section(summary, {})
+    assert json.loads((folder / "summary.json").read_text())["last"]["reward_means"]["step"] == -1.0
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_with_one_reward_function_nothing_is_said_twice(run_dir, tmp_path):
+    (run_dir / "metrics.jsonl").write_text(json.dumps({"rewards/mle_reward/mean": 0.0}))
+    console = Console(record=True, width=80)
+    summary = report_run(run_dir, {"toy": toy_task(tmp_path)}, console=console)
+    assert "each reward function" not in console.export_text()
+    assert "reward function" not in scores_section(summary, {})

@@ -32,6 +32,8 @@ class Stretch:
     """Mean reward; `None` if none was scored."""
     duration_s: float | None
     """Mean execution time of the programs that ran, in seconds; `None` if none ran."""
+    reward_means: Mapping[str, float | None] = field(default_factory=dict)
+    """Reward function -> mean of its values; `None` if it has scored nothing. Rows without a value do not count."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ class RunSummary:
     """What self-improvement prompts did; `None` without any."""
 
 
-def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSummary:
+def summarise(
+    rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec], reward_columns: Mapping[str, str] | None = None
+) -> RunSummary:
     """First against last fifth of the generation batches, and the best program of each task by public score.
 
     Args:
@@ -81,6 +85,8 @@ def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSumma
             From `read_rollouts`.
         tasks (mapping from task id to [`TaskSpec`]):
             The run's tasks. A task says whether a higher or a lower score is better.
+        reward_columns (mapping from reward function to column, *optional*):
+            The reward functions whose means are wanted, see `reward_columns`.
 
     Raises:
         ConfigError: the rollouts are of another reward function, or of `AsyncDurationAwareTrainer`.
@@ -99,14 +105,14 @@ def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSumma
         rollouts=len(rollouts),
         faults=int((rollouts[Column.KIND] == "fault").sum()),
         lost=int(rollouts[Column.KIND].isna().sum()),
-        first=_stretch(rollouts[rollouts[RunColumn.BATCH] < fifth], fifth),
-        last=_stretch(rollouts[rollouts[RunColumn.BATCH] >= batches - fifth], fifth),
+        first=_stretch(rollouts[rollouts[RunColumn.BATCH] < fifth], fifth, reward_columns or {}),
+        last=_stretch(rollouts[rollouts[RunColumn.BATCH] >= batches - fifth], fifth, reward_columns or {}),
         best={task_id: best for task_id, task in tasks.items() if (best := _best(rollouts, task)) is not None},
         improvement=improvement(rollouts),
     )
 
 
-def _stretch(rollouts: pd.DataFrame, batches: int) -> Stretch:
+def _stretch(rollouts: pd.DataFrame, batches: int, reward_columns: Mapping[str, str]) -> Stretch:
     scored = scored_rollouts(rollouts)
     return Stretch(
         batches=batches,
@@ -114,6 +120,8 @@ def _stretch(rollouts: pd.DataFrame, batches: int) -> Stretch:
         valid_share=_mean(scored[Column.KIND] == "valid"),
         reward=_mean(scored[Column.REWARD]),
         duration_s=_mean(scored[Column.DURATION]),
+        # Not of the scored ones alone: a function of the user's own may score what an infrastructure fault has kept from running.
+        reward_means={name: _mean(rollouts[column]) for name, column in reward_columns.items()},
     )
 
 

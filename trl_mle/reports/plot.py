@@ -18,7 +18,13 @@ COLOURS = {"valid": "#2a9d5c", "failure": "#c8553d", "timeout": "#e9b44c", "faul
 """Colour of each kind of outcome, from the bottom of the stack to its top."""
 
 
-def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str, float] | None = None) -> None:
+def plot_run(
+    rollouts: pd.DataFrame,
+    path: Path,
+    title: str,
+    levels: Mapping[str, float] | None = None,
+    reward_columns: Mapping[str, str] | None = None,
+) -> None:
     """Write a PNG with four panels.
 
     Args:
@@ -30,6 +36,8 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
             The figure's heading.
         levels (mapping from name to reward, *optional*):
             Horizontal lines in the panel of rewards of valid programs, such as the baseline's and the reference's.
+        reward_columns (mapping from reward function to column, *optional*):
+            Reward functions of the run. If there are several, the panel of rewards has a line for each.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -50,6 +58,12 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
     scored = scored_rollouts(rollouts)
     rewards = scored.groupby(RunColumn.BATCH)[Column.REWARD].mean()
     _mean_line(reward, steps, rewards, "#1d3557", "all programs")
+    if len(reward_columns or {}) > 1:
+        for name, column in (reward_columns or {}).items():
+            means = rollouts[column].astype(float).groupby(rollouts[RunColumn.BATCH]).mean()
+            smooth = _running_mean(means.reindex(steps.index))
+            reward.plot(steps, smooth, linewidth=1, linestyle="-.", label=f"reward {name}".replace("$", r"\$"))
+        reward.legend(fontsize=8, loc="lower right")
     reward.set(title="Mean reward", ylabel="reward")
     valid = scored[scored[Column.KIND] == "valid"]
     if not valid.empty:
@@ -103,6 +117,9 @@ def plot_run(rollouts: pd.DataFrame, path: Path, title: str, levels: Mapping[str
 def _mean_line(axes, steps, values, colour, label) -> None:
     """Draw faint points and a running mean over about a tenth of the run."""
     values = values.reindex(steps.index)
-    window = max(1, len(steps) // 10)
     axes.plot(steps, values, ".", color=colour, alpha=0.35, markersize=4)
-    axes.plot(steps, values.rolling(window, min_periods=1, center=True).mean(), color=colour, label=label)
+    axes.plot(steps, _running_mean(values), color=colour, label=label)
+
+
+def _running_mean(values: pd.Series) -> pd.Series:
+    return values.rolling(max(1, len(values) // 10), min_periods=1, center=True).mean()

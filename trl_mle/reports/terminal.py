@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trl_mle.errors import UserError
+from trl_mle.evaluation.reward_columns import reward_columns
 from trl_mle.evaluation.summary import Best, RunSummary, Stretch, summarise, write_best
 from trl_mle.evaluation.validate import Validation
 from trl_mle.outcomes import read_rollouts
@@ -49,7 +50,8 @@ def report_run(
     validations = validations or {}
     console = console or Console()
     rollouts = read_rollouts(run_dir)
-    summary = summarise(rollouts, tasks)
+    columns = reward_columns(run_dir, rollouts)
+    summary = summarise(rollouts, tasks, columns)
     programs = write_best(run_dir, summary.best)
     written = asdict(summary)
     for best in written["best"].values():
@@ -69,10 +71,12 @@ def report_run(
     console.print(stretches)
     if summary.improvement is not None:
         console.print(summary.improvement.sentence(), highlight=False)
+    if len(columns) > 1:
+        console.print(_reward_table(summary))
     console.print(_score_table(summary, tasks, validations))
     files = [run_dir, *programs, run_dir / "summary.json", run_dir / "rollouts"]
     try:
-        plot_run(rollouts, run_dir / "report.png", ", ".join(tasks), _levels(tasks, validations))
+        plot_run(rollouts, run_dir / "report.png", ", ".join(tasks), _levels(tasks, validations), columns)
         files.insert(-2, run_dir / "report.png")
     except UserError as error:  # matplotlib is optional, and the rest of the report needs no picture
         console.print(f"No picture: {error}", markup=False)
@@ -89,6 +93,27 @@ def _as_text(part: Stretch) -> tuple[str, str, str]:
         "-" if part.reward is None else f"{part.reward:.2f}",
         "-" if part.duration_s is None else f"{part.duration_s:.2f} s",
     )
+
+
+def _reward_table(summary: RunSummary) -> Table:
+    """One row per reward function."""
+    rewards = Table(title="Mean of each reward function", title_justify="left")
+    rewards.add_column("reward function", overflow="fold")
+    for heading in ("first fifth", "last fifth"):
+        rewards.add_column(heading, justify="right", min_width=_SCORE_WIDTH)
+    for name, first, last in _reward_means(summary):
+        rewards.add_row(Text(name), first, last)
+    return rewards
+
+
+def _reward_means(summary: RunSummary) -> list[tuple[str, str, str]]:
+    """Name of each reward function and its means in the first and in the last fifth, as text."""
+
+    def as_text(mean: float | None) -> str:
+        return "-" if mean is None else f"{mean:.4g}"
+
+    first, last = summary.first.reward_means, summary.last.reward_means
+    return [(name, as_text(mean), as_text(last.get(name))) for name, mean in first.items()]
 
 
 def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Mapping[str, Validation]) -> Table:
@@ -133,7 +158,8 @@ def _levels(tasks: Mapping[str, Task], validations: Mapping[str, Validation]) ->
 
 
 def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -> str:
-    """Markdown for the model card: the run's first and last fifth, and the scores of its best programs."""
+    """Markdown for the model card: the run's first and last fifth, each reward function if there are several, and the scores of
+    the best programs."""
     lines = [
         "| | valid share | mean reward | mean duration |",
         "|---|---|---|---|",
@@ -141,6 +167,11 @@ def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -
         f"| last fifth of the run | {' | '.join(_as_text(summary.last))} |",
         "",
     ]
+    rewards = _reward_means(summary)
+    if len(rewards) > 1:
+        lines += ["| reward function | mean, first fifth | mean, last fifth |", "|---|---|---|"]
+        lines += [f"| `{name}` | {first} | {last} |" for name, first, last in rewards]
+        lines.append("")
     for task_id, best in summary.best.items():
         validation = validations.get(task_id)
         comparison = ""

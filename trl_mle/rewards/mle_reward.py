@@ -66,6 +66,9 @@ class MLEReward:
             Seconds that `close` waits for the sandbox.
     """
 
+    has_time_limit = True
+    """Its programs end by themselves, so `overlap_execution` never gives one up, however often the run is resumed."""
+
     def __init__(
         self,
         sandbox: Sandbox | None = None,

@@ -55,6 +55,8 @@ class RewardPart:
             Title -> Markdown, for the model card.
     """
 
+    has_time_limit = True  # as MLEReward
+
     def __init__(
         self,
         name: PartName,

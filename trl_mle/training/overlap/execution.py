@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from trl_mle.training.overlap.in_flight import Group, GroupKey, Row, collect
 from trl_mle.training.overlap.log_probabilities import completion_logps, padded
 from trl_mle.training.overlap.records import batch_columns, dropped_record
 from trl_mle.training.overlap.row_runner import RowRunner
+from trl_mle.training.overlap.stragglers import Stragglers
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.overlap.unscored import warn_of_unscored
 
@@ -70,6 +72,7 @@ class OverlapExecution:
             if present:
                 raise ConfigError(f"`overlap_execution` does not work with {name}. Set `overlap_execution=False`.")
         self.runner = RowRunner(trainer, timing)
+        self._stragglers = Stragglers(Path(str(trainer.args.output_dir)), trainer.accelerator.process_index)
 
     # What TRL's methods ask while they work on a batch
 
@@ -194,16 +197,26 @@ class OverlapExecution:
                 old_logps=old_logps[index],
             )
             self._rows[row.group, row.position] = row
-            self.runner.start(row, trainer.state)
+            self._start(row)
         for place, layout in enumerate(self._layouts(len(inputs))):
             self._groups[generation, place] = Group(layout, trainer.state.global_step)
+
+    def _start(self, row: Row) -> None:
+        row.limit_s = self._stragglers.limit(row)
+        if row.limit_s == 0.0:
+            row.future = Future()  # it never starts, and is given up at the next look
+        else:
+            self.runner.start(row, self._trainer.state)
 
     def _exchange(self) -> None:
         """Share which rows have finished, and errors. Afterwards every process knows the same."""
         error, finished = None, []
         names: set[str] = set()
+        given_up = []
         for row in self._rows.values():
             running = row.future is not None
+            if row.give_up_if_due():
+                given_up.append(row)
             try:
                 # A row that finished earlier has been shared already.
                 if collect(row) and running:
@@ -213,11 +226,15 @@ class OverlapExecution:
                 error = raised
                 break
         raise_together(error)
-        self._share(finished, names)
+        self._stragglers.give_up(given_up)
+        self._stragglers.forget(self._rows[place] for place in finished)
+        self._share(finished, names, len(given_up))
 
-    def _share(self, finished: list[tuple[GroupKey, int]], names: set[str]) -> None:
-        for everyones_finished, everyones_names in gather_object([(finished, names)]):
+    def _share(self, finished: list[tuple[GroupKey, int]], names: set[str], given_up: int = 0) -> None:
+        for everyones_finished, everyones_names, count in gather_object([(finished, names, given_up)]):
             self._extra_names |= everyones_names
+            if count:
+                self._trainer._metrics["train"]["overlap/given_up_rows"].append(float(count))
             for key, position in everyones_finished:
                 self._groups[key].finished.add(position)
 
@@ -282,6 +299,7 @@ class OverlapExecution:
                 args.overlap_batches,
                 args.max_staleness,
             )
+        self._stragglers.note(self._rows.values(), self._trainer.reward_funcs, self._timing.wait_warning_s)
 
     # The life of a run
 
@@ -291,6 +309,7 @@ class OverlapExecution:
         try:
             yield
             self._drop(tuple(self._groups), "training ended")
+            self._stragglers.end()
         finally:
             for row in self._rows.values():
                 row.stop()
@@ -304,17 +323,19 @@ class OverlapExecution:
         checkpoint.save(folder, self._trainer.accelerator, self.generations, self._groups, self._rows.values())
 
     def resume(self, folder: Path) -> None:
-        """Continue with the completions of a checkpoint. Programs that have no result yet start again."""
+        """Continue with the completions of a checkpoint. Programs that have no result yet start again, within the limit of those
+        that the run stood still for."""
+        self._stragglers.resume()
         state = checkpoint.load(folder, self._trainer.accelerator)
         if state is None:
             return
         self.generations, self._groups, rows = state
         self._rows = {(row.group, row.position): row for row in rows}
-        finished = [(row.group, row.position) for row in rows if row.rewards is not None]
+        finished = [(row.group, row.position) for row in rows if row.rewards is not None or row.given_up]
         self._share(finished, {name for row in rows for name in (*row.columns, *row.uneven)})
         for row in rows:
-            if row.rewards is None:
-                self.runner.start(row, self._trainer.state)
+            if row.rewards is None and not row.given_up:
+                self._start(row)
         logger.warning(
             "Resumed with %d completions in flight: %d have a result, the programs of %d are started again. An overlapped "
             "run depends on how long programs take, so it does not repeat the uninterrupted one to the bit.",

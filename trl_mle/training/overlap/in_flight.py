@@ -29,7 +29,9 @@ class Row:
         uneven: columns with another number of values than one. They belong to no completion, as in TRL.
         scored_by: names of the reward functions, in the order of `rewards`.
         waited_s: seconds from generation to result or, for a stopped program, to its stop; queues included.
-        lost: it was given up, and is never trained on.
+        lost: it has no rewards, and never will.
+        given_up: it is lost as an infrastructure fault, see `overlap/stragglers.py`. Its group is trained on without it.
+        limit_s: seconds after which it is given up; `None` for no limit.
         began: when it was generated, by the monotonic clock.
         future: result of the reward functions while they run.
     """
@@ -51,6 +53,8 @@ class Row:
     scored_by: list[str] = field(default_factory=list)
     waited_s: float | None = None
     lost: bool = False
+    given_up: bool = False
+    limit_s: float | None = None
     began: float = field(default_factory=time.monotonic, repr=False)
     future: Future | None = field(default=None, repr=False)
 
@@ -80,6 +84,16 @@ class Row:
             self.future.cancel()
             self.future = None
 
+    def give_up_if_due(self) -> bool:
+        """Give up the program if it still runs after `limit_s`. Returns whether it was given up now."""
+        if self.future is None or self.future.done() or self.limit_s is None:
+            return False
+        if time.monotonic() - self.began < self.limit_s:
+            return False
+        self.stop()
+        self.given_up = True
+        return True
+
 
 @dataclass
 class Group:
@@ -88,7 +102,7 @@ class Group:
     Attributes:
         layout: process of each of its rows. A group can take the place of another one with the same layout.
         generated_at: optimizer steps done when it was generated.
-        finished: positions of the rows that have a result.
+        finished: positions of the rows that have a result, or were given up as infrastructure faults.
     """
 
     layout: tuple[int, ...]
@@ -101,7 +115,7 @@ class Group:
 
 
 def collect(row: Row) -> bool:
-    """Move a result that is there from the future into the row. Returns whether the row has a result.
+    """Move a result that is there from the future into the row. Returns whether the row has a result, or will have none.
 
     Raises:
         Exception: the error of a reward function.
@@ -115,7 +129,7 @@ def collect(row: Row) -> bool:
             scores.uneven,
         )
         row.future = None
-    return row.rewards is not None
+    return row.rewards is not None or row.given_up
 
 
 def _without_numpy(value: Any) -> Any:

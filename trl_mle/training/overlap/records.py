@@ -20,11 +20,12 @@ def batch_columns(rows: Sequence[Row], extra_names: Iterable[str], step: int, du
     """
     names = set(extra_names)
     for row in rows:
-        if row.lost:
+        # An infrastructure fault has no duration, and was not lost for it.
+        if row.lost and not row.given_up:
             # It ran for at least nearly as long as was waited for it; queues are part of that.
             ran = {duration_column: row.waited_s, SECONDS_COLUMN: [row.waited_s]}
             row.columns |= {name: seconds for name, seconds in ran.items() if name in names}
-        row.columns.setdefault("action_censored", row.lost)
+        row.columns.setdefault("action_censored", row.lost and not row.given_up)
     columns = {
         name: [value for row in rows for value in row.uneven.get(name, [row.columns.get(name)])]
         for name in sorted(names, key=str)
@@ -35,6 +36,7 @@ def batch_columns(rows: Sequence[Row], extra_names: Iterable[str], step: int, du
     columns["old_log_prob"] = [math.fsum(row.old_logps) for row in rows]
     columns["waited_s"] = [row.waited_s for row in rows]
     columns["lost"] = [row.lost for row in rows]
+    columns["given_up"] = [row.given_up for row in rows]
     return columns
 
 
