@@ -47,6 +47,10 @@ KEYS = {
     "reward_split": (str, "public"),
     "infrastructure_retries": (int, 2),
     "reward_aggregation": (str, "sum"),
+    "task_curriculum": (str, "uniform"),
+    "task_weights": (list[float] | None, None),
+    "task_floor": (float, 0.25),
+    "task_half_life": (float, 64.0),
     "validate_tasks": (bool, True),
 }
 

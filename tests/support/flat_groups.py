@@ -1,6 +1,6 @@
 """Runs in which some groups have equal rewards, recorded for the tests of `replace_flat_groups`.
 
-    python -m tests.support.flat_groups OUT SETTINGS     # one process of several; SETTINGS is JSON
+python -m tests.support.flat_groups OUT SETTINGS     # one process of several; SETTINGS is JSON
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ def is_flat(prompt: str, step: int) -> bool:
 def reward(prompts, completions, trainer_state, log_extra, **kwargs):
     log_extra("action_duration", [seconds(text) for text in completions])
     flat = [is_flat(prompt, trainer_state.global_step) for prompt in prompts]
-    return [
-        0.7 if same else float(sum(map(ord, text)) % 17) for same, text in zip(flat, completions, strict=True)
-    ]
+    return [0.7 if same else float(sum(map(ord, text)) % 17) for same, text in zip(flat, completions, strict=True)]
 
 
 class Recording(DurationAwareTrainer):

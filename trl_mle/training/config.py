@@ -37,6 +37,10 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
         ranked_rewards (list of `str`, *optional*):
             Names of reward functions whose values are replaced by their rank within the group, from -1 to 1, before they
             are normalised. Completions without a value have no rank.
+        reward_scale_column (`str`, *optional*):
+            Column of the data set, such as `task`: advantages are divided by a running standard deviation of the rewards within
+            groups, one per value of that column. It makes tasks with large and small rewards comparable, and needs
+            `scale_rewards: none`.
 
     > Parameters that control groups without variance
 
@@ -76,15 +80,17 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
     ranked_rewards: list[str] | None = field(
         default=None, metadata={"help": "Reward functions whose values are replaced by their rank within the group."}
     )
+    reward_scale_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of the data set, such as task, whose values have a scale of rewards each."},
+    )
     replace_flat_groups: bool = field(
         default=False, metadata={"help": "Train on recent groups with differing rewards in place of those without."}
     )
     flat_group_max_age: int = field(
         default=8, metadata={"help": "Optimizer steps up to which a group may take the place of another."}
     )
-    flat_group_max_uses: int = field(
-        default=1, metadata={"help": "How often a group may take the place of another."}
-    )
+    flat_group_max_uses: int = field(default=1, metadata={"help": "How often a group may take the place of another."})
     save_rollouts: bool = field(
         default=True, metadata={"help": "Keep every rollout in output_dir/rollouts/ as Parquet."}
     )
@@ -96,6 +102,16 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
             self._check_overlap()
         if self.replace_flat_groups:
             self._check_flat_groups()
+        if self.reward_scale_column is not None:
+            self._check_reward_scale()
+
+    def _check_reward_scale(self) -> None:
+        if self.scale_rewards != "none" or self.multi_objective_aggregation != "sum_then_normalize":
+            raise ConfigError(
+                f"`reward_scale_column` is {self.reward_scale_column!r}, but `scale_rewards`={self.scale_rewards!r} and "
+                f"`multi_objective_aggregation`={self.multi_objective_aggregation!r} already scale rewards. Set `scale_rewards: "
+                "none` and `multi_objective_aggregation: sum_then_normalize`."
+            )
 
     def _check_flat_groups(self) -> None:
         if self.flat_group_max_uses < 1:

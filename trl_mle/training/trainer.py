@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 
@@ -23,8 +24,9 @@ from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.parts import TrainerParts
 from trl_mle.training.phase_timer import timed
 from trl_mle.training.ranks import rank_rewards
-from trl_mle.training.reported_durations import ReportedDurations, gather_durations, no_durations
+from trl_mle.training.reported_durations import gather_durations, no_durations
 from trl_mle.training.resume import warn_of_inexact_resume
+from trl_mle.training.reward_scale import RewardScale, scale_keys
 from trl_mle.training.rollout_writer import RolloutWriter, rollout_columns
 from trl_mle.training.scored_batch import ScoredBatch
 from trl_mle.training.weighted_advantages import flags, weighted
@@ -163,6 +165,9 @@ class DurationAwareTrainer(GRPOTrainer):
         )
         self.parts = TrainerParts(self.accelerator.process_index)
         """What else has a say in generation and training."""
+        if args.reward_scale_column is not None:
+            self.parts.add("reward_scale", RewardScale(self, self._last_scored))
+        # After the scale: a group that is trained on again keeps the advantages that it had.
         self.parts.add("flat_groups", FlatGroups(self, self._last_scored))
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
@@ -236,11 +241,17 @@ class DurationAwareTrainer(GRPOTrainer):
             rewards=(rewards_per_func * weights).nansum(dim=1).cpu(),
             scorable=~torch.isnan(rewards_per_func).all(dim=1).cpu(),
             reported=reported,
+            scale_keys=self._scale_keys(inputs),
         )
         if not self.args.ranked_rewards:
             return rewards_per_func
         size = self.num_generations if self._mode == "train" else self.num_generations_eval or 1
         return rank_rewards(rewards_per_func, self.reward_func_names, self.args.ranked_rewards, size)
+
+    def _scale_keys(self, inputs: list[dict[str, Any]]) -> list[Any] | None:
+        """Value of `reward_scale_column` for each completion of the global batch, if that is set."""
+        column = self.args.reward_scale_column
+        return None if column is None else gather_object(scale_keys(inputs, column))
 
     def _last_scored(self) -> ScoredBatch:
         assert self._scored is not None

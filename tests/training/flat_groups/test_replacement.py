@@ -52,7 +52,7 @@ def expected_sources(records: list[dict], group: int) -> list[list[tuple[int, in
 
 def check(records: list[dict], group: int, loss_type: str = "dapo", iterations: int = 1, beta: float = 0.0) -> int:
     """Check all batches and steps of a run. Returns how many groups were replaced."""
-    local, processes = len(records[0]["final"][0]["prompts"]), len(records)
+    local = len(records[0]["final"][0]["prompts"])
     sources = expected_sources(records, group)
     replaced = 0
     for generation, of_generation in enumerate(sources):

@@ -56,7 +56,9 @@ class GroupBuffer:
         A group is chosen once at most. Those that were used least come first, and the newest of them, whose policy is most like
         the present one.
         """
-        fit = [group for group in self.groups if group.uses < self.max_uses and step - group.trained_at <= self.max_age]
+        fit = [
+            group for group in self.groups if group.uses < self.max_uses and step - group.trained_at <= self.max_age
+        ]
         fit.sort(key=lambda group: (group.uses, -group.number))
         chosen: list[KeptGroup | None] = []
         for layout in layouts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -58,29 +59,29 @@ class FlatGroups(TrainerPart):
             return output
         check_known(output)
         self._agree(output)
+        return self._replace(output, flat)
+
+    def _replace(self, output: dict[str, Any], flat: torch.Tensor) -> dict[str, Any]:
+        """The batch with kept groups in the places of flat ones, as far as there are any; the others are kept."""
+        trainer, kept = self._trainer, output
         if "old_per_token_logps" not in output:
             # TRL leaves them out where the loss has the policy that generated; the buffer outlives it.
             kept = {**output, "old_per_token_logps": self._present_logps(output)}
-        else:
-            kept = output
         step, layouts = trainer.state.global_step, self._layouts(len(output["advantages"]))
-        places = [place for place, is_flat in enumerate(flat.tolist()) if is_flat]
-        chosen = dict(zip(places, self.buffer.choose([layouts[place] for place in places], step), strict=True))
-        replaced = {place: group for place, group in chosen.items() if group is not None}
-        rows = {
-            place: row
-            for group_place, group in replaced.items()
-            for place, row in zip(self._own(group_place), self.buffer.rows(group), strict=True)
-        }
+        places = flat.nonzero().flatten().tolist()
+        chosen = zip(places, self.buffer.choose([layouts[place] for place in places], step), strict=True)
+        replaced = {place: group for place, group in chosen if group is not None}
+        metrics = trainer._metrics["train"]
         metrics["groups/replaced_share"].append(len(replaced) / len(layouts))
         if replaced:
-            ages = [step - group.trained_at for group in replaced.values()]
-            metrics["groups/replaced_age"].append(sum(ages) / len(ages))
+            metrics["groups/replaced_age"].append(fmean(step - group.trained_at for group in replaced.values()))
+            rows: dict[int, Row] = {}
+            for place, group in replaced.items():
+                rows.update(zip(self._own(place), self.buffer.rows(group), strict=True))
             output = self._with_rows(kept, rows)
-        fresh = [place for place in range(len(layouts)) if place not in chosen]
-        self.buffer.keep(
-            [(layouts[place], self._taken(kept, place)) for place in fresh], step, BATCHES_KEPT * len(layouts)
-        )
+        fresh = (~flat).nonzero().flatten().tolist()
+        taken = [(layouts[place], take_rows(kept, self._own(place))) for place in fresh]
+        self.buffer.keep(taken, step, BATCHES_KEPT * len(layouts))
         return output
 
     def _flat(self, output: dict[str, Any], mode: str) -> torch.Tensor:
@@ -98,7 +99,10 @@ class FlatGroups(TrainerPart):
         trainer = self._trainer
         sides = [("prompt_ids", "completion_ids"), ("prompt_mask", "completion_mask")]
         ids, mask = (torch.cat([output[name] for name in names], dim=1) for names in sides)
-        with torch.no_grad(), disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs):
+        with (
+            torch.no_grad(),
+            disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs),
+        ):
             logps, _, _ = trainer._get_per_token_logps_and_entropies(
                 trainer.model,
                 ids,
@@ -120,23 +124,14 @@ class FlatGroups(TrainerPart):
     def _layouts(self, local_rows: int) -> list[Layout]:
         """Process of each row, group by group, of the global batch."""
         size, rows = self._trainer.num_generations, local_rows * self._trainer.accelerator.num_processes
-        return [
-            tuple(row // local_rows for row in range(first, first + size)) for first in range(0, rows, size)
-        ]
+        return [tuple(row // local_rows for row in range(first, first + size)) for first in range(0, rows, size)]
 
     def _own(self, place: int) -> list[int]:
         """Rows of this process's batch that belong to the group at `place` of the global batch."""
-        size, process = self._trainer.num_generations, self._trainer.accelerator.process_index
-        local_rows = self._local_rows
-        rows = range(place * size, (place + 1) * size)
-        return [row - process * local_rows for row in rows if row // local_rows == process]
-
-    @property
-    def _local_rows(self) -> int:
-        return len(self._scored().scorable) // self._trainer.accelerator.num_processes
-
-    def _taken(self, output: dict[str, Any], place: int) -> list[Row]:
-        return take_rows(output, self._own(place))
+        size, accelerator = self._trainer.num_generations, self._trainer.accelerator
+        local_rows = len(self._scored().scorable) // accelerator.num_processes
+        first = accelerator.process_index * local_rows
+        return [row - first for row in range(place * size, (place + 1) * size) if 0 <= row - first < local_rows]
 
     # Checkpoints
 
@@ -146,7 +141,10 @@ class FlatGroups(TrainerPart):
             return
         self._agreed = True
         names = {name for group in self.buffer.groups for row in self.buffer.rows(group) for name in row}
-        fits = not names or names - {"tool_mask"} == {*output, "old_per_token_logps"} - {"num_items_in_batch", "tool_mask"}
+        fits = not names or names - {"tool_mask"} == {*output, "old_per_token_logps"} - {
+            "num_items_in_batch",
+            "tool_mask",
+        }
         states = gather_object([(self.buffer.summary(), fits)])
         if all(fits for _, fits in states) and all(summary == states[0][0] for summary, _ in states):
             return
