@@ -53,6 +53,10 @@ KEYS = {
     "max_prompt_tokens": (int, 1024),
     "experience_path": (str | None, None),
     "experience_from": (str | None, None),
+    "task_curriculum": (str, "uniform"),
+    "task_weights": (list[float] | None, None),
+    "task_floor": (float, 0.25),
+    "task_half_life": (float, 64.0),
     "validate_tasks": (bool, True),
 }
 

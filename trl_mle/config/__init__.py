@@ -6,6 +6,7 @@ field's type, default and docstring.
 """
 
 from trl_mle.config.base import BackendConfig, Key, RunContext, usable_cores
+from trl_mle.config.curriculum import CurriculumConfig
 from trl_mle.config.e2b_cloud import E2BConfig
 from trl_mle.config.experience import ExperienceConfig
 from trl_mle.config.instrumentation import InstrumentationConfig
@@ -16,6 +17,7 @@ from trl_mle.config.reward import RewardConfig
 
 __all__ = [
     "BackendConfig",
+    "CurriculumConfig",
     "E2BConfig",
     "ExperienceConfig",
     "InstrumentationConfig",

@@ -15,6 +15,7 @@ from trl_mle.rewards.idle_watch import IdleWatch
 from trl_mle.rewards.records import log_metrics, prompt_columns, rollout_columns
 from trl_mle.rewards.reward_parts import RewardPart, SharedRuns
 from trl_mle.rewards.scorer import ProgramScorer
+from trl_mle.rewards.task_metrics import log_task_metrics
 from trl_mle.sandboxes import SandboxPool
 from trl_mle.sandboxes.base import Sandbox
 from trl_mle.tasks import Task, load_task
@@ -162,6 +163,7 @@ class MLEReward:
             logger.warning("%s", warning)
         if log_metric is not None:
             log_metrics(outcomes, log_metric)
+            log_task_metrics(outcomes, dict.fromkeys(each.id for each in self._tasks.values()), log_metric)
             for name, value in self.scorer.take_metrics().items():
                 log_metric(name, value)
         self._check_faults(outcomes)

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
 from trl_mle.config import (
     BackendConfig,
+    CurriculumConfig,
     ExperienceConfig,
     InstrumentationConfig,
     Key,
@@ -35,10 +36,11 @@ STAGES: tuple[type, ...] = (
     InstrumentationConfig,
     RewardConfig,
     ExperienceConfig,
+    CurriculumConfig,
 )
 """Configurations whose `KEYS` are keys of a recipe. Two of them may have the same key: each gets its value."""
 
-Config = TypeVar("Config", PoolConfig, InstrumentationConfig, RewardConfig, ExperienceConfig)
+Config = TypeVar("Config", PoolConfig, InstrumentationConfig, RewardConfig, ExperienceConfig, CurriculumConfig)
 
 BACKEND_NAMES = ", ".join(map(repr, BACKENDS))
 
@@ -92,8 +94,8 @@ class MLEArguments(_StageArguments):
     """Parameters of a run on machine-learning-engineering tasks, beside those of TRL's dataclasses.
 
     The fields of this class concern the run as a whole. All others are inherited, one per entry of `KEYS` in
-    `SandboxConfig`, `RayConfig`, `E2BConfig`, `PoolConfig`, `InstrumentationConfig`, `RewardConfig` and `ExperienceConfig`, where
-    they are documented.
+    `SandboxConfig`, `RayConfig`, `E2BConfig`, `PoolConfig`, `InstrumentationConfig`, `RewardConfig`, `ExperienceConfig` and
+    `CurriculumConfig`, where they are documented.
 
     Args:
         tasks (`list[str]`):
@@ -139,6 +141,11 @@ class MLEArguments(_StageArguments):
         self.instrumentation_config()
         self.reward_config()
         self.experience_config()
+        weights = self.curriculum_config().task_weights
+        if weights is not None and len(weights) != len(self.tasks):
+            raise ConfigError(
+                f"`task_weights` has {len(weights)} numbers for {len(self.tasks)} `tasks`. Give one per task."
+            )
 
     def backend_config(self, tasks: Sequence[TaskSpec] = (), alone: bool = False) -> BackendConfig:
         """Settings of the chosen backend.
@@ -168,6 +175,10 @@ class MLEArguments(_StageArguments):
     def experience_config(self) -> ExperienceConfig:
         """Settings of self-improvement."""
         return self._made(ExperienceConfig)
+
+    def curriculum_config(self) -> CurriculumConfig:
+        """Settings of the curriculum."""
+        return self._made(CurriculumConfig)
 
     def _made(self, config: type[Config]) -> Config:
         """A stage's configuration with the values of this run."""

@@ -64,6 +64,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.errors import InfrastructureError
     from trl_mle.scripts.build import make_reward, prepare_run
     from trl_mle.scripts.checks import check_async
+    from trl_mle.scripts.curriculum import check_uniform
     from trl_mle.scripts.model_card import policy_sections
     from trl_mle.scripts.policy import check_not_adapter
     from trl_mle.scripts.run_dir import RunRecorder
@@ -71,6 +72,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
 
     hide_bars()
     check_async(model_args.use_peft, mle_args.reward_aggregation, mle_args.experience_config().is_used)
+    check_uniform(mle_args)
     check_not_adapter(model_args.model_name_or_path, model_args.model_revision)
     run = prepare_run(mle_args, training_args, model_args, tasks)
     # The reward function moves into the child process of the rollouts, of which there is one. Its sandbox opens there, on

@@ -1,4 +1,4 @@
-"""Self-improvement of a run, from its settings: the store of earlier solutions, and the prompts that show them."""
+"""Self-improvement and curriculum of a run, from its settings: the store of earlier solutions, and what groups are asked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from trl_mle.experience import STORE_FILE, ExperienceStore
 from trl_mle.prompts import PromptBudget, build_prompt
 from trl_mle.scripts.build import PreparedRun
 from trl_mle.scripts.checkpoints import resume_from
+from trl_mle.scripts.curriculum import make_curriculum
 
 
 def check_experience(mle_args: Any, training_args: Any) -> None:
@@ -40,14 +41,14 @@ def make_group_prompts(mle_args: Any, training_args: Any, run: PreparedRun) -> E
     Raises:
         ConfigError: the prompt of a task is longer than `max_prompt_tokens`, or the store cannot be used.
     """
-    config = mle_args.experience_config()
+    config, curriculum = mle_args.experience_config(), make_curriculum(mle_args, run.tasks)
     if not config.is_used:
-        return None
+        return None if curriculum is None else ExperiencePrompts(run.tasks, None, config, task_chooser=curriculum)
     budget = PromptBudget.of_tokenizer(run.tokenizer, config.max_prompt_tokens, training_args.chat_template_kwargs)
     for task in run.tasks.values():
         build_prompt(task, budget=budget)
     store = open_store(config, run) if training_args.process_index == 0 else None
-    return ExperiencePrompts(run.tasks, store, config, budget, seed=training_args.seed)
+    return ExperiencePrompts(run.tasks, store, config, budget, training_args.seed, curriculum)
 
 
 def open_store(config: ExperienceConfig, run: PreparedRun) -> ExperienceStore:

@@ -37,6 +37,21 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
         ranked_rewards (list of `str`, *optional*):
             Names of reward functions whose values are replaced by their rank within the group, from -1 to 1, before they
             are normalised. Completions without a value have no rank.
+        reward_scale_column (`str`, *optional*):
+            Column of the data set, such as `task`: advantages are divided by a running standard deviation of the rewards within
+            groups, one per value of that column. It makes tasks with large and small rewards comparable, and needs
+            `scale_rewards: none`.
+
+    > Parameters that control groups without variance
+
+    Args:
+        replace_flat_groups (`bool`, *optional*, defaults to `False`):
+            Train on a recent group whose rewards differ in place of each group whose rewards are all equal, which teaches
+            nothing. No further program runs for it.
+        flat_group_max_age (`int`, *optional*, defaults to `8`):
+            Optimizer steps since a group was first trained on, up to which it may take the place of another.
+        flat_group_max_uses (`int`, *optional*, defaults to `1`):
+            How often a group may take the place of another.
 
     > Parameters that control what is kept
 
@@ -65,6 +80,17 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
     ranked_rewards: list[str] | None = field(
         default=None, metadata={"help": "Reward functions whose values are replaced by their rank within the group."}
     )
+    reward_scale_column: str | None = field(
+        default=None,
+        metadata={"help": "Column of the data set, such as task, whose values have a scale of rewards each."},
+    )
+    replace_flat_groups: bool = field(
+        default=False, metadata={"help": "Train on recent groups with differing rewards in place of those without."}
+    )
+    flat_group_max_age: int = field(
+        default=8, metadata={"help": "Optimizer steps up to which a group may take the place of another."}
+    )
+    flat_group_max_uses: int = field(default=1, metadata={"help": "How often a group may take the place of another."})
     save_rollouts: bool = field(
         default=True, metadata={"help": "Keep every rollout in output_dir/rollouts/ as Parquet."}
     )
@@ -74,6 +100,30 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
         self.check_durations()
         if self.overlap_execution:
             self._check_overlap()
+        if self.replace_flat_groups:
+            self._check_flat_groups()
+        if self.reward_scale_column is not None:
+            self._check_reward_scale()
+
+    def _check_reward_scale(self) -> None:
+        if self.scale_rewards != "none" or self.multi_objective_aggregation != "sum_then_normalize":
+            raise ConfigError(
+                f"`reward_scale_column` is {self.reward_scale_column!r}, but `scale_rewards`={self.scale_rewards!r} and "
+                f"`multi_objective_aggregation`={self.multi_objective_aggregation!r} already scale rewards. Set `scale_rewards: "
+                "none` and `multi_objective_aggregation: sum_then_normalize`."
+            )
+
+    def _check_flat_groups(self) -> None:
+        if self.flat_group_max_uses < 1:
+            raise ConfigError(
+                f"`flat_group_max_uses` is {self.flat_group_max_uses}; it must be 1 or more. `replace_flat_groups: false` "
+                "replaces none."
+            )
+        if self.flat_group_max_age < self.steps_per_batch:
+            raise ConfigError(
+                f"`flat_group_max_age`={self.flat_group_max_age}, but the next batch comes {self.steps_per_batch} optimizer steps "
+                f"later, so that no group would be used again. Set `flat_group_max_age` to {self.steps_per_batch} or more."
+            )
 
     def _check_overlap(self) -> None:
         if self.overlap_batches < 0:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 
@@ -18,15 +18,18 @@ from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.distributed import errors_reach_all, raise_together
 from trl_mle.training.group_prompts import GroupPrompts, GroupPromptsPart
+from trl_mle.training.flat_groups.part import FlatGroups
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.parts import TrainerParts
 from trl_mle.training.phase_timer import timed
 from trl_mle.training.ranks import rank_rewards
-from trl_mle.training.reported_durations import ReportedDurations, gather_durations, no_durations
+from trl_mle.training.reported_durations import gather_durations, no_durations
 from trl_mle.training.resume import warn_of_inexact_resume
+from trl_mle.training.reward_scale import RewardScale, scale_keys
 from trl_mle.training.rollout_writer import RolloutWriter, rollout_columns
+from trl_mle.training.scored_batch import ScoredBatch
 from trl_mle.training.weighted_advantages import flags, weighted
 from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
 from trl_mle.training.weighting.samples import SampleBatch
@@ -45,17 +48,6 @@ if TYPE_CHECKING:
     from trl.trainer.grpo_trainer import EnvironmentFactory, RewardFunc, RolloutFunc
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ScoredBatch:
-    """What `_calculate_rewards` learns about a global batch, for the weighting after TRL has normalised the rewards."""
-
-    rewards: torch.Tensor
-    """Weighted sum over the reward functions, shape `(B,)`."""
-    scorable: torch.Tensor
-    """Shape `(B,)`: True for completions that have a reward."""
-    reported: ReportedDurations
 
 
 class DurationAwareTrainer(GRPOTrainer):
@@ -179,6 +171,10 @@ class DurationAwareTrainer(GRPOTrainer):
         """What else has a say in generation and training."""
         if group_prompts is not None:
             self.parts.add("group_prompts", GroupPromptsPart(self, group_prompts))
+        if args.reward_scale_column is not None:
+            self.parts.add("reward_scale", RewardScale(self, self._last_scored))
+        # After the scale: a group that is trained on again keeps the advantages that it had.
+        self.parts.add("flat_groups", FlatGroups(self, self._last_scored))
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         for callback in self.weighting.callbacks():
@@ -247,14 +243,25 @@ class DurationAwareTrainer(GRPOTrainer):
             raise no_durations(self.args.duration_column, self.args.duration_weighting, self.reward_func_names)
         weights = self.reward_weights.to(rewards_per_func.device).unsqueeze(0)
         self._scored = ScoredBatch(
+            per_function=rewards_per_func,
             rewards=(rewards_per_func * weights).nansum(dim=1).cpu(),
             scorable=~torch.isnan(rewards_per_func).all(dim=1).cpu(),
             reported=reported,
+            scale_keys=self._scale_keys(inputs),
         )
         if not self.args.ranked_rewards:
             return rewards_per_func
         size = self.num_generations if self._mode == "train" else self.num_generations_eval or 1
         return rank_rewards(rewards_per_func, self.reward_func_names, self.args.ranked_rewards, size)
+
+    def _scale_keys(self, inputs: list[dict[str, Any]]) -> list[Any] | None:
+        """Value of `reward_scale_column` for each completion of the global batch, if that is set."""
+        column = self.args.reward_scale_column
+        return None if column is None else gather_object(scale_keys(inputs, column))
+
+    def _last_scored(self) -> ScoredBatch:
+        assert self._scored is not None
+        return self._scored
 
     # Weighting
 
@@ -281,9 +288,9 @@ class DurationAwareTrainer(GRPOTrainer):
                 output = super()._generate_and_score_completions([row.inputs for row in batch])
                 # TRL leaves them out where update and generation are aligned, which late completions never are.
                 output["old_per_token_logps"] = self._overlap.old_logps(output["completion_ids"].size(1))
-        assert self._scored is not None
-        weights = self._weigh(output, self._scored, mode)
-        self._keep_rollouts(weights, self._scored, mode)
+        scored = self._last_scored()
+        weights = self._weigh(output, scored, mode)
+        self._keep_rollouts(weights, scored, mode)
         return self.parts.after_scoring(output, mode)
 
     def _weigh(self, output: dict[str, Any], scored: ScoredBatch, mode: str) -> torch.Tensor | None:

@@ -1,0 +1,28 @@
+"""What the trainer knows about a global batch once its completions are scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trl_mle.training.reported_durations import ReportedDurations
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """What `_calculate_rewards` learns about a global batch of `B` completions, for what follows on TRL's normalisation.
+
+    Every process has the same values.
+    """
+
+    per_function: torch.Tensor
+    """Reward of each of the `F` reward functions, shape `(B, F)`; NaN where there is none."""
+    rewards: torch.Tensor
+    """Weighted sum over the reward functions, shape `(B,)`."""
+    scorable: torch.Tensor
+    """Shape `(B,)`: True for completions that have a reward."""
+    reported: ReportedDurations
+    scale_keys: list[Any] | None = None
+    """Value of the column `reward_scale_column` for each completion, if that is set."""
