@@ -17,8 +17,8 @@ from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.distributed import errors_reach_all, raise_together
-from trl_mle.training.group_prompts import GroupPrompts, GroupPromptsPart
 from trl_mle.training.flat_groups.part import FlatGroups
+from trl_mle.training.group_prompts import GroupPrompts, GroupPromptsPart
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
