@@ -2,8 +2,8 @@
 
     python benchmarks/experience_store.py
 
-Outcomes have the sizes of real ones: a program of 60 lines, 2,000 characters of output. Nine out of ten are valid, and half of them
-are children of a chosen parent. Printed, and written to `docs/results/experience_store.json`. Each time is that of one call in
+Outcomes have the sizes of real ones: a program of 60 lines, 2,000 characters of output. Nine out of ten are valid, and half are
+children of a chosen parent. Printed, and written to `docs/results/experience_store.json`. Each time is that of one call in
 milliseconds, on the wall clock and in CPU time of the process. Where other programs run beside it, the median and the CPU time are
 the ones to compare.
 `--rows 5000` is a quick try.
@@ -161,8 +161,8 @@ def main() -> None:
         with ExperienceStore(Path(folder) / "other.sqlite") as other:
             timed("import", lambda: other.import_from(Path(folder) / "experience.parquet"))
         full = Clock()
-        with store._database._lock:
-            store._database._open().execute("PRAGMA synchronous = FULL")
+        with store._database._connected() as connection:
+            connection.execute("PRAGMA synchronous = FULL")
         for number in range(500):
             new = outcome(2 * args.rows + number, rng)
             full.time(lambda: store.add(new))  # noqa: B023

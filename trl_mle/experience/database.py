@@ -51,6 +51,7 @@ def open_database(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         if not read_only:
             # Without it, a store that was copied or converted by other software would be slow, and no less safe.
             connection.execute("PRAGMA journal_mode = WAL")
+        # NORMAL waits for the disk now and then, FULL at every addition. Neither loses anything when the process is killed.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         return connection
@@ -106,6 +107,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     def connect(options: str) -> sqlite3.Connection:
         uri = f"file:{quote(str(path.absolute()))}?{options}"
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA trusted_schema = OFF")  # the file may come from elsewhere
+        connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("SELECT count(*) FROM sqlite_schema")  # a file that cannot be read is noticed here
         return connection
 
