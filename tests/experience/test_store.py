@@ -179,7 +179,7 @@ def test_read_only_stores_are_not_written(store):
 
 
 def test_a_task_id_that_cannot_be_stored_is_refused(store):
-    with pytest.raises(ConfigError, match="`task_id` is .*surrogates"):
+    with pytest.raises(ConfigError, match=r"`task_id` is .*surrogates"):
         store.add(valid(0.5, task_id="\ud800"))
 
 
