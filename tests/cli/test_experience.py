@@ -46,9 +46,9 @@ def test_show_has_a_line_for_each_task(run, run_dir):
 
 def test_export_and_import_make_a_new_store(run, run_dir, tmp_path):
     code, out, _ = run("export", run_dir, tmp_path / "x.parquet")
-    assert (code, out) == (0, f"{tmp_path}/x.parquet holds 3 outcomes.\n")
+    assert (code, out) == (0, f"Outcomes written to {tmp_path}/x.parquet: 3.\n")
     code, out, _ = run("import", tmp_path / "new.sqlite", tmp_path / "x.parquet", "--task", "other")
-    assert (code, out) == (0, f"1 outcomes of {tmp_path}/x.parquet are now in {tmp_path}/new.sqlite.\n")
+    assert (code, out) == (0, f"Outcomes added from {tmp_path}/x.parquet to {tmp_path}/new.sqlite: 1.\n")
     with ExperienceStore(tmp_path / "new.sqlite") as store:
         assert [experience.outcome.task_id for experience in store] == ["other"]
 

@@ -66,7 +66,7 @@ def test_everything_that_counts_reaches_the_other_store(tmp_path, store, way):
         assert new.tasks()[-1] == store.tasks()[-1]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(batch=st.lists(outcomes(), min_size=1, max_size=4))
 def test_any_outcome_survives_an_export(tmp_path_factory, batch):
     folder = tmp_path_factory.mktemp("export")

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -75,12 +76,20 @@ def overwritten_index(path: Path) -> Path:
         (lambda path: sqlite_file(path, "CREATE TABLE rows (id)"), "other software"),
         (lambda path: sqlite_file(filled(path), f"PRAGMA user_version = {STORE_VERSION + 1}"), "Upgrade trl_mle"),
         (lambda path: sqlite_file(filled(path), "DROP TABLE families"), "damaged.*no table `families`"),
+        (lambda path: sqlite_file(filled(path), "CREATE VIEW v AS SELECT 1"), "it has a view `v`"),
+        (
+            lambda path: sqlite_file(
+                filled(path), "CREATE TRIGGER t AFTER INSERT ON rows BEGIN DELETE FROM rows; END"
+            ),
+            "it has a trigger `t`",
+        ),
+        (lambda path: sqlite_file(filled(path), "CREATE VIRTUAL TABLE v USING fts5(a)"), "it has a virtual table `v`"),
         (cut, "damaged"),
         (overwritten, "damaged"),
         (overwritten_index, "damaged"),
         (empty_folder, "cannot be used"),
     ],
-    ids=["text", "header", "other", "newer", "table", "cut", "noise", "index", "folder"],
+    ids=["text", "header", "other", "newer", "table", "view", "trigger", "virtual", "cut", "noise", "index", "folder"],
 )
 def test_what_is_no_store_is_refused_and_left_alone(tmp_path, make, message):
     path = make(tmp_path / "experience.sqlite")
@@ -126,7 +135,8 @@ def test_a_half_written_log_does_not_stop_a_store(tmp_path, keep):
     with ExperienceStore(tmp_path / "experience.sqlite") as store:
         for number in range(10):
             store.add(valid(number / 10))
-        store.sync()
+        with store._database._connected() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for number in range(10, 20):
             store.add(valid(number / 10))
         copy = tmp_path / "copy.sqlite"  # as a machine that loses power leaves it
@@ -255,6 +265,30 @@ def test_a_child_of_a_fork_uses_a_connection_of_its_own(tmp_path):
         store.add(valid(8.0))
         assert len(store) == 52
         assert [best.outcome.reward for best in store.best("toy", 2)] == [8.0, 7.0]
+
+
+def test_a_fork_never_meets_a_lock_that_a_thread_held(tmp_path):
+    with ExperienceStore(filled(tmp_path / "experience.sqlite")) as store, store._database.read():
+        child = os.fork()
+        if child == 0:
+            thread = threading.Thread(target=lambda: store.choose_parent("toy"), daemon=True)
+            thread.start()
+            thread.join(60)
+            os._exit(thread.is_alive())
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_sync_does_not_wait_for_readers(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    with (
+        ExperienceStore(filled(tmp_path / "experience.sqlite")) as store,
+        closing(sqlite3.connect(store.path)) as other,
+    ):
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM tasks").fetchall()
+        store.add(valid(0.5))
+        assert store.sync() == store.position == 51
+        assert len(list(other.execute("SELECT * FROM experiences"))) == 50
 
 
 WRITER = """

@@ -193,3 +193,30 @@ def test_ranks_are_weighted_by_temperature():
     counts = Counter(by_rank("abcde", rng, 0.25) for _ in range(20_000))
     assert counts["a"] / counts["b"] == pytest.approx(2.2255, rel=0.1)
     assert by_rank("a", rng) == "a"
+
+
+def test_no_choice_looks_at_every_row(store):
+    """A plan with a scan or a sort would take a time that grows with the store."""
+    parent = store.add(valid(0.1))
+    for number in range(200):
+        store.add(valid(number, RIDGE.format(number)), prompt_kind="improve", parent=parent)
+        store.add(failed(f"{number}"))
+    asked: dict[str, None] = {}
+    with store._database.read() as db:
+        db.set_trace_callback(lambda statement: asked.setdefault(statement))
+    for strategy in STRATEGIES:
+        choices(store, strategy, 20)
+    store.choose_failed("toy")
+    store.best("toy", 5)
+    assert store.position == 401
+    store.add(valid(3.0), prompt_kind="improve", parent=parent)
+    with store._database.read() as db:
+        db.set_trace_callback(None)
+        plans = {
+            statement: " ".join(step[3] for step in db.execute(f"EXPLAIN QUERY PLAN {statement}"))
+            for statement in asked
+            if statement.startswith(("SELECT", "UPDATE", "INSERT"))
+        }
+    assert len(plans) > 20
+    newest = {statement for statement in plans if statement.endswith("ORDER BY id DESC LIMIT 1")}
+    assert {statement: plan for statement, plan in plans.items() if "SCAN" in plan or "TEMP" in plan}.keys() <= newest

@@ -176,3 +176,17 @@ def test_read_only_stores_are_not_written(store):
         assert reader.choose_parent("toy").outcome.reward == 0.1
         with pytest.raises(StoreError, match="read_only"):
             reader.add(valid(0.2))
+
+
+def test_a_task_id_that_cannot_be_stored_is_refused(store):
+    with pytest.raises(ConfigError, match=r"`task_id` is .*surrogates"):
+        store.add(valid(0.5, task_id="\ud800"))
+
+
+def test_a_damaged_outcome_is_no_json(store):
+    id_ = store.add(valid(0.5))
+    for content in ("{", "[1]", "[" * 100_000):
+        with store._database.write() as db:
+            db.execute("UPDATE rows SET content = ?", (content,))
+        with pytest.raises(StoreError, match="outcome of the store is damaged"):
+            store.get(id_)

@@ -54,7 +54,7 @@ def export(store: StorePath, out: Annotated[Path, typer.Argument(help="The Parqu
 
     with ExperienceStore(store_path(store), read_only=True) as opened:
         rows = opened.export(out)
-    Console().print(f"{out} holds {rows} outcomes.", markup=False, soft_wrap=True)
+    Console().print(f"Outcomes written to {out}: {rows}.", markup=False, soft_wrap=True)
 
 
 @app.command("import")
@@ -68,4 +68,4 @@ def import_(
 
     with ExperienceStore(store_path(store)) as opened:
         count = opened.import_from(source, tasks=task)
-    Console().print(f"{count} outcomes of {source} are now in {store_path(store)}.", markup=False, soft_wrap=True)
+    Console().print(f"Outcomes added from {source} to {store_path(store)}: {count}.", markup=False, soft_wrap=True)
