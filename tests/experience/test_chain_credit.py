@@ -13,9 +13,7 @@ def chains(draw):
     """Rewards, parents and validity of up to 30 programs, failures and faults among them."""
     number = draw(st.integers(0, 30))
     valid = draw(st.lists(st.booleans(), min_size=number, max_size=number))
-    rewards = [
-        draw(st.floats(-1, 1)) if good else draw(st.sampled_from([-10.0, -9.7, -9.3, None])) for good in valid
-    ]
+    rewards = [draw(st.floats(-1, 1)) if good else draw(st.sampled_from([-10.0, -9.7, -9.3, None])) for good in valid]
     parents = [draw(st.none() | st.integers(0, index - 1)) if index else None for index in range(number)]
     return rewards, parents, valid
 
