@@ -61,8 +61,12 @@ class RewardConfig:
             raise ConfigError(
                 f"`infrastructure_retries` is {self.infrastructure_retries!r}; it must be a whole number."
             )
-        if isinstance(self.early_exit, bool) or not (self.early_exit == 0 or 1 <= self.early_exit <= sys.float_info.max):
-            raise ConfigError(f"`program_early_exit` is {self.early_exit!r}; it must be 0 (never) or a number of at least 1.")
+        if isinstance(self.early_exit, bool) or not (
+            self.early_exit == 0 or 1 <= self.early_exit <= sys.float_info.max
+        ):
+            raise ConfigError(
+                f"`program_early_exit` is {self.early_exit!r}; it must be 0 (never) or a number of at least 1."
+            )
         if self.milestone_reward < 0:
             raise ConfigError(f"`milestone_reward` is {self.milestone_reward}; it must not be negative.")
         best_failure = self.failure_reward + self.milestone_reward * len(MILESTONES)

@@ -119,7 +119,9 @@ def completion_of(program: Program) -> str | None:
         again = extract_program(text)
     except ExtractionError:
         return None
-    return text if again.code.rstrip("\n") == program.code.rstrip("\n") and again.plan == program.plan.strip() else None
+    return (
+        text if again.code.rstrip("\n") == program.code.rstrip("\n") and again.plan == program.plan.strip() else None
+    )
 
 
 def opens_turn(text: str) -> bool:

@@ -41,20 +41,28 @@ class ExperienceArguments:
     )
     demonstration_temperature: float = field(
         default=1.0,
-        metadata={"help": "Temperature of 'return', in standard deviations of a task's rewards. Small: the best alone."},
+        metadata={
+            "help": "Temperature of 'return', in standard deviations of a task's rewards. Small: the best alone."
+        },
     )
     chain_discount: float = field(
         default=0.0,
-        metadata={"help": "Part of what its descendants gained that a program of a store is credited with, from 0 to 1."},
+        metadata={
+            "help": "Part of what its descendants gained that a program of a store is credited with, from 0 to 1."
+        },
     )
     hindsight_share: float = field(
         default=0.0,
-        metadata={"help": "Largest share of the demonstrations that are failed programs, shown for the part that they reached."},
+        metadata={
+            "help": "Largest share of the demonstrations that are failed programs, shown for the part that they reached."
+        },
     )
 
     def __post_init__(self):
         if self.demonstration_weighting not in WEIGHTINGS:
-            raise ConfigError(f"`demonstration_weighting` is {self.demonstration_weighting!r}; choose 'none' or 'return'.")
+            raise ConfigError(
+                f"`demonstration_weighting` is {self.demonstration_weighting!r}; choose 'none' or 'return'."
+            )
         check_temperature(self.demonstration_temperature)
         check_discount(self.chain_discount)
         if not 0 <= self.hindsight_share < 1:
@@ -156,8 +164,8 @@ class Prompts:
         return self._any or task_id in self._tasks
 
     def of(self, outcome: Outcome, parent: Outcome | None) -> Messages | None:
-        """Prompt from scratch, or one that shows `parent`; `None` for a task that is not wanted."""
-        if not self.wanted(outcome.task_id):
+        """Prompt from scratch, or one that shows `parent`; `None` for a task that is not wanted, or a parent without a program."""
+        if not self.wanted(outcome.task_id) or (parent is not None and parent.program is None):
             return None
         if parent is None:
             return self.scratch(outcome.task_id)
@@ -187,9 +195,7 @@ class Prompts:
         return self._tasks[task_id]
 
 
-def _hindsight(
-    attempts: Sequence[Attempt], prompts: Prompts, most: int, rng: random.Random
-) -> list[Demonstration]:
+def _hindsight(attempts: Sequence[Attempt], prompts: Prompts, most: int, rng: random.Random) -> list[Demonstration]:
     """At most `most` different demonstrations by failed programs."""
     failed = [attempt.outcome for attempt in attempts if attempt.outcome.kind == "failure"]
     rng.shuffle(failed)
@@ -222,7 +228,7 @@ def _attempts(source: str) -> list[Attempt]:
 def _of_store(path: Path) -> list[Attempt]:
     positions: dict[int, int] = {}
     attempts = []
-    with closing(ExperienceStore(path)) as store:
+    with closing(ExperienceStore(path, read_only=True)) as store:
         for experience in store:
             parent = None if experience.parent_id is None else positions.get(experience.parent_id)
             positions[experience.id] = len(attempts)
