@@ -166,8 +166,8 @@ class Limits:
     threads: int = 1
     """Threads that numerical libraries may use."""
     early_exit: float = 0.0
-    """A program is stopped once the progress that it prints shows that it needs more than this many times `wall_s`; 0: never. It is
-    a time-out, and its seconds are counted as if it had run to its limit."""
+    """A program is stopped once the progress that it prints shows that it needs more than this many times `wall_s`; 0: never. It
+    is a time-out, and its seconds are counted as if it had run to its limit."""
 
     @classmethod
     def for_task(cls, task: TaskSpec, wall_s: float | None = None) -> Limits:

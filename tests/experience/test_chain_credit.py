@@ -71,7 +71,7 @@ def test_a_fault_of_the_infrastructure_is_no_child():
 
 
 def test_impossible_values_are_refused():
-    with pytest.raises(ConfigError, match="`chain_discount` is 1.5"):
+    with pytest.raises(ConfigError, match=r"`chain_discount` is 1\.5"):
         chain_returns([], [], [], 1.5)
     with pytest.raises(ValueError, match="does not stand before it"):
         chain_returns([0.0, 1.0], [1, None], [True, True], 0.5)

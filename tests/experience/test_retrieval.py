@@ -1,13 +1,11 @@
 """Solutions of similar tasks for a prompt."""
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.tasks import toy_task
-from trl_mle import load_task
+from trl_mle import ExperienceStore, load_task
 from trl_mle.errors import TaskError
 from trl_mle.experience.retrieval import FAMILIES, TaskFacts, examples_section, facts_of, retrieve, similarity
 from trl_mle.types import Grade, Outcome, Program
@@ -24,21 +22,21 @@ FACTS = st.builds(
 )
 
 
-class Store:
-    """A stand-in with what retrieval reads."""
+@pytest.fixture
+def store(tmp_path):
+    """A store with two solutions of each of four tasks."""
+    with ExperienceStore(tmp_path / "store.sqlite") as store:
+        for name in ("computers", "digits", "diabetes", "diamonds"):
+            store.add(solution(f"builtin:{name}", code="x = 1\n"))
+            store.add(solution(f"builtin:{name}", plan="a better plan", code="x = 2\n", reward=0.7))
+        yield store
 
-    def __init__(self, **best):
-        self.outcomes = best
 
-    def best(self, task, n):
-        return [SimpleNamespace(outcome=outcome) for outcome in self.outcomes.get(task, [])][:n]
-
-
-def solution(task_id, plan="a plan", code="x = 1\n"):
+def solution(task_id, plan="a plan", code="x = 1\n", reward=0.5):
     return Outcome(
         task_id,
         "valid",
-        0.5,
+        reward,
         1.0,
         program=Program(plan, code),
         public=Grade(0.5, True),
@@ -62,26 +60,21 @@ def test_tasks_of_one_kind_are_more_alike():
     assert language.target == segment.target == "classes"
 
 
-def test_the_best_solutions_of_the_most_similar_tasks_come_first():
+def test_the_best_solutions_of_the_most_similar_tasks_come_first(store):
     task = load_task("builtin:diamonds")
     others = {name: load_task(name) for name in ("builtin:computers", "builtin:digits", "builtin:diabetes")}
-    store = Store(**{name: [solution(name), solution(name)] for name in [*others, task.id]})
     found = retrieve(store, task, {**others, task.id: task})
     assert [outcome.task_id for outcome in found] == ["builtin:computers", "builtin:diabetes"]
+    assert {outcome.program.plan for outcome in found} == {"a better plan"}
     assert not retrieve(store, task, others, least=1.0)
-    assert not retrieve(Store(), task, others)
+    assert not retrieve(store, task, {"builtin:segment": load_task("builtin:segment")})
     assert len(retrieve(store, task, others, count=1)) == 1
 
 
-def test_nothing_private_leaves_the_store():
-    task = load_task("builtin:diamonds")
-    (found,) = retrieve(
-        Store(**{"builtin:computers": [solution("builtin:computers")]}),
-        task,
-        {"builtin:computers": load_task("builtin:computers")},
-    )
-    assert found.private is None
-    assert "0.123" not in examples_section([found], {}, "program")
+def test_nothing_private_leaves_the_store(store):
+    found = retrieve(store, load_task("builtin:diamonds"), {"builtin:computers": load_task("builtin:computers")})
+    assert [outcome.private for outcome in found] == [None]
+    assert "0.123" not in examples_section(found, {}, "program")
 
 
 def test_a_task_without_its_table_is_named(tmp_path):

@@ -3,6 +3,7 @@
 import math
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, example, given
@@ -25,7 +26,7 @@ def test_weights_have_mean_one_and_keep_the_order(returns, temperature):
     assert min(weights) > 0
     assert max(weights) <= MAX_WEIGHT * (1 + 1e-6)
     ordered = sorted(zip(returns, weights, strict=True))
-    assert all(low[1] <= high[1] for low, high in zip(ordered, ordered[1:], strict=False))
+    assert all(low[1] <= high[1] for low, high in pairwise(ordered))
 
 
 @given(returns=REWARDS, scale=st.floats(0.01, 10), shift=st.floats(-5, 5))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_mle.experience.success_predictor import Candidate, SuccessPredictor, succeeded
+from trl_mle.experience import ExperienceStore
+from trl_mle.experience.success_predictor import Candidate, SuccessPredictor, observations_of, succeeded
 from trl_mle.types import Outcome
 
 SCRATCH = Candidate("toy")
@@ -102,6 +103,26 @@ def test_memory_is_bounded():
 )
 def test_what_a_success_is(kind, reward, parent_reward, success):
     assert succeeded(Outcome("toy", kind, reward, 1.0), parent_reward) is success
+
+
+def test_the_outcomes_of_a_store_are_observations(tmp_path):
+    with ExperienceStore(tmp_path / "store.sqlite") as store:
+        parent = store.add(Outcome("toy", "valid", 0.5, 1.0))
+        for kind, reward in (("valid", 0.6), ("valid", 0.4), ("failure", -10.0), ("fault", None)):
+            store.add(Outcome("toy", kind, reward, 1.0), prompt_kind="improve", parent=parent)
+        broken = store.add(Outcome("toy", "failure", -10.0, 1.0))
+        store.add(Outcome("toy", "valid", -1.0, 1.0), prompt_kind="debug", parent=broken)
+        found = list(observations_of(store))
+    improve, debug = Candidate("toy", "improve", parent), Candidate("toy", "debug", broken)
+    assert found == [
+        (SCRATCH, True),
+        (improve, True),
+        (improve, False),
+        (improve, False),
+        (improve, None),
+        (SCRATCH, False),
+        (debug, True),
+    ]
 
 
 def test_impossible_settings_are_refused():

@@ -1,8 +1,8 @@
 """Credit over the steps of an improvement chain: a parent gets a part of what its descendants gained.
 
-With self-improvement prompts, a chain of programs is an episode, and its return is known at its end. MS-GRPO (Dilkes et al., arXiv
-2508.10839) gives the return of the episode to every step. Here a program is worth its own reward and, discounted, the gain that programs
-made of it have over it. A program that is good to start from is worth more than its score.
+With self-improvement prompts, a chain of programs is an episode, and its return is known at its end. MS-GRPO (Dilkes et al.,
+arXiv 2508.10839) gives the return of the episode to every step. Here a program is worth its own reward and, discounted, the
+gain that programs made of it have over it. A program that is good to start from is worth more than its score.
 
 Gains are averaged over the children, so a program does not gain credit by being shown more often. A child that failed, or is
 worse than its parent, has a gain of 0: both programs are at hand then, and the better one counts.

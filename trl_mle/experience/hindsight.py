@@ -1,8 +1,8 @@
 """Hindsight: a program that failed is a demonstration for a nearer goal that it reached.
 
-Hindsight experience replay (Andrychowicz et al., arXiv 1707.01495) relabels a failed episode with a goal that it did reach. ECHO (Hu et
-al., arXiv 2510.10304) does so for language-model agents. Here the goals are milestones: a program that trained a model and then
-failed shows how to load the data and train a model.
+Hindsight experience replay (Andrychowicz et al., arXiv 1707.01495) relabels a failed episode with a goal that it did reach.
+ECHO (Hu et al., arXiv 2510.10304) does so for language-model agents. Here the goals are milestones: a program that trained a
+model and then failed shows how to load the data and train a model.
 
 A demonstration must not hold what failed. So the program is cut: only top-level statements that ended before the failing line are
 kept, and of those no more than the goal needs. A goal counts as reached if the run reached its milestones *and* the statements

@@ -1,8 +1,8 @@
 """Retrieval: the best solutions of similar tasks, to be shown in a prompt.
 
 Retrieval-augmented reinforcement learning gives the policy what helped elsewhere (Goyal et al., arXiv 2202.08417). In-context
-abstraction learning (ICAL, Sarch et al., arXiv 2406.14596) shows what is general in a solution instead of every detail. Here that is the
-plan, which a policy has written beside its program.
+abstraction learning (ICAL, Sarch et al., arXiv 2406.14596) shows what is general in a solution instead of every detail. Here
+that is the plan, which a policy has written beside its program.
 
 How alike two tasks are follows from public facts alone: metric, kind of target, size and columns of `train.csv`, packages. What
 is shown holds no score of the private part.
@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from trl_mle.errors import TaskError
 from trl_mle.special_tokens import escape, escape_code
@@ -23,6 +23,8 @@ from trl_mle.types import Outcome, TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trl_mle.experience.store import ExperienceStore
 
 FAMILIES = {
     **dict.fromkeys(("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "matthews_corrcoef"), "labels"),
@@ -36,23 +38,6 @@ WEIGHTS = {"metric": 2.0, "target": 3.0, "columns": 2.0, "size": 1.0, "packages"
 """How much each kind of fact counts in the similarity."""
 MAX_CHARACTERS = 6000
 """Longest section with examples, in characters."""
-
-
-class HasBest(Protocol):
-    """What retrieval needs of an [`ExperienceStore`]."""
-
-    def best(self, task: str, n: int) -> Sequence[HasOutcome]:
-        """The `n` best valid experiences of a task, by public score."""
-        ...
-
-
-class HasOutcome(Protocol):
-    """What retrieval needs of an [`Experience`]."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """What is known about the program."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -122,7 +107,7 @@ def similarity(one: TaskFacts, other: TaskFacts) -> float:
 
 
 def retrieve(
-    store: HasBest, task: TaskSpec, others: Mapping[str, TaskSpec], count: int = 2, least: float = 0.6
+    store: ExperienceStore, task: TaskSpec, others: Mapping[str, TaskSpec], count: int = 2, least: float = 0.6
 ) -> list[Outcome]:
     """The best solutions of the tasks that are most like `task`, one of each, the most similar task first.
 
@@ -168,8 +153,8 @@ def examples_section(
 ) -> str:
     """The text for a prompt that shows `examples`; empty if there is nothing to show.
 
-    An example that does not fit is left out as a whole, and so is what would follow: half a program teaches nothing. The texts come
-    from a policy: whatever could open a turn or end the code block is escaped.
+    An example that does not fit is left out as a whole, and so is what would follow: half a program teaches nothing. The texts
+    come from a policy: whatever could open a turn or end the code block is escaped.
 
     Args:
         examples (sequence of [`Outcome`]):
@@ -181,7 +166,10 @@ def examples_section(
         characters (`int`, *optional*, defaults to `6000`):
             Longest text.
     """
-    text = "# Solutions of similar tasks\nThese programs were good on other tasks. Their files and columns are not those of this task."
+    text = (
+        "# Solutions of similar tasks\n"
+        "These programs were good on other tasks. Their files and columns are not those of this task."
+    )
     shown = 0
     for example in examples:
         program = example.program

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from trl_mle.experience.records import Experience
 from trl_mle.types import Outcome
 
 
@@ -44,11 +45,22 @@ def succeeded(outcome: Outcome, parent_reward: float | None = None) -> bool | No
     return parent_reward is None or outcome.reward > parent_reward
 
 
+def observations_of(experiences: Iterable[Experience]) -> Iterator[tuple[Candidate, bool | None]]:
+    """What a store's outcomes say about their prompts, in their order: for [`SuccessPredictor.observe_all`]."""
+    rewards: dict[int, float] = {}
+    for experience in experiences:
+        outcome, parent = experience.outcome, experience.parent_id
+        if outcome.kind == "valid" and outcome.reward is not None:
+            rewards[experience.id] = outcome.reward
+        success = succeeded(outcome, None if parent is None else rewards.get(parent))
+        yield Candidate(outcome.task_id, experience.prompt_kind, parent), success
+
+
 class SuccessPredictor:
     """Success probability of prompts, from counts of successes and failures that fade.
 
-    Equal observations in equal order give equal predictions, so a predictor is rebuilt from the outcomes of a store. No time and no
-    absolute id has a part in it. Memory is bounded: of the parents, the ones observed last are kept.
+    Equal observations in equal order give equal predictions, so a predictor is rebuilt from the outcomes of a store. No time and
+    no absolute id has a part in it. Memory is bounded: of the parents, the ones observed last are kept.
 
     Args:
         half_life (`float`, *optional*, defaults to `64`):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -108,7 +109,7 @@ def load_experience(
     if args.chain_discount and all(attempt.parent is None for attempt in attempts):
         raise ConfigError(
             f"`chain_discount` is {args.chain_discount}, but no program in {source!r} has its parent there. Give the experience "
-            "store of a run with self-improvement prompts, or leave `chain_discount` out."
+            f"store of a run with self-improvement prompts (`{STORE_FILE}` in its folder), or leave `chain_discount` out."
         )
     prompts = Prompts(tasks, time_limit_s)
     if tasks:
@@ -133,10 +134,11 @@ def load_experience(
         chosen = [demonstrations[index] for index in resample(weights, len(demonstrations), rng)]
     most = int(args.hindsight_share / (1 - args.hindsight_share) * len(chosen))
     hindsight = _hindsight(attempts, prompts, most, rng)
-    print(
-        f"{len(attempts)} outcomes in {source}: {len(demonstrations)} different valid programs, weighted as much as "
-        f"{effective_sample_size(weights):.0f} equal ones; {len(hindsight)} failed ones for the part that they reached."
-    )
+    if os.environ.get("RANK", "0") == "0":  # every process of a launcher reads the demonstrations
+        print(
+            f"{len(attempts)} outcomes in {source}: {len(demonstrations)} different valid programs, weighted as much as "
+            f"{effective_sample_size(weights):.0f} equal ones; {len(hindsight)} failed ones for the part that they reached."
+        )
     return [
         {"prompt": each.prompt, "completion": [{"role": "assistant", "content": each.completion}]}
         for each in [*chosen, *hindsight]

@@ -36,5 +36,5 @@ async def test_a_program_that_finishes_is_left_alone(bare, task, limits):
 
 @pytest.mark.parametrize("value", [-1, 0.5, float("inf"), float("nan"), "3"])
 async def test_an_impossible_factor_is_named(bare, task, limits, value):
-    with pytest.raises(ConfigError, match="`limits.early_exit` is"):
+    with pytest.raises(ConfigError, match=r"`limits\.early_exit` is"):
         await bare.run("pass", task, replace(limits, early_exit=value))

@@ -1,12 +1,12 @@
 """Early exit: whether the progress that a program prints shows that it cannot finish within its wall-clock limit.
 
-Learning curves and progress of a run let hopeless ones end early (Domhan et al., IJCAI 2015; Hyperband, arXiv 1603.06560). Here the
-only question is time. Lines such as `Epoch 3/100`, `[CV 2/5]` or a bar of tqdm are counters. A counter predicts the end of its own
-loop, from the fastest pace that it has shown. The program is hopeless if that end lies beyond a multiple of the limit.
+Early termination of runs by their learning curves is an old idea (Domhan et al., IJCAI 2015). Here the only question is time.
+Lines such as `Epoch 3/100`, `[CV 2/5]` or a bar of tqdm are counters. A counter predicts the end of its own loop, from the fastest
+pace that it has shown. The program is hopeless if that end lies beyond a multiple of the limit.
 
-Mistakes cost a good program, so doubt speaks for it. A loop that may be left before its end is predicted by nobody: one word of such
-a loop in the source (`break`, `patience`, `time`) switches the prediction off. What a program prints may be a lie, and a lie must not
-pay: a program that is stopped counts as one that ran to its limit.
+Mistakes cost a good program, so doubt speaks for it. A loop that may be left before its end cannot be predicted: one word of such
+a loop in the source (`break`, `patience`, `time`) switches the prediction off. What a program prints may be a lie, and a lie must
+not pay: a program that is stopped counts as one that ran to its limit.
 """
 
 from __future__ import annotations
