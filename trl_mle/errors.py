@@ -22,6 +22,10 @@ class ConfigError(UserError):
     """A setting, a YAML key or a combination of settings that cannot work."""
 
 
+class StoreError(ConfigError):
+    """An experience store that cannot be opened, read or written."""
+
+
 class TaskError(UserError):
     """A task that does not exist, is incomplete or contradicts itself."""
 
