@@ -229,7 +229,7 @@ def _attempts(source: str) -> list[Attempt]:
 
 def _of_store(path: Path) -> list[Attempt]:
     positions: dict[int, int] = {}
-    attempts = []
+    attempts: list[Attempt] = []
     with closing(ExperienceStore(path, read_only=True)) as store:
         for experience in store:
             parent = None if experience.parent_id is None else positions.get(experience.parent_id)
