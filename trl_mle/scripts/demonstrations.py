@@ -65,23 +65,19 @@ def load_demonstrations(args: DemonstrationArguments) -> Dataset:
     """
     from datasets import Dataset
 
-    from trl_mle.scripts.build import with_time_limit
-    from trl_mle.tasks import load_task
-
-    earlier = is_experience(args.demonstrations)
-    if not earlier:
-        args.check_source(args.demonstrations)
-        if args.demonstrations != "generated":
-            return as_prompt_completion(load_rows(args.demonstrations, args.demonstrations_split))
-
-    named = with_time_limit({name: load_task(name) for name in args.tasks}, args.program_time_limit_s)
-    tasks = list(named.values())
-    if earlier:
-        return Dataset.from_list(load_experience(args.demonstrations, tasks, args, args.program_time_limit_s))
+    if is_experience(args.demonstrations):
+        return Dataset.from_list(load_experience(args.demonstrations, args.tasks, args, args.program_time_limit_s))
+    args.check_source(args.demonstrations)
+    if args.demonstrations != "generated":
+        return as_prompt_completion(load_rows(args.demonstrations, args.demonstrations_split))
 
     from trl_mle.demo import generate_demonstrations
     from trl_mle.prompts import build_prompt
+    from trl_mle.scripts.build import with_time_limit
+    from trl_mle.tasks import load_task
 
+    named = with_time_limit({name: load_task(name) for name in args.tasks}, args.program_time_limit_s)
+    tasks = list(named.values())
     prompts = {task.id: build_prompt(task) for task in tasks}
     rows = generate_demonstrations(tasks, args.num_demonstrations, seed=0, bug_share=args.bug_share)
     return Dataset.from_list(

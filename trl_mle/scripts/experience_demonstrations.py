@@ -18,6 +18,7 @@ from trl_mle.experience.hindsight import hindsight_demonstration
 from trl_mle.experience.returns import check_temperature, effective_sample_size, resample, return_weights
 from trl_mle.outcomes import Column, RunColumn, from_row, read_rollouts
 from trl_mle.prompts import build_prompt
+from trl_mle.scripts.build import with_time_limit
 from trl_mle.tasks import load_task
 from trl_mle.types import Outcome, TaskSpec
 
@@ -88,15 +89,15 @@ def is_experience(source: str) -> bool:
 
 
 def load_experience(
-    source: str, tasks: Sequence[TaskSpec], args: ExperienceArguments, time_limit_s: float | None = None
+    source: str, tasks: Sequence[str], args: ExperienceArguments, time_limit_s: float | None = None
 ) -> list[dict[str, Any]]:
     """Rows with `prompt` and `completion` from earlier programs.
 
     Args:
         source (`str`):
             The `output_dir` of a run, an experience store, or its export as Parquet.
-        tasks (sequence of [`TaskSpec`]):
-            Tasks whose programs are taken, and to which prompts are built. Without any, all tasks are taken, by their id.
+        tasks (sequence of `str`):
+            Names of the tasks whose programs are taken. Without any, all tasks are taken, and loaded by their id.
         args ([`ExperienceArguments`]):
             Weights and shares.
         time_limit_s (`float`, *optional*):
@@ -112,11 +113,9 @@ def load_experience(
             f"store of a run with self-improvement prompts (`{STORE_FILE}` in its folder), or leave `chain_discount` out."
         )
     prompts = Prompts(tasks, time_limit_s)
-    if tasks:
-        wanted = {task.id for task in tasks}
-        if not any(attempt.outcome.task_id in wanted for attempt in attempts):
-            there = ", ".join(sorted({attempt.outcome.task_id for attempt in attempts}))
-            raise ConfigError(f"`tasks` is {sorted(wanted)}, but {source!r} holds programs of {there} alone.")
+    if not any(prompts.wanted(attempt.outcome.task_id) for attempt in attempts):
+        there = ", ".join(sorted({attempt.outcome.task_id for attempt in attempts})) or "no task"
+        raise ConfigError(f"`tasks` is {list(tasks)}, but {source!r} holds programs of {there}.")
     demonstrations = demonstrations_of(attempts, prompts.of, args.chain_discount)
     demonstrations = [each for each in demonstrations if prompts.wanted(each.task_id)]
     if not demonstrations:
@@ -149,16 +148,17 @@ class Prompts:
     """Prompts of tasks, built once each.
 
     Args:
-        tasks (sequence of [`TaskSpec`]):
-            Tasks that may be asked for. Without any, tasks are loaded by their id.
+        tasks (sequence of `str`):
+            Names of tasks that may be asked for. Without any, tasks are loaded by their id.
         time_limit_s (`float`, *optional*):
             Limit that prompts state, in seconds.
     """
 
-    def __init__(self, tasks: Sequence[TaskSpec], time_limit_s: float | None):
-        self._tasks = {task.id: task for task in tasks}
-        self._any = not tasks
+    def __init__(self, tasks: Sequence[str], time_limit_s: float | None):
         self._time_limit_s = time_limit_s
+        self._any = not tasks
+        named = with_time_limit({name: load_task(name) for name in tasks}, time_limit_s)
+        self._tasks: dict[str, TaskSpec] = {task.id: task for task in named.values()}
         self._scratch: dict[str, Messages] = {}
 
     def wanted(self, task_id: str) -> bool:
@@ -181,8 +181,6 @@ class Prompts:
         return self._scratch[task_id]
 
     def _task(self, task_id: str) -> TaskSpec:
-        from trl_mle.scripts.build import with_time_limit
-
         if task_id not in self._tasks:
             try:
                 loaded = {task_id: load_task(task_id)}
