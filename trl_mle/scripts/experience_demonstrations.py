@@ -134,10 +134,12 @@ def load_experience(
     most = int(args.hindsight_share / (1 - args.hindsight_share) * len(chosen))
     hindsight = _hindsight(attempts, prompts, most, rng)
     if os.environ.get("RANK", "0") == "0":  # every process of a launcher reads the demonstrations
-        print(
-            f"{len(attempts)} outcomes in {source}: {len(demonstrations)} different valid programs, weighted as much as "
-            f"{effective_sample_size(weights):.0f} equal ones; {len(hindsight)} failed ones for the part that they reached."
-        )
+        shown = f"{len(attempts)} outcomes in {source}: {len(demonstrations)} different valid programs"
+        if args.demonstration_weighting == "return":
+            shown += f", weighted as much as {effective_sample_size(weights):.0f} equal ones"
+        if hindsight:
+            shown += f", and {len(hindsight)} failed ones for the part that they reached"
+        print(f"{shown}.")
     return [
         {"prompt": each.prompt, "completion": [{"role": "assistant", "content": each.completion}]}
         for each in [*chosen, *hindsight]
