@@ -1,4 +1,4 @@
-"""Accounting: the tables that follow from the experiences that count, kept up to date with each one that is added.
+"""Accounting: one experience enters the tables of a store, and those that follow from the experiences that count.
 
 `rebuild` makes the tables anew with the same steps. So after a rewind they are those of a store to which nothing was added since.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from trl_mle.errors import ConfigError
 from trl_mle.experience.records import Fact
 from trl_mle.experience.schema import DERIVED_TABLES
 
@@ -19,6 +20,30 @@ _COUNT_CHILD = """
     children = children + 1, children_better = children_better + :better,
     recent_children = :memory * recent_children + 1, recent_better = :memory * recent_better + :better
 """
+
+
+def insert(db: sqlite3.Connection, fact: Fact, content: str) -> int:
+    """Write one experience within a transaction, and return its id.
+
+    Raises:
+        ConfigError: its parent is not in the store, or of another task.
+    """
+    if fact.parent_id is not None:
+        parent = db.execute("SELECT depth, task_id FROM experiences WHERE id = ?", (fact.parent_id,)).fetchone()
+        if parent is None:
+            raise ConfigError(f"`parent` is {fact.parent_id}, but the store has no such experience.")
+        if parent[1] != fact.task_id:
+            raise ConfigError(
+                f"`parent` {fact.parent_id} is a program of the task {parent[1]!r}, and its child one of {fact.task_id!r}."
+            )
+        fact = fact._replace(depth=parent[0] + 1)
+    cursor = db.execute("INSERT INTO rows (content) VALUES (?)", (content,))
+    id_ = cursor.lastrowid
+    assert id_ is not None
+    marks = ", ".join("?" * len(fact))
+    db.execute(f"INSERT INTO experiences (id, {', '.join(fact._fields)}) VALUES (?, {marks})", (id_, *fact))
+    account(db, id_, fact)
+    return id_
 
 
 def account(db: sqlite3.Connection, id_: int, fact: Fact) -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
 import random
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from trl_mle.errors import ConfigError, StoreError
-from trl_mle.experience.accounting import account, rebuild
+from trl_mle.experience.accounting import insert, rebuild
+from trl_mle.experience.entries import Entry, checked, entry_of, experience_of, to_json
+from trl_mle.experience.export import push, write_parquet
 from trl_mle.experience.history import live_ranges
-from trl_mle.experience.records import Experience, Fact, fact_of
+from trl_mle.experience.importing import import_rows
+from trl_mle.experience.records import Experience, fact_of
 from trl_mle.experience.selection import STRATEGIES
 from trl_mle.experience.selection.pool import Pool, pick
 from trl_mle.experience.transactions import Database
-from trl_mle.outcomes import PromptKind, RunColumn, from_row, to_row
+from trl_mle.outcomes import PromptKind
 from trl_mle.types import Outcome, TaskSpec
 
-STORE_FILE = "experience.sqlite"
-"""Name of the store in the folder of a run."""
 RECENT_FAILURES = 64
 """Newest failed programs that `choose_failed` chooses from."""
 PAGE = 256
@@ -47,15 +46,6 @@ class TaskSummary(NamedTuple):
     children: int
     """Tries to improve a valid program."""
     children_better: int
-
-
-class Entry(NamedTuple):
-    """An outcome that is about to be stored."""
-
-    outcome: Outcome
-    prompt_kind: PromptKind = "scratch"
-    parent_id: int | None = None
-    step: int | None = None
 
 
 class ExperienceStore:
@@ -125,12 +115,12 @@ class ExperienceStore:
             ConfigError: a row without an outcome (its completion was lost before it was scored), and as for `add`.
             StoreError: as for `add`.
         """
-        return self.add_entries([_entry_of(row) for row in rows])
+        return self.add_entries([entry_of(row) for row in rows])
 
     def add_entries(self, entries: Sequence[Entry]) -> list[int]:
         """Store outcomes, all or none, and return their ids. Errors are those of `add`."""
-        # Everything that takes time is done before the file is locked.
-        prepared = [(fact_of(*entry), _to_json(entry.outcome)) for entry in map(_checked, entries)]
+        # What takes time is done before the file is locked.
+        prepared = [(fact_of(*entry), to_json(entry.outcome)) for entry in map(checked, entries)]
         with self._database.write() as db:
             return [insert(db, fact, content) for fact, content in prepared]
 
@@ -237,6 +227,55 @@ class ExperienceStore:
             )
             return [TaskSummary(*row) for row in rows]
 
+    def export(self, path: str | Path) -> int:
+        """Write everything that counts to a Parquet file, whole or not at all, and return the number of rows.
+
+        The columns are `id`, those of `outcomes.to_row` (the private score is one of them), `prompt_kind`, `parent_id`, `step` and
+        `depth`.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        return write_parquet(self._pages(), Path(path))
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload an export to a data set of the Hugging Face Hub, made if it does not exist, and return its address.
+
+        Args:
+            repo_id (`str`):
+                Name of the data set, `"user/name"`.
+            private (`bool`, *optional*, defaults to `True`):
+                Whether a new data set is private: programs and what they printed are the policy's, and may quote the data.
+            token (`str`, *optional*):
+                A token that may write; by default that of `hf auth login`.
+
+        Raises:
+            StoreError: the Hub cannot be reached or refuses.
+        """
+        return push(self._pages(), repo_id, private=private, token=token)
+
+    def import_from(self, path: str | Path, *, tasks: Collection[str] | None = None) -> int:
+        """Add the experience of another run, all of it or nothing, and return the number of outcomes.
+
+        Args:
+            path (`str` or `Path`):
+                A store, a Parquet file of `export`, or the folder of a run. Of a folder, its store (`experience.sqlite`) is taken,
+                else its export (`experience.parquet`), else its rollouts, which do not know their parents' outcomes.
+            tasks (collection of `str`, *optional*):
+                Ids of the tasks to take; all by default.
+
+        Parents keep their children, whatever the new ids. A child whose parent is not taken has none. Rewards are taken as they
+        are: those of another reward configuration cannot be compared with new ones.
+
+        Raises:
+            StoreError: there is no experience of `tasks` at `path`, or it is damaged, of a newer version, or this store itself.
+        """
+        source = Path(path)
+        if source.exists() and source.samefile(self.path):
+            raise StoreError(f"{source} is this store itself; give another one.")
+        with self._database.write() as db:
+            return import_rows(db, source, tasks)
+
     def close(self) -> None:
         """Close the file. Closing again does nothing."""
         self._database.close()
@@ -252,16 +291,8 @@ class ExperienceStore:
 
     def __iter__(self) -> Iterator[Experience]:
         """Every experience that counts, in the order of insertion."""
-        last = 0
-        while True:
-            with self._database.read() as db:
-                page = db.execute(
-                    f"{_SELECT} NOT superseded AND experiences.id > ? ORDER BY experiences.id LIMIT ?", (last, PAGE)
-                ).fetchall()
-            if not page:
-                return
-            yield from map(_experience_of, page)
-            last = page[-1][0]
+        for page in self._pages():
+            yield from map(experience_of, page)
 
     def __enter__(self) -> ExperienceStore:
         return self
@@ -277,40 +308,29 @@ class ExperienceStore:
     def __reduce__(self) -> tuple:
         return ExperienceStore, (self.path,)  # a copy in another process opens the file itself
 
+    def _pages(self) -> Iterator[list[tuple]]:
+        """Rows of everything that counts, some at a time: no lock is held while a caller works on them."""
+        last = 0
+        while True:
+            with self._database.read() as db:
+                page = db.execute(
+                    f"{_SELECT} NOT superseded AND experiences.id > ? ORDER BY experiences.id LIMIT ?", (last, PAGE)
+                ).fetchall()
+            if not page:
+                return
+            yield page
+            last = page[-1][0]
+
     def _get(self, db: sqlite3.Connection, id_: int) -> Experience:
         row = db.execute(f"{_SELECT} experiences.id = ?", (int(id_),)).fetchone()
         if row is None:
             raise StoreError(f"The experience store {self.path} has no experience {id_}.")
-        return _experience_of(row)
+        return experience_of(row)
 
 
 def task_id_of(task: TaskSpec | str) -> str:
     """The id of a task, or the id itself."""
     return task.id if isinstance(task, TaskSpec) else task
-
-
-def insert(db: sqlite3.Connection, fact: Fact, content: str) -> int:
-    """Write one experience within a transaction, and return its id.
-
-    Raises:
-        ConfigError: its parent is not in the store, or of another task.
-    """
-    if fact.parent_id is not None:
-        parent = db.execute("SELECT depth, task_id FROM experiences WHERE id = ?", (fact.parent_id,)).fetchone()
-        if parent is None:
-            raise ConfigError(f"`parent` is {fact.parent_id}, but the store has no such experience.")
-        if parent[1] != fact.task_id:
-            raise ConfigError(
-                f"`parent` {fact.parent_id} is a program of the task {parent[1]!r}, and its child one of {fact.task_id!r}."
-            )
-        fact = fact._replace(depth=parent[0] + 1)
-    cursor = db.execute("INSERT INTO rows (content) VALUES (?)", (content,))
-    id_ = cursor.lastrowid
-    assert id_ is not None
-    marks = ", ".join("?" * len(fact))
-    db.execute(f"INSERT INTO experiences (id, {', '.join(fact._fields)}) VALUES (?, {marks})", (id_, *fact))
-    account(db, id_, fact)
-    return id_
 
 
 def _position(db: sqlite3.Connection) -> int:
@@ -319,38 +339,3 @@ def _position(db: sqlite3.Connection) -> int:
 
 def _count(db: sqlite3.Connection) -> int:
     return db.execute("SELECT sum(experiences) FROM tasks").fetchone()[0] or 0
-
-
-def _checked(entry: Entry) -> Entry:
-    if entry.prompt_kind not in get_args(PromptKind):
-        raise ConfigError(
-            f"`prompt_kind` is {entry.prompt_kind!r}; it must be one of {', '.join(get_args(PromptKind))}."
-        )
-    parent, step = (None if number is None else int(number) for number in (entry.parent_id, entry.step))
-    return entry._replace(parent_id=parent, step=step)
-
-
-def _entry_of(row: Mapping[str, Any]) -> Entry:
-    kind, parent, step = (row.get(name) for name in (RunColumn.PROMPT_KIND, RunColumn.PARENT, RunColumn.STEP))
-    return Entry(
-        from_row(row),
-        "scratch" if _is_missing(kind) else kind,  # type: ignore[arg-type]  # checked by `_checked`
-        None if _is_missing(parent) else int(parent),  # type: ignore[arg-type]
-        None if _is_missing(step) else int(step),  # type: ignore[arg-type]
-    )
-
-
-def _is_missing(value: object) -> bool:
-    """Whether a table holds no value: `None`, or NaN."""
-    return value is None or value != value
-
-
-def _to_json(outcome: Outcome) -> str:
-    """The row of `outcome` as JSON, in ASCII: lone surrogates of a policy's text have no place in an SQLite text."""
-    row = to_row(outcome)
-    return json.dumps({name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()})
-
-
-def _experience_of(row: tuple) -> Experience:
-    id_, prompt_kind, parent_id, step, depth, content = row
-    return Experience(id_, from_row(json.loads(content)), prompt_kind, parent_id, step, depth)
