@@ -5,9 +5,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.tasks import toy_task
-from trl_mle import ExperienceStore, load_task
+from trl_mle import ExperienceStore, build_prompt, load_task
 from trl_mle.errors import TaskError
-from trl_mle.experience.retrieval import FAMILIES, TaskFacts, examples_section, facts_of, retrieve, similarity
+from trl_mle.experience.retrieval import (
+    FAMILIES,
+    TaskFacts,
+    add_examples,
+    examples_section,
+    facts_of,
+    retrieve,
+    similarity,
+)
 from trl_mle.types import Grade, Outcome, Program
 
 FACTS = st.builds(
@@ -112,3 +120,16 @@ def test_no_text_opens_a_turn_ends_its_block_or_passes_the_limit(plan, code, cha
         fence = next(line for line in lines if line.startswith("```")).removesuffix("python")
         # The block of the program is the only one, because each line of the plan is quoted.
         assert sum(line.strip() == fence for line in lines) == 1
+
+
+def test_examples_stand_before_the_answer_and_keep_to_the_budget(tmp_path):
+    prompt = build_prompt(toy_task(tmp_path))
+    examples = [solution("one", "the first plan"), solution("two", "the second plan")]
+    longer = add_examples(prompt, examples, {})
+    content = longer[-1]["content"]
+    assert content.index("the first plan") < content.index("the second plan") < content.index("# Answer")
+    assert content.replace(examples_section(examples, {}) + "\n\n", "") == prompt[-1]["content"]
+    one = add_examples(prompt, examples, {}, fits=lambda messages: "second" not in messages[-1]["content"])
+    assert "the first plan" in one[-1]["content"]
+    assert add_examples(prompt, examples, {}, fits=lambda messages: messages == prompt) == prompt
+    assert add_examples(prompt, [], {}) == prompt

@@ -1,5 +1,7 @@
 """The gain of a child over its parent as a part of the reward."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def test_a_worse_child_is_worth_an_equal_one():
     assert gain_of(child(0.7), 0.5) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("parent", [None, -10.0])
+@pytest.mark.parametrize("parent", [None, math.nan, -10.0])
 def test_without_a_valid_parent_the_gain_is_the_score(parent):
     assert gain_of(child(0.5), parent) == 0.75
 

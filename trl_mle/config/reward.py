@@ -26,7 +26,8 @@ class RewardConfig:
         aggregation (`str`, *optional*, defaults to `"sum"`):
             How validity and score become an advantage. `"sum"` is the paper's single reward, in which one failure drowns the
             differences between valid scores. `"parts"` normalises validity and score apart within each group, then adds them.
-            `"rank"` does so with the rank of the score within its group.
+            `"rank"` does so with the rank of the score within its group, `"gain"` with what a program adds to the earlier one that
+            its prompt showed.
         infrastructure_retries (`int`, *optional*, defaults to `2`):
             Retries of a program after an infrastructure fault. Only a program that had not started is retried, so no program
             runs twice.
@@ -47,7 +48,7 @@ class RewardConfig:
     failure_reward: float = -10.0
     milestone_reward: float = 0.1
     reward_split: Split = "public"
-    aggregation: Literal["sum", "parts", "rank"] = "sum"
+    aggregation: Literal["sum", "parts", "rank", "gain"] = "sum"
     infrastructure_retries: int = 2
     early_exit: float = 0.0
 
@@ -76,6 +77,6 @@ class RewardConfig:
                 f"program with every milestone worth {best_failure:g}, but a valid submission can be worth -1. Lower "
                 f"`failure_reward` below {-1.0 - self.milestone_reward * len(MILESTONES):g}."
             )
-        check_choice("reward_aggregation", self.aggregation, ("sum", "parts", "rank"))
+        check_choice("reward_aggregation", self.aggregation, ("sum", "parts", "rank", "gain"))
         check_choice("reward_split", self.reward_split, ("public", "all"), " The private part is only reported.")
         check_least(self, infrastructure_retries=0)

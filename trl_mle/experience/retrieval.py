@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from trl_mle.errors import TaskError
+from trl_mle.experience.demonstrations import Messages
 from trl_mle.special_tokens import escape, escape_code
 from trl_mle.types import Outcome, TaskSpec
 
@@ -188,6 +189,40 @@ def examples_section(
         text += part
         shown += 1
     return text if shown else ""
+
+
+def add_examples(
+    prompt: Messages,
+    examples: Sequence[Outcome],
+    titles: Mapping[str, str],
+    form: Literal["plan", "program"] = "plan",
+    fits: Callable[[Messages], bool] | None = None,
+) -> Messages:
+    """`prompt` with `examples` before its last section, or as it is if there is nothing to show or no room.
+
+    Args:
+        prompt (chat messages):
+            A prompt of [`build_prompt`].
+        examples (sequence of [`Outcome`]):
+            What [`retrieve`] has found.
+        titles (mapping from `str` to `str`):
+            Task id -> title.
+        form (`str`, *optional*, defaults to `"plan"`):
+            See [`examples_section`].
+        fits (callable, *optional*):
+            Whether messages keep to the token budget. Examples are left out, the last one first, until they do.
+    """
+    *before, last = prompt
+    text, heading, answer = last["content"].rpartition("\n# Answer\n")
+    for count in range(len(examples), 0, -1):
+        section = examples_section(examples[:count], titles, form)
+        if not section:
+            continue
+        content = f"{text}\n{section}\n{heading}{answer}" if heading else f"{answer}\n\n{section}"
+        longer = [*before, {**last, "content": content}]
+        if fits is None or fits(longer):
+            return longer
+    return prompt
 
 
 def _is_text(values: pd.Series) -> bool:

@@ -7,15 +7,17 @@ programs counts, so only what a child adds is of value, and a policy may dare mo
 
 from __future__ import annotations
 
+import math
+
 from trl_mle.types import Outcome
 
-PARENT_REWARD = "parent_reward"
-"""Column of the data set: reward of the valid parent that the row's prompt shows, or `None` for a prompt without one."""
+PARENT_SCORE = "parent_score"
+"""Column of a row that says what the valid parent that its prompt shows is worth, or `None` for a prompt without one."""
 LOWEST = -1.0
 """Lowest reward of a valid submission."""
 
 
-def gain_of(outcome: Outcome, parent_reward: float | None) -> float | None:
+def gain_of(outcome: Outcome, parent_score: float | None) -> float | None:
     """What `outcome` adds to its parent: `max(0, reward - parent's reward) / 2`, in [0, 1].
 
     A program from scratch, or one that repairs a failure, is compared with the lowest valid reward: its part is its score on
@@ -25,11 +27,11 @@ def gain_of(outcome: Outcome, parent_reward: float | None) -> float | None:
     Args:
         outcome ([`Outcome`]):
             The child.
-        parent_reward (`float`, *optional*):
-            Reward of its valid parent, in [-1, 1]; `None` without one. A reward below -1 is that of a failure and counts as
-            none.
+        parent_score (`float`, *optional*):
+            Reward of its valid parent, in [-1, 1]; `None` or NaN without one. A reward below -1 is that of a failure and counts
+            as none.
     """
     if outcome.kind != "valid" or outcome.reward is None:
         return None
-    base = LOWEST if parent_reward is None else max(LOWEST, parent_reward)
+    base = LOWEST if parent_score is None or math.isnan(parent_score) else max(LOWEST, parent_score)
     return max(0.0, outcome.reward - base) / 2
