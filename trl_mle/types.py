@@ -165,6 +165,9 @@ class Limits:
     """Largest `submission.csv` that is read, in bytes."""
     threads: int = 1
     """Threads that numerical libraries may use."""
+    early_exit: float = 0.0
+    """A program is stopped once the progress that it prints shows that it needs more than this many times `wall_s`; 0: never. It
+    is a time-out, and its seconds are counted as if it had run to its limit."""
 
     @classmethod
     def for_task(cls, task: TaskSpec, wall_s: float | None = None) -> Limits:

@@ -19,15 +19,15 @@ from trl_mle.rewards.reward_parts import part_of, validity_weight
 from trl_mle.types import Outcome
 
 
-def call_both(reward, completions, task):
+def call_both(reward, completions, task, score="score", **columns):
     """Both parts as TRL calls them: at the same time, with the same lists."""
     log = Log()
 
     async def call():
         prompts = [""] * len(completions)
-        common = {"prompts": prompts, "completions": completions, "task": [task.id] * len(completions)}
+        common = {"prompts": prompts, "completions": completions, "task": [task.id] * len(completions), **columns}
         try:
-            parts = reward.parts()
+            parts = reward.parts(score)
             return await asyncio.gather(
                 *(part(**common, log_extra=log.extra, log_metric=log.metric) for part in parts)
             )
@@ -108,7 +108,7 @@ def test_any_outcome_has_parts_that_add_up(kind, points, milestones):
 
 
 def test_an_unknown_aggregation_is_named():
-    with pytest.raises(ConfigError, match="`reward_aggregation` is 'mean'; choose 'sum', 'parts' or 'rank'"):
+    with pytest.raises(ConfigError, match="`reward_aggregation` is 'mean'; choose 'sum', 'parts', 'rank' or 'gain'"):
         RewardConfig(aggregation="mean")
 
 
@@ -133,3 +133,19 @@ def test_no_failure_gets_more_than_a_valid_submission_of_its_group(group):
     valid = validity == 0
     if valid.any() and not valid.all():
         assert sums[valid].min() > sums[~valid].max() - 1e-3
+
+
+def test_the_gain_is_over_the_parent_of_the_row(task):
+    reward = MLEReward(sandbox_of(task, "valid", "valid", "error"), tasks={task.id: task})
+    (_, score), _ = call_both(reward, [answer(GOOD)] * 3, task)
+    reward = MLEReward(sandbox_of(task, "valid", "valid", "error"), tasks={task.id: task})
+    parents = [score[0] - 0.1, None, 0.0]
+    (validity, gain), _ = call_both(reward, [answer(GOOD)] * 3, task, score="gain", parent_score=parents)
+    assert validity == [0, 0, pytest.approx(-10)]
+    assert gain == [pytest.approx(0.05), pytest.approx((score[1] + 1) / 2), None]
+
+
+def test_without_a_parent_the_gain_is_the_score_on_another_scale(task):
+    reward = MLEReward(sandbox_of(task, "valid"), tasks={task.id: task})
+    (_, gain), _ = call_both(reward, [answer(GOOD)], task, score="gain")
+    assert 0 <= gain[0] <= 1

@@ -9,7 +9,7 @@ import pytest
 from tests.rewards.test_mle_reward import GOOD, answer
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
-from trl_mle import LocalSandbox, Program, ProgramScorer
+from trl_mle import LocalSandbox, Program, ProgramScorer, RewardConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, TaskError
 from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
 from trl_mle.sandboxes import Sandbox
@@ -137,3 +137,12 @@ def test_limits_that_cannot_hold_are_refused_where_they_are_given(limits):
 def test_what_cannot_run_programs_is_no_sandbox():
     with pytest.raises(ConfigError, match="`sandbox` is 5, which has no"):
         ProgramScorer(5)
+
+
+def test_early_exit_is_a_setting_of_the_reward(tmp_path):
+    task = toy_task(tmp_path)
+    assert ProgramScorer(Scripted()).limits_for(task).early_exit == 0
+    assert ProgramScorer(Scripted(), reward=RewardConfig(early_exit=3)).limits_for(task).early_exit == 3
+    for value in (0.5, -1, float("nan"), True):
+        with pytest.raises(ConfigError, match="`program_early_exit` is"):
+            RewardConfig(early_exit=value)

@@ -46,6 +46,7 @@ KEYS = {
     "milestone_reward": (float, 0.1),
     "reward_split": (str, "public"),
     "infrastructure_retries": (int, 2),
+    "program_early_exit": (float, 0.0),
     "reward_aggregation": (str, "sum"),
     "improve_fraction": (float, 0.0),
     "debug_fraction": (float, 0.0),

@@ -26,10 +26,14 @@ class RewardConfig:
         aggregation (`str`, *optional*, defaults to `"sum"`):
             How validity and score become an advantage. `"sum"` is the paper's single reward, in which one failure drowns the
             differences between valid scores. `"parts"` normalises validity and score apart within each group, then adds them.
-            `"rank"` does so with the rank of the score within its group.
+            `"rank"` does so with the rank of the score within its group, `"gain"` with what a program adds to the earlier one that
+            its prompt showed.
         infrastructure_retries (`int`, *optional*, defaults to `2`):
             Retries of a program after an infrastructure fault. Only a program that had not started is retried, so no program
             runs twice.
+        early_exit (`float`, *optional*, defaults to `0.0`):
+            Stops a program once the progress that it prints (`Epoch 3/100`) shows that it needs more than this many times its
+            time limit, for example 3. It is a time-out, and its duration counts as the limit. 0 stops none.
     """
 
     KEYS: ClassVar[Keys] = {
@@ -38,13 +42,15 @@ class RewardConfig:
         "reward_split": "reward_split",
         "aggregation": "reward_aggregation",
         "infrastructure_retries": "infrastructure_retries",
+        "early_exit": "program_early_exit",
     }
 
     failure_reward: float = -10.0
     milestone_reward: float = 0.1
     reward_split: Split = "public"
-    aggregation: Literal["sum", "parts", "rank"] = "sum"
+    aggregation: Literal["sum", "parts", "rank", "gain"] = "sum"
     infrastructure_retries: int = 2
+    early_exit: float = 0.0
 
     def __post_init__(self):
         for name in ("failure_reward", "milestone_reward"):
@@ -56,6 +62,12 @@ class RewardConfig:
             raise ConfigError(
                 f"`infrastructure_retries` is {self.infrastructure_retries!r}; it must be a whole number."
             )
+        if isinstance(self.early_exit, bool) or not (
+            self.early_exit == 0 or 1 <= self.early_exit <= sys.float_info.max
+        ):
+            raise ConfigError(
+                f"`program_early_exit` is {self.early_exit!r}; it must be 0 (never) or a number of at least 1."
+            )
         if self.milestone_reward < 0:
             raise ConfigError(f"`milestone_reward` is {self.milestone_reward}; it must not be negative.")
         best_failure = self.failure_reward + self.milestone_reward * len(MILESTONES)
@@ -65,6 +77,6 @@ class RewardConfig:
                 f"program with every milestone worth {best_failure:g}, but a valid submission can be worth -1. Lower "
                 f"`failure_reward` below {-1.0 - self.milestone_reward * len(MILESTONES):g}."
             )
-        check_choice("reward_aggregation", self.aggregation, ("sum", "parts", "rank"))
+        check_choice("reward_aggregation", self.aggregation, ("sum", "parts", "rank", "gain"))
         check_choice("reward_split", self.reward_split, ("public", "all"), " The private part is only reported.")
         check_least(self, infrastructure_retries=0)

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from trl_mle.config import RewardConfig
 from trl_mle.errors import SandboxError, TaskError
@@ -113,7 +113,7 @@ class MLEReward:
         """
         return [outcome.reward for outcome in await self.outcomes(prompts, completions, **kwargs)]
 
-    def parts(self) -> list[RewardPart]:
+    def parts(self, score: Literal["score", "gain"] = "score") -> list[RewardPart]:
         """The reward as two reward functions, `validity_reward` and `score_reward`, that add up to it. Programs run once.
 
         With `multi_objective_aggregation="normalize_then_sum"` (GDPO, arXiv 2601.05242) each is normalised within its group, so
@@ -124,9 +124,11 @@ class MLEReward:
         args = DurationAwareConfig("out", multi_objective_aggregation="normalize_then_sum")
         trainer = DurationAwareTrainer(model=model, reward_funcs=reward.parts(), args=args, train_dataset=dataset)
         ```
+
+        With `score="gain"`, the second one is `gain_reward`: what a program adds to the earlier one that its prompt showed.
         """
         outcomes = SharedRuns(partial(self.outcomes, whole=False))
-        return [RewardPart("validity", outcomes, self.model_card_sections), RewardPart("score", outcomes)]
+        return [RewardPart("validity", outcomes, self.model_card_sections), RewardPart(score, outcomes)]
 
     async def outcomes(
         self,

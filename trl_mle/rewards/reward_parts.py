@@ -8,20 +8,23 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from trl_mle.config import RewardConfig
+from trl_mle.rewards.gain_part import PARENT_SCORE, gain_of
 from trl_mle.types import MILESTONES, Outcome
 
-PartName = Literal["validity", "score"]
+PartName = Literal["validity", "score", "gain"]
 
 
-def part_of(outcome: Outcome, name: PartName) -> float | None:
+def part_of(outcome: Outcome, name: PartName, parent_score: float | None = None) -> float | None:
     """One part of the reward of `outcome`.
 
     `validity` is 0 for a valid submission, and the reward of the failure, with its milestones, for any other. `score` is that of
     a valid submission, in [-1, 1], and `None` for any other, so that a failure is no part of the scores that are compared. The
-    two add up to the reward. An infrastructure fault has neither.
+    two add up to the reward. `gain` stands in place of `score`: see [`gain_of`]. An infrastructure fault has none of them.
     """
     if outcome.reward is None:
         return None
+    if name == "gain":
+        return gain_of(outcome, parent_score)
     if name == "score":
         return outcome.reward if outcome.kind == "valid" else None
     return 0.0 if outcome.kind == "valid" else outcome.reward
@@ -48,7 +51,7 @@ class RewardPart:
 
     Args:
         name (`str`):
-            `"validity"` or `"score"`.
+            `"validity"`, `"score"` or `"gain"`.
         outcomes (callable):
             Gives the outcomes of a batch, see [`SharedRuns`].
         model_card_sections (callable):
@@ -70,7 +73,9 @@ class RewardPart:
 
     async def __call__(self, prompts: list, completions: list, **kwargs: Any) -> list[float | None]:
         """The part for each of `B` completions; arguments and errors are those of [`MLEReward`]."""
-        return [part_of(outcome, self.name) for outcome in await self._outcomes(prompts, completions, **kwargs)]
+        outcomes = await self._outcomes(prompts, completions, **kwargs)
+        parents = kwargs.get(PARENT_SCORE) or [None] * len(outcomes)
+        return [part_of(outcome, self.name, parent) for outcome, parent in zip(outcomes, parents, strict=True)]
 
 
 class SharedRuns:

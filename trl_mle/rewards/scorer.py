@@ -125,6 +125,8 @@ class ProgramScorer:
             limits = replace(limits, wall_s=self.wall_s)
         if self.memory_bytes is not None:
             limits = replace(limits, memory_bytes=self.memory_bytes)
+        if self.config.early_exit:
+            limits = replace(limits, early_exit=self.config.early_exit)
         return limits
 
     def take_metrics(self) -> dict[str, float]:

@@ -205,6 +205,9 @@ def check_limits(limits: Limits) -> None:
     wall_s = counts.pop("wall_s")
     if not (isinstance(wall_s, (int, float)) and math.isfinite(wall_s) and 0 < wall_s <= LONGEST_S):
         raise ConfigError(f"`limits.wall_s` is {wall_s!r}; it must be a positive number of seconds, at most a year.")
+    early_exit = counts.pop("early_exit")
+    if not isinstance(early_exit, (int, float)) or not (early_exit == 0 or 1 <= early_exit < math.inf):
+        raise ConfigError(f"`limits.early_exit` is {early_exit!r}; it must be 0 (never) or a number of at least 1.")
     for name, value in counts.items():
         if not isinstance(value, int) or not 1 <= value <= LARGEST:
             raise ConfigError(f"`limits.{name}` is {value!r}; it must be a whole number of at least 1, at most 2**50.")

@@ -109,7 +109,7 @@ def reward_functions(reward: MLEReward, aggregation: str, training_args: Duratio
     """What the trainer is given for `reward_aggregation`; sets the settings of training that belong to it."""
     if aggregation == "sum":
         return [reward]
-    parts = reward.parts()
+    parts = reward.parts("gain" if aggregation == "gain" else "score")
     training_args.multi_objective_aggregation = "normalize_then_sum"
     if training_args.reward_weights is None:
         training_args.reward_weights = [validity_weight(training_args.num_generations or 1, reward.config), 1.0]

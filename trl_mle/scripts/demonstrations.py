@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import ConfigError
 from trl_mle.scripts.checks import check_time_limit
+from trl_mle.scripts.experience_demonstrations import ExperienceArguments, is_experience, load_experience
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 @dataclass
-class DemonstrationArguments:
+class DemonstrationArguments(ExperienceArguments):
     """Parameters of the demonstrations, and the size of a policy that starts from nothing. Help texts are in the fields."""
 
     demonstrations: str = field(
         default="generated",
-        metadata={"help": "'generated', a .jsonl, .json or .parquet file, or the id of a data set on the hub."},
+        metadata={
+            "help": "'generated', a .jsonl, .json or .parquet file, the id of a data set on the hub, or earlier programs: the "
+            "`output_dir` of a run, an experience store or its export."
+        },
     )
     demonstrations_split: str = field(default="train", metadata={"help": "Split of a data set on the hub."})
     tasks: list[str] = field(
@@ -47,6 +51,7 @@ class DemonstrationArguments:
     force: bool = field(default=False, metadata={"help": "Train even if `output_dir` holds the result already."})
 
     def __post_init__(self):
+        super().__post_init__()
         if self.demonstrations == "generated" and not self.tasks:
             raise ConfigError(
                 "`tasks` is empty. Name at least one for generated demonstrations: `--tasks builtin:digits`, or start from a "
@@ -69,6 +74,9 @@ def load_demonstrations(args: DemonstrationArguments) -> Dataset:
     """
     from datasets import Dataset
 
+    if is_experience(args.demonstrations):
+        return Dataset.from_list(load_experience(args.demonstrations, args.tasks, args, args.program_time_limit_s))
+    args.check_source(args.demonstrations)
     if args.demonstrations != "generated":
         return as_prompt_completion(load_rows(args.demonstrations, args.demonstrations_split))
 

@@ -113,6 +113,7 @@ class ProgramLimits(Message):
     output_bytes: int
     submission_bytes: int
     threads: int
+    early_exit: float = 0.0
 
 
 @dataclass(frozen=True)

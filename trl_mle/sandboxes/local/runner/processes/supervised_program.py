@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 
 from .. import frames
+from ..limits.early_exit import EarlyExit
 from ..limits.monitor import LimitPassed, LimitsMonitor
 from ..limits.workdir import WorkFolder
 from ..policy import TaskPolicy
@@ -67,6 +68,7 @@ class SupervisedProgram:
         self._forked_at = time.monotonic()
         reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
         self._outputs = {descriptor: CappedOutput(self._limits.output_bytes) for descriptor in reads[:2]}
+        self._early_exit = EarlyExit(self._limits, request.source, list(self._outputs.values()))
         self._reports = Reports(reads[2])
         # Pipes are read until they are empty, which must not block.
         for descriptor in reads:
@@ -201,14 +203,16 @@ class SupervisedProgram:
         if self._stopped is not None and status == self._stopped.status:
             err.add_remark(f"Stopped by the sandbox: {self._stopped.reason}.")
         submission, reason = self._work.read_submission(self._limits.submission_bytes)
+        spared_s = self._early_exit.spared_s(ended.at - started.at) if status == "timeout" else 0.0
         # The kernel does not account for children whose parent has said that it will not wait for them: the monitor saw them.
         orphans = self._reports.all_ended
         accounted = ended.cpu_s + (0.0 if orphans is None else orphans.orphans_cpu_s)
         return ProgramResult(
             status=status,
             exit_code=exit_code,
-            wall_s=ended.at - started.at,
-            cpu_s=max(0.0, max(accounted, self._monitor.cpu_s) - started.setup_cpu_s),
+            wall_s=ended.at - started.at + spared_s,
+            cpu_s=max(0.0, max(accounted, self._monitor.cpu_s) - started.setup_cpu_s)
+            + spared_s * self._limits.threads,
             max_rss_bytes=max(self._monitor.peak_bytes, ended.max_rss_bytes),
             stdout=bytes(out.content),
             stderr=bytes(err.content),
@@ -222,7 +226,8 @@ class SupervisedProgram:
         """Status and exit code of a program that ran for `wall_s` seconds."""
         if self._stopped is not None:
             # The supervisor may look late: a program that ended by itself within its time is no time-out.
-            in_time = exit_code is not None and wall_s <= self._limits.wall_s
+            # One that was stopped for its CPU time or its progress is killed within that time, too.
+            in_time = exit_code not in (None, -signal.SIGKILL) and wall_s <= self._limits.wall_s
             if not (self._stopped.status == "timeout" and in_time):
                 return self._stopped.status, None
         # Found out only now if the program printed too much just before its end.
@@ -249,7 +254,7 @@ class SupervisedProgram:
             return LimitPassed("timeout", f"all processes together used more than {most_cpu_s:g} s of CPU time")
         if any(output.cut for output in self._outputs.values()):
             return LimitPassed("output", f"more than {limits.output_bytes} bytes were printed")
-        return self._monitor.check()
+        return self._early_exit.check(now - started.at) or self._monitor.check()
 
     def _check_setup_time(self, now: float) -> None:
         if now - self._forked_at > _SETUP_S:
