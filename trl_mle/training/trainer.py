@@ -14,6 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 
 from trl_mle.errors import ConfigError, DurationError
+from trl_mle.training.best_checkpoint import evaluated_metrics, has_metric
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.distributed import errors_reach_all, raise_together
@@ -373,6 +374,12 @@ class DurationAwareTrainer(GRPOTrainer):
             return super().train(*args, **kwargs)
         with self._overlap.during_training():
             return super().train(*args, **kwargs)
+
+    def _determine_best_metric(self, metrics, trial):
+        metrics = evaluated_metrics(metrics, self.state.log_history, self.state.global_step)
+        if not has_metric(self.args.metric_for_best_model, metrics, self.state.log_history):
+            return False
+        return super()._determine_best_metric(metrics, trial)
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
