@@ -15,6 +15,7 @@ from trl import GRPOTrainer
 
 from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.best_checkpoint import evaluated_metrics, has_metric
+from trl_mle.training.collapse.watch import CollapseWatch
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.distributed import errors_reach_all, raise_together
@@ -119,6 +120,7 @@ class DurationAwareTrainer(GRPOTrainer):
     parts: TrainerParts
     model_card_sections: dict[str, str]
     _overlap: OverlapExecution | None = None
+    _collapse: CollapseWatch | None = None
     _scored: ScoredBatch | None = None
     _rollout_writer: RolloutWriter | None = None
     _told_of_unusable = False
@@ -174,6 +176,10 @@ class DurationAwareTrainer(GRPOTrainer):
         )
         self.parts = TrainerParts(self.accelerator.process_index)
         """What else has a say in generation and training."""
+        if args.collapse_action != "none":
+            self._collapse = CollapseWatch(self)
+            self.parts.add("collapse", self._collapse)
+            self.add_callback(self._collapse.callback())
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         for callback in self.weighting.callbacks():
@@ -368,6 +374,13 @@ class DurationAwareTrainer(GRPOTrainer):
     # The life of a run
 
     def train(self, *args, **kwargs):
+        result = self._train(*args, **kwargs)
+        while self._collapse is not None and (checkpoint := self._collapse.take_rollback()) is not None:
+            others = {name: value for name, value in kwargs.items() if name != "resume_from_checkpoint"}
+            result = self._train(checkpoint, *args[1:], **others)
+        return result
+
+    def _train(self, *args, **kwargs):
         if self._rollout_writer is not None:
             self._rollout_writer.begin()
         if self._overlap is None:
@@ -394,5 +407,7 @@ class DurationAwareTrainer(GRPOTrainer):
         if checkpoint is None:
             return
         self.parts.resume(Path(checkpoint))
+        if self._collapse is not None:
+            self._collapse.resumed()
         if self._overlap is not None:
             self._overlap.resume(Path(checkpoint))
