@@ -216,9 +216,14 @@ class DurationAwareTrainer(GRPOTrainer):
         logps = None if self._overlap is None else self._overlap.replayed_logps(logits_to_keep)
         if logps is not None:
             return logps, None, None
-        return super()._get_per_token_logps_and_entropies(
+        found = super()._get_per_token_logps_and_entropies(
             model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
         )
+        if self._collapse is not None and self._collapse.update_size is not None:
+            self._collapse.update_size.keep(
+                found[0], (model, input_ids, attention_mask, logits_to_keep, *args), kwargs
+            )
+        return found
 
     def _log_completion_extra(self, column: str, values: list) -> None:
         if self.weighting is not None:

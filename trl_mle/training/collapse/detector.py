@@ -16,7 +16,7 @@ NOISE_WIDTH = 5.0
 """Least fall of the smoothed reward that counts, in standard deviations of a batch's mean reward. The highest and the lowest
 value of a smoothed series without a trend are about three apart within a hundred batches."""
 NOISE_BATCHES = 4
-"""Differences of successive rewards from which the noise is estimated, at least. The fewer there are, the more a fall must be."""
+"""Second differences of rewards from which the noise is estimated, at least. The fewer there are, the more a fall must be."""
 NOISE_MEMORY = 32
 
 
@@ -25,7 +25,7 @@ class Alarm:
     """A sign of collapse."""
 
     signal: str
-    """`"entropy"`, `"distinct"` or `"reward"`."""
+    """`"entropy"`, `"distinct"`, `"reward"` or `"update"`."""
     message: str
     """What was seen, as a sentence."""
 
@@ -61,44 +61,49 @@ class Gain:
         self.first: list[float] = []
         self.smoothed: float | None = None
         self.best: float | None = None
-        self.last: float | None = None
-        self.steps: list[float] = []
+        self.last: list[float] = []
+        self.bends: list[float] = []
 
     def observe(self, value: float) -> float:
         """Add the mean reward of a batch. Returns the part of the gain that is lost, 0 if the fall may be noise."""
-        if self.last is not None:
-            self.steps = [*self.steps, abs(value - self.last)][-NOISE_MEMORY:]
-        self.last = value
+        self.last = [*self.last, value][-3:]
+        if len(self.last) == 3:
+            self.bends = [*self.bends, abs(self.last[0] - 2 * self.last[1] + self.last[2])][-NOISE_MEMORY:]
         if len(self.first) < FIRST_BATCHES:
             self.first.append(value)
         self.smoothed = _smooth(self.smoothed, value)
         if self.best is None or self.smoothed > self.best:
             self.best = self.smoothed
         fall, gain = self.best - self.smoothed, self.best - min(self.first)
-        if len(self.steps) < NOISE_BATCHES or fall <= NOISE_WIDTH * self._noise() or gain <= 0:
+        if len(self.bends) < NOISE_BATCHES or fall <= NOISE_WIDTH * self._noise() or gain <= 0:
             return 0.0
         return fall / gain
 
     def _noise(self) -> float:
         """Standard deviation of a batch's mean reward, and more if it is known from few batches.
 
-        It is that of the median, so that a trend, and the fall itself, count little.
+        A trend has no part in second differences, whose standard deviation is `sqrt(6)` times as large. The fall itself has
+        little part in their median.
         """
-        return median(self.steps) * 1.4826 / math.sqrt(2) * (1 + NOISE_BATCHES / len(self.steps))
+        return median(self.bends) * 1.4826 / math.sqrt(6) * (1 + NOISE_BATCHES / len(self.bends))
 
 
 class CollapseDetector:
     """Raises an alarm when entropy, distinct programs or reward are far from what they were in this run.
 
     Entropy and distinct programs are smoothed and compared with the first batches of the same run. They fall before the valid
-    share does. The reward notices a policy that one update has broken, which neither of them foresees.
+    share does. The reward notices a policy that one update has broken, which neither of them foresees. The size of an update
+    foresees that, before another program runs.
 
     Args:
-        entropy, distinct, reward_drop (`float`, *optional*):
+        entropy, distinct, reward_drop, update_kl (`float`, *optional*):
             Thresholds, see [`CollapseSettings`]; `None` for no such alarm.
     """
 
-    def __init__(self, entropy: float | None, distinct: float | None, reward_drop: float | None):
+    def __init__(
+        self, entropy: float | None, distinct: float | None, reward_drop: float | None, update_kl: float | None = None
+    ):
+        self.update_kl = update_kl
         self.thresholds = {"entropy": entropy, "distinct": distinct}
         self.reward_drop = reward_drop
         self.early = {"entropy": Early(), "distinct": Early()}
@@ -134,6 +139,17 @@ class CollapseDetector:
             if self.reward_drop is not None and self._turned_on("reward", self.lost > self.reward_drop):
                 raised.append(Alarm("reward", _MESSAGES["reward"].format(share=self.lost)))
         return raised
+
+    def observe_update(self, kl: float | None) -> list[Alarm]:
+        """Add an optimizer step. Returns an alarm for each step that goes too far: what it does to the policy is done.
+
+        Args:
+            kl (`float`, *optional*):
+                KL(policy before || policy after), in nats per token. What is no number is too far.
+        """
+        if kl is None or self.update_kl is None or kl <= self.update_kl:
+            return []
+        return [Alarm("update", f"one update has moved the policy by {kl:.2g} nats per token")]
 
     def _turned_on(self, name: str, is_on: bool) -> bool:
         """Remember whether the alarm is on. Returns whether it was off before."""

@@ -6,16 +6,19 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import DistributedType, broadcast_object_list
 from transformers import TrainerCallback
+from trl import GRPOTrainer
 
 from trl_mle.errors import ConfigError
 from trl_mle.training.collapse import rollback
 from trl_mle.training.collapse.detector import CollapseDetector
 from trl_mle.training.collapse.rollback import Health
+from trl_mle.training.collapse.update_size import UpdateSize
 from trl_mle.training.parts import TrainerPart
 
 logger = logging.getLogger(__name__)
@@ -41,7 +44,10 @@ class CollapseWatch(TrainerPart):
     def __init__(self, trainer: Any):
         self._trainer = trainer
         args = trainer.args
-        self.detector = CollapseDetector(args.collapse_entropy, args.collapse_distinct, args.collapse_reward_drop)
+        self.detector = CollapseDetector(
+            args.collapse_entropy, args.collapse_distinct, args.collapse_reward_drop, args.collapse_update_kl
+        )
+        self.update_size = None if args.collapse_update_kl is None else UpdateSize(trainer.accelerator)
         self.history: list[Health] = []
         self.rollbacks = 0
         self.lr_scale = 1.0
@@ -72,7 +78,11 @@ class CollapseWatch(TrainerPart):
 
     def after_step(self, control: Any) -> None:
         """Judge the batch of this optimizer step, if it is a new one. To be called by all processes."""
-        problem = self._judge() if self._trainer.accelerator.is_main_process else None
+        kl = None
+        if self.update_size is not None:
+            # TRL's own forward pass: with overlap, this class gives what was recorded when a batch was generated.
+            kl = self.update_size.measure(partial(GRPOTrainer._get_per_token_logps_and_entropies, self._trainer))
+        problem = self._judge(kl) if self._trainer.accelerator.is_main_process else None
         action = self._trainer.args.collapse_action
         if action not in ("stop", "rollback"):
             return
@@ -86,22 +96,27 @@ class CollapseWatch(TrainerPart):
         # A policy that is broken is not worth a checkpoint, which could push out a better one.
         control.should_save = control.should_evaluate = False
 
-    def _judge(self) -> str | None:
+    def _judge(self, kl: float | None) -> str | None:
         """Main process: give the newest batch to the detector, and log. Returns what it says about a collapse."""
         metrics = self._trainer._metrics["train"]
+        if kl is not None:
+            metrics["collapse/update_kl"].append(kl)
+        alarms = self.detector.observe_update(kl)
         entropy, reward = self._entropy.mean(metrics), self._reward.mean(metrics)
-        if self._batch is None:
-            return None
-        (step, distinct), self._batch = self._batch, None
-        alarms = self.detector.observe(entropy, distinct, reward)
-        for name, value in self.detector.metrics().items():
-            metrics[name].append(value)
-        health = Health(step, math.nan if reward is None else reward, self.detector.margin(), bool(self.detector.on))
-        self.history = [*self.history, health][-HISTORY:]
+        if self._batch is not None:
+            (step, distinct), self._batch = self._batch, None
+            alarms = [*alarms, *self.detector.observe(entropy, distinct, reward)]
+            for name, value in self.detector.metrics().items():
+                metrics[name].append(value)
+            reward = math.nan if reward is None else reward
+            health = Health(step, reward, self.detector.margin(), bool(self.detector.on))
+            self.history = [*self.history, health][-HISTORY:]
         if not alarms:
             return None
         problem = " and ".join(alarm.message for alarm in alarms)
-        logger.warning("The policy may be collapsing after %d updates: %s. %s", step, problem, ADVICE)
+        logger.warning(
+            "The policy may be collapsing after %d updates: %s. %s", self._trainer.state.global_step, problem, ADVICE
+        )
         return problem
 
     # What is done
