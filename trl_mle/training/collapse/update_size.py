@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+LARGEST = 20.0
+"""Largest difference of the log-probabilities of a token that counts, in nats."""
+
 
 @dataclass(frozen=True)
 class _Forward:
@@ -23,8 +26,9 @@ class UpdateSize:
     """Measures KL(policy before || policy after) per token on the last micro-batch of an optimizer step.
 
     The log-probabilities before the step are those of the loss. Those after it cost one more forward pass of the micro-batch.
-    The estimate is the mean of `r - 1 - log r` over the completion's tokens, where `r` is the ratio of probabilities: never
-    negative, and unbiased for tokens that the policy before the step has written (http://joschu.net/blog/kl-approx.html).
+    The estimate is the mean of `log p_before - log p_after` over the completion's tokens, unbiased for tokens that the policy
+    before the step has written. It may be slightly negative. The estimate that never is, with the ratio of probabilities
+    (http://joschu.net/blog/kl-approx.html), is no use here: one rare token that has become likely outweighs all others.
 
     Args:
         accelerator (`accelerate.Accelerator`):
@@ -59,8 +63,7 @@ class UpdateSize:
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             after, _, _ = forward(*last.arguments, **{**last.options, "compute_entropy": False, "compute_aux_loss": False})
         mask = attention_mask[:, -kept:].to(torch.float32)
-        # A token whose probability is gone has an infinite ratio on one side only: bound it, so that the mean stays a number.
-        log_ratio = (after - last.logps).float().clamp(-20.0, 20.0)
-        divergence = torch.expm1(log_ratio) - log_ratio
+        # The logarithm of a probability that is gone is infinite: bound it, so that the mean stays a number.
+        divergence = (last.logps - after).float().clamp(-LARGEST, LARGEST)
         totals = self._accelerator.reduce(torch.stack([(divergence * mask).sum(), mask.sum()]), reduction="sum")
         return (totals[0] / totals[1].clamp(min=1.0)).item()
