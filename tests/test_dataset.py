@@ -7,7 +7,7 @@ from trl.trainer.utils import RepeatSampler
 
 from tests.support.tasks import toy_task
 from trl_mle import build_prompt, prompts_dataset
-from trl_mle.dataset import BATCHES_PER_EPOCH
+from trl_mle.dataset import BATCHES_PER_EPOCH, evaluation_dataset
 from trl_mle.errors import ConfigError, TaskError
 
 
@@ -67,3 +67,12 @@ def test_wrong_arguments_name_the_fix(task, tasks, prompts, message):
 def test_an_unknown_name_lists_the_tasks():
     with pytest.raises(TaskError, match="builtin:digits"):
         prompts_dataset("digits")
+
+
+def test_an_evaluation_has_one_row_per_task(task):
+    other = replace(task, id="other")
+    dataset = evaluation_dataset([task, other])
+    assert dataset["task"] == ["toy", "other"]
+    assert dataset[0]["prompt"] == build_prompt(task)
+    with pytest.raises(ConfigError, match="empty"):
+        evaluation_dataset([])

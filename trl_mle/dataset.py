@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
 from trl_mle.prompts import build_prompt
@@ -57,10 +57,33 @@ def prompts_dataset(
 
     if prompts < 1:
         raise ConfigError(f"`prompts` is {prompts}; it must be 1 or more.")
+    return Dataset.from_list(_rows(tasks) * (prompts * BATCHES_PER_EPOCH))
+
+
+def evaluation_dataset(
+    tasks: Mapping[str, TaskSpec] | Iterable[TaskSpec | str | Path] | TaskSpec | str | Path,
+) -> Dataset:
+    """The data set of evaluations during training: one row per task, with the columns of [`prompts_dataset`].
+
+    TRL generates `num_generations_eval` completions per row. Their rewards come from the public part of the answers, as in
+    training (`reward_split`). The private part has no say in which checkpoint is the best.
+
+    Raises:
+        ConfigError, TaskError: as [`prompts_dataset`].
+    """
+    from datasets import Dataset
+
+    return Dataset.from_list(_rows(tasks))
+
+
+def _rows(
+    tasks: Mapping[str, TaskSpec] | Iterable[TaskSpec | str | Path] | TaskSpec | str | Path,
+) -> list[dict[str, Any]]:
+    """One row per task."""
     rows = [{"prompt": build_prompt(task), "task": name} for name, task in _by_name(tasks).items()]
     if not rows:
         raise ConfigError("`tasks` is empty; give at least one task, such as 'builtin:digits'.")
-    return Dataset.from_list(rows * (prompts * BATCHES_PER_EPOCH))
+    return rows
 
 
 def _by_name(

@@ -39,6 +39,7 @@ def log_metrics(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], 
     for kind in get_args(OutcomeKind):
         log_metric(f"programs/{kind}_share", fmean(outcome.kind == kind for outcome in outcomes))
     log_metric("programs/not_extracted_share", fmean(outcome.extraction_reason is not None for outcome in outcomes))
+    _log_scores(outcomes, log_metric)
     ran = [outcome for outcome in outcomes if outcome.execution is not None]
     if not ran:
         return
@@ -52,6 +53,20 @@ def log_metrics(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], 
     # Raw scores of different tasks have different units, so their mean means nothing.
     if scores and len({outcome.task_id for outcome in outcomes}) == 1:
         log_metric("programs/public_score", fmean(scores))
+
+
+def _log_scores(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], None]) -> None:
+    """Log means of the score that is comparable across tasks: higher is better, from -1 to 1.
+
+    `programs/valid_reward` is the mean over valid submissions. `programs/score_or_worst` counts every failure as -1, so that it
+    rises with the valid share and with the scores: one number by which checkpoints can be compared.
+    """
+    scored = [outcome for outcome in outcomes if outcome.reward is not None]
+    valid = [outcome.reward for outcome in scored if outcome.kind == "valid" and outcome.reward is not None]
+    if valid:
+        log_metric("programs/valid_reward", fmean(valid))
+    if scored:
+        log_metric("programs/score_or_worst", (sum(valid) - (len(scored) - len(valid))) / len(scored))
 
 
 def _log_instrumentation(ran: Sequence[Outcome], log_metric: Callable[[str, float], None]) -> None:

@@ -115,3 +115,19 @@ def accelerators() -> str:
     if not torch.cuda.is_available():
         return "none: training runs on the CPU"
     return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+
+
+def check_best_metric(training_args: Any, tasks: Mapping[str, TaskSpec]) -> None:
+    """Raise `ConfigError` if `metric_for_best_model` is a raw score whose direction is not `greater_is_better`."""
+    metric = str(training_args.metric_for_best_model or "").removeprefix("eval_")
+    if metric != "programs/public_score":
+        return
+    advice = "`programs/score_or_worst` is higher for better programs of every task, and counts failures."
+    directions = {task.direction for task in tasks.values()}
+    if len(directions) > 1 or len(tasks) > 1:
+        raise ConfigError(f"`metric_for_best_model` is {metric!r}, which is not comparable across tasks. {advice}")
+    if training_args.greater_is_better != (directions == {"maximize"}):
+        raise ConfigError(
+            f"`metric_for_best_model` is {metric!r} and `greater_is_better` is {training_args.greater_is_better}, but the "
+            f"task's metric is one to {next(iter(directions))}. {advice}"
+        )

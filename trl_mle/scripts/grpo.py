@@ -42,9 +42,10 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     """
     from transformers import ProgressCallback
 
-    from trl_mle.dataset import prompts_dataset
+    from trl_mle.dataset import evaluation_dataset, prompts_dataset
     from trl_mle.errors import InfrastructureError
     from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run, reward_functions
+    from trl_mle.scripts.checks import check_best_metric
     from trl_mle.scripts.experience import check_context, check_experience, make_group_prompts
     from trl_mle.scripts.model_card import policy_sections
     from trl_mle.scripts.policy import trainer_arguments
@@ -54,6 +55,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
 
     hide_bars()
     check_experience(mle_args, training_args)
+    check_best_metric(training_args, tasks)
     run = prepare_run(mle_args, training_args, model_args, tasks)
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
     reward = make_reward(mle_args, run.tasks)
@@ -67,6 +69,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         train_dataset=prompts_dataset(
             run.tasks, prompts=training_args.generation_batch_size // training_args.num_generations
         ),
+        eval_dataset=None if training_args.eval_strategy == "no" else evaluation_dataset(run.tasks),
         processing_class=run.tokenizer,
         callbacks=[RunRecorder(run.folder, settings)],
         group_prompts=group_prompts,

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from trl import GRPOConfig
 
 from trl_mle.errors import ConfigError
+from trl_mle.training.collapse.settings import CollapseSettings
 from trl_mle.training.weighting.config import DurationSettings
 
 
 @dataclass
-class DurationAwareConfig(DurationSettings, GRPOConfig):
-    """`trl.GRPOConfig` with the parameters of [`DurationSettings`] and those below; everything else is as in TRL.
+class DurationAwareConfig(DurationSettings, CollapseSettings, GRPOConfig):
+    """`trl.GRPOConfig` with the parameters of [`DurationSettings`], [`CollapseSettings`] and those below; everything else is as in TRL.
 
     > Parameters that control overlapping execution
 
@@ -98,6 +99,7 @@ class DurationAwareConfig(DurationSettings, GRPOConfig):
     def __post_init__(self):
         super().__post_init__()
         self.check_durations()
+        self.check_collapse()
         if self.overlap_execution:
             self._check_overlap()
         if self.replace_flat_groups:

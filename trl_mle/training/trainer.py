@@ -14,6 +14,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 
 from trl_mle.errors import ConfigError, DurationError
+from trl_mle.training.best_checkpoint import evaluated_metrics, has_metric
+from trl_mle.training.collapse.watch import CollapseWatch
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.distributed import errors_reach_all, raise_together
@@ -113,6 +115,7 @@ class DurationAwareTrainer(GRPOTrainer):
     parts: TrainerParts
     model_card_sections: dict[str, str]
     _overlap: OverlapExecution | None = None
+    _collapse: CollapseWatch | None = None
     _scored: ScoredBatch | None = None
     _rollout_writer: RolloutWriter | None = None
     _told_of_unusable = False
@@ -175,6 +178,10 @@ class DurationAwareTrainer(GRPOTrainer):
             self.parts.add("reward_scale", RewardScale(self, self._last_scored))
         # After the scale: a group that is trained on again keeps the advantages that it had.
         self.parts.add("flat_groups", FlatGroups(self, self._last_scored))
+        if args.collapse_action != "none":
+            self._collapse = CollapseWatch(self)
+            self.parts.add("collapse", self._collapse)
+            self.add_callback(self._collapse.callback())
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         for callback in self.weighting.callbacks():
@@ -211,9 +218,14 @@ class DurationAwareTrainer(GRPOTrainer):
         logps = None if self._overlap is None else self._overlap.replayed_logps(logits_to_keep)
         if logps is not None:
             return logps, None, None
-        return super()._get_per_token_logps_and_entropies(
+        found = super()._get_per_token_logps_and_entropies(
             model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
         )
+        if self._collapse is not None and self._collapse.update_size is not None:
+            self._collapse.update_size.keep(
+                found[0], (model, input_ids, attention_mask, logits_to_keep, *args), kwargs
+            )
+        return found
 
     def _log_completion_extra(self, column: str, values: list) -> None:
         if self.weighting is not None:
@@ -380,12 +392,25 @@ class DurationAwareTrainer(GRPOTrainer):
     # The life of a run
 
     def train(self, *args, **kwargs):
+        result = self._train(*args, **kwargs)
+        while self._collapse is not None and (checkpoint := self._collapse.take_rollback()) is not None:
+            others = {name: value for name, value in kwargs.items() if name != "resume_from_checkpoint"}
+            result = self._train(checkpoint, *args[1:], **others)
+        return result
+
+    def _train(self, *args, **kwargs):
         if self._rollout_writer is not None:
             self._rollout_writer.begin()
         if self._overlap is None:
             return super().train(*args, **kwargs)
         with self._overlap.during_training():
             return super().train(*args, **kwargs)
+
+    def _determine_best_metric(self, metrics, trial):
+        metrics = evaluated_metrics(metrics, self.state.log_history, self.state.global_step)
+        if not has_metric(self.args.metric_for_best_model, metrics, self.state.log_history):
+            return False
+        return super()._determine_best_metric(metrics, trial)
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
@@ -400,5 +425,7 @@ class DurationAwareTrainer(GRPOTrainer):
         if checkpoint is None:
             return
         self.parts.resume(Path(checkpoint))
+        if self._collapse is not None:
+            self._collapse.resumed()
         if self._overlap is not None:
             self._overlap.resume(Path(checkpoint))

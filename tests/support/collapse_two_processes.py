@@ -1,0 +1,58 @@
+"""What each of two processes runs in `tests/training/collapse/test_two_processes.py`; the first argument is the output folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+from trl_mle import DurationAwareTrainer
+
+BREAKS_AT = 6
+
+
+def main() -> None:
+    out, rank = Path(sys.argv[1]), PartialState().process_index
+
+    def reward(completions, log_extra, **kwargs):
+        log_extra("action_duration", [1.0] * len(completions))
+        step = trainer.state.global_step
+        # Only the second process's programs break: the decision must be that of the whole batch, and of both.
+        broken = rank == 1 and step >= BREAKS_AT and trainer._collapse.rollbacks == 0
+        return [(-100.0 if broken else float(step)) + 0.01 * (sum(map(ord, text)) % 17) for text in completions]
+
+    args = tiny_args(
+        out / "run",
+        per_device_train_batch_size=4,
+        max_steps=10,
+        save_strategy="steps",
+        save_steps=2,
+        lr_scheduler_type="constant",
+        collapse_action="rollback",
+        collapse_entropy=None,
+        collapse_distinct=None,
+        collapse_update_kl=50.0,
+    )
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=reward,
+        args=args,
+        train_dataset=tiny_dataset(40),
+        processing_class=tiny_tokenizer(),
+    )
+    trainer.train()
+    result = {
+        "step": trainer.state.global_step,
+        "rollbacks": trainer._collapse.rollbacks,
+        "rate": trainer.optimizer.param_groups[0]["lr"],
+        "model": {name: value.clone() for name, value in trainer.model.state_dict().items()},
+        "logged": [entry for entry in trainer.state.log_history if "loss" in entry],
+    }
+    torch.save(result, out / f"{rank}.pt")
+
+
+if __name__ == "__main__":
+    main()

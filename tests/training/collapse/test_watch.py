@@ -1,0 +1,180 @@
+"""A trainer that watches itself: it warns, stops or goes back, and by default trains as without."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+from tests.support.training_runs import assert_same_run, train, unequal, with_durations
+from trl_mle import DurationAwareTrainer
+from trl_mle.errors import ConfigError
+from trl_mle.outcomes import read_rollouts
+from trl_mle.scripts.run_dir import RunRecorder
+from trl_mle.training.collapse.watch import distinct_share
+
+BREAKS_AT = 6
+"""Step whose batch, and those after it, are all failures, in every attempt before `heals`."""
+
+
+class Rates(TrainerCallback):
+    def __init__(self):
+        self.seen = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.seen.append((state.global_step, kwargs["optimizer"].param_groups[0]["lr"]))
+
+
+def breaking_run(folder, *, heals=1, **changes):
+    """A trainer that has trained on rewards which rise, then break until training has gone back `heals` times."""
+
+    def reward(completions, log_extra, **kwargs):
+        log_extra("action_duration", [1.0] * len(completions))
+        step, rollbacks = trainer.state.global_step, 0 if trainer._collapse is None else trainer._collapse.rollbacks
+        broken = step >= BREAKS_AT and rollbacks < heals
+        return [(-100.0 if broken else float(step)) + 0.01 * (sum(map(ord, text)) % 17) for text in completions]
+
+    settings = {"max_steps": 10, "save_strategy": "steps", "save_steps": 2, "collapse_action": "rollback", **changes}
+    # The tiny policy is random, and its entropy means nothing.
+    args = tiny_args(folder, collapse_entropy=None, collapse_distinct=None, **settings)
+    rates = Rates()
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=reward,
+        args=args,
+        train_dataset=tiny_dataset(40),
+        processing_class=tiny_tokenizer(),
+        callbacks=[RunRecorder(folder, {}), rates],
+    )
+    trainer.train()
+    return trainer, rates.seen
+
+
+def test_training_goes_back_and_goes_on_with_a_lower_rate(tmp_path):
+    trainer, rates = breaking_run(tmp_path)
+    assert trainer.state.global_step == 10
+    # The batches of steps 6 and 7 are broken; checkpoint-6 is that of the broken policy.
+    steps = [step for step, _ in rates]
+    again = steps.index(5, 5)
+    assert steps in ([*range(1, 8), *range(5, 11)], [*range(1, 9), *range(5, 11)])
+    first = dict(rates[:again])
+    assert all(rate == pytest.approx(0.3 * first[step]) for step, rate in rates[again:] if step in first)
+    assert any(path.name.startswith("collapsed-6") for path in tmp_path.iterdir())
+    assert (tmp_path / "checkpoint-10").exists()
+
+
+def test_nothing_is_counted_twice(tmp_path):
+    breaking_run(tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "loss" in line]
+    assert steps == list(range(1, 11))
+    rollouts = read_rollouts(tmp_path)
+    assert sorted(set(rollouts["step"])) == list(range(10))
+    assert len(rollouts) == 10 * 8
+    assert (rollouts["reward"] > -50).all()
+
+
+def test_going_back_takes_weights_and_optimizer_of_the_checkpoint(tmp_path):
+    # With a factor of 1, going back to a healthy policy repeats the run that never broke.
+    broken, _ = breaking_run(tmp_path / "broken", rollback_lr_factor=1.0, max_steps=9)
+    whole, _ = breaking_run(tmp_path / "whole", heals=0, max_steps=9)
+    assert broken._collapse.rollbacks == 1
+    assert whole._collapse.rollbacks == 0
+    theirs = whole.model.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in broken.model.state_dict().items())
+
+
+def test_the_number_of_rollbacks_is_bounded_and_rates_multiply(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        trainer, rates = breaking_run(tmp_path, heals=99, rollback_limit=2, lr_scheduler_type="constant")
+    assert trainer._collapse.rollbacks == 2
+    assert trainer.state.global_step < 10
+    assert "the mean reward has lost" in trainer._collapse.stopped_for
+    assert "Training stops after 2 rollbacks. Checkpoint-4 is" in caplog.text
+    assert sorted({round(rate, 8) for _, rate in rates}) == pytest.approx([9e-4, 3e-3, 1e-2])
+
+
+def test_training_stops_and_names_the_checkpoint(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        trainer, _ = breaking_run(tmp_path, collapse_action="stop")
+    assert trainer.state.global_step in (7, 8)
+    assert "Checkpoint-4 is the last that was seen to be healthy" in caplog.text
+
+
+def test_a_rollback_survives_a_resume(tmp_path):
+    """A later process goes on with the lower rate, and remembers that it has gone back."""
+    breaking_run(tmp_path, lr_scheduler_type="constant")
+    args = tiny_args(tmp_path, max_steps=11, save_strategy="no", lr_scheduler_type="constant")
+    rates = Rates()
+
+    def reward(completions, log_extra, **kwargs):
+        log_extra("action_duration", [1.0] * len(completions))
+        return [float(len(text)) for text in completions]
+
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=reward,
+        args=args,
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+        callbacks=[rates],
+    )
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+    assert rates.seen == [(11, pytest.approx(3e-3))]
+    assert trainer._collapse.rollbacks == 1
+    assert len(trainer._collapse.history) == 11
+
+
+def test_a_warning_changes_nothing_of_training(tmp_path):
+    runs = []
+    for action in ("none", "warn"):
+        args = tiny_args(tmp_path / action, collapse_action=action, collapse_entropy=0.99, collapse_distinct=0.99)
+        runs.append(train(DurationAwareTrainer, args, with_durations(unequal)))
+    assert_same_run(*runs)
+    assert "collapse/entropy_ratio" in runs[1][0].state.log_history[0]
+    assert "collapse/entropy_ratio" not in runs[0][0].state.log_history[0]
+
+
+def test_metrics_are_logged_when_logs_are_rare(tmp_path):
+    """The watch reads each batch once, also between logs."""
+    args = tiny_args(tmp_path, logging_steps=3, max_steps=6)
+    trainer, *_ = train(DurationAwareTrainer, args, with_durations(unequal))
+    assert len(trainer._collapse.history) == 6
+    assert len({health.reward for health in trainer._collapse.history}) > 1
+    assert len(trainer._collapse.detector.early["entropy"].first) == 3
+
+
+def test_several_updates_on_a_batch_are_judged_once(tmp_path):
+    args = tiny_args(tmp_path, per_device_train_batch_size=4, steps_per_generation=2, max_steps=6)
+    trainer, *_ = train(DurationAwareTrainer, args, with_durations(unequal))
+    assert [health.step for health in trainer._collapse.history] == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"collapse_action": "halt"}, "'halt'.*'stop' or 'rollback'"),
+        ({"collapse_entropy": 1.5}, "`collapse_entropy` is 1.5"),
+        ({"collapse_distinct": 0.0}, "`collapse_distinct` is 0.0"),
+        ({"rollback_lr_factor": 0.0}, "`rollback_lr_factor` is 0.0"),
+        ({"rollback_limit": -1}, "`rollback_limit` is -1"),
+        ({"collapse_action": "rollback"}, "`save_strategy` is 'no'"),
+        ({"collapse_action": "rollback", "save_strategy": "steps", "save_total_limit": 1}, "`save_total_limit` is 1"),
+        ({"collapse_action": "rollback", "save_strategy": "steps", "save_only_model": True}, "save_only_model"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny_args(tmp_path, **changes)
+
+
+def test_programs_count_where_there_are_any():
+    columns = {"completion": ["a", "b ", "b"], "step": [0] * 3}
+    assert distinct_share(columns) == pytest.approx(2 / 3)
+    assert distinct_share({**columns, "program": ["x", "x", None]}) == pytest.approx(2 / 3)
+    assert distinct_share({**columns, "program": ["x", "x\n", "x"]}) == pytest.approx(1 / 3)
+    assert distinct_share({"completion": []}) is None
