@@ -16,7 +16,7 @@ from trl import GRPOTrainer
 from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
-from trl_mle.training.distributed import errors_reach_all, raise_together
+from trl_mle.training.distributed import errors_reach_all, raise_together, raised_on_all
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
@@ -24,7 +24,10 @@ from trl_mle.training.parts import TrainerParts
 from trl_mle.training.phase_timer import timed
 from trl_mle.training.ranks import rank_rewards
 from trl_mle.training.reported_durations import ReportedDurations, gather_durations, no_durations
-from trl_mle.training.resume import warn_of_inexact_resume
+from trl_mle.training.resume import manifest
+from trl_mle.training.resume.data_order import start_at_epoch
+from trl_mle.training.resume.micro_steps import MicroSteps
+from trl_mle.training.resume.unrepeatable import warn_of_unrepeatable
 from trl_mle.training.rollout_writer import RolloutWriter, rollout_columns
 from trl_mle.training.weighted_advantages import flags, weighted
 from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
@@ -121,6 +124,7 @@ class DurationAwareTrainer(GRPOTrainer):
     _scored: ScoredBatch | None = None
     _rollout_writer: RolloutWriter | None = None
     _told_of_unusable = False
+    _train_sampler: Any = None
 
     def __init__(
         self,
@@ -173,13 +177,14 @@ class DurationAwareTrainer(GRPOTrainer):
         )
         self.parts = TrainerParts(self.accelerator.process_index)
         """What else has a say in generation and training."""
+        self._micro_steps = MicroSteps(self)
+        self.parts.add("micro_steps", self._micro_steps)
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         for callback in self.weighting.callbacks():
             self.add_callback(callback)
         if args.save_rollouts:
             self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts")
-        warn_of_inexact_resume(args)
 
     def report_lost(self, seconds: Sequence[float]) -> None:
         """Count samples that never join a batch because they took too long (discarded, too stale).
@@ -374,18 +379,38 @@ class DurationAwareTrainer(GRPOTrainer):
         with self._overlap.during_training():
             return super().train(*args, **kwargs)
 
+    def _get_train_sampler(self, dataset=None):
+        self._train_sampler = super()._get_train_sampler(dataset)
+        return self._train_sampler
+
     def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
         folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        self.parts.save(folder)
+        # Before TRL's own files. The last of these, `trainer_state.json`, makes the checkpoint whole, and TRL deletes older
+        # checkpoints then.
+        with raised_on_all():
+            if self.args.should_save:
+                manifest.begin(folder, self.args)
+        with raised_on_all():
+            self.parts.save(folder)
         if self._overlap is not None:
             self._overlap.save(folder)
+        super()._save_checkpoint(model, trial)
+
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        # `trainer_state.json` comes next: all processes have written their files by then.
+        self.accelerator.wait_for_everyone()
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
         # The last of TRL's steps on the way to resume: policy and trainer state are those of the checkpoint now.
         if checkpoint is None:
             return
+        start_at_epoch(self._train_sampler, int(self.state.epoch or 0))
         self.parts.resume(Path(checkpoint))
+        self._micro_steps.resume()
         if self._overlap is not None:
             self._overlap.resume(Path(checkpoint))
+        if self._rollout_writer is not None:
+            self._rollout_writer.begin(self.state.global_step)
+        warn_of_unrepeatable(self.args)

@@ -18,7 +18,7 @@ from torch import nn
 from trl_mle.errors import ConfigError
 from trl_mle.training.distributed import raise_together
 from trl_mle.training.overlap import checkpoint
-from trl_mle.training.overlap.choosing import Choice, choose_groups, choose_groups_with_loss
+from trl_mle.training.overlap.choosing import Choice, choose_groups, choose_groups_in_order, choose_groups_with_loss
 from trl_mle.training.overlap.in_flight import Group, GroupKey, Row, collect
 from trl_mle.training.overlap.log_probabilities import completion_logps, padded
 from trl_mle.training.overlap.records import batch_columns, dropped_record
@@ -70,6 +70,9 @@ class OverlapExecution:
             if present:
                 raise ConfigError(f"`overlap_execution` does not work with {name}. Set `overlap_execution=False`.")
         self.runner = RowRunner(trainer, timing)
+        self._choose = choose_groups if trainer.args.late_programs == "wait" else choose_groups_with_loss
+        if trainer.args.overlap_order == "launched":
+            self._choose = choose_groups_in_order
 
     # What TRL's methods ask while they work on a batch
 
@@ -136,8 +139,7 @@ class OverlapExecution:
         need = Counter(self._layouts(len(inputs)))
         while True:
             self._exchange()
-            choose = choose_groups if args.late_programs == "wait" else choose_groups_with_loss
-            choice = choose(self._groups, need, step, args.max_staleness, args.steps_per_batch)
+            choice = self._choose(self._groups, need, step, args.max_staleness, args.steps_per_batch)
             self._drop(choice.drop, "too stale")
             alive = Counter(group.layout for group in self._groups.values())
             # Launching comes before training on what is there, so that programs run during the update as well.
@@ -316,8 +318,7 @@ class OverlapExecution:
             if row.rewards is None:
                 self.runner.start(row, self._trainer.state)
         logger.warning(
-            "Resumed with %d completions in flight: %d have a result, the programs of %d are started again. An overlapped "
-            "run depends on how long programs take, so it does not repeat the uninterrupted one to the bit.",
+            "Resumed with %d completions in flight: %d have a result, the programs of %d are started again.",
             len(rows),
             len(finished),
             len(rows) - len(finished),
