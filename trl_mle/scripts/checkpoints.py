@@ -27,6 +27,8 @@ OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
 def resume_from(training_args: Any, warn: bool = False) -> str | None:
     """The checkpoint to resume from: the newest whole one of `output_dir` for `true`, or the folder that is named.
 
+    `auto` is `true` if there is a whole checkpoint, and starts afresh otherwise, so that one command starts a run and continues it.
+
     Every process finds the same one, as long as all see the same files.
 
     Args:
@@ -42,7 +44,8 @@ def resume_from(training_args: Any, warn: bool = False) -> str | None:
     value = value.strip() if isinstance(value, str) else value
     if value is None or str(value).lower() in ("false", "no", "0", ""):
         return None
-    if str(value).lower() not in ("true", "yes", "1"):
+    starts_afresh = str(value).lower() == "auto"
+    if not starts_afresh and str(value).lower() not in ("true", "yes", "1"):
         return _named(Path(str(value)))
     damaged: list[str] = []
     for folder in _newest_first(Path(training_args.output_dir)):
@@ -52,6 +55,8 @@ def resume_from(training_args: Any, warn: bool = False) -> str | None:
                 print(f"Passed over {'; '.join(damaged)}. Resuming from {folder}.", file=sys.stderr)
             return str(folder)
         damaged.append(f"{folder}: {problem}")
+    if starts_afresh:
+        return None
     if damaged:
         raise ConfigError(
             f"`resume_from_checkpoint` is true, but no checkpoint is whole: {'; '.join(damaged)}. Leave it out to start afresh."
