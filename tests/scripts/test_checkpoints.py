@@ -112,6 +112,16 @@ def test_without_a_whole_checkpoint_the_error_says_what_is_wrong(tmp_path):
     assert resume_from(settings(tmp_path, "false")) is None
 
 
+def test_auto_starts_a_run_and_continues_it(tmp_path, capsys):
+    assert resume_from(settings(tmp_path, "auto"), warn=True) is None
+    assert capsys.readouterr().err == ""
+    folder = save_checkpoint(tmp_path, 3)
+    assert resume_from(settings(tmp_path, " Auto "), warn=True) == str(folder)
+    (folder / "trainer_state.json").unlink()
+    assert resume_from(settings(tmp_path, "auto"), warn=True) is None
+    assert "starts afresh" in capsys.readouterr().err
+
+
 def test_adapters_and_checkpoints_of_the_model_alone_are_whole(tmp_path):
     folder = save_checkpoint(tmp_path, 3, adapter=True)
     assert find_damage(folder) is None

@@ -56,6 +56,8 @@ def resume_from(training_args: Any, warn: bool = False) -> str | None:
             return str(folder)
         damaged.append(f"{folder}: {problem}")
     if starts_afresh:
+        if damaged and warn and training_args.process_index == 0:
+            print(f"No checkpoint is whole, so the run starts afresh: {'; '.join(damaged)}.", file=sys.stderr)
         return None
     if damaged:
         raise ConfigError(
