@@ -28,6 +28,7 @@ from trl_mle.training.resume import manifest
 from trl_mle.training.resume.data_order import start_at_epoch
 from trl_mle.training.resume.micro_steps import MicroSteps
 from trl_mle.training.resume.unrepeatable import warn_of_unrepeatable
+from trl_mle.training.resume.writing import disk_errors
 from trl_mle.training.rollout_writer import RolloutWriter, rollout_columns
 from trl_mle.training.weighted_advantages import flags, weighted
 from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
@@ -387,14 +388,15 @@ class DurationAwareTrainer(GRPOTrainer):
         folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         # Before TRL's own files. The last of these, `trainer_state.json`, makes the checkpoint whole, and TRL deletes older
         # checkpoints then.
-        with raised_on_all():
+        with raised_on_all(), disk_errors(folder):
             if self.args.should_save:
                 manifest.begin(folder, self.args)
-        with raised_on_all():
+        with raised_on_all(), disk_errors(folder):
             self.parts.save(folder)
         if self._overlap is not None:
             self._overlap.save(folder)
-        super()._save_checkpoint(model, trial)
+        with disk_errors(folder):
+            super()._save_checkpoint(model, trial)
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)
@@ -413,4 +415,4 @@ class DurationAwareTrainer(GRPOTrainer):
             self._overlap.resume(Path(checkpoint))
         if self._rollout_writer is not None:
             self._rollout_writer.begin(self.state.global_step)
-        warn_of_unrepeatable(self.args)
+        warn_of_unrepeatable(self)

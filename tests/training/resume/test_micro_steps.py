@@ -76,7 +76,7 @@ def whole(tmp_path_factory):
     return weights(trainer), folder
 
 
-@pytest.mark.parametrize("step", [3, 8, 13])
+@pytest.mark.parametrize("step", [8, 9])
 def test_every_step_of_a_generation_batch_resumes_exactly(tmp_path, whole, step):
     parameters, folder = whole
     shutil.copytree(folder, tmp_path / "cut")

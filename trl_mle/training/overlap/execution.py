@@ -16,7 +16,7 @@ from accelerate.utils import gather, gather_object
 from torch import nn
 
 from trl_mle.errors import ConfigError
-from trl_mle.training.distributed import raise_together
+from trl_mle.training.distributed import raise_together, raised_on_all
 from trl_mle.training.overlap import checkpoint
 from trl_mle.training.overlap.choosing import Choice, choose_groups, choose_groups_in_order, choose_groups_with_loss
 from trl_mle.training.overlap.in_flight import Group, GroupKey, Row, collect
@@ -25,6 +25,7 @@ from trl_mle.training.overlap.records import batch_columns, dropped_record
 from trl_mle.training.overlap.row_runner import RowRunner
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.overlap.unscored import warn_of_unscored
+from trl_mle.training.resume.writing import disk_errors
 
 logger = logging.getLogger(__name__)
 
@@ -303,7 +304,8 @@ class OverlapExecution:
         """Write what is in flight into the folder of a checkpoint; to be called by all processes."""
         # Results that came in since the last look are saved as results, so that no program runs twice for nothing.
         self._exchange()
-        checkpoint.save(folder, self._trainer.accelerator, self.generations, self._groups, self._rows.values())
+        with raised_on_all(), disk_errors(folder):
+            checkpoint.save(folder, self._trainer.accelerator, self.generations, self._groups, self._rows.values())
 
     def resume(self, folder: Path) -> None:
         """Continue with the completions of a checkpoint. Programs that have no result yet start again."""
