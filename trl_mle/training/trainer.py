@@ -178,14 +178,14 @@ class DurationAwareTrainer(GRPOTrainer):
         )
         self.parts = TrainerParts(self.accelerator.process_index)
         """What else has a say in generation and training."""
-        self._micro_steps = MicroSteps(self)
-        self.parts.add("micro_steps", self._micro_steps)
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         for callback in self.weighting.callbacks():
             self.add_callback(callback)
         if args.save_rollouts:
             self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts")
+        self._micro_steps = MicroSteps(self)
+        self.parts.add("micro_steps", self._micro_steps)
 
     def report_lost(self, seconds: Sequence[float]) -> None:
         """Count samples that never join a batch because they took too long (discarded, too stale).
