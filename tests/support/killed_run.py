@@ -1,15 +1,21 @@
-"""A run that kills itself as `kill -9` would, at a place that is named, or resumes from what is left.
+"""Runs that kill themselves as `kill -9` would, and resume from what is left, beside one that does not.
 
-`python -m tests.support.killed_run OUT SCENARIO [PLACE N RANK]`: the process of that rank ends at the N-th time that it comes
-to PLACE. Each process that comes to the end writes its weights to `OUT/final_<rank>.pt`.
+`python -m tests.support.killed_run OUT SCENARIO PROCESSES` runs to the end in `OUT/whole`. In `OUT/killed` it is killed five times
+and then runs to the end. The exit statuses go to `OUT/ends.json`. Each process that comes to the end writes its weights to
+`final_<rank>.pt`. All processes are forked from the first one, so that only this one imports.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
 import signal
+import socket
 import sys
+import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -24,7 +30,7 @@ from trl_mle.scripts.checkpoints import resume_from
 from trl_mle.scripts.run_dir import RunRecorder
 
 PLACES = ("reward", "micro_step", "step", "open")
-STEPS = 10
+STEPS, KILLS = 12, 5
 
 
 class Death:
@@ -96,11 +102,10 @@ SETTINGS = {
 }
 
 
-def main(out: Path, scenario: str, place: str = "", number: str = "0", rank: str = "0") -> None:
+def run(out: Path, scenario: str, death: Death) -> None:
+    """The command of a run, in one of its processes."""
     state = PartialState(cpu=True)
-    death = Death(place if state.process_index == int(rank) else "", int(number))
     sys.addaudithook(death.audit)
-    rows = 4 * state.num_processes + 2
     args = tiny_args(
         out / "run",
         per_device_train_batch_size=4,
@@ -111,6 +116,8 @@ def main(out: Path, scenario: str, place: str = "", number: str = "0", rank: str
         resume_from_checkpoint="auto",
         **SETTINGS[scenario],
     )
+    # Some prompts are left out of every epoch, others in the next.
+    rows = 4 * state.num_processes + 2
     trainer = DurationAwareTrainer(
         model=tiny_model(),
         reward_funcs=reward_of(scenario, death),
@@ -119,12 +126,64 @@ def main(out: Path, scenario: str, place: str = "", number: str = "0", rank: str
         processing_class=tiny_tokenizer(),
         callbacks=[RunRecorder(out / "run", {}), Dying(death)],
     )
-    trainer.train(resume_from_checkpoint=resume_from(args))
+    trainer.train(resume_from_checkpoint=resume_from(args, warn=True))
     torch.save(trainer.accelerator.unwrap_model(trainer.model).state_dict(), out / f"final_{state.process_index}.pt")
     if state.num_processes > 1:
         torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+
+
+def fork(out: Path, scenario: str, processes: int, place: str = "", number: int = 0, dies: int = 0) -> list[int]:
+    """Run in forked processes. Returns the status of each, negative for a signal."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    out.mkdir(parents=True, exist_ok=True)
+    children = {}
+    for rank in range(processes):
+        child = os.fork()
+        if child:
+            children[child] = rank
+            continue
+        with (out / f"log_{time.time_ns()}_{rank}.txt").open("w") as log:
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        if processes > 1:
+            os.environ |= {name: str(value) for name, value in names.items()}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        try:
+            run(out, scenario, Death(place if rank == dies else "", number))
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    statuses = {}
+    while children:
+        child, status = os.wait()
+        statuses[children.pop(child)] = os.waitstatus_to_exitcode(status)
+        # As a launcher does.
+        for other in children if status else ():
+            os.kill(other, signal.SIGKILL)
+    return [statuses[rank] for rank in range(processes)]
+
+
+def deaths(seed: str):
+    """Place, number and rank, by chance: within three steps, so that the run is killed before it ends."""
+    draw = random.Random(seed)
+    numbers = {"reward": 8 if seed.startswith("overlap") else 1, "micro_step": 3, "step": 3, "open": 20}
+    for _ in range(KILLS):
+        place = draw.choice(PLACES)
+        yield place, draw.randint(1, numbers[place]), draw.randrange(2)
+
+
+def main(out: Path, scenario: str, processes: int) -> None:
+    ends = [fork(out / "whole", scenario, processes)]
+    for place, number, rank in deaths(f"{scenario} {processes}"):
+        ends.append(fork(out / "killed", scenario, processes, place, number, rank % processes))
+    ends.append(fork(out / "killed", scenario, processes))
+    (out / "ends.json").write_text(json.dumps(ends))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
