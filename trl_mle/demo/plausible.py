@@ -70,11 +70,11 @@ def _guess(path: Path, version: int, target: str, metric: str) -> float:
     import numpy as np
     import pandas as pd
 
-    y = pd.read_csv(path, usecols=[target])[target]
+    y = pd.read_csv(path, usecols=[target])[target].dropna()
     if metric in ("rmse", "rmsle", "mae", "median_absolute_error", "r2"):
         values = y.to_numpy(dtype=float)
         if metric == "rmsle":
-            return float(np.log1p(values).std())
+            return float(np.log1p(values.clip(min=0)).std())
         deviations = np.abs(values - np.median(values))
         return {
             "rmse": float(values.std()),
