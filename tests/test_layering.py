@@ -25,7 +25,9 @@ FLOORS = (
     STAGES,
     ("outcomes", "dataset"),
     ("rewards",),
-    ("experience", "environments", "evaluation"),
+    ("experience",),
+    ("curriculum",),
+    ("environments", "evaluation"),
     ("reports",),
     ("scripts",),
     ("cli",),
@@ -168,7 +170,7 @@ def test_importing_the_package_and_the_stages_loads_no_heavy_library():
     script = (
         "import sys, trl_mle, trl_mle.types, trl_mle.errors, trl_mle.config, trl_mle.outcomes\n"
         + "from trl_mle import prompts_dataset\n"
-        + "".join(f"import trl_mle.{part}\n" for part in [*stages, "rewards", "evaluation", "reports"])
+        + "".join(f"import trl_mle.{part}\n" for part in [*stages, "rewards", "experience", "evaluation", "reports"])
         + "print(sorted({'torch', 'trl', 'transformers', 'datasets', 'sklearn', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

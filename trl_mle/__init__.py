@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from trl_mle.config import RewardConfig as RewardConfig
     from trl_mle.config import SandboxConfig as SandboxConfig
     from trl_mle.dataset import prompts_dataset as prompts_dataset
+    from trl_mle.experience import Experience as Experience
+    from trl_mle.experience import ExperienceStore as ExperienceStore
     from trl_mle.instrumentation import ASTInstrumenter as ASTInstrumenter
     from trl_mle.instrumentation import LLMInstrumenter as LLMInstrumenter
     from trl_mle.programs import extract_program as extract_program
+    from trl_mle.prompts import PromptBudget as PromptBudget
     from trl_mle.prompts import build_prompt as build_prompt
     from trl_mle.rewards import MLEReward as MLEReward
     from trl_mle.rewards import ProgramScorer as ProgramScorer
@@ -46,9 +49,10 @@ if TYPE_CHECKING:
 _NAMES = {
     "trl_mle.config": "E2BConfig InstrumentationConfig PoolConfig RayConfig RewardConfig SandboxConfig",
     "trl_mle.dataset": "prompts_dataset",
+    "trl_mle.experience": "Experience ExperienceStore",
     "trl_mle.instrumentation": "ASTInstrumenter LLMInstrumenter",
     "trl_mle.programs": "extract_program",
-    "trl_mle.prompts": "build_prompt",
+    "trl_mle.prompts": "PromptBudget build_prompt",
     "trl_mle.rewards": "MLEReward ProgramScorer",
     "trl_mle.sandboxes": "E2BSandbox LocalSandbox RaySandbox SandboxPool",
     "trl_mle.tasks": "Task list_tasks load_task",

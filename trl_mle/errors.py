@@ -22,6 +22,10 @@ class ConfigError(UserError):
     """A setting, a YAML key or a combination of settings that cannot work."""
 
 
+class StoreError(ConfigError):
+    """An experience store that cannot be opened, read or written."""
+
+
 class TaskError(UserError):
     """A task that does not exist, is incomplete or contradicts itself."""
 
@@ -50,6 +54,13 @@ class ExtractionError(TrlMleError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+class ParentNotShownError(TrlMleError):
+    """An earlier solution that no prompt can show: it has no program, was lost to a fault, or is longer than the token budget.
+
+    The caller takes another one, or asks for a solution from scratch.
+    """
 
 
 class InfrastructureError(TrlMleError):

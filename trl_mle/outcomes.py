@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from trl_mle.errors import ConfigError
 from trl_mle.types import PROGRAM_METRICS, Execution, Grade, InstrumentedProgram, Outcome, Program
@@ -86,6 +86,10 @@ class Column(StrEnum):
     REWARD_SCORE = "reward_score", float
 
 
+PromptKind = Literal["scratch", "improve", "debug"]
+"""`scratch`: the task alone. `improve`: with an earlier valid program. `debug`: with an earlier program that failed."""
+
+
 class RunColumn(StrEnum):
     """Columns of a rollout that the trainer or `read_rollouts` adds to those of its outcome."""
 
@@ -93,6 +97,14 @@ class RunColumn(StrEnum):
     """Optimizer steps before the rollout was generated."""
     BATCH = "batch"
     """Number of the generation batch, from 0."""
+    PROMPT_KIND = "prompt_kind"
+    """What the prompt asked for, a `PromptKind`."""
+    PARENT = "parent_id"
+    """Id of the earlier outcome that the prompt showed, in the run's `ExperienceStore`; missing for a prompt from scratch."""
+    PARENT_SCORE = "parent_score"
+    """Public score of that outcome on the scale of the reward, in [-1, 1]; missing if it failed."""
+    DEPTH = "lineage_depth"
+    """Number of earlier outcomes in its lineage: 0 from scratch."""
 
 
 OLD_COLUMNS = {"action_durations": "per_action_durations"}

@@ -358,3 +358,27 @@ def test_limits_come_from_the_reward_then_the_sandbox_then_the_task(tmp_path, sa
     (limits,) = sandbox.limits
     assert (limits.wall_s, limits.memory_bytes) == expected
     assert limits.threads == task.threads
+
+
+@pytest.mark.parametrize("split_up", [False, True])
+def test_what_a_row_says_of_its_prompt_is_kept_with_the_outcome(tmp_path, split_up):
+    task, log = toy_task(tmp_path), Log()
+    said = {
+        "prompt_kind": ["improve", "scratch"], "parent_id": [7, None], "parent_score": [0.25, None],
+        "lineage_depth": [2, 0],
+    }  # fmt: skip
+    reward = MLEReward(Scripted(execution("error", exit_code=1)), tasks={task.id: task})
+    batch = {
+        "prompts": ["", ""],
+        "completions": [answer(GOOD)] * 2,
+        "task": [task.id] * 2,
+        "log_extra": log.extra,
+        **said,
+    }
+
+    async def call():
+        await asyncio.gather(*(function(**batch) for function in (reward.parts() if split_up else [reward])))
+        await reward.aclose()
+
+    asyncio.run(call())
+    assert {name: log.columns[name] for name in said} == said

@@ -47,6 +47,12 @@ KEYS = {
     "reward_split": (str, "public"),
     "infrastructure_retries": (int, 2),
     "reward_aggregation": (str, "sum"),
+    "improve_fraction": (float, 0.0),
+    "debug_fraction": (float, 0.0),
+    "parent_strategy": (str, "score_weighted"),
+    "max_prompt_tokens": (int, 1024),
+    "experience_path": (str | None, None),
+    "experience_from": (str | None, None),
     "validate_tasks": (bool, True),
 }
 

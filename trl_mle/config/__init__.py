@@ -7,6 +7,7 @@ field's type, default and docstring.
 
 from trl_mle.config.base import BackendConfig, Key, RunContext, usable_cores
 from trl_mle.config.e2b_cloud import E2BConfig
+from trl_mle.config.experience import ExperienceConfig
 from trl_mle.config.instrumentation import InstrumentationConfig
 from trl_mle.config.local import SandboxConfig
 from trl_mle.config.pool import PoolConfig
@@ -16,6 +17,7 @@ from trl_mle.config.reward import RewardConfig
 __all__ = [
     "BackendConfig",
     "E2BConfig",
+    "ExperienceConfig",
     "InstrumentationConfig",
     "Key",
     "PoolConfig",

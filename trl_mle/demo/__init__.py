@@ -3,7 +3,8 @@
 from trl_mle.demo.bugs import BUGS
 from trl_mle.demo.families import FAMILIES
 from trl_mle.demo.features import TREATMENTS
-from trl_mle.demo.programs import build_completion, combinations, generate_completion, generate_demonstrations
+from trl_mle.demo.generate import generate_completion, generate_demonstrations
+from trl_mle.demo.programs import build_completion, combinations
 
 __all__ = [
     "BUGS",

@@ -1,8 +1,7 @@
-"""Completions such as a small policy might write: a plan and one Python program, in some of them with mistakes."""
+"""A completion such as a small policy might write, from the decisions that it is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -15,8 +14,6 @@ from trl_mle.demo.table import TableFacts, read_facts
 from trl_mle.errors import ConfigError
 from trl_mle.types import TaskSpec
 
-BUG_SHARE = 0.6
-"""Default share of programs with at least one mistake."""
 REFIT_SHARE = 0.5
 """Share of programs that train again on all rows before they predict."""
 
@@ -44,73 +41,29 @@ def combinations(task: TaskSpec) -> list[tuple[Family, Treatment]]:
     ]
 
 
-def generate_completion(task: TaskSpec, rng: Random, bug_share: float = BUG_SHARE) -> str:
-    """A completion for `task`.
-
-    Args:
-        task (`TaskSpec`):
-            Task to solve. Its public CSV files are read once and cached.
-        rng (`random.Random`):
-            Source of all choices. The same state gives the same text.
-        bug_share (`float`, *optional*, defaults to `0.6`):
-            Share of programs with at least one mistake, from 0 to less than 1.
-
-    Raises:
-        TaskError: there are no demonstrations for the metric or for the kind of columns.
-        ConfigError: `bug_share` is out of range.
-    """
-    return build_completion(task, _choose(task, rng, bug_share))
-
-
-def generate_demonstrations(
-    tasks: Sequence[TaskSpec], n: int, seed: int, bug_share: float = BUG_SHARE
-) -> list[dict[str, object]]:
-    """Generate `n` completions, in equal shares per task. The same seed gives the same list.
-
-    Returns:
-        Rows `{"task": id, "completion": text, "family": name, "treatment": name, "bugs": [names]}`.
-
-    Raises:
-        TaskError: as in [`generate_completion`].
-        ConfigError: as in [`generate_completion`], or `tasks` is empty, or `n` is less than 1.
-    """
-    if not tasks:
-        raise ConfigError("there is no task to write demonstrations for. Name at least one.")
-    if n < 1:
-        raise ConfigError(f"{n} demonstrations were asked for; it must be at least 1.")
-    rng = Random(seed)
-    rows: list[dict[str, object]] = []
-    for index in range(n):
-        task = tasks[index % len(tasks)]
-        choice = _choose(task, rng, bug_share)
-        rows.append(
-            {
-                "task": task.id,
-                "completion": build_completion(task, choice),
-                "family": choice.family.name,
-                "treatment": choice.treatment.name,
-                "bugs": [bug.name for bug in choice.bugs],
-            }
-        )
-    return rows
-
-
 def build_completion(task: TaskSpec, choice: Choice) -> str:
     """Write the completion of `choice` for `task`."""
     facts = read_facts(task)
-    draft = _draft(task, facts, choice)
+    draft = make_draft(task, choice)
     for bug in choice.bugs:
         draft = bug.edit(draft, Context(task, facts, choice.family))
     return draft.completion()
 
 
-def _choose(task: TaskSpec, rng: Random, bug_share: float) -> Choice:
+def choose(task: TaskSpec, rng: Random, bug_share: float, family: Family | None = None) -> Choice:
+    """Random decisions. The family is `family`, or one drawn by its share.
+
+    Raises:
+        TaskError: there are no demonstrations for the metric or for the kind of columns.
+        ConfigError: `bug_share` is not at least 0 and less than 1.
+    """
     if not 0 <= bug_share < 1:
         raise ConfigError(f"`bug_share` is {bug_share}; it must be at least 0 and less than 1.")
     facts = read_facts(task)
     suited = combinations(task)
-    families = list(dict.fromkeys(family for family, _ in suited))
-    family = rng.choices(families, [family.share for family in families])[0]
+    if family is None:
+        families = list(dict.fromkeys(family for family, _ in suited))
+        family = rng.choices(families, [family.share for family in families])[0]
     treatment = rng.choice([treatment for candidate, treatment in suited if candidate is family])
     return Choice(
         family=family,
@@ -121,7 +74,9 @@ def _choose(task: TaskSpec, rng: Random, bug_share: float) -> Choice:
     )
 
 
-def _draft(task: TaskSpec, facts: TableFacts, choice: Choice) -> Draft:
+def make_draft(task: TaskSpec, choice: Choice) -> Draft:
+    """The completion of `choice` in parts, without its mistakes."""
+    facts = read_facts(task)
     regression = facts.kind == "regression"
     check = CHECKS[task.metric]
     options = ", keep_default_na=False" if facts.text else ""

@@ -6,6 +6,7 @@ demonstrations, so that a program has about thirty tokens.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ MAX_TOKEN_CHARACTERS = 160
 """Longest token, in characters."""
 MERGES_PER_IDIOM = 4
 """BPE merges per idiom of the vocabulary. Most merges are only steps to a longer idiom."""
+NUMBER = re.compile(r"(?<=score: )[-+\d.e]+|(?<=It ran )\d+(?:\.\d+)?")
+"""Numbers that differ from prompt to prompt: scores and seconds of earlier solutions."""
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 """Smallest vocabulary. Every byte is a token, so that the policy can write any text."""
 
@@ -75,6 +78,7 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Qwen2Tokeni
 def _idioms(texts: Iterable[str], count: int) -> list[str]:
     """At most `count` pieces of text with which byte-level BPE writes `texts`, the most frequent first.
 
+    Scores and seconds belong to no piece, or each would be one of its own. The policy reads them digit by digit.
     Pieces that are only steps to a longer piece are left out. Added tokens are matched longest first, and such a step could
     match across the place where the policy has to decide between two idioms.
     """
@@ -95,7 +99,7 @@ def _idioms(texts: Iterable[str], count: int) -> list[str]:
         max_token_length=MAX_TOKEN_CHARACTERS,
         show_progress=False,
     )
-    seen = Counter(texts)
+    seen = Counter(piece for text in texts for piece in NUMBER.split(text))
     miner.train_from_iterator((text for text, times in seen.items() for _ in range(times)), trainer=trainer)
     used: Counter[str] = Counter()
     for text, times in seen.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
+from trl_mle.evaluation.improvement import Improvement, improvement
 from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.types import PROGRAM_METRICS, TaskSpec
 
@@ -68,6 +69,8 @@ class RunSummary:
     """The last fifth."""
     best: Mapping[str, Best]
     """Task id -> best program. A task without a valid submission is missing."""
+    improvement: Improvement | None = None
+    """What self-improvement prompts did; `None` without any."""
 
 
 def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSummary:
@@ -99,6 +102,7 @@ def summarise(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> RunSumma
         first=_stretch(rollouts[rollouts[RunColumn.BATCH] < fifth], fifth),
         last=_stretch(rollouts[rollouts[RunColumn.BATCH] >= batches - fifth], fifth),
         best={task_id: best for task_id, task in tasks.items() if (best := _best(rollouts, task)) is not None},
+        improvement=improvement(rollouts),
     )
 
 

@@ -1,5 +1,8 @@
-"""From a task to chat messages. The text stands in `templates/`; the facts come from the task's public files."""
+"""From a task, and an earlier outcome of it, to chat messages. The text stands in `templates/`; the facts come from the task's
+public files."""
 
-from trl_mle.prompts.scratch import build_prompt
+from trl_mle.prompts.budget import PromptBudget
+from trl_mle.prompts.build import build_prompt
+from trl_mle.prompts.earlier import PromptKind, prompt_kind
 
-__all__ = ["build_prompt"]
+__all__ = ["PromptBudget", "PromptKind", "build_prompt", "prompt_kind"]

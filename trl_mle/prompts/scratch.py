@@ -1,16 +1,18 @@
-"""`build_prompt`: the chat messages that ask for a solution of a task from scratch."""
+"""The facts about a task that every prompt states, read from the task's public files."""
 
 from __future__ import annotations
 
 import csv
 import io
 import sys
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from trl_mle.errors import TaskError, check_is_task
+from trl_mle.errors import TaskError
 from trl_mle.prompts.table_summary import MAX_VALUE, clean, count_rows, escape_line, name_of, summarize
 from trl_mle.special_tokens import escape
 from trl_mle.types import TaskSpec
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TEMPLATES = Path(__file__).parent / "templates"
+PUBLIC_FILES = ("train.csv", "test.csv", "sample_submission.csv")
 MAX_DESCRIPTION = 1200
 """Longest description of a task in a prompt, in characters."""
 MAX_TITLE = 100
@@ -54,28 +57,9 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Version of Python that prompts state: that of this interpreter, which the local sandbox and Ray run programs with."""
 
 
-def build_prompt(task: TaskSpec) -> list[dict[str, str]]:
-    """Build the chat messages that ask for a solution of `task` from scratch.
-
-    Args:
-        task (`TaskSpec`):
-            Task to solve. Only its public files are read.
-
-    Returns:
-        `[{"role": "system", "content": ...}, {"role": "user", "content": ...}]`.
-
-    Raises:
-        TaskError: a public file cannot be read, or `task` is a name.
-    """
-    check_is_task(task)
-    return [
-        {"role": "system", "content": _template("system.j2").render().strip()},
-        {"role": "user", "content": _template("user.j2").render(_values(task)).strip()},
-    ]
-
-
 @cache
-def _template(name: str) -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """The template `name` of `templates/`. A variable that a template uses and that is not given is an error."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -84,36 +68,58 @@ def _template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _values(task: TaskSpec) -> dict[str, object]:
+def task_values(task: TaskSpec) -> Mapping[str, object]:
+    """The variables of `templates/task.j2` for `task`. The files are read again only if they have changed.
+
+    Raises:
+        TaskError: a public file cannot be read.
+    """
+    versions = []
+    for name in PUBLIC_FILES:
+        try:
+            state = (task.public_dir / name).stat()
+        except OSError as error:
+            raise _unreadable(task, error) from error
+        versions.append((state.st_mtime_ns, state.st_size))
+    return _read_values(task, tuple(versions))
+
+
+@lru_cache(maxsize=64)
+def _read_values(task: TaskSpec, versions: tuple[tuple[int, int], ...]) -> Mapping[str, object]:
+    """The variables for one version of the public files: a run asks for the prompt of a task once per group."""
     try:
         train, notes = _train(task)
         notes += _id_notes(task.public_dir / "test.csv", task.id_column)
         test_rows = count_rows(task.public_dir / "test.csv")
         sample = _sample(task.public_dir / "sample_submission.csv")
     except (OSError, ValueError, csv.Error) as error:
-        raise TaskError(
-            f"the public files of task {task.id!r} in {task.public_dir} cannot be read: {error}"
-        ) from error
+        raise _unreadable(task, error) from error
     metric, predictions = METRIC_TEXTS.get(task.metric, (task.metric, "Fill the columns as the sample does."))
     if len(task.prediction_columns) > 1:
         predictions = "One probability per class, between 0 and 1; each row is divided by its sum."
-    return {
-        "title": clean(task.title, MAX_TITLE),
-        "description": _cut(task.description, MAX_DESCRIPTION),
-        "metric": metric,
-        "better": "higher" if task.direction == "maximize" else "lower",
-        "train": summarize(train, task.id_column, task.target_column),
-        "notes": notes,
-        "test_rows": test_rows,
-        "target": name_of(task.target_column),
-        **sample,
-        "predictions": predictions,
-        "time_limit_s": f"{task.time_limit_s:g}",
-        "threads": task.threads,
-        "memory_gib": f"{task.memory_bytes / 1024**3:.3g}",
-        "packages": escape(", ".join(task.packages)),
-        "python": PYTHON,
-    }
+    return MappingProxyType(
+        {
+            "title": clean(task.title, MAX_TITLE),
+            "description": _cut(task.description, MAX_DESCRIPTION),
+            "metric": metric,
+            "better": "higher" if task.direction == "maximize" else "lower",
+            "train": summarize(train, task.id_column, task.target_column),
+            "notes": notes,
+            "test_rows": test_rows,
+            "target": name_of(task.target_column),
+            **sample,
+            "predictions": predictions,
+            "time_limit_s": f"{task.time_limit_s:g}",
+            "threads": task.threads,
+            "memory_gib": f"{task.memory_bytes / 1024**3:.3g}",
+            "packages": escape(", ".join(task.packages)),
+            "python": PYTHON,
+        }
+    )
+
+
+def _unreadable(task: TaskSpec, error: Exception) -> TaskError:
+    return TaskError(f"the public files of task {task.id!r} in {task.public_dir} cannot be read: {error}")
 
 
 def _id_notes(path: Path, column: str) -> list[str]:

@@ -67,6 +67,8 @@ def report_run(
     for name, part in (("first fifth", summary.first), ("last fifth", summary.last)):
         stretches.add_row(name, str(part.batches), *_as_text(part))
     console.print(stretches)
+    if summary.improvement is not None:
+        console.print(summary.improvement.sentence(), highlight=False)
     console.print(_score_table(summary, tasks, validations))
     files = [run_dir, *programs, run_dir / "summary.json", run_dir / "rollouts"]
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from trl_mle.config import RewardConfig
 from trl_mle.errors import SandboxError, TaskError
 from trl_mle.rewards.idle_watch import IdleWatch
-from trl_mle.rewards.records import log_metrics, rollout_columns
+from trl_mle.rewards.records import log_metrics, prompt_columns, rollout_columns
 from trl_mle.rewards.reward_parts import RewardPart, SharedRuns
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.sandboxes import SandboxPool
@@ -152,7 +152,8 @@ class MLEReward:
             )
         )
         if log_extra is not None:
-            for column, values in rollout_columns(outcomes, with_reward=not whole).items():
+            columns = {**rollout_columns(outcomes, with_reward=not whole), **prompt_columns(kwargs)}
+            for column, values in columns.items():
                 log_extra(column, values)
         if (warning := self._idle.observe(outcomes)) is not None:
             logger.warning("%s", warning)

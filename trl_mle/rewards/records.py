@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import get_args
+from typing import Any, get_args
 
 from trl_mle.instrumentation.fallbacks import AST_KINDS, FALLBACK_KINDS
-from trl_mle.outcomes import Column, to_row
+from trl_mle.outcomes import Column, RunColumn, to_row
 from trl_mle.rewards.idle_watch import idle_share
 from trl_mle.types import Outcome, OutcomeKind
+
+PROMPT_COLUMNS = (RunColumn.PROMPT_KIND, RunColumn.PARENT, RunColumn.PARENT_SCORE, RunColumn.DEPTH)
+"""Columns of the data set that are kept with the outcome: the kind of the prompt, and the earlier solution that it shows."""
 
 
 def rollout_columns(outcomes: Sequence[Outcome], with_reward: bool = False) -> dict[str, list]:
@@ -17,6 +20,16 @@ def rollout_columns(outcomes: Sequence[Outcome], with_reward: bool = False) -> d
     rows = [to_row(outcome) for outcome in outcomes]
     names = (name for name in (rows[0] if rows else {}) if with_reward or name != Column.REWARD)
     return {name: [row[name] for row in rows] for name in names}
+
+
+def prompt_columns(arguments: Mapping[str, Any]) -> dict[str, list]:
+    """What the rows of the data set say of their prompts (`curriculum`): column name -> `B` values. Empty if they say nothing.
+
+    Args:
+        arguments (mapping):
+            Arguments of the reward function, among them the columns of the data set.
+    """
+    return {str(name): list(arguments[name]) for name in PROMPT_COLUMNS if isinstance(arguments.get(name), list)}
 
 
 def log_metrics(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], None]) -> None:

@@ -15,7 +15,15 @@ from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
-from trl_mle.config import BackendConfig, InstrumentationConfig, Key, PoolConfig, RewardConfig, RunContext
+from trl_mle.config import (
+    BackendConfig,
+    ExperienceConfig,
+    InstrumentationConfig,
+    Key,
+    PoolConfig,
+    RewardConfig,
+    RunContext,
+)
 from trl_mle.errors import ConfigError
 from trl_mle.sandboxes.backends import BACKENDS, check_backend
 from trl_mle.scripts.checks import check_time_limit
@@ -26,10 +34,11 @@ STAGES: tuple[type, ...] = (
     PoolConfig,
     InstrumentationConfig,
     RewardConfig,
+    ExperienceConfig,
 )
 """Configurations whose `KEYS` are keys of a recipe. Two of them may have the same key: each gets its value."""
 
-Config = TypeVar("Config", PoolConfig, InstrumentationConfig, RewardConfig)
+Config = TypeVar("Config", PoolConfig, InstrumentationConfig, RewardConfig, ExperienceConfig)
 
 BACKEND_NAMES = ", ".join(map(repr, BACKENDS))
 
@@ -83,7 +92,8 @@ class MLEArguments(_StageArguments):
     """Parameters of a run on machine-learning-engineering tasks, beside those of TRL's dataclasses.
 
     The fields of this class concern the run as a whole. All others are inherited, one per entry of `KEYS` in
-    `SandboxConfig`, `RayConfig`, `E2BConfig`, `PoolConfig`, `InstrumentationConfig` and `RewardConfig`, where they are documented.
+    `SandboxConfig`, `RayConfig`, `E2BConfig`, `PoolConfig`, `InstrumentationConfig`, `RewardConfig` and `ExperienceConfig`, where
+    they are documented.
 
     Args:
         tasks (`list[str]`):
@@ -128,6 +138,7 @@ class MLEArguments(_StageArguments):
         self.pool_config()
         self.instrumentation_config()
         self.reward_config()
+        self.experience_config()
 
     def backend_config(self, tasks: Sequence[TaskSpec] = (), alone: bool = False) -> BackendConfig:
         """Settings of the chosen backend.
@@ -153,6 +164,10 @@ class MLEArguments(_StageArguments):
     def reward_config(self) -> RewardConfig:
         """Settings of the reward."""
         return self._made(RewardConfig)
+
+    def experience_config(self) -> ExperienceConfig:
+        """Settings of self-improvement."""
+        return self._made(ExperienceConfig)
 
     def _made(self, config: type[Config]) -> Config:
         """A stage's configuration with the values of this run."""

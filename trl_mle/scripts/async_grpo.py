@@ -70,7 +70,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.training import AsyncDurationAwareTrainer
 
     hide_bars()
-    check_async(model_args.use_peft, mle_args.reward_aggregation)
+    check_async(model_args.use_peft, mle_args.reward_aggregation, mle_args.experience_config().is_used)
     check_not_adapter(model_args.model_name_or_path, model_args.model_revision)
     run = prepare_run(mle_args, training_args, model_args, tasks)
     # The reward function moves into the child process of the rollouts, of which there is one. Its sandbox opens there, on

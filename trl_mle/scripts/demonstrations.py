@@ -30,6 +30,13 @@ class DemonstrationArguments:
     bug_share: float = field(
         default=0.6, metadata={"help": "Share of generated programs with at least one mistake, from 0 to less than 1."}
     )
+    improve_share: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of generated demonstrations that improve an earlier solution, from 0 to 1. A policy that starts from "
+            "nothing needs them if a run shows it earlier solutions."
+        },
+    )
     program_time_limit_s: float | None = field(
         default=None,
         metadata={"help": "Limit of a program that the prompts state, in seconds. Default: the task's own."},
@@ -49,6 +56,8 @@ class DemonstrationArguments:
             raise ConfigError(f"`num_demonstrations` is {self.num_demonstrations}; it must be at least 1.")
         if not 0 <= self.bug_share < 1:
             raise ConfigError(f"`bug_share` is {self.bug_share}; it must be at least 0 and less than 1.")
+        if not 0 <= self.improve_share <= 1:
+            raise ConfigError(f"`improve_share` is {self.improve_share}; it must be from 0 to 1.")
         check_time_limit(self.program_time_limit_s)
 
 
@@ -70,12 +79,14 @@ def load_demonstrations(args: DemonstrationArguments) -> Dataset:
 
     named = with_time_limit({name: load_task(name) for name in args.tasks}, args.program_time_limit_s)
     tasks = list(named.values())
-    prompts = {task.id: build_prompt(task) for task in tasks}
-    rows = generate_demonstrations(tasks, args.num_demonstrations, seed=0, bug_share=args.bug_share)
+    by_id = {task.id: task for task in tasks}
+    rows = generate_demonstrations(
+        tasks, args.num_demonstrations, seed=0, bug_share=args.bug_share, improve_share=args.improve_share
+    )
     return Dataset.from_list(
         [
             {
-                "prompt": prompts[str(row["task"])],
+                "prompt": build_prompt(by_id[row["task"]], row["parent"]),
                 "completion": [{"role": "assistant", "content": row["completion"]}],
             }
             for row in rows

@@ -45,6 +45,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.dataset import prompts_dataset
     from trl_mle.errors import InfrastructureError
     from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run, reward_functions
+    from trl_mle.scripts.experience import check_context, check_experience, make_group_prompts
     from trl_mle.scripts.model_card import policy_sections
     from trl_mle.scripts.policy import trainer_arguments
     from trl_mle.scripts.run_dir import RunRecorder
@@ -52,10 +53,12 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.training.callbacks import GRPO_METRICS, MLEProgress
 
     hide_bars()
+    check_experience(mle_args, training_args)
     run = prepare_run(mle_args, training_args, model_args, tasks)
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
     reward = make_reward(mle_args, run.tasks)
     reward_funcs = reward_functions(reward, mle_args.reward_aggregation, training_args)
+    group_prompts = make_group_prompts(mle_args, training_args, run)
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
     trainer = DurationAwareTrainer(
         **trainer_arguments(model_args, training_args),
@@ -66,7 +69,9 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         ),
         processing_class=run.tokenizer,
         callbacks=[RunRecorder(run.folder, settings)],
+        group_prompts=group_prompts,
     )
+    check_context(mle_args.experience_config(), training_args, trainer.model)
     # Set before training: checkpoints have a card, too.
     trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
     if not training_args.disable_tqdm:
@@ -83,6 +88,8 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         print(f"\nerror: {error}\nTraining stopped: what was reached so far follows.", file=sys.stderr)
     finally:
         reward.close()
+        if group_prompts is not None:
+            group_prompts.close()
     if not stopped:
         # Before anything that may fail: hours of training must not be lost to a report.
         trainer.save_model(training_args.output_dir)

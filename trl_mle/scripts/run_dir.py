@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from transformers import TrainerCallback
 
+from trl_mle.experience import STORE_FILE
 from trl_mle.training.rollout_writer import path_aside
 from trl_mle.yaml_values import Loader, dump
 
@@ -25,9 +26,13 @@ HOW_TO_RUN = ("resume_from_checkpoint", "local_rank", "disable_tqdm", "log_level
 """Settings that a command may change without changing what is trained."""
 
 
+RUN_FILES = ("rollouts", "metrics.jsonl", STORE_FILE)
+"""Of these, a folder that holds a run has one at least."""
+
+
 def move_earlier_run(folder: Path) -> None:
     """Rename `folder` to `folder-DATE-TIME` if it holds a run, so that a new run overwrites nothing."""
-    if not (folder / "rollouts").exists() and not (folder / "metrics.jsonl").exists():
+    if not any((folder / name).exists() for name in RUN_FILES):
         return
     target = path_aside(folder)
     folder.rename(target)

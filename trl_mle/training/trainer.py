@@ -17,6 +17,7 @@ from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.distributed import errors_reach_all, raise_together, raised_on_all
+from trl_mle.training.group_prompts import GroupPrompts, GroupPromptsPart
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
@@ -100,6 +101,8 @@ class DurationAwareTrainer(GRPOTrainer):
             Configuration. A plain `trl.GRPOConfig` is an error.
         overlap_timing ([`OverlapTiming`], *optional*):
             Intervals and limits of waiting with `overlap_execution`.
+        group_prompts ([`GroupPrompts`], *optional*):
+            Chooses the prompt of each group in training, in place of the data set's.
         model, reward_funcs, train_dataset and all others:
             As in `trl.GRPOTrainer`.
 
@@ -147,6 +150,7 @@ class DurationAwareTrainer(GRPOTrainer):
         environment_factory: EnvironmentFactory | dict[str, EnvironmentFactory] | None = None,
         *,
         overlap_timing: OverlapTiming | None = None,
+        group_prompts: GroupPrompts | None = None,
     ):
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
@@ -178,6 +182,8 @@ class DurationAwareTrainer(GRPOTrainer):
         )
         self.parts = TrainerParts(self.accelerator.process_index)
         """What else has a say in generation and training."""
+        if group_prompts is not None:
+            self.parts.add("group_prompts", GroupPromptsPart(self, group_prompts))
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         for callback in self.weighting.callbacks():

@@ -1,0 +1,140 @@
+"""The file of a store: how it is made, looked at before it is opened, and opened; its errors in words.
+
+A file that is no store, or a newer or damaged one, is only ever read.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from trl_mle.errors import StoreError
+from trl_mle.experience.schema import APPLICATION_ID, CHECKED_TABLES, CREATE, STORE_VERSION
+
+BUSY_S = 30.0
+"""Longest wait for another process that writes, in seconds."""
+CACHE_KIB = 8 * 1024
+"""Memory for pages of the file, in KiB."""
+
+_MAGIC = b"SQLite format 3\0"
+_VERSION_AT, _APPLICATION_AT, _HEADER_BYTES = 60, 68, 100  # https://www.sqlite.org/fileformat.html
+_FIXES = {
+    "FULL": "The disk, or the user's share of it, is full. Free some space; what was added before is kept.",
+    "READONLY": "It cannot be written. Give a path in a folder that this user may write to.",
+    "CANTOPEN": "It cannot be opened. Does its folder exist, and may this user write to it?",
+    "PERM": "This user may not open it. Change its permissions, or give another path.",
+    "IOERR": "Its disk reports an error. Is the disk full, or is it on a network file system? A store needs a local disk.",
+    "BUSY": f"Another process has kept it locked for {BUSY_S:g} s. Stop that process, or give another path.",
+    "CORRUPT": "It is damaged. Restore it from a copy or an export, or move it away and start a new one.",
+    "NOTADB": "It is damaged. Restore it from a copy or an export, or move it away and start a new one.",
+}
+
+
+def open_database(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to the store at `path`, which is made if it does not exist, unless `read_only`.
+
+    Raises:
+        StoreError: the file is no store, has a newer version, is damaged, or cannot be read or written.
+    """
+    with errors_of(path), _system_errors_of(path):
+        if not path.exists() or path.stat().st_size == 0:
+            if read_only:
+                raise StoreError(f"There is no experience store at {path}.")
+            _create(path)
+        check(path)
+        connection = _connect(path, "ro" if read_only else "rw")
+        if not read_only:
+            # Without it, a store that was copied or converted by other software would be slow, and no less safe.
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        return connection
+
+
+def check(path: Path) -> None:
+    """Raise `StoreError` if the file is no store that this version can use. Nothing is written to it."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    application = int.from_bytes(header[_APPLICATION_AT : _APPLICATION_AT + 4], "big")
+    if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
+        raise StoreError(f"{path} is not an experience store: it is no SQLite file. Give another path.")
+    if application != APPLICATION_ID:
+        raise StoreError(f"{path} is not an experience store but an SQLite file of other software. Give another path.")
+    version = int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4], "big")
+    if version > STORE_VERSION:
+        raise StoreError(
+            f"{path} is an experience store of version {version}, but this version of trl_mle reads at most {STORE_VERSION}. "
+            "Upgrade trl_mle, or give another path."
+        )
+    with closing(_connect(path, "ro")) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        problems = [f"it has no table `{name}`" for name in ("rows", *CHECKED_TABLES) if name not in tables]
+        for table in CHECKED_TABLES if not problems else ():
+            problems += [text for (text,) in connection.execute(f"PRAGMA quick_check({table})") if text != "ok"]
+    if problems:
+        raise StoreError(f"{path}: {_FIXES['CORRUPT']} ({problems[0]})")
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite into a `StoreError` that names the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        kind = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").split("_")[0]
+        raise StoreError(f"The experience store {path}: {_FIXES.get(kind, 'SQLite fails.')} ({error})") from error
+
+
+@contextmanager
+def _system_errors_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"The experience store {path} cannot be used: {error.strerror or error}. Give another path."
+        ) from error
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection that begins no transaction by itself and may be used in any thread, one at a time."""
+
+    def connect(options: str) -> sqlite3.Connection:
+        uri = f"file:{quote(str(path.absolute()))}?{options}"
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection.execute("SELECT count(*) FROM sqlite_schema")  # a file that cannot be read is noticed here
+        return connection
+
+    try:
+        return connect(f"mode={mode}")
+    except sqlite3.OperationalError:
+        # In a folder that cannot be written, SQLite cannot make the file by which processes share a store. Without a log of
+        # newer pages, no process writes.
+        if mode != "ro" or path.with_name(path.name + "-wal").exists() or not os.access(path, os.R_OK):
+            raise
+        return connect("mode=ro&immutable=1")
+
+
+def _create(path: Path) -> None:
+    """Make an empty store, whole or not at all: its header says from the first moment what it is."""
+    draft = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+            connection.executescript(CREATE)
+            connection.execute("PRAGMA journal_mode = WAL")
+        if path.exists():  # an empty file, as `tempfile` makes one
+            draft.replace(path)
+            return
+        try:
+            os.link(draft, path)  # fails if another process has just made one
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
