@@ -67,6 +67,10 @@ class InfrastructureError(TrlMleError):
     """Something other than the policy's program failed."""
 
 
+class CheckpointError(InfrastructureError):
+    """A checkpoint that could not be written, for instance because the disk is full."""
+
+
 class SandboxError(InfrastructureError):
     """The sandbox, not the program, failed.
 

@@ -99,6 +99,8 @@ def trainer(tmp_path_factory):
         ("_log_metric", ["name", "value"]),
         ("_save_checkpoint", ["model", "trial"]),
         ("_load_optimizer_and_scheduler", ["checkpoint"]),
+        ("_save_rng_state", ["output_dir"]),
+        ("_get_train_sampler", ["dataset"]),
         ("create_model_card", ["model_name", "dataset_name", "tags"]),
     ],
 )
@@ -237,6 +239,30 @@ def test_checkpoints_and_progress_of_transformers():
     assert PREFIX_CHECKPOINT_DIR == "checkpoint"
     assert parameters(Trainer._get_output_dir) == ["trial"]
     assert "self.training_bar" in source(ProgressCallback)
+
+
+def test_place_within_the_generation_batch(trainer):
+    assert trainer._step == 1
+    assert len(trainer._buffered_inputs) == trainer.args.steps_per_generation
+    assert (trainer._tr_loss.shape, trainer._globalstep_last_logged) == ((), 1)
+    assert isinstance(trainer._total_loss_scalar, float)
+    prepare = source(GRPOTrainer._prepare_inputs)
+    assert "self._step % generate_every == 0 or self._buffered_inputs is None" in prepare
+    assert "self._buffered_inputs[self._step % self.args.steps_per_generation]" in prepare
+
+
+def test_the_sampler_draws_one_permutation_per_epoch():
+    samplers = [utils.RepeatSampler(range(9), mini_repeat_count=1, seed=3) for _ in range(2)]
+    torch.randperm(9, generator=samplers[1].generator)
+    first, second = list(samplers[0]), list(samplers[0])
+    assert first != second
+    assert second == list(samplers[1])
+
+
+def test_the_state_of_the_trainer_is_saved_after_the_random_state_and_before_checkpoints_are_deleted():
+    text = source(Trainer._save_checkpoint)
+    order = ["save_model(", "_save_rng_state(", "save_to_json(", "rotate_checkpoints("]
+    assert [name for _, name in sorted((text.index(name), name) for name in order)] == order
 
 
 class TestAsynchronousTrainer:

@@ -250,3 +250,13 @@ def test_the_task_of_a_group_can_be_chosen_first(tmp_path):
 def test_settings_that_cannot_work(settings, message):
     with pytest.raises(ConfigError, match=message):
         ExperienceConfig(**settings)
+
+
+def test_without_earlier_solutions_a_chooser_of_tasks_needs_no_store(tmp_path):
+    task = toy_task(tmp_path)
+    prompts = ExperiencePrompts({"second": task}, None, ExperienceConfig(), task_chooser=Turns())
+    rows = prompts.choose([{"prompt": build_prompt(task), "task": "second"}] * 2, 0)
+    assert kinds(rows) == {"scratch": 2}
+    assert prompts.observe(columns_of(rows, [outcome_of("1"), outcome_of("2")], 0)) == {"tasks/batches": 1.0}
+    prompts.load_state_dict(prompts.state_dict())
+    prompts.close()

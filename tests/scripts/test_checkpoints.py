@@ -20,6 +20,8 @@ def save_checkpoint(output_dir, step, adapter=False):
     (folder / f"{'adapter_' if adapter else ''}config.json").write_text("{}")
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         torch.save({"state": torch.ones(9)}, folder / name)
+    torch.save({"micro_steps": {"step": step}}, folder / "trainer_parts_0.pt")
+    (folder / "resume.json").write_text(json.dumps({"processes": 1, "files": ["trainer_parts_0.pt", "rng_state.pth"]}))
     (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
     return folder
 
@@ -44,6 +46,12 @@ DAMAGE = {
     "half an optimizer": lambda folder: cut(folder / "optimizer.pt"),
     "empty scheduler": lambda folder: (folder / "scheduler.pt").write_bytes(b""),
     "half a random state": lambda folder: cut(folder / "rng_state.pth"),
+    "no random state": lambda folder: (folder / "rng_state.pth").unlink(),
+    "no state of the parts": lambda folder: (folder / "trainer_parts_0.pt").unlink(),
+    "half a state of the parts": lambda folder: cut(folder / "trainer_parts_0.pt"),
+    "half a manifest": lambda folder: (folder / "resume.json").write_text('{"files": ["trai'),
+    "another manifest": lambda folder: (folder / "resume.json").write_text('{"files": [{"a": 5}]}'),
+    "a manifest of no names": lambda folder: (folder / "resume.json").write_text("[]"),
     "half a config": lambda folder: (folder / "config.json").write_text("{"),
     "a missing shard": lambda folder: (folder / "model.safetensors.index.json").write_text(
         '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}'
@@ -104,10 +112,20 @@ def test_without_a_whole_checkpoint_the_error_says_what_is_wrong(tmp_path):
     assert resume_from(settings(tmp_path, "false")) is None
 
 
+def test_auto_starts_a_run_and_continues_it(tmp_path, capsys):
+    assert resume_from(settings(tmp_path, "auto"), warn=True) is None
+    assert capsys.readouterr().err == ""
+    folder = save_checkpoint(tmp_path, 3)
+    assert resume_from(settings(tmp_path, " Auto "), warn=True) == str(folder)
+    (folder / "trainer_state.json").unlink()
+    assert resume_from(settings(tmp_path, "auto"), warn=True) is None
+    assert "starts afresh" in capsys.readouterr().err
+
+
 def test_adapters_and_checkpoints_of_the_model_alone_are_whole(tmp_path):
     folder = save_checkpoint(tmp_path, 3, adapter=True)
     assert find_damage(folder) is None
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "resume.json"):
         (folder / name).unlink()
     assert find_damage(folder) is None
 

@@ -101,7 +101,7 @@ def test_an_evaluation_after_training_belongs_to_the_run(folder):
 def test_an_evaluation_before_a_run_is_resumed_does_not_take_its_beginning(folder):
     writer = RolloutWriter(folder)
     own = write(writer, ("eval", 0))
-    writer.begin()
+    writer.begin(2)
     own += write(writer, ("train", 2))
     assert names(folder) == sorted([*own, "train_000000_00.parquet", "train_000001_00.parquet"])
     assert asides(folder) == [

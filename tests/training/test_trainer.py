@@ -232,18 +232,6 @@ def test_a_resumed_run_drops_the_rollouts_that_it_repeats(tmp_path):
     ]
 
 
-def test_a_checkpoint_between_generation_batches_is_warned_of(tmp_path, caplog):
-    args = tiny_args(tmp_path, num_iterations=2, save_strategy="steps", save_steps=3)
-    DurationAwareTrainer(
-        model=tiny_model(),
-        reward_funcs=letters,
-        args=args,
-        train_dataset=tiny_dataset(),
-        processing_class=tiny_tokenizer(),
-    )
-    assert "`save_steps`=3 falls between generation batches" in caplog.text
-
-
 def test_the_readmes_own_reward_function_trains(tmp_path):
     text = (Path(__file__).parents[2] / "README.md").read_text()
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def reward(" in block]

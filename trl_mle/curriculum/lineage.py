@@ -10,6 +10,17 @@ from typing import Any
 
 from trl_mle.outcomes import Column, RunColumn
 
+COLUMNS = (
+    Column.KIND,
+    Column.REWARD_SCORE,
+    Column.PROGRAM,
+    RunColumn.PROMPT_KIND,
+    RunColumn.PARENT,
+    RunColumn.PARENT_SCORE,
+    RunColumn.DEPTH,
+)
+"""Columns of rollouts that are looked at."""
+
 
 @dataclass(frozen=True)
 class Child:
@@ -36,18 +47,9 @@ def children(columns: Mapping[str, Sequence[Any]]) -> list[Child]:
     """The scored rollouts of a batch. Infrastructure faults and lost completions say nothing about a prompt."""
     if Column.KIND not in columns or RunColumn.PROMPT_KIND not in columns:
         return []
-    names = (
-        Column.KIND,
-        Column.REWARD_SCORE,
-        Column.PROGRAM,
-        RunColumn.PROMPT_KIND,
-        RunColumn.PARENT,
-        RunColumn.PARENT_SCORE,
-        RunColumn.DEPTH,
-    )
     found = []
     for place, kind in enumerate(columns[Column.KIND]):
-        row: dict[str, Any] = {name: known(columns[name][place]) if name in columns else None for name in names}
+        row: dict[str, Any] = {name: known(columns[name][place]) if name in columns else None for name in COLUMNS}
         kind = known(kind)
         if kind is None or kind == "fault" or row[RunColumn.PROMPT_KIND] is None:
             continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from trl_mle.curriculum.lineage import children
+from trl_mle.curriculum.lineage import COLUMNS, children
 from trl_mle.outcomes import RunColumn
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def improvement(rollouts: pd.DataFrame) -> Improvement | None:
     """
     if RunColumn.PROMPT_KIND not in rollouts:
         return None
-    scored = children({str(name): rollouts[name].tolist() for name in rollouts})
+    scored = children({name: rollouts[name].tolist() for name in COLUMNS if name in rollouts})
     shown = [child for child in scored if child.prompt_kind != "scratch"]
     if not shown:
         return None

@@ -14,7 +14,9 @@ from trl_mle.errors import ConfigError
 
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"
-"""Written by transformers' trainer after its own other files, and before `in_flight_*.pt` of this package."""
+"""Written by transformers' trainer when its other files, and those of this package, are there."""
+MANIFEST = "resume.json"
+"""Names the files of all processes; written first by [`DurationAwareTrainer`] (`training/resume/manifest.py`)."""
 WEIGHTS = ("*model*.safetensors", "*model*.bin", "pytorch_model_fsdp*", "global_step*")
 """Model or adapter, whole or in shards; of FSDP; of DeepSpeed."""
 IN_FLIGHT = "in_flight_"
@@ -24,6 +26,8 @@ OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
 
 def resume_from(training_args: Any, warn: bool = False) -> str | None:
     """The checkpoint to resume from: the newest whole one of `output_dir` for `true`, or the folder that is named.
+
+    `auto` is `true` if there is a whole checkpoint, and starts afresh otherwise, so that one command starts a run and continues it.
 
     Every process finds the same one, as long as all see the same files.
 
@@ -40,7 +44,8 @@ def resume_from(training_args: Any, warn: bool = False) -> str | None:
     value = value.strip() if isinstance(value, str) else value
     if value is None or str(value).lower() in ("false", "no", "0", ""):
         return None
-    if str(value).lower() not in ("true", "yes", "1"):
+    starts_afresh = str(value).lower() == "auto"
+    if not starts_afresh and str(value).lower() not in ("true", "yes", "1"):
         return _named(Path(str(value)))
     damaged: list[str] = []
     for folder in _newest_first(Path(training_args.output_dir)):
@@ -50,6 +55,10 @@ def resume_from(training_args: Any, warn: bool = False) -> str | None:
                 print(f"Passed over {'; '.join(damaged)}. Resuming from {folder}.", file=sys.stderr)
             return str(folder)
         damaged.append(f"{folder}: {problem}")
+    if starts_afresh:
+        if damaged and warn and training_args.process_index == 0:
+            print(f"No checkpoint is whole, so the run starts afresh: {'; '.join(damaged)}.", file=sys.stderr)
+        return None
     if damaged:
         raise ConfigError(
             f"`resume_from_checkpoint` is true, but no checkpoint is whole: {'; '.join(damaged)}. Leave it out to start afresh."
@@ -105,6 +114,13 @@ def _damage(folder: Path) -> Iterator[str]:
         yield f"{STATE} is missing"
     elif not isinstance(content := _json(state), dict) or not isinstance(content.get("global_step"), int):
         yield f"{STATE} is cut off"
+    if (folder / MANIFEST).exists():
+        manifest = _json(folder / MANIFEST)
+        names = manifest.get("files") if isinstance(manifest, dict) else None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            yield f"{MANIFEST} is cut off"
+        else:
+            yield from (f"{name} is missing" for name in names if not (folder / name).exists())
     if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
         yield "the weights of the model are missing"
     for index in folder.glob("*.index.json"):

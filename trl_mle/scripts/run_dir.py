@@ -12,15 +12,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from transformers import TrainerCallback
 
 from trl_mle.experience import STORE_FILE
 from trl_mle.training.rollout_writer import path_aside
-from trl_mle.yaml_values import dump
+from trl_mle.yaml_values import Loader, dump
 
 RECORDED_PACKAGES = ("trl_mle", "trl", "transformers", "torch", "accelerate", "datasets", "scikit-learn", "numpy")
 SECRET = re.compile(r"(?:^|_)(?:token|api_key|secret|password)$", re.IGNORECASE)
 """Keys whose values are never written to disk."""
+HOW_TO_RUN = ("resume_from_checkpoint", "local_rank", "disable_tqdm", "log_level", "log_level_replica")
+"""Settings that a command may change without changing what is trained."""
 
 
 RUN_FILES = ("rollouts", "metrics.jsonl", STORE_FILE)
@@ -39,7 +42,8 @@ def move_earlier_run(folder: Path) -> None:
 class RunRecorder(TrainerCallback):
     """Writes `config.yaml` when training begins, and one line of `metrics.jsonl` per log of the trainer.
 
-    A resumed run first drops the lines past the step that it resumes from, so that every step stands once.
+    A resumed run first drops the lines past the step that it resumes from, so that every step stands once. It says which
+    settings have changed.
 
     Args:
         folder (`Path`):
@@ -62,13 +66,14 @@ class RunRecorder(TrainerCallback):
         self.folder.mkdir(parents=True, exist_ok=True)
         versions = {"python": sys.version.split()[0], **{name: _version(name) for name in RECORDED_PACKAGES}}
         content = {**{name: dict(section) for name, section in self.settings.items()}, "versions": versions}
-        (self.folder / "config.yaml").write_text(dump(_plain(content)), encoding="utf-8")
+        config, text = self.folder / "config.yaml", dump(_plain(content))
+        if state.global_step > 0:
+            _tell_of_changes(_read(config), yaml.load(text, Loader), state.global_step)
+        _replace(config, text.encode())
         if self.metrics.exists():
             lines = self.metrics.read_bytes().splitlines(keepends=True)
             earlier = [line for line in lines if (step := _step_of(line)) is not None and step <= state.global_step]
-            partial = self.metrics.with_suffix(".partial")
-            partial.write_bytes(b"".join(earlier))
-            os.replace(partial, self.metrics)
+            _replace(self.metrics, b"".join(earlier))
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and logs:
@@ -84,6 +89,36 @@ def _step_of(line: bytes) -> int | None:
         return None
     step = content.get("step") if isinstance(content, dict) else None
     return step if line.endswith(b"\n") and isinstance(step, int) else None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def _read(config: Path) -> dict[str, Any]:
+    """The configuration of the run so far; empty if there is none that can be read."""
+    try:
+        content = yaml.load(config.read_text(encoding="utf-8"), Loader)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _tell_of_changes(earlier: Mapping[str, Any], now: Mapping[str, Any], step: int) -> None:
+    """Name on stderr the settings and versions in which a resumed run differs from the run so far."""
+    changes = []
+    for section, values in now.items():
+        before = earlier.get(section)
+        # Another program, or another version, may have written other sections.
+        for name in sorted({*values, *before}, key=str) if isinstance(before, dict) else ():
+            old, new = before.get(name), values.get(name)
+            if old != new and name not in HOW_TO_RUN:
+                changes.append(f"  {section}.{name}: {str(old)[:80]} -> {str(new)[:80]}")
+    if changes:
+        print(f"Resumed at step {step} with other settings than before:", *changes, sep="\n", file=sys.stderr)
 
 
 def _version(package: str) -> str:

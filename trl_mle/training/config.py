@@ -31,6 +31,11 @@ class DurationAwareConfig(DurationSettings, CollapseSettings, GRPOConfig):
             What happens to programs that take longer. `"wait"`: training waits for them, so that none is lost for being slow.
             `"lose"`: they are stopped and lost, and are recorded in the rollouts. A lost program costs a policy less than one
             that fails, unless `duration_weighting` is `"inverse_inclusion"`.
+        overlap_order (`str`, *optional*, defaults to `"finished"`):
+            Which groups are trained on first. `"finished"`: those whose programs have finished, the oldest first.
+            `"launched"`: strictly the oldest, which are waited for. What is trained on then depends on no duration, so that two
+            runs, and a resumed run, are the same to the bit; a slow program holds up training sooner. Not with
+            `late_programs="lose"`.
 
     > Parameters that control the reward
 
@@ -77,6 +82,12 @@ class DurationAwareConfig(DurationSettings, CollapseSettings, GRPOConfig):
     late_programs: str = field(
         default="wait",
         metadata={"help": "What happens to programs past max_staleness: 'wait' for them, or 'lose' them."},
+    )
+    overlap_order: str = field(
+        default="finished",
+        metadata={
+            "help": "Which groups are trained on first: the oldest 'finished' ones, or strictly those 'launched' first."
+        },
     )
     ranked_rewards: list[str] | None = field(
         default=None, metadata={"help": "Reward functions whose values are replaced by their rank within the group."}
@@ -132,6 +143,13 @@ class DurationAwareConfig(DurationSettings, CollapseSettings, GRPOConfig):
             raise ConfigError(f"`overlap_batches` is {self.overlap_batches}; it must be 0 or more.")
         if self.late_programs not in ("wait", "lose"):
             raise ConfigError(f"`late_programs` is {self.late_programs!r}; choose 'wait' or 'lose'.")
+        if self.overlap_order not in ("finished", "launched"):
+            raise ConfigError(f"`overlap_order` is {self.overlap_order!r}; choose 'finished' or 'launched'.")
+        if self.overlap_order == "launched" and self.late_programs == "lose":
+            raise ConfigError(
+                "`overlap_order` is 'launched', which waits for every program, and `late_programs` is 'lose'. Set "
+                "`late_programs='wait'` or `overlap_order='finished'`."
+            )
         if self.max_staleness < self.overlap_batches * self.steps_per_batch:
             raise ConfigError(
                 f"`max_staleness`={self.max_staleness}, but a completion waits about `overlap_batches`={self.overlap_batches} "

@@ -32,6 +32,22 @@ def raise_together(error: Exception | None) -> None:
 
 
 @contextmanager
+def raised_on_all() -> Iterator[None]:
+    """Raise an error of the body on every process; to be entered by all processes. They leave it together.
+
+    Raises:
+        Exception: the error of this process's body.
+        ProcessError: another process has an error.
+    """
+    error = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    raise_together(error)
+
+
+@contextmanager
 def errors_reach_all(trainer: GRPOTrainer) -> Iterator[None]:
     """Hold back an error of a reward function within the body until all processes have finished it, then raise it on all.
 

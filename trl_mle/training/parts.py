@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+STATE_FILE = "trainer_parts_{process}.pt"
+"""Name of the file of a checkpoint that holds the state of a process's parts."""
+
 
 class TrainerPart:
     """Base class of the parts of a trainer. Each method does nothing unless a part overrides it.
@@ -94,4 +97,4 @@ class TrainerParts:
 
     @property
     def _file_name(self) -> str:
-        return f"trainer_parts_{self._process_index}.pt"
+        return STATE_FILE.format(process=self._process_index)

@@ -31,14 +31,16 @@ class RolloutWriter:
         self.folder = folder
         self._begins = True
         self._is_training = False
+        self._first_step = 0
         self._indices: dict[tuple[str, int], count] = {}
         self._own: set[str] = set()  # names of the files of this run
         self._aside: Path | None = None  # where this writer has moved files to
         self._schema = RolloutSchema(folder)
 
-    def begin(self) -> None:
-        """A run begins or is resumed, at the step of the next batch that is written."""
+    def begin(self, step: int = 0) -> None:
+        """A run begins, or is resumed at `step`. Files are moved when the next batch is written, since a run may fail before."""
         self._begins = self._is_training = True
+        self._first_step = step
 
     def write(self, columns: Mapping[str, list], *, step: int, mode: str) -> Path:
         """Write a generation batch, as [`rollout_columns`] returns it. Returns the path of the file."""
@@ -61,7 +63,7 @@ class RolloutWriter:
     def _next_path(self, kind: str, step: int) -> Path:
         if self._begins:
             self._begins = False
-            self._keep_to_one_run(step)
+            self._keep_to_one_run(self._first_step)
             self._indices = {}
         indices = self._indices.setdefault((kind, step), count())
         paths = (self.folder / f"{kind}_{step:06d}_{index:02d}.parquet" for index in indices)

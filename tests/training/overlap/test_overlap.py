@@ -18,7 +18,7 @@ import torch
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError, DurationError
-from trl_mle.training.overlap.choosing import Choice, choose_groups, choose_groups_with_loss
+from trl_mle.training.overlap.choosing import Choice, choose_groups, choose_groups_in_order, choose_groups_with_loss
 from trl_mle.training.overlap.in_flight import Group, Row
 from trl_mle.training.overlap.timing import OverlapTiming
 
@@ -89,6 +89,14 @@ class TestChoice:
     def test_past_the_limit_a_group_is_dropped_as_after_a_change_of_settings(self):
         assert self.choose({(0, 0): group(2)}, 5).drop == ((0, 0),)
 
+    def test_in_order_the_oldest_groups_are_waited_for(self):
+        groups = {(0, 0): group(1), (1, 0): group(2, 1), (0, 1): group(2, 0, (1, 1))}
+        need = Counter({PAIR: 1, (1, 1): 1})
+        assert choose_groups_in_order(groups, need, 2, 4, 1) == Choice((), ())
+        groups[0, 0].finished.add(1)
+        assert choose_groups_in_order(groups, need, 2, 4, 1).train == ((0, 0), (0, 1))
+        assert choose_groups_in_order(groups, need, 5, 4, 1) == Choice((), ((0, 0), (0, 1)))
+
     def test_groups_keep_to_their_layout(self):
         need = Counter({(0, 0): 1, (1, 1): 1})
         groups = {(0, 0): group(2), (1, 0): group(2, 1), (0, 1): group(0, 0, (1, 1))}
@@ -97,15 +105,16 @@ class TestChoice:
         assert choose_groups(groups, need, 1, 4, 1).train == ((0, 0), (0, 1))
 
 
+@pytest.mark.parametrize("choose", [choose_groups, choose_groups_in_order])
 @pytest.mark.parametrize(
     ("batches", "max_staleness", "steps"), [(2, 8, 1), (2, 2, 1), (3, 6, 2), (1, 7, 3), (0, 0, 2)]
 )
-def test_no_program_is_lost_however_slow_it_is(batches, max_staleness, steps):
+def test_no_program_is_lost_however_slow_it_is(batches, max_staleness, steps, choose):
     """Programs that a policy makes slow must not cost it less than programs that fail."""
     source = random.Random(batches)
     groups, ends, ages, step, now, generation = {}, {}, [], 0, 0.0, 0
     while step < 300:
-        choice = choose_groups(groups, Counter({PAIR: 4}), step, max_staleness, steps)
+        choice = choose(groups, Counter({PAIR: 4}), step, max_staleness, steps)
         assert not choice.drop
         if len(groups) < 4 * (batches + 1):
             for place in range(4):
@@ -454,6 +463,8 @@ def test_a_resumed_run_takes_up_what_was_in_flight(tmp_path, caplog):
     ("changes", "message"),
     [
         ({"overlap_batches": -1}, "overlap_batches"),
+        ({"overlap_order": "newest"}, "`overlap_order` is 'newest'; choose 'finished' or 'launched'"),
+        ({"overlap_order": "launched", "late_programs": "lose"}, "waits for every program, and `late_programs` is 'lose'"),
         ({"late_programs": "stop"}, "`late_programs` is 'stop'; choose 'wait' or 'lose'"),
         ({"overlap_batches": 3, "max_staleness": 2}, "`max_staleness`=2.*`max_staleness` to 3"),
         ({"overlap_batches": 3, "num_iterations": 2, "max_staleness": 5}, "`max_staleness` to 6"),

@@ -154,6 +154,12 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
             self._rollout_writer.begin()
         return super().train(*args, **kwargs)
 
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        # The trainer's state is that of the checkpoint now.
+        if checkpoint is not None and self._rollout_writer is not None:
+            self._rollout_writer.begin(self.state.global_step)
+
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
         if self.accelerator.is_main_process:

@@ -79,6 +79,27 @@ def _chosen(
     return keys[:count]
 
 
+def choose_groups_in_order(
+    groups: Mapping[GroupKey, Group],
+    need: Counter[tuple[int, ...]],
+    step: int,
+    max_staleness: int,
+    steps_per_batch: int,
+) -> Choice:
+    """As [`choose_groups`], but the oldest groups are taken, finished or not, and are waited for.
+
+    The choice does not depend on durations. No group gets older than one of another order: the oldest is always next.
+    """
+    drop = tuple(key for key, group in sorted(groups.items()) if step - group.generated_at > max_staleness)
+    train: list[GroupKey] = []
+    for layout, count in need.items():
+        oldest = [key for key, group in sorted(groups.items()) if group.layout == layout and key not in drop][:count]
+        if len(oldest) < count or not all(groups[key].is_finished for key in oldest):
+            return Choice((), drop)
+        train.extend(oldest)
+    return Choice(tuple(train), drop)
+
+
 def choose_groups_with_loss(
     groups: Mapping[GroupKey, Group],
     need: Counter[tuple[int, ...]],

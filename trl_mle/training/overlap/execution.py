@@ -17,9 +17,9 @@ from accelerate.utils import gather, gather_object
 from torch import nn
 
 from trl_mle.errors import ConfigError
-from trl_mle.training.distributed import raise_together
+from trl_mle.training.distributed import raise_together, raised_on_all
 from trl_mle.training.overlap import checkpoint
-from trl_mle.training.overlap.choosing import Choice, choose_groups, choose_groups_with_loss
+from trl_mle.training.overlap.choosing import Choice, choose_groups, choose_groups_in_order, choose_groups_with_loss
 from trl_mle.training.overlap.in_flight import Group, GroupKey, Row, collect
 from trl_mle.training.overlap.log_probabilities import completion_logps, padded
 from trl_mle.training.overlap.records import batch_columns, dropped_record
@@ -27,6 +27,7 @@ from trl_mle.training.overlap.row_runner import RowRunner
 from trl_mle.training.overlap.stragglers import Stragglers
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.overlap.unscored import warn_of_unscored
+from trl_mle.training.resume.writing import disk_errors
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,9 @@ class OverlapExecution:
                 raise ConfigError(f"`overlap_execution` does not work with {name}. Set `overlap_execution=False`.")
         self.runner = RowRunner(trainer, timing)
         self._stragglers = Stragglers(Path(str(trainer.args.output_dir)), trainer.accelerator.process_index)
+        self._choose = choose_groups if trainer.args.late_programs == "wait" else choose_groups_with_loss
+        if trainer.args.overlap_order == "launched":
+            self._choose = choose_groups_in_order
 
     # What TRL's methods ask while they work on a batch
 
@@ -139,8 +143,7 @@ class OverlapExecution:
         need = Counter(self._layouts(len(inputs)))
         while True:
             self._exchange()
-            choose = choose_groups if args.late_programs == "wait" else choose_groups_with_loss
-            choice = choose(self._groups, need, step, args.max_staleness, args.steps_per_batch)
+            choice = self._choose(self._groups, need, step, args.max_staleness, args.steps_per_batch)
             self._drop(choice.drop, "too stale")
             alive = Counter(group.layout for group in self._groups.values())
             # Launching comes before training on what is there, so that programs run during the update as well.
@@ -320,7 +323,8 @@ class OverlapExecution:
         """Write what is in flight into the folder of a checkpoint; to be called by all processes."""
         # Results that came in since the last look are saved as results, so that no program runs twice for nothing.
         self._exchange()
-        checkpoint.save(folder, self._trainer.accelerator, self.generations, self._groups, self._rows.values())
+        with raised_on_all(), disk_errors(folder):
+            checkpoint.save(folder, self._trainer.accelerator, self.generations, self._groups, self._rows.values())
 
     def resume(self, folder: Path) -> None:
         """Continue with the completions of a checkpoint. Programs that have no result yet start again, within the limit of those
@@ -337,8 +341,7 @@ class OverlapExecution:
             if row.rewards is None and not row.given_up:
                 self._start(row)
         logger.warning(
-            "Resumed with %d completions in flight: %d have a result, the programs of %d are started again. An overlapped "
-            "run depends on how long programs take, so it does not repeat the uninterrupted one to the bit.",
+            "Resumed with %d completions in flight: %d have a result, the programs of %d are started again.",
             len(rows),
             len(finished),
             len(rows) - len(finished),

@@ -110,12 +110,14 @@ class DurationWeighting:
         return self.inclusion.probability(batch.durations)
 
     def state_dict(self) -> dict[str, Any]:
-        """State that a checkpoint needs: the durations that inclusion is estimated from, as plain numbers."""
-        return self.inclusion.memory.state_dict()
+        """State that a checkpoint needs: the durations that inclusion is estimated from, and those of lost samples that no batch
+        has counted yet, as plain numbers."""
+        return {**self.inclusion.memory.state_dict(), "lost_elsewhere": list(self._lost_elsewhere)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()`."""
         self.inclusion.memory.load_state_dict(dict(state))
+        self._lost_elsewhere = [float(seconds) for seconds in state.get("lost_elsewhere", ())]
 
     def callbacks(self) -> list[TrainerCallback]:
         """Callbacks that the trainer adds, so that checkpoints hold the state."""

@@ -1,0 +1,189 @@
+"""Runs that kill themselves as `kill -9` would, and resume from what is left, beside one that does not.
+
+`python -m tests.support.killed_run OUT SCENARIO PROCESSES` runs to the end in `OUT/whole`. In `OUT/killed` it is killed five times
+and then runs to the end. The exit statuses go to `OUT/ends.json`. Each process that comes to the end writes its weights to
+`final_<rank>.pt`. All processes are forked from the first one, so that only this one imports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from tests.support.tiny import tiny_args, tiny_model, tiny_tokenizer
+from tests.support.training_runs import letters, unequal
+from trl_mle import DurationAwareTrainer
+from trl_mle.scripts.checkpoints import resume_from
+from trl_mle.scripts.run_dir import RunRecorder
+
+PLACES = ("reward", "micro_step", "step", "open")
+STEPS, KILLS = 12, 5
+
+
+class Death:
+    """Ends the process at the N-th call for a place."""
+
+    def __init__(self, place: str, number: int):
+        self.place, self.left = place, number
+
+    def comes_to(self, place: str) -> None:
+        if place == self.place:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(self, event: str, arguments: tuple) -> None:
+        """Of `sys.addaudithook`: a file of a checkpoint is opened to be written, so that there is half a checkpoint."""
+        if event == "open" and "checkpoint-" in str(arguments[0]) and set(str(arguments[1])) & set("wax+"):
+            self.comes_to("open")
+
+
+class Dying(TrainerCallback):
+    def __init__(self, death: Death):
+        self.death = death
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        self.death.comes_to("micro_step")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.death.comes_to("step")
+
+
+def reward_of(scenario: str, death: Death):
+    def reward(completions, log_extra, **kwargs):
+        death.comes_to("reward")
+        log_extra("action_duration", unequal(completions))
+        # Censored and without a reward: lost by duration, which the weighting learns from.
+        lost = [sum(map(ord, text)) % 7 == 0 for text in completions]
+        log_extra("action_censored", lost)
+        return [None if gone else value for gone, value in zip(lost, letters(completions), strict=True)]
+
+    async def overlapped(completions, log_extra, **kwargs):
+        # Real seconds that no two runs have in common.
+        await asyncio.sleep(int.from_bytes(os.urandom(1)) / 2000)
+        return reward(completions, log_extra)
+
+    return overlapped if scenario == "overlap" else reward
+
+
+SETTINGS = {
+    # A generation batch is trained on for 4 optimizer steps, in 2 micro steps each; two epochs have 8 steps.
+    "within_generations": {
+        "duration_weighting": "inverse_inclusion",
+        "steps_per_generation": 4,
+        "num_iterations": 2,
+        "gradient_accumulation_steps": 2,
+        "use_adaptive_entropy": True,
+        "entropy_target": 5.0,
+        "entropy_coef_delta": 0.01,
+        "logging_steps": 3,
+    },
+    "overlap": {
+        "overlap_execution": True,
+        "overlap_order": "launched",
+        "overlap_batches": 2,
+        "max_staleness": 8,
+        "steps_per_generation": 2,
+        "gradient_accumulation_steps": 1,
+    },
+}
+
+
+def run(out: Path, scenario: str, death: Death) -> None:
+    """The command of a run, in one of its processes."""
+    state = PartialState(cpu=True)
+    sys.addaudithook(death.audit)
+    args = tiny_args(
+        out / "run",
+        per_device_train_batch_size=4,
+        max_steps=STEPS,
+        save_strategy="steps",
+        save_steps=1,
+        save_total_limit=2,
+        resume_from_checkpoint="auto",
+        **SETTINGS[scenario],
+    )
+    # Some prompts are left out of every epoch, others in the next.
+    rows = 4 * state.num_processes + 2
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=reward_of(scenario, death),
+        args=args,
+        train_dataset=Dataset.from_list([{"prompt": f"task {row}: "} for row in range(rows)]),
+        processing_class=tiny_tokenizer(),
+        callbacks=[RunRecorder(out / "run", {}), Dying(death)],
+    )
+    trainer.train(resume_from_checkpoint=resume_from(args, warn=True))
+    torch.save(trainer.accelerator.unwrap_model(trainer.model).state_dict(), out / f"final_{state.process_index}.pt")
+    if state.num_processes > 1:
+        torch.distributed.barrier()
+
+
+def fork(out: Path, scenario: str, processes: int, place: str = "", number: int = 0, dies: int = 0) -> list[int]:
+    """Run in forked processes. Returns the status of each, negative for a signal."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    out.mkdir(parents=True, exist_ok=True)
+    children = {}
+    for rank in range(processes):
+        child = os.fork()
+        if child:
+            children[child] = rank
+            continue
+        with (out / f"log_{time.time_ns()}_{rank}.txt").open("w") as log:
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        if processes > 1:
+            os.environ |= {name: str(value) for name, value in names.items()}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        try:
+            run(out, scenario, Death(place if rank == dies else "", number))
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    statuses = {}
+    while children:
+        child, status = os.wait()
+        statuses[children.pop(child)] = os.waitstatus_to_exitcode(status)
+        # As a launcher does.
+        for other in children if status else ():
+            os.kill(other, signal.SIGKILL)
+    return [statuses[rank] for rank in range(processes)]
+
+
+def deaths(seed: str):
+    """Place, number and rank, by chance: within three steps, so that the run is killed before it ends."""
+    draw = random.Random(seed)
+    numbers = {"reward": 8 if seed.startswith("overlap") else 1, "micro_step": 3, "step": 3, "open": 20}
+    for _ in range(KILLS):
+        place = draw.choice(PLACES)
+        yield place, draw.randint(1, numbers[place]), draw.randrange(2)
+
+
+def main(out: Path, scenario: str, processes: int) -> None:
+    ends = [fork(out / "whole", scenario, processes)]
+    for place, number, rank in deaths(f"{scenario} {processes}"):
+        ends.append(fork(out / "killed", scenario, processes, place, number, rank % processes))
+    ends.append(fork(out / "killed", scenario, processes))
+    (out / "ends.json").write_text(json.dumps(ends))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,33 @@
+"""A run that is killed five times, and resumed by the same command each time, is the run that was not: one and two processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.support.killed_run import KILLS, SETTINGS
+from tests.support.launching import ROOT
+from tests.training.resume.test_micro_steps import metrics, rollouts
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("scenario", SETTINGS)
+def test_a_killed_run_continues_as_the_uninterrupted_one(tmp_path, scenario, processes):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, "-m", "tests.support.killed_run", str(tmp_path), scenario, str(processes)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    first, *kills, last = json.loads((tmp_path / "ends.json").read_text())
+    logs = "".join(path.read_text()[-1000:] for path in sorted(killed.glob("log_*")))
+    assert (first, last) == ([0] * processes, [0] * processes), logs
+    assert [-9 in statuses for statuses in kills] == [True] * KILLS, logs
+    for rank in range(processes):
+        final, expected = (torch.load(folder / f"final_{rank}.pt") for folder in (killed, whole))
+        assert all(torch.equal(final[name], value) for name, value in expected.items())
+    assert rollouts(killed / "run") == rollouts(whole / "run")
+    assert metrics(killed / "run")[:-1] == metrics(whole / "run")[:-1]
