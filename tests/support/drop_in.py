@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,13 @@ def letters(completions, **kwargs):
 
 def some_none(completions, **kwargs):
     return [None if value % 3 == 0 else value for value in letters(completions)]
+
+
+def equal_in_some_groups(completions, prompts, trainer_state, **kwargs):
+    """The same reward for all completions of about every second prompt, from the second update on."""
+    step = trainer_state.global_step
+    equal = [step > 0 and zlib.crc32(f"{prompt}{step}".encode()) % 2 == 0 for prompt in prompts]
+    return [0.7 if same else value for same, value in zip(equal, letters(completions), strict=True)]
 
 
 async def later(completions, **kwargs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import cycle
 
 import pytest
@@ -135,6 +136,19 @@ def test_features_together(tmp_path, names, equal_s):
 @pytest.mark.parametrize("name", FEATURES)
 def test_each_feature(tmp_path, name):
     check(tmp_path, FEATURES[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
+def test_features_with_replaced_groups(tmp_path, names):
+    feature = join([FEATURES[name] for name in names if name != "sync_ref_model"])
+    # The reward is this test's own; settings that belong to others would not fit it.
+    changed = {**feature.settings, "reward_weights": None, "max_steps": 4}
+    made = {name: make for name, make in feature.parameters.items() if name != "reward_processing_classes"}
+    feature = replace(feature, settings=changed, parameters=made, rewards=(drop_in.equal_in_some_groups,))
+    ended = run(tmp_path / "replaced", feature, drop_in.unequal, replace_flat_groups=True)
+    assert_finite(ended)
+    assert max(entry.get("groups/replaced_share", 0) for entry in ended.metrics) > 0
 
 
 def test_each_feature_is_tried():
