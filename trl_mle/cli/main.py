@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trl_mle._version import __version__
-from trl_mle.cli import tasks
+from trl_mle.cli import experience, tasks
 from trl_mle.cli.doctor import doctor
 from trl_mle.cli.train import add_commands
 from trl_mle.scripts.user_errors import user_errors
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(tasks.app, name="tasks", help="List, show, prepare, validate and create tasks.")
+app.add_typer(experience.app, name="experience", help="Show, export and import the experience of a run.")
 app.command()(doctor)
 add_commands(app)
 

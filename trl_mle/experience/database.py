@@ -20,6 +20,8 @@ BUSY_S = 30.0
 """Longest wait for another process that writes, in seconds."""
 CACHE_KIB = 8 * 1024
 """Memory for pages of the file, in KiB."""
+LOG_BYTES = 64 * 1024**2
+"""Size of the log that is kept for further use after an import has made it larger, in bytes."""
 
 _MAGIC = b"SQLite format 3\0"
 _VERSION_AT, _APPLICATION_AT, _HEADER_BYTES = 60, 68, 100  # https://www.sqlite.org/fileformat.html
@@ -51,8 +53,10 @@ def open_database(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         if not read_only:
             # Without it, a store that was copied or converted by other software would be slow, and no less safe.
             connection.execute("PRAGMA journal_mode = WAL")
+        # NORMAL waits for the disk now and then, FULL at every addition. Neither loses anything when the process is killed.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         return connection
 
 
@@ -72,8 +76,14 @@ def check(path: Path) -> None:
             "Upgrade trl_mle, or give another path."
         )
     with closing(_connect(path, "ro")) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        problems = [f"it has no table `{name}`" for name in ("rows", *CHECKED_TABLES) if name not in tables]
+        kinds = dict(
+            connection.execute(
+                "SELECT name, iif(type = 'table' AND rootpage = 0, 'virtual table', type) FROM sqlite_schema"
+            )
+        )
+        problems = [f"it has no table `{name}`" for name in ("rows", *CHECKED_TABLES) if kinds.get(name) != "table"]
+        # A store has no views and triggers, which would run the SQL of whoever made the file.
+        problems += [f"it has a {kind} `{name}`" for name, kind in kinds.items() if kind not in ("table", "index")]
         for table in CHECKED_TABLES if not problems else ():
             problems += [text for (text,) in connection.execute(f"PRAGMA quick_check({table})") if text != "ok"]
     if problems:
@@ -106,6 +116,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     def connect(options: str) -> sqlite3.Connection:
         uri = f"file:{quote(str(path.absolute()))}?{options}"
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA trusted_schema = OFF")  # the file may come from elsewhere
+        connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("SELECT count(*) FROM sqlite_schema")  # a file that cannot be read is noticed here
         return connection
 

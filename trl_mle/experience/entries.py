@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
-from trl_mle.errors import ConfigError
+from trl_mle.errors import ConfigError, StoreError
 from trl_mle.experience.records import Experience
 from trl_mle.outcomes import PromptKind, RunColumn, from_row, to_row
 from trl_mle.types import Outcome, OutcomeKind
@@ -53,6 +53,8 @@ def checked(entry: Entry) -> Entry:
     ):
         if value not in known:
             raise ConfigError(f"`{name}` is {value!r}; it must be one of {', '.join(known)}.")
+    if any("\ud800" <= character <= "\udfff" for character in entry.outcome.task_id):
+        raise ConfigError(f"`task_id` is {entry.outcome.task_id!r}; lone surrogates cannot be stored.")
     row = {RunColumn.PARENT: entry.parent_id, RunColumn.STEP: entry.step}
     return entry._replace(parent_id=whole_number(row, RunColumn.PARENT), step=whole_number(row, RunColumn.STEP))
 
@@ -86,7 +88,22 @@ def to_json(outcome: Outcome) -> str:
     return json.dumps({name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()})
 
 
+def row_of(content: str) -> dict[str, Any]:
+    """The row of a JSON text that `to_json` wrote.
+
+    Raises:
+        StoreError: the text is damaged, or was written by others.
+    """
+    try:
+        row = json.loads(content)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreError(f"An outcome of the store is damaged: it is no JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise StoreError("An outcome of the store is damaged: it is no JSON object.")
+    return row
+
+
 def experience_of(row: tuple) -> Experience:
-    """The experience of a row of `SELECTED`."""
+    """The experience of a row: id, kind of prompt, parent, step, depth and the JSON text."""
     id_, prompt_kind, parent_id, step, depth, content = row
-    return Experience(id_, from_row(json.loads(content)), prompt_kind, parent_id, step, depth)
+    return Experience(id_, from_row(row_of(content)), prompt_kind, parent_id, step, depth)

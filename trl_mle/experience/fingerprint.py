@@ -33,7 +33,7 @@ def tokens_of(code: str) -> list[str]:
             kept[-1] = token
         elif token[0] != "#":
             kept.append(token)
-    if len(kept) > 1 and kept[-1][0] == "\n":
+    if kept[-1][0] == "\n":
         kept.pop()
     return kept
 

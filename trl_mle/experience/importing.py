@@ -5,7 +5,6 @@ What is read was written elsewhere. It is checked as rows are, and nothing of it
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 from trl_mle.errors import ConfigError, StoreError
 from trl_mle.experience.accounting import insert
 from trl_mle.experience.database import errors_of, open_database
-from trl_mle.experience.entries import entry_of, to_json, whole_number
+from trl_mle.experience.entries import entry_of, row_of, to_json, whole_number
 from trl_mle.experience.export import EXPORT_FILE, VERSION_KEY
 from trl_mle.experience.records import fact_of
 from trl_mle.experience.schema import STORE_VERSION
@@ -86,7 +85,7 @@ def _rows_of_store(path: Path) -> Iterator[dict[str, Any]]:
         )
         for id_, prompt_kind, parent_id, step, content in cursor:
             own = {"id": id_, RunColumn.PROMPT_KIND: prompt_kind, RunColumn.PARENT: parent_id, RunColumn.STEP: step}
-            yield {**json.loads(content), **own}
+            yield {**row_of(content), **own}
 
 
 def _rows_of_parquet(path: Path) -> Iterator[dict[str, Any]]:

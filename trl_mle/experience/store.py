@@ -13,7 +13,7 @@ from trl_mle.errors import ConfigError, StoreError
 from trl_mle.experience.accounting import insert, rebuild
 from trl_mle.experience.entries import Entry, checked, entry_of, experience_of, to_json
 from trl_mle.experience.export import push, write_parquet
-from trl_mle.experience.history import live_ranges
+from trl_mle.experience.history import begin_segment
 from trl_mle.experience.importing import import_rows
 from trl_mle.experience.records import Experience, fact_of
 from trl_mle.experience.selection import STRATEGIES
@@ -208,12 +208,7 @@ class ExperienceStore:
             if position == _position(db):
                 return 0
             before = _count(db)
-            # Nothing was added since an earlier rewind to here: the newer one takes its place.
-            ranges = live_ranges(db, position)
-            db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?)", (newest, position))
-            db.execute("UPDATE experiences SET superseded = 1 WHERE NOT superseded")
-            for start, end in ranges:
-                db.execute("UPDATE experiences SET superseded = 0 WHERE id > ? AND id <= ?", (start, end))
+            begin_segment(db, newest, position)
             rebuild(db)
             return before - _count(db)
 
@@ -334,7 +329,8 @@ def task_id_of(task: TaskSpec | str) -> str:
 
 
 def _position(db: sqlite3.Connection) -> int:
-    return db.execute("SELECT max(id) FROM experiences WHERE NOT superseded").fetchone()[0] or 0
+    newest = db.execute("SELECT id FROM experiences WHERE NOT superseded ORDER BY id DESC LIMIT 1").fetchone()
+    return newest[0] if newest else 0
 
 
 def _count(db: sqlite3.Connection) -> int:

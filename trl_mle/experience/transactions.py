@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trl_mle.errors import StoreError
 from trl_mle.experience.database import errors_of, open_database
+from trl_mle.experience.schema import STORE_VERSION
 
 _LEFT_TO_PARENT: list[sqlite3.Connection] = []
 """Connections that a fork copied. Closing one would release the locks of the parent process (https://www.sqlite.org/howtocorrupt.html)."""
@@ -28,6 +29,7 @@ class Database:
         self.read_only = read_only
         self._lock = threading.RLock()
         self._process = os.getpid()
+        self._is_closed = False
         self._connection: sqlite3.Connection | None = open_database(path, read_only=read_only)
 
     @contextmanager
@@ -45,24 +47,32 @@ class Database:
             yield connection
 
     def sync(self) -> None:
-        """Write everything from the log to the file itself, and wait for the disk."""
+        """Wait until all that was written is on the disk.
+
+        A transaction with `synchronous = FULL` waits for the log, and so for all transactions before it. In place of a checkpoint
+        of the log, it does not wait for readers in other processes.
+        """
         if self.read_only:
             return
-        with self._lock, errors_of(self.path):
-            self._open().execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+        with self._connected() as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            try:
+                connection.execute(f"PRAGMA user_version = {STORE_VERSION}")
+            finally:
+                connection.execute("PRAGMA synchronous = NORMAL")
 
     def close(self) -> None:
         """Close the connection; closing again does nothing."""
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                with errors_of(self.path):
-                    self._connection.close()
+        self._leave_parent()
+        with self._lock, errors_of(self.path):
+            if self._connection is not None:
+                self._connection.close()
             self._connection = None
+            self._is_closed = True
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, errors_of(self.path):
-            connection = self._open()
+        with self._connected() as connection:
             connection.execute(begin)
             try:
                 yield connection
@@ -72,12 +82,19 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise StoreError(f"The experience store {self.path} is closed; open it again.")
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        self._leave_parent()
+        with self._lock, errors_of(self.path):
+            if self._is_closed:
+                raise StoreError(f"The experience store {self.path} is closed; open it again.")
+            if self._connection is None:
+                self._connection = open_database(self.path, read_only=self.read_only)
+            yield self._connection
+
+    def _leave_parent(self) -> None:
+        """After a fork, leave connection and lock to the parent process: one of its threads may hold the lock for ever here."""
         if self._process != os.getpid():
-            _LEFT_TO_PARENT.append(self._connection)
-            self._lock = threading.RLock()
-            self._connection = open_database(self.path, read_only=self.read_only)
-            self._process = os.getpid()
-        return self._connection
+            if self._connection is not None:
+                _LEFT_TO_PARENT.append(self._connection)
+            self._process, self._connection, self._lock = os.getpid(), None, threading.RLock()

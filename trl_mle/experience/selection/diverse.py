@@ -11,7 +11,7 @@ FAMILIES = 64
 BEST = 32
 DRAWN = 16
 FAMILY_TEMPERATURE = 1.0
-"""The best family has exp(1) = 2.7 times the probability of the last one."""
+"""The best of many families has exp(1) = 2.7 times the probability of the last one."""
 
 
 def diverse(pool: Pool, rng: random.Random) -> Candidate:

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 Item = TypeVar("Item")
 
 TEMPERATURE = 0.25
-"""Of `by_rank`: the best one has exp(1 / 0.25) = 55 times the probability of the last one."""
+"""Of `by_rank`: the best of many has exp(1 / 0.25) = 55 times the probability of the last one."""
 
 
 class Candidate(NamedTuple):
@@ -110,11 +110,10 @@ def pick(size: int, rng: random.Random) -> int:
 def by_rank(items: Sequence[Item], rng: random.Random, temperature: float = TEMPERATURE) -> Item:
     """One of `items`, which stand in order of quality, best first: a softmax over ranks.
 
-    `P(i)` is proportional to `exp(-i / ((n - 1) * temperature))` for `i = 0 ... n - 1`. Ranks, unlike rewards, need no scale: a
+    `P(i)` is proportional to `exp(-i / (n * temperature))` for `i = 0 ... n - 1`. Ranks, unlike rewards, need no scale: a
     task whose rewards differ in the third digit is treated as one whose rewards go from -1 to 1.
     """
-    last = max(len(items) - 1, 1)
-    return weighted(items, [math.exp(-index / (last * temperature)) for index in range(len(items))], rng)
+    return weighted(items, [math.exp(-index / (len(items) * temperature)) for index in range(len(items))], rng)
 
 
 def weighted(items: Sequence[Item], weights: Sequence[float], rng: random.Random) -> Item:
