@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from typing import get_args
 
 import pytest
 
 from tests.support.improvement_runs import GROUPS, SIZE, Simulation, columns_of, outcome_of
 from tests.support.tasks import toy_task
 from trl_mle.config import ExperienceConfig
-from trl_mle.config.experience import PARENT_STRATEGIES
+from trl_mle.config.experience import PARENT_STRATEGIES, ParentStrategy
 from trl_mle.curriculum import ExperiencePrompts
 from trl_mle.errors import ConfigError, StoreError
-from trl_mle.experience import ExperienceStore
+from trl_mle.experience import STRATEGIES, ExperienceStore
 from trl_mle.prompts import PromptBudget, build_prompt
 
 
@@ -156,6 +157,10 @@ def test_not_a_number_and_lost_rows(tmp_path):
     assert len(run.store) == len(rows) - 1
     assert {experience.step for experience in run.store} == {1}, "the step of the policy that wrote it"
     assert [e.outcome.reward for e in run.store if e.outcome.kind == "fault"] == [None]
+
+
+def test_recipes_know_every_strategy():
+    assert set(PARENT_STRATEGIES) == set(STRATEGIES) == set(get_args(ParentStrategy))
 
 
 class Broken:

@@ -1,5 +1,9 @@
 """Prompts with an earlier solution: what they show, and what they never show."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -9,7 +13,9 @@ from trl_mle import build_prompt
 from trl_mle.errors import ConfigError, ParentNotShownError
 from trl_mle.instrumentation.marks import mark, metric_prefix, new_nonce
 from trl_mle.prompts import prompt_kind
-from trl_mle.types import InstrumentedProgram, Outcome, Program
+from trl_mle.prompts.scratch import PYTHON
+from trl_mle.tasks import load_task
+from trl_mle.types import Grade, InstrumentedProgram, Outcome, Program
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +59,8 @@ def test_private_score_nonce_and_marks_are_never_shown(task):
     printed = f"a\n{leak}\n{metric_prefix(nonce, 'training_loss')}0.5]]\nb {leak[:40]}"
     code = f"print({leak!r})\nprint('instrumented')"
     for outcome in (earlier(stdout=printed), earlier("failure", stderr=printed)):
-        outcome = Outcome(
-            **{
-                **{name: getattr(outcome, name) for name in outcome.__dataclass_fields__},
-                "instrumented": InstrumentedProgram(code, Program("", CODE), nonce, ("loaded_data",)),
-            }
-        )
-        text = shown(task, outcome)
+        instrumented = InstrumentedProgram(code, Program("", CODE), nonce, ("loaded_data",))
+        text = shown(task, replace(outcome, instrumented=instrumented))
         assert "0.98765" not in text and "987" not in text
         assert nonce not in text and "trl_mle" not in text and "instrumented" not in text
         assert "a\nb" in text
@@ -123,3 +124,25 @@ def test_an_outcome_of_another_task_is_an_error(task, tmp_path):
 def test_the_kinds_of_prompts():
     kinds = [prompt_kind(outcome) for outcome in (None, earlier(), earlier("failure"), earlier("timeout"))]
     assert kinds == ["scratch", "improve", "debug", "debug"]
+
+
+def test_the_docs_show_the_prompts_as_they_are(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("TRL_MLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    task = load_task("builtin:computers")
+    text = (Path(__file__).parents[2] / "docs/prompts.md").read_text(encoding="utf-8")
+    scratch, improve, debug = re.findall(r"(?s)\n````text\n(.*?)\n````\n", text)
+    assert scratch == build_prompt(task)[1]["content"].replace(f"Python {PYTHON}.", "Python 3.11.")
+    for shown, kind, result in (
+        (
+            improve,
+            "valid",
+            {"stdout": "hold-out score: 279.75743470906104", "metrics": {"validation_score": 279.75743470906104}},
+        ),
+        (debug, "failure", {"stderr": debug.split("```text\n")[-1].split("\n```")[0]}),
+    ):
+        plan, code = re.search(r"(?s)```text\n(.*?)\n```.*?```python\n(.*?)\n```", shown).groups()
+        outcome = replace(earlier(kind, code=code, plan=plan, **result), task_id=task.id)
+        if kind == "valid":
+            outcome = replace(outcome, public=Grade(283.7941, True))
+        rest = build_prompt(task, outcome)[1]["content"].split("# An earlier solution")[1]
+        assert re.sub("ran .* s of", "", "# An earlier solution" + rest) == re.sub("ran .* s of", "", shown)

@@ -59,6 +59,7 @@ def fails(capsys, flags):
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_experience_of_another_and_is_resumed(capsys, tmp_path, flags, earlier):
     run = tmp_path / "run"
     assert grpo.main(flags(experience_from=earlier)) == 0

@@ -23,6 +23,8 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """Chat template in the format ChatML."""
+ROLES = ("system\n", "user\n", "assistant\n")
+"""Roles of messages as the chat template writes them. Letter by letter they would be a fifth of a prompt."""
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Padding, start of a message, end of a message; the same tokens as in Qwen2."""
 MAX_TOKEN_CHARACTERS = 160
@@ -70,7 +72,8 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Qwen2Tokeni
         padding_side="left",
     )
     tokenizer.chat_template = CHAT_TEMPLATE
-    idioms = _idioms(texts, vocab_size - SMALLEST_VOCABULARY)
+    idioms = list(ROLES[: vocab_size - SMALLEST_VOCABULARY])
+    idioms += _idioms(texts, vocab_size - SMALLEST_VOCABULARY - len(idioms))
     tokenizer.add_tokens([AddedToken(idiom, normalized=False, special=False) for idiom in idioms])
     return tokenizer
 

@@ -22,8 +22,10 @@ Messages = list[dict[str, str]]
 
 MOST_PER_TOKEN = 160
 """Characters that a token of text has at most. A longer program than this allows is not even counted."""
-PRECISION = 16
-"""The number of characters to keep is searched in steps of 1/16 of the text, and of 16 characters at least."""
+PARTS = 32
+"""The number of characters to keep is found to 1/32 of the text."""
+SMALLEST_STEP = 16
+"""Fewer characters are not worth another count."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class PromptBudget:
         tokens (`int`):
             Most tokens of the chat messages.
         count (`Callable[[list[dict]], int]`):
-            Number of tokens of chat messages after the chat template, with the generation prompt. It is called at most a
-            dozen times per prompt.
+            Number of tokens of chat messages after the chat template, with the generation prompt. It is called at most
+            ten times per prompt.
         special_tokens (`tuple[str, ...]`, *optional*, defaults to `()`):
             Special tokens of the tokenizer. No text of a prompt will hold one of them. Tokens that look like those of known
             models (`<|im_end|>`, `[INST]`) are escaped in any case.
@@ -124,7 +126,7 @@ def _longest(low: int, high: int, render: Callable[[int], Messages], budget: Pro
     best = render(low)
     if not budget.allows(best):
         return None
-    step = max(PRECISION, (high - low) // PRECISION)
+    step = max(SMALLEST_STEP, (high - low) // PARTS)
     while high - low > step:
         middle = (low + high) // 2
         messages = render(middle)
