@@ -82,7 +82,10 @@ def make_draft(task: TaskSpec, choice: Choice) -> Draft:
     options = ", keep_default_na=False" if facts.text else ""
     return Draft(
         # One line per decision, because the demo policy's tokens join words within a line.
-        plan=f"Model: {choice.family.phrase[regression]}\nFeatures: {choice.treatment.phrase}\nCheck: a fifth of the rows",
+        plan=(
+            f"Model: {choice.family.phrase[regression]}\nFeatures: {choice.treatment.phrase}\n"
+            f"Check: a fifth of the rows{', then all rows' if choice.refit else ''}"
+        ),
         names=choice.treatment.imports
         | choice.family.imports[regression]
         | {("sklearn.metrics", check.function), ("sklearn.model_selection", "train_test_split")},
