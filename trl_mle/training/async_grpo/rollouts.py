@@ -81,7 +81,8 @@ class DurationRolloutLoop(AsyncRolloutLoop):
         self._gates: dict[int, asyncio.Event] = {}  # groups that wait to start, in their order
         self._version_since: dict[int, float] = {}
         if self.pacing_settings is not None:
-            self.rollout_buffer = CountingQueue(self.rollout_buffer)
+            self._counted = CountingQueue(self.rollout_buffer)
+            self.rollout_buffer = self._counted  # type: ignore[assignment]  # TRL's loop puts its samples there
             if not self.pacing_settings.lossy:
                 self._pacing = Pacing(self.pacing_settings, self.model_version)
         loops = asyncio.ensure_future(self._paced_loops(super()._run_loops(stop_event)))
@@ -124,7 +125,7 @@ class DurationRolloutLoop(AsyncRolloutLoop):
         if self._pacing is None:
             return
         # Only then is it asked how much has been taken: not every system can tell.
-        taken = 0 if self._pacing.settings.exact else self.rollout_buffer.taken()
+        taken = 0 if self._pacing.settings.exact else self._counted.taken()
         self._pacing.observe(version, taken)
         while self._gates and self._pacing.may_start():
             group = next(iter(self._gates))
