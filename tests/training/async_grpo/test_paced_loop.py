@@ -78,7 +78,7 @@ def run(monkeypatch, pacing, until=3):
         exception_info_queue=queue.Queue(), metrics_queue=queue.Queue(), num_generations=GROUP,
         max_inflight_tasks=64, pacing=pacing,
     )  # fmt: skip
-    loop.timing = LoopTiming(stop_s=0.1, poll_s=0.005)
+    loop.timing = LoopTiming(stop_s=0.1, poll_s=0.005, wait_warning_s=0.0)
 
     async def learner(buffer):
         micro = UPDATE // 2
@@ -105,7 +105,7 @@ def run(monkeypatch, pacing, until=3):
     return ages, taken, list(loop.rollout_buffer.queue)
 
 
-def test_trls_loop_is_paced(monkeypatch):
+def test_trls_loop_is_paced(monkeypatch, caplog):
     ages, taken, _ = run(monkeypatch, PacingSettings(2, GROUP, UPDATE, 2))
     assert len(ages) == UPDATE * UPDATES
     assert max(ages) == 2, "a straggler is waited for, and nothing gets older"
@@ -114,6 +114,7 @@ def test_trls_loop_is_paced(monkeypatch):
     assert all(groups.count(group) == GROUP for group in whole), "nothing is discarded"
     assert 0 in whole, "not even the straggler"
     assert groups != sorted(groups), "others go first while it runs"
+    assert "scored groups have waited for older ones" in caplog.text
 
 
 def test_without_pacing_samples_get_older(monkeypatch):

@@ -125,6 +125,11 @@ class Pacing:
         """Whether a group has started and has not gone to the learner."""
         return group in self._pending
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether finished groups are held back until an older one has finished."""
+        return any(pending.samples is not None for pending in self._pending.values())
+
     def finish(self, group: int, samples: Sequence[Any]) -> list[Any]:
         """A group has its samples, none or more. Returns what goes to the learner now, in order: of any groups, or nothing."""
         self.version_of(group)

@@ -49,6 +49,9 @@ class LoopTiming:
     """Groups that are scored at the same time. The sandbox bounds how many programs run."""
     poll_s: float = 0.05
     """Seconds between two looks at the version of the policy and at how many samples the learner has taken."""
+    wait_warning_s: float = 120.0
+    """Seconds for which an old group may hold up finished ones before the loop says so. The next warning comes after twice as
+    many."""
 
 
 class DurationRolloutLoop(AsyncRolloutLoop):
@@ -115,8 +118,20 @@ class DurationRolloutLoop(AsyncRolloutLoop):
             await asyncio.wait({running, gatekeeper})
 
     async def _look_after_gates(self) -> None:
+        held_up_since, warn_after_s = time.monotonic(), self.timing.wait_warning_s
         while self.pacing_settings is not None:
             self._open_gates()
+            waited_s = time.monotonic() - held_up_since
+            if self._pacing is None or not self._pacing.stands_still:
+                held_up_since, warn_after_s = time.monotonic(), self.timing.wait_warning_s
+            elif waited_s > warn_after_s:
+                warn_after_s *= 2
+                logger.warning(
+                    "For %.0f s, scored groups have waited for older ones, which could be trained on too late otherwise. Give "
+                    "programs a time limit, or raise `max_staleness` (%d).",
+                    waited_s,
+                    self._pacing.settings.max_staleness,
+                )
             await asyncio.sleep(self.timing.poll_s)
 
     def _open_gates(self) -> None:
