@@ -146,7 +146,9 @@ def train(arm: str, seed: int, args: argparse.Namespace) -> dict:
         "staleness_max": int(table["staleness"].max()) if "staleness" in table else 0,
         "reward_first": statistics.fmean(programs.started[: args.batch]),
         "reward_last": statistics.fmean(programs.started[-len(programs.started) // 5 :]),
-        "reward_middle": statistics.fmean(programs.started[len(programs.started) * 2 // 5 : len(programs.started) * 3 // 5]),
+        "reward_middle": statistics.fmean(
+            programs.started[len(programs.started) * 2 // 5 : len(programs.started) * 3 // 5]
+        ),
     }
 
 
@@ -154,7 +156,17 @@ def show(runs: list[dict], updates: int) -> None:
     """The table of `docs/distributed.md`; standard deviations over seeds in brackets."""
     waiting = {run["seed"]: run["update_s"] for run in runs if run["arm"] == "waiting"}
     table = Table(title=f"{updates} updates; standard deviation over seeds in brackets")
-    for heading in ("arm", "seeds", "lost", "update s", "of waiting", "mass q1..q4", "max age", "reward mid", "reward end"):
+    for heading in (
+        "arm",
+        "seeds",
+        "lost",
+        "update s",
+        "of waiting",
+        "mass q1..q4",
+        "max age",
+        "reward mid",
+        "reward end",
+    ):
         table.add_column(heading)
     for arm in ARMS:
         mine = [run for run in runs if run["arm"] == arm]
@@ -213,7 +225,12 @@ def main() -> None:
             runs.append(train(arm, seed, args))
             run = {key: round(value, 4) if isinstance(value, float) else value for key, value in runs[-1].items()}
             print(json.dumps(run), flush=True)
-            report = {**machine, "versions": {name: version(name) for name in names}, "settings": settings, "runs": runs}
+            report = {
+                **machine,
+                "versions": {name: version(name) for name in names},
+                "settings": settings,
+                "runs": runs,
+            }
             args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     show(runs, args.updates)
 

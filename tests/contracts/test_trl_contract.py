@@ -6,6 +6,7 @@ A new version that breaks the trainers fails here as a list that says what has c
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import sys
 from collections import defaultdict
@@ -317,6 +318,7 @@ class TestAsynchronousTrainer:
             ("_score_loop", ["stop_event"]),
             ("_score_group", ["group"]),
             ("_push_metrics", ["values"]),
+            ("_generate_one", ["prompt", "tool_dict", "tools", "group_id"]),
         ],
     )
     def test_the_loop_has_the_method(self, method, expected):
@@ -324,6 +326,39 @@ class TestAsynchronousTrainer:
 
     def test_the_worker_takes_the_loop_from_a_class_attribute(self):
         assert AsyncRolloutWorker._loop_cls is AsyncRolloutLoop
+
+    def test_the_worker_hands_its_settings_to_the_loop(self):
+        assert "self._loop_kwargs = loop_kwargs" in source(AsyncRolloutWorker.__init__)
+        assert "**loop_kwargs" in source(WORKER._child_main)
+
+    def test_the_loop_asks_for_completions_in_the_order_of_groups_and_names_the_group(self):
+        """Pacing holds a group back where its completions are generated."""
+        assert "self._generate_one(prompt, tool_dict=tool_dict, tools=tools, group_id=group_id)" in source(
+            AsyncRolloutLoop._generate_loop
+        )
+        loop = AsyncRolloutLoop.__new__(AsyncRolloutLoop)
+        loop.dataset, loop._dataset_iter, loop.num_generations = [{"a": 1}], iter([{"a": 1}]), 2
+        assert [group for group, _ in itertools.islice(loop._repeat_iterator(), 5)] == [0, 0, 1, 1, 2]
+
+    def test_what_the_loop_pushes_is_what_scoring_a_group_returns(self):
+        """Pacing returns the samples of other groups, or none."""
+        text = source(AsyncRolloutLoop._score_loop)
+        assert "samples = await self._score_group(group)" in text
+        assert "for sample in samples:" in text
+        assert "self.rollout_buffer.put_nowait(sample)" in text
+
+    def test_the_worker_starts_when_training_begins(self):
+        """Its settings are told by a callback that stands before TRL's."""
+        text = source(async_grpo_trainer._TrainBeginCallback)
+        assert text.index("def on_train_begin") < text.index("rollout_worker.start()")
+
+    def test_the_learner_takes_micro_batches_of_a_known_size_without_a_token_budget(self):
+        assert "self.args.per_device_train_batch_size * num_processes" in source(AsyncGRPOTrainer.get_train_dataloader)
+        assert "self._sync_weight, self.args.weight_sync_steps" in source(AsyncGRPOTrainer.__init__)
+
+    def test_a_group_carries_its_version(self):
+        assert {"model_version", "group_id"} <= {item.name for item in fields(RolloutGroup)}
+        assert "model_version=group.model_version" in source(AsyncRolloutLoop._score_group)
 
     def test_the_module_has_what_tests_replace(self):
         assert hasattr(async_grpo_trainer, VLLM_CLIENT)

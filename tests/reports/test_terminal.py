@@ -76,7 +76,11 @@ def test_every_reward_function_is_shown(tmp_path, valid):
         rewards = {"short_reward": batch / 8, "step": -1.0}
         good = row("valid", 0.5, 2.0, 3.0) if valid else row("failure", -10.0)
         rows = [good | rewards, row("fault", None, program=None) | rewards | {"short_reward": None}]
-        write_batch(folder, batch, [{"logged_step" if key == "step" else key: value for key, value in each.items()} for each in rows])
+        write_batch(
+            folder,
+            batch,
+            [{"logged_step" if key == "step" else key: value for key, value in each.items()} for each in rows],
+        )
     names = ("mle_reward", "short_reward", "step", "of_an_environment")
     entries = [{"loss": 0.1}, {f"rewards/{name}/mean": 0.0 for name in names}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries) + '{"cut')

@@ -57,7 +57,11 @@ class Run:
                 size = self.sizes[group % len(self.sizes)]
                 queue += pacing.finish(group, [(group, started_at[group])] * size)
                 continue
-            size = self.sizes_of_steps[trained % len(self.sizes_of_steps)] if self.sizes_of_steps else settings.samples_per_update
+            size = (
+                self.sizes_of_steps[trained % len(self.sizes_of_steps)]
+                if self.sizes_of_steps
+                else settings.samples_per_update
+            )
             ahead = math.ceil(size / settings.micro_batches)
             if now >= busy_until and len(queue) >= size + ahead:
                 batch, queue = queue[:size], queue[size:]

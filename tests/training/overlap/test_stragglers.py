@@ -26,7 +26,9 @@ SETTINGS = {"max_steps": 5, "save_strategy": "steps", "save_steps": 1, "overlap_
 
 
 def row(tokens=(1, 2), age_s=0.0, running=True):
-    made = Row((0, 0), 0, 0, {"prompt": "p"}, [7], list(tokens), "c", None, None, [0.0], began=time.monotonic() - age_s)
+    made = Row(
+        (0, 0), 0, 0, {"prompt": "p"}, [7], list(tokens), "c", None, None, [0.0], began=time.monotonic() - age_s
+    )
     made.future = Future() if running else None
     return made
 

@@ -37,7 +37,8 @@ class PacingSettings:
 
     @property
     def is_tight(self) -> bool:
-        """Whether a sample may become one update too old: a group and what is taken ahead need more than `max_staleness` lets in."""
+        """Whether a sample may become one update too old, because `max_staleness` lets in less than a group and what is taken
+        ahead."""
         ahead = math.ceil(self.samples_per_update / self.micro_batches)
         per_version = self.samples_per_update * self.updates_per_version
         return self.max_staleness * per_version < ahead + self.group_size - 1
@@ -124,6 +125,11 @@ class Pacing:
         """Whether a group has started and has not gone to the learner."""
         return group in self._pending
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether finished groups are held back until an older one has finished."""
+        return any(pending.samples is not None for pending in self._pending.values())
+
     def finish(self, group: int, samples: Sequence[Any]) -> list[Any]:
         """A group has its samples, none or more. Returns what goes to the learner now, in order: of any groups, or nothing."""
         self.version_of(group)
@@ -168,9 +174,9 @@ class Pacing:
 def lost_after(durations: Sequence[float | None], stale_after_s: float | None) -> list[float]:
     """Seconds after which each sample of a group is lost if it is dropped as too old, as `inverse_inclusion` counts them.
 
-    A group reaches the learner as a whole. Whether a sample is lost for its own duration depends on the others: if one of them takes
-    longer than `stale_after_s`, it is lost after 0 seconds, that is whatever its own duration. Else it is lost if its own program
-    takes longer than that. So the time of the loss does not depend on the sample's own duration, as the estimate requires.
+    A group reaches the learner as a whole. If another program of the group takes longer than `stale_after_s`, the sample is lost
+    whatever its own duration: after 0 seconds. Otherwise it is lost if its own program takes longer than that. So the time of
+    the loss does not depend on the sample's own duration, as the estimate requires.
 
     Args:
         durations (sequence of `float`):

@@ -14,7 +14,14 @@ from transformers import PreTrainedTokenizerBase
 from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.async_grpo.collator import DurationCollator, present_rows, sample_batch
 from trl_mle.training.async_grpo.config import AsyncDurationAwareConfig
-from trl_mle.training.async_grpo.rollouts import SCORING_UPDATES, VERSION, DurationRolloutLoop, RecordingQueue
+from trl_mle.training.async_grpo.rollouts import (
+    LOST_AFTER,
+    SCORING_UPDATES,
+    VERSION,
+    DurationRolloutLoop,
+    PaceRollouts,
+    RecordingQueue,
+)
 from trl_mle.training.async_grpo.trl_imports import AsyncGRPOTrainer, AsyncRolloutWorker, RolloutSample
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.rollout_writer import RolloutWriter
@@ -40,7 +47,8 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
     durations as with [`DurationAwareTrainer`], by `log_extra("action_duration", seconds)`. A rollout worker of the user's own
     puts them into `sample.metrics["action_duration"]`. The importance ratio is TRL's: it uses the log-probabilities of the
     policy that wrote the sample. Samples past `max_staleness` are dropped by TRL, where updates that were made while a sample's
-    programs ran do not count: no program is dropped for being slow. Every sample is kept on disk with weight,
+    programs ran do not count: no program is dropped for being slow. TRL's own rollout worker is paced, so that no sample gets that
+    old ([`Pacing`]), unless `late_programs` is `"lose"`. Every sample is kept on disk with weight,
     policy version, staleness and log-probability: in `output_dir/rollouts/train_*.parquet`, or in `lost_*.parquet` if it was
     dropped.
 
@@ -111,22 +119,31 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
         self._lost_seconds: list[float] = []
         self._collator: DurationCollator | None = None
         self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts") if args.save_rollouts else None
+        self._is_paced = False
         # TRL's worker and queue are on the main process only.
         if self.accelerator.is_main_process:
             if type(self.rollout_worker) is AsyncRolloutWorker:
                 self.rollout_worker._loop_cls = DurationRolloutLoop
+                self._is_paced = args.late_programs == "wait"
+                # Before TRL's callback, which starts the worker.
+                self.callback_handler.callbacks.insert(0, PaceRollouts(self))
             self.rollout_queue = RecordingQueue(self.rollout_queue, self._note)
 
     def _note(self, sample: RolloutSample) -> None:
         """Stamp the policy's version on a sample, and record a sample that TRL is about to drop as too stale.
 
-        Updates that were made while its programs ran do not count. Otherwise a policy could write programs that are too slow
-        to be trained on, and that would cost it less than programs that fail.
+        With `late_programs: wait`, updates that were made while its programs ran do not count. Otherwise a policy could write
+        programs that are too slow to be trained on, and that would cost it less than programs that fail.
         """
         # The version leads from the queue to the collator in the metrics, which TRL passes on; the field itself is not.
         sample.metrics[VERSION] = float(sample.model_version)
-        by_duration = SCORING_UPDATES not in sample.metrics
-        sample.model_version += int(sample.metrics.get(SCORING_UPDATES, 0))
+        by_duration = SCORING_UPDATES not in sample.metrics or self.args.late_programs == "lose"
+        lost_after = sample.metrics.pop(LOST_AFTER, None)
+        if self._is_paced:
+            # Pacing keeps samples from getting too old. Where it can only estimate (`token_budget`), one that does is trained on.
+            sample.model_version = max(sample.model_version, self.model_version - self.args.max_staleness)
+        elif self.args.late_programs == "wait":
+            sample.model_version += int(sample.metrics.get(SCORING_UPDATES, 0))
         if self.model_version - sample.model_version <= self.args.max_staleness:
             return
         if self._rollout_writer is not None:
@@ -136,7 +153,7 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
         seconds = sample.metrics.get(self.args.duration_column, math.nan)
         self._metrics["train"]["sample/dropped_duration_mean"].append(seconds)
         if by_duration and math.isfinite(seconds):
-            self._lost_seconds.append(seconds)
+            self._lost_seconds.append(seconds if lost_after is None else lost_after)
 
     def _record(self, input_ids, completion_mask, old_log_probs, metrics: dict[str, float]) -> dict[str, Any]:
         written = completion_mask.astype(bool)

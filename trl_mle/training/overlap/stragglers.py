@@ -52,7 +52,8 @@ class Stragglers:
             try:
                 notes = json.loads(path.read_text(encoding="utf-8"))
                 read = {
-                    key: {"seconds": float(note["seconds"]), "starts": int(note["starts"])} for key, note in notes.items()
+                    key: {"seconds": float(note["seconds"]), "starts": int(note["starts"])}
+                    for key, note in notes.items()
                 }
             except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
                 logger.warning("%s is damaged (%s), so its programs are waited for again.", path, error)
@@ -73,7 +74,8 @@ class Stragglers:
     def note(self, rows: Iterable[Row], reward_funcs: Sequence[Any], after_s: float) -> None:
         """Write down those of `rows` whose programs have run for `after_s` seconds, while training stands still.
 
-        Nothing is noted if all of `reward_funcs` have an attribute `has_time_limit` that is true: their programs end by themselves.
+        Nothing is noted if all of `reward_funcs` have an attribute `has_time_limit` that is true: their programs end by
+        themselves.
         """
         if all(getattr(func, "has_time_limit", False) for func in reward_funcs):
             return
