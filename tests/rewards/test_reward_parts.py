@@ -136,13 +136,14 @@ def test_no_failure_gets_more_than_a_valid_submission_of_its_group(group):
 
 
 def test_the_gain_is_over_the_parent_of_the_row(task):
-    reward = MLEReward(sandbox_of(task, "valid", "valid", "error"), tasks={task.id: task})
-    (_, score), _ = call_both(reward, [answer(GOOD)] * 3, task)
-    reward = MLEReward(sandbox_of(task, "valid", "valid", "error"), tasks={task.id: task})
-    parents = [score[0] - 0.1, None, 0.0]
-    (validity, gain), _ = call_both(reward, [answer(GOOD)] * 3, task, score="gain", parent_score=parents)
-    assert validity == [0, 0, pytest.approx(-10)]
-    assert gain == [pytest.approx(0.05), pytest.approx((score[1] + 1) / 2), None]
+    def reward():
+        return MLEReward(sandbox_of(task, "valid", "valid"), tasks={task.id: task})
+
+    (_, score), _ = call_both(reward(), [answer(GOOD)] * 2, task)
+    parents = [score[0] - 0.1, None]
+    (validity, gain), _ = call_both(reward(), [answer(GOOD)] * 2, task, score="gain", parent_score=parents)
+    assert validity == [0, 0]
+    assert gain == pytest.approx([0.05, (score[1] + 1) / 2])
 
 
 def test_without_a_parent_the_gain_is_the_score_on_another_scale(task):
