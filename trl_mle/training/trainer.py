@@ -415,8 +415,7 @@ class DurationAwareTrainer(GRPOTrainer):
         if checkpoint is None:
             return
         start_at_epoch(self._train_sampler, int(self.state.epoch or 0))
-        with raised_on_all():
-            self.parts.resume(Path(checkpoint))
+        self.parts.resume(Path(checkpoint))
         self._micro_steps.resume()
         if self._overlap is not None:
             self._overlap.resume(Path(checkpoint))
