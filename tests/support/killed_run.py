@@ -168,7 +168,10 @@ def run(out: Path, scenario: str, death: Death) -> None:
     # The end of a prompt differs between parents.
     tokenizer.chat_template = "{% for m in messages %}{{ m.content[-60:] }}\n{% endfor %}"
     # Some prompts are left out of every epoch, others in the next.
-    rows = [{"prompt": [{"role": "user", "content": f"task {n}: "}], "task": "toy"} for n in range(4 * state.num_processes + 2)]
+    rows = [
+        {"prompt": [{"role": "user", "content": f"task {n}: "}], "task": "toy"}
+        for n in range(4 * state.num_processes + 2)
+    ]
     trainer = DurationAwareTrainer(
         model=tiny_model(),
         reward_funcs=reward_of(scenario, death, task),
