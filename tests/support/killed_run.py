@@ -35,8 +35,7 @@ from trl_mle.rewards.records import prompt_columns, rollout_columns
 from trl_mle.scripts.checkpoints import resume_from
 from trl_mle.scripts.run_dir import RunRecorder, move_earlier_run
 
-PLACES = ("reward", "micro_step", "step", "open")
-STEPS, KILLS = 10, 5
+STEPS, KILLS = 14, 5
 
 
 class Death:
@@ -223,20 +222,36 @@ def fork(out: Path, scenario: str, processes: int, place: str = "", number: int 
     return [statuses[rank] for rank in range(processes)]
 
 
-def deaths(seed: str):
-    """Place, number and rank, by chance: within three steps, so that the run is killed before it ends."""
-    draw = random.Random(seed)
-    numbers = {"reward": 8 if seed.startswith("overlap") else 1, "micro_step": 3, "step": 3, "open": 20}
+def deaths(scenario: str, processes: int):
+    """Place, number and rank of each death, by chance, such that all of them come before the run ends."""
+    draw = random.Random(f"seed 5 {scenario} {processes}")
+    settings = SETTINGS[scenario]
+    per_generation = settings["steps_per_generation"] * settings.get("num_iterations", 1)
+    accumulated = settings.get("gradient_accumulation_steps", 1)
+    is_overlap = scenario == "overlap"
+    steps = 0
     for _ in range(KILLS):
-        place = draw.choice(PLACES)
-        yield place, draw.randint(1, numbers[place]), draw.randrange(2)
+        rank = draw.randrange(processes)
+        # The most calls for a place, and the steps that a run may do before. The second process writes few files.
+        places = {
+            "reward": (8 if is_overlap else 1, per_generation // accumulated),
+            "step": (3, 2),
+            "open": (16, 2) if rank == 0 else (3, 2),
+        }
+        if accumulated > 1:
+            places["micro_step"] = (2, 1)
+        place = draw.choice(sorted(places))
+        most, steps_before = places[place]
+        steps += steps_before
+        yield place, draw.randint(1, most), rank
+    assert steps < STEPS, "a death may be past the end of the run"
 
 
 def main(out: Path, scenario: str, processes: int) -> None:
     toy_task(out)
     ends = [fork(out / "whole", scenario, processes)]
-    for place, number, rank in deaths(f"{scenario} {processes}"):
-        ends.append(fork(out / "killed", scenario, processes, place, number, rank % processes))
+    for death in deaths(scenario, processes):
+        ends.append(fork(out / "killed", scenario, processes, *death))
     ends.append(fork(out / "killed", scenario, processes))
     (out / "ends.json").write_text(json.dumps(ends))
 
