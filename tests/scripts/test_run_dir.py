@@ -55,7 +55,11 @@ def test_a_resumed_run_says_what_has_changed(tmp_path, capsys):
     begin(tmp_path, 5, learning_rate=2e-5, beta=0.5, tasks=["a", "b" * 500], new=1)
     told = capsys.readouterr().err.splitlines()
     assert told[0].startswith("Resumed at step 5 with other settings")
-    assert told[1:4] == ["  training.beta: None -> 0.5", "  training.learning_rate: 1e-05 -> 2e-05", "  training.new: None -> 1"]
+    assert told[1:4] == [
+        "  training.beta: None -> 0.5",
+        "  training.learning_rate: 1e-05 -> 2e-05",
+        "  training.new: None -> 1",
+    ]
     assert len(told[4]) < 200
     begin(tmp_path, 0, learning_rate=3e-5)
     assert capsys.readouterr().err == "", "a new run is none that is resumed"

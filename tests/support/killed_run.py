@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 import traceback
+import zlib
 from pathlib import Path
 
 import torch
@@ -23,14 +24,18 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import TrainerCallback
 
+from tests.support.improvement_runs import outcome_of
+from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_args, tiny_model, tiny_tokenizer
-from tests.support.training_runs import letters, unequal
-from trl_mle import DurationAwareTrainer
+from tests.support.training_runs import unequal
+from trl_mle import DurationAwareTrainer, ExperienceStore, LocalSandbox, MLEReward, Task, load_task
+from trl_mle.config import ExperienceConfig
+from trl_mle.curriculum import ExperiencePrompts
+from trl_mle.rewards.records import prompt_columns, rollout_columns
 from trl_mle.scripts.checkpoints import resume_from
-from trl_mle.scripts.run_dir import RunRecorder
+from trl_mle.scripts.run_dir import RunRecorder, move_earlier_run
 
-PLACES = ("reward", "micro_step", "step", "open")
-STEPS, KILLS = 12, 5
+STEPS, KILLS = 14, 5
 
 
 class Death:
@@ -62,21 +67,51 @@ class Dying(TrainerCallback):
         self.death.comes_to("step")
 
 
-def reward_of(scenario: str, death: Death):
-    def reward(completions, log_extra, **kwargs):
+def scored(completions, log_extra, **kwargs):
+    """What `MLEReward` logs, of outcomes that follow from the text."""
+    texts = [completion[0]["content"] for completion in completions]
+    outcomes = [outcome_of(text) for text in texts]
+    # Censored and without a reward: lost by duration, which the weighting learns from.
+    lost = [sum(map(ord, text)) % 7 == 0 for text in texts]
+    columns = {**rollout_columns(outcomes), **prompt_columns(kwargs)}
+    columns |= {"action_duration": unequal(texts), "action_censored": lost}
+    for name, values in columns.items():
+        log_extra(name, values)
+    return [None if gone else outcome.reward for gone, outcome in zip(lost, outcomes, strict=True)]
+
+
+class Programs:
+    """A real reward, of programs that follow from the text."""
+
+    def __init__(self, task):
+        self.reward = MLEReward(sandbox=LocalSandbox(workers=2), tasks={"toy": task})
+
+    async def __call__(self, completions, **kwargs):
+        return await self.reward(completions=[self.program(completion) for completion in completions], **kwargs)
+
+    def program(self, completion):
+        number = zlib.crc32(completion[0]["content"].encode())
+        code = (
+            "import pandas as pd\ntable = pd.read_csv('input/sample_submission.csv')\n"
+            f"table['y'] = {number % 100} / 100\n"
+            + ("table.to_csv('submission.csv', index=False)\n" if number % 4 else "print(1 / 0)\n")
+        )
+        return [{"role": "assistant", "content": f"```python\n{code}```"}]
+
+
+def reward_of(scenario: str, death: Death, task: Task):
+    programs = Programs(task) if scenario == "sandbox" else None
+
+    async def reward(completions, **kwargs):
         death.comes_to("reward")
-        log_extra("action_duration", unequal(completions))
-        # Censored and without a reward: lost by duration, which the weighting learns from.
-        lost = [sum(map(ord, text)) % 7 == 0 for text in completions]
-        log_extra("action_censored", lost)
-        return [None if gone else value for gone, value in zip(lost, letters(completions), strict=True)]
+        if programs is not None:
+            return await programs(completions, **kwargs)
+        if scenario == "overlap":
+            # Real seconds that no two runs have in common.
+            await asyncio.sleep(int.from_bytes(os.urandom(1)) / 2000)
+        return scored(completions, **kwargs)
 
-    async def overlapped(completions, log_extra, **kwargs):
-        # Real seconds that no two runs have in common.
-        await asyncio.sleep(int.from_bytes(os.urandom(1)) / 2000)
-        return reward(completions, log_extra)
-
-    return overlapped if scenario == "overlap" else reward
+    return reward
 
 
 SETTINGS = {
@@ -99,15 +134,19 @@ SETTINGS = {
         "steps_per_generation": 2,
         "gradient_accumulation_steps": 1,
     },
+    # Durations of real programs differ between runs, so no weights.
+    "sandbox": {"duration_weighting": "none", "steps_per_generation": 2, "num_iterations": 2},
 }
+STRATEGIES = {"within_generations": "score_weighted", "overlap": "diverse", "sandbox": "learnability"}
 
 
 def run(out: Path, scenario: str, death: Death) -> None:
     """The command of a run, in one of its processes."""
     state = PartialState(cpu=True)
     sys.addaudithook(death.audit)
+    folder = out / "run"
     args = tiny_args(
-        out / "run",
+        folder,
         per_device_train_batch_size=4,
         max_steps=STEPS,
         save_strategy="steps",
@@ -116,17 +155,32 @@ def run(out: Path, scenario: str, death: Death) -> None:
         resume_from_checkpoint="auto",
         **SETTINGS[scenario],
     )
+    checkpoint = resume_from(args, warn=True)
+    with state.main_process_first():
+        if checkpoint is None and state.is_main_process:
+            move_earlier_run(folder)
+            folder.mkdir()
+    task = load_task(str(out.parent / "toy"))
+    store = ExperienceStore(folder / "experience.sqlite") if state.is_main_process else None
+    config = ExperienceConfig(improve_fraction=0.5, parent_strategy=STRATEGIES[scenario])
+    tokenizer = tiny_tokenizer()
+    # The end of a prompt differs between parents.
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content[-60:] }}\n{% endfor %}"
     # Some prompts are left out of every epoch, others in the next.
-    rows = 4 * state.num_processes + 2
+    rows = [
+        {"prompt": [{"role": "user", "content": f"task {n}: "}], "task": "toy"}
+        for n in range(4 * state.num_processes + 2)
+    ]
     trainer = DurationAwareTrainer(
         model=tiny_model(),
-        reward_funcs=reward_of(scenario, death),
+        reward_funcs=reward_of(scenario, death, task),
         args=args,
-        train_dataset=Dataset.from_list([{"prompt": f"task {row}: "} for row in range(rows)]),
-        processing_class=tiny_tokenizer(),
-        callbacks=[RunRecorder(out / "run", {}), Dying(death)],
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[RunRecorder(folder, {}), Dying(death)],
+        group_prompts=ExperiencePrompts({"toy": task}, store, config, seed=7),
     )
-    trainer.train(resume_from_checkpoint=resume_from(args, warn=True))
+    trainer.train(resume_from_checkpoint=checkpoint)
     torch.save(trainer.accelerator.unwrap_model(trainer.model).state_dict(), out / f"final_{state.process_index}.pt")
     if state.num_processes > 1:
         torch.distributed.barrier()
@@ -168,19 +222,36 @@ def fork(out: Path, scenario: str, processes: int, place: str = "", number: int 
     return [statuses[rank] for rank in range(processes)]
 
 
-def deaths(seed: str):
-    """Place, number and rank, by chance: within three steps, so that the run is killed before it ends."""
-    draw = random.Random(seed)
-    numbers = {"reward": 8 if seed.startswith("overlap") else 1, "micro_step": 3, "step": 3, "open": 20}
+def deaths(scenario: str, processes: int):
+    """Place, number and rank of each death, by chance, such that all of them come before the run ends."""
+    draw = random.Random(f"seed 5 {scenario} {processes}")
+    settings = SETTINGS[scenario]
+    per_generation = settings["steps_per_generation"] * settings.get("num_iterations", 1)
+    accumulated = settings.get("gradient_accumulation_steps", 1)
+    is_overlap = scenario == "overlap"
+    steps = 0
     for _ in range(KILLS):
-        place = draw.choice(PLACES)
-        yield place, draw.randint(1, numbers[place]), draw.randrange(2)
+        rank = draw.randrange(processes)
+        # The most calls for a place, and the steps that a run may do before. The second process writes few files.
+        places = {
+            "reward": (8 if is_overlap else 1, per_generation // accumulated),
+            "step": (3, 2),
+            "open": (16, 2) if rank == 0 else (3, 2),
+        }
+        if accumulated > 1:
+            places["micro_step"] = (2, 1)
+        place = draw.choice(sorted(places))
+        most, steps_before = places[place]
+        steps += steps_before
+        yield place, draw.randint(1, most), rank
+    assert steps < STEPS, "a death may be past the end of the run"
 
 
 def main(out: Path, scenario: str, processes: int) -> None:
+    toy_task(out)
     ends = [fork(out / "whole", scenario, processes)]
-    for place, number, rank in deaths(f"{scenario} {processes}"):
-        ends.append(fork(out / "killed", scenario, processes, place, number, rank % processes))
+    for death in deaths(scenario, processes):
+        ends.append(fork(out / "killed", scenario, processes, *death))
     ends.append(fork(out / "killed", scenario, processes))
     (out / "ends.json").write_text(json.dumps(ends))
 

@@ -27,7 +27,7 @@ OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
 def resume_from(training_args: Any, warn: bool = False) -> str | None:
     """The checkpoint to resume from: the newest whole one of `output_dir` for `true`, or the folder that is named.
 
-    `auto` is `true` if there is a whole checkpoint, and starts afresh otherwise, so that one command starts a run and continues it.
+    `auto` is `true` if there is a whole checkpoint, and starts afresh otherwise: one command starts a run and continues it.
 
     Every process finds the same one, as long as all see the same files.
 

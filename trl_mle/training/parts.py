@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from trl_mle.training.distributed import raised_on_all
+
 STATE_FILE = "trainer_parts_{process}.pt"
 """Name of the file of a checkpoint that holds the state of a process's parts."""
 
@@ -86,14 +88,16 @@ class TrainerParts:
             torch.save(states, folder / self._file_name)
 
     def resume(self, folder: Path) -> None:
-        """Read the state of this process's parts from the folder of a checkpoint. A part without a state starts anew."""
+        """Read the state of this process's parts from the folder of a checkpoint. A part without a state starts anew.
+
+        To be called by all processes: an error of one is raised on all.
+        """
         path = folder / self._file_name
-        if not path.exists():
-            return
-        states = torch.load(path, weights_only=True)
-        for name, part in self._parts.items():
-            if name in states:
-                part.load_state_dict(states[name])
+        with raised_on_all():
+            states = torch.load(path, weights_only=True) if path.exists() else {}
+            for name, part in self._parts.items():
+                if name in states:
+                    part.load_state_dict(states[name])
 
     @property
     def _file_name(self) -> str:

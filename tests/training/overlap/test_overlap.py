@@ -464,7 +464,10 @@ def test_a_resumed_run_takes_up_what_was_in_flight(tmp_path, caplog):
     [
         ({"overlap_batches": -1}, "overlap_batches"),
         ({"overlap_order": "newest"}, "`overlap_order` is 'newest'; choose 'finished' or 'launched'"),
-        ({"overlap_order": "launched", "late_programs": "lose"}, "waits for every program, and `late_programs` is 'lose'"),
+        (
+            {"overlap_order": "launched", "late_programs": "lose"},
+            "waits for every program, and `late_programs` is 'lose'",
+        ),
         ({"late_programs": "stop"}, "`late_programs` is 'stop'; choose 'wait' or 'lose'"),
         ({"overlap_batches": 3, "max_staleness": 2}, "`max_staleness`=2.*`max_staleness` to 3"),
         ({"overlap_batches": 3, "num_iterations": 2, "max_staleness": 5}, "`max_staleness` to 6"),

@@ -124,7 +124,7 @@ def test_what_cannot_be_repeated_is_said_at_the_resume_alone(tmp_path, checkpoin
     ],
 )
 def test_a_full_disk_is_an_infrastructure_fault_that_says_so(tmp_path, error):
-    with pytest.raises(CheckpointError, match="MiB are free there.*Make room") as raised, disk_errors(tmp_path / "c"):
+    with pytest.raises(CheckpointError, match=r"MiB are free there.*Make room") as raised, disk_errors(tmp_path / "c"):
         raise error
     assert raised.value.__cause__ is error
 

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback
 
 from tests.support.tiny import tiny_args, tiny_model, tiny_tokenizer
 from tests.support.training_runs import unequal, with_durations
@@ -47,9 +46,7 @@ def make(folder, callbacks=(), reward=None, dataset=None, **changes):
 
 def metrics(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [
-        {name: value for name, value in line.items() if not any(word in name for word in TIMES)} for line in lines
-    ]
+    return [{name: value for name, value in line.items() if not any(word in name for word in TIMES)} for line in lines]
 
 
 def rollouts(folder):

@@ -29,6 +29,8 @@ def begin(folder: Path, args: Any) -> None:
     if not args.save_on_each_node:
         files += [STATE_FILE.format(process=process) for process in range(processes)]
         if not args.save_only_model:
-            files += [f"rng_state_{process}.pth" for process in range(processes)] if processes > 1 else ["rng_state.pth"]
+            files += (
+                [f"rng_state_{process}.pth" for process in range(processes)] if processes > 1 else ["rng_state.pth"]
+            )
     content = {"processes": processes, "files": files}
     (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -27,7 +27,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         # `torch.save` says where in its archive it is, and not that the disk is full.
         is_archive = isinstance(error, RuntimeError) and "inline_container" in str(error)
-        if not is_archive and not isinstance(error, SafetensorError) and getattr(error, "errno", None) not in DISK_ERRORS:
+        if (
+            not is_archive
+            and not isinstance(error, SafetensorError)
+            and getattr(error, "errno", None) not in DISK_ERRORS
+        ):
             raise
         try:
             free = f"{shutil.disk_usage(folder.parent).free / 2**20:.0f} MiB are free there"
