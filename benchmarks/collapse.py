@@ -6,8 +6,8 @@ Three kinds of runs of the demo policy, 32 programs per update: `healthy` (the q
 which the policy breaks; the watch only warns) and `protected` (the same with `collapse_action: rollback`). Programs see the first
 100 rows of the training table and are run once (`benchmarks/small_table.py`). A run that has ended is not repeated.
 
-Valid shares are means over 5 updates. The valid share counts as fallen at the first update with less than half the share of the best
-single update before. Written to `docs/results/collapse.json`.
+Valid shares are means over 5 updates. The valid share counts as fallen at the first update with less than half the share of the
+best single update before. Written to `docs/results/collapse.json`.
 """
 
 from __future__ import annotations

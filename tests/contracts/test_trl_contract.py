@@ -99,6 +99,7 @@ def trainer(tmp_path_factory):
         ("_log_metric", ["name", "value"]),
         ("_save_checkpoint", ["model", "trial"]),
         ("_load_optimizer_and_scheduler", ["checkpoint"]),
+        ("_determine_best_metric", ["metrics", "trial"]),
         ("create_model_card", ["model_name", "dataset_name", "tags"]),
     ],
 )
@@ -113,6 +114,15 @@ def test_log_probabilities_are_asked_for_by_these_parameters():
 
 def test_log_probabilities_come_with_two_more_values(trainer):
     assert len(trainer.logps) == 3
+
+
+def test_what_a_rollback_resets_and_the_watch_for_collapse_reads(trainer):
+    assert trainer._step == 1
+    assert trainer._buffered_inputs is not None
+    source = " ".join(inspect.getsource(GRPOTrainer._prepare_inputs).split())
+    assert "if self._step % generate_every == 0 or self._buffered_inputs is None:" in source
+    assert {"entropy", "reward"} <= set(trainer.state.log_history[0])
+    assert isinstance(trainer._metrics["train"]["entropy"], list)
 
 
 def test_generation_returns_eight_values(trainer):

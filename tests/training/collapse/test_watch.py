@@ -132,11 +132,30 @@ def test_a_rollback_survives_a_resume(tmp_path):
 def test_a_warning_changes_nothing_of_training(tmp_path):
     runs = []
     for action in ("none", "warn"):
-        args = tiny_args(tmp_path / action, collapse_action=action, collapse_entropy=0.99, collapse_distinct=0.99)
+        watched = {"collapse_entropy": 0.99, "collapse_distinct": 0.99, "collapse_update_kl": 1e-9}
+        args = tiny_args(tmp_path / action, collapse_action=action, **watched)
         runs.append(train(DurationAwareTrainer, args, with_durations(unequal)))
     assert_same_run(*runs)
     assert "collapse/entropy_ratio" in runs[1][0].state.log_history[0]
     assert "collapse/entropy_ratio" not in runs[0][0].state.log_history[0]
+
+
+def test_an_update_that_goes_too_far_stops_training_at_once(tmp_path):
+    args = tiny_args(tmp_path, collapse_action="stop", collapse_update_kl=1e-9, learning_rate=0.1)
+    trainer, *_ = train(DurationAwareTrainer, args, with_durations(unequal))
+    assert trainer.state.global_step < 3
+    assert "one update has moved the policy" in trainer._collapse.stopped_for
+
+
+def test_the_size_of_an_update_grows_with_the_rate(tmp_path):
+    """With a rate of 0 nothing moves; a hundred times the rate moves the policy further."""
+    sizes = []
+    for rate in (0.0, 1e-3, 1e-1):
+        args = tiny_args(tmp_path / str(rate), collapse_update_kl=1e9, learning_rate=rate, max_steps=1)
+        trainer, *_ = train(DurationAwareTrainer, args, with_durations(unequal))
+        sizes.append(trainer.state.log_history[0]["collapse/update_kl"])
+    assert sizes[0] == 0.0
+    assert abs(sizes[1]) < abs(sizes[2])
 
 
 def test_metrics_are_logged_when_logs_are_rare(tmp_path):
@@ -159,6 +178,7 @@ def test_several_updates_on_a_batch_are_judged_once(tmp_path):
     [
         ({"collapse_action": "halt"}, "'halt'.*'stop' or 'rollback'"),
         ({"collapse_entropy": 1.5}, "`collapse_entropy` is 1.5"),
+        ({"collapse_update_kl": 0.0}, "`collapse_update_kl` is 0.0"),
         ({"collapse_distinct": 0.0}, "`collapse_distinct` is 0.0"),
         ({"rollback_lr_factor": 0.0}, "`rollback_lr_factor` is 0.0"),
         ({"rollback_limit": -1}, "`rollback_limit` is -1"),
