@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=["healthy", "provoked", "protected"])
     parser.add_argument("--rate", default="2e-3", help="learning rate of provoked and protected runs")
     parser.add_argument("--steps", type=int, default=24, help="updates of healthy and protected runs")
-    parser.add_argument("--provoked-steps", type=int, default=12)
+    parser.add_argument("--provoked-steps", type=int, default=10)
     parser.add_argument("--healthy-rate", default="3e-4")
     parser.add_argument("--update-kl", default="0.2", help="collapse_update_kl")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/collapse.json")
