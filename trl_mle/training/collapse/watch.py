@@ -132,12 +132,18 @@ class CollapseWatch(TrainerPart):
         healthy = "no checkpoint" if target is None else f"checkpoint-{target}"
         if args.collapse_action == "rollback" and target is not None and self.rollbacks < args.rollback_limit:
             logger.warning(
-                "Training goes back to %s with %g times the learning rate.", healthy, self.lr_scale * args.rollback_lr_factor
+                "Training goes back to %s with %g times the learning rate.",
+                healthy,
+                self.lr_scale * args.rollback_lr_factor,
             )
             return problem, target
         reason = ""
         if args.collapse_action == "rollback":
-            reason = f" after {self.rollbacks} rollbacks" if target is not None else ", because there is nothing to go back to"
+            reason = (
+                f" after {self.rollbacks} rollbacks"
+                if target is not None
+                else ", because there is nothing to go back to"
+            )
         logger.warning(
             "Training stops%s. %s is the last that was seen to be healthy: give it as `model_name_or_path` of a new run with a "
             "lower `learning_rate`.",
@@ -199,7 +205,7 @@ class CollapseWatch(TrainerPart):
 
 
 ADVICE = (
-    "A lower `learning_rate`, or `beta` or `use_adaptive_entropy`, prevents it; `collapse_action: rollback` goes back to an earlier "
+    "A lower `learning_rate`, `beta` or `use_adaptive_entropy` prevents it; `collapse_action: rollback` goes back to an earlier "
     "checkpoint (docs/stability.md)."
 )
 
