@@ -54,25 +54,32 @@ def breaking_run(folder, *, heals=1, **changes):
     return trainer, rates.seen
 
 
-def test_training_goes_back_and_goes_on_with_a_lower_rate(tmp_path):
-    trainer, rates = breaking_run(tmp_path)
+@pytest.fixture(scope="module")
+def gone_back(tmp_path_factory):
+    """Folder, trainer and learning rates of a run that broke and went back once."""
+    folder = tmp_path_factory.mktemp("gone_back")
+    return folder, *breaking_run(folder, lr_scheduler_type="constant")
+
+
+def test_training_goes_back_and_goes_on_with_a_lower_rate(gone_back):
+    folder, trainer, rates = gone_back
     assert trainer.state.global_step == 10
     # The batches of steps 6 and 7 are broken; checkpoint-6 is that of the broken policy.
     steps = [step for step, _ in rates]
     again = steps.index(5, 5)
     assert steps in ([*range(1, 8), *range(5, 11)], [*range(1, 9), *range(5, 11)])
-    first = dict(rates[:again])
-    assert all(rate == pytest.approx(0.3 * first[step]) for step, rate in rates[again:] if step in first)
-    assert any(path.name.startswith("collapsed-6") for path in tmp_path.iterdir())
-    assert (tmp_path / "checkpoint-10").exists()
+    assert {rate for _, rate in rates[:again]} == {1e-2}
+    assert [rate for _, rate in rates[again:]] == pytest.approx([3e-3] * len(rates[again:]))
+    assert any(path.name.startswith("collapsed-6") for path in folder.iterdir())
+    assert (folder / "checkpoint-10").exists()
 
 
-def test_nothing_is_counted_twice(tmp_path):
-    breaking_run(tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+def test_nothing_is_counted_twice(gone_back):
+    folder, _, _ = gone_back
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if "loss" in line]
     assert steps == list(range(1, 11))
-    rollouts = read_rollouts(tmp_path)
+    rollouts = read_rollouts(folder)
     assert sorted(set(rollouts["step"])) == list(range(10))
     assert len(rollouts) == 10 * 8
     assert (rollouts["reward"] > -50).all()
@@ -105,9 +112,9 @@ def test_training_stops_and_names_the_checkpoint(tmp_path, caplog):
     assert "Checkpoint-4 is the last that was seen to be healthy" in caplog.text
 
 
-def test_a_rollback_survives_a_resume(tmp_path):
+def test_a_rollback_survives_a_resume(gone_back, tmp_path):
     """A later process goes on with the lower rate, and remembers that it has gone back."""
-    breaking_run(tmp_path, lr_scheduler_type="constant")
+    folder, _, _ = gone_back
     args = tiny_args(tmp_path, max_steps=11, save_strategy="no", lr_scheduler_type="constant")
     rates = Rates()
 
@@ -123,7 +130,7 @@ def test_a_rollback_survives_a_resume(tmp_path):
         processing_class=tiny_tokenizer(),
         callbacks=[rates],
     )
-    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+    trainer.train(resume_from_checkpoint=str(folder / "checkpoint-10"))
     assert rates.seen == [(11, pytest.approx(3e-3))]
     assert trainer._collapse.rollbacks == 1
     assert len(trainer._collapse.history) == 11
