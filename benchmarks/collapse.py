@@ -6,8 +6,8 @@ Three kinds of runs of the demo policy, 32 programs per update: `healthy` (the q
 which the policy breaks; the watch only warns) and `protected` (the same with `collapse_action: rollback`). Programs see the first
 100 rows of the training table and are run once (`benchmarks/small_table.py`). A run that has ended is not repeated.
 
-Valid shares are means over 5 updates. The valid share counts as fallen at the first update whose programs are valid in less than
-half as many cases as in the best 5 updates before. Written to `docs/results/collapse.json`.
+Valid shares are means over 5 updates. The valid share counts as fallen at the first update with less than half the share of the
+best single update before. Written to `docs/results/collapse.json`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,26 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 WINDOW = 5
 FALLEN = 0.5
+SIGNALS = {
+    "entropy": lambda line, args: line["collapse/entropy_ratio"] < 0.25,
+    "distinct": lambda line, args: line["collapse/distinct_ratio"] < 0.25,
+    "reward": lambda line, args: line["collapse/reward_lost"] > 0.8,
+    "update": lambda line, args: line["collapse/update_kl"] > float(args.update_kl),
+}
+"""Alarm -> whether it is on in a line of metrics, with the default thresholds."""
+
+
+def steps_of(arm: str, args: argparse.Namespace) -> int:
+    """Updates of a run. A policy that is broken learns nothing more, so provoked runs are short."""
+    return args.provoked_steps if arm == "provoked" else args.steps
 
 
 def flags_of(arm: str, args: argparse.Namespace) -> list[str]:
     """Flags of `trl-mle grpo` beside those that all runs have."""
+    rate = args.healthy_rate if arm == "healthy" else args.rate
+    flags = ["--learning_rate", rate, "--max_steps", str(steps_of(arm, args))]
     if arm == "healthy":
-        return ["--learning_rate", args.healthy_rate, "--max_steps", str(args.healthy_steps), "--save_strategy", "no"]
-    flags = ["--learning_rate", args.rate, "--max_steps", str(args.steps)]
+        return [*flags, "--save_strategy", "no"]
     if arm == "provoked":
         return [*flags, "--save_strategy", "no"]
     saving = ["--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "6"]
@@ -42,9 +55,8 @@ def flags_of(arm: str, args: argparse.Namespace) -> list[str]:
 def run(arm: str, seed: int, args: argparse.Namespace) -> Path:
     """The folder of a finished run; what it printed is beside it."""
     folder = ROOT / f"runs/collapse-{arm}-{seed}"
-    if (folder / "summary.json").exists():
+    if len(lines_of(folder)) >= steps_of(arm, args):
         return folder
-    # A run that is cut off lacks the summary, and is made again.
     command = [sys.executable, "benchmarks/small_table.py", "--cache", "runs/outcomes-100.sqlite", "--rows", "100"]
     command += ["--config", "recipes/quickstart/grpo.yaml", "--seed", str(seed), "--output_dir", f"runs/{folder.name}"]
     command += ["--duration_clock", "cpu", "--validate_tasks", "false", "--max_completion_length", "96"]
@@ -55,26 +67,23 @@ def run(arm: str, seed: int, args: argparse.Namespace) -> Path:
     return folder
 
 
-def figures(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    """Metrics of the updates of a run, in order; empty for a run that has not begun."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [line for line in map(json.loads, text.splitlines()) if "entropy" in line]
+
+
+def figures(folder: Path, arm: str, args: argparse.Namespace) -> dict[str, Any]:
     """What one run shows."""
-    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
-    lines = [line for line in map(json.loads, text.splitlines()) if "entropy" in line]
+    lines = lines_of(folder)[: steps_of(arm, args)]
     valid = [line["programs/valid_share"] for line in lines]
     windows = [mean(valid[end - WINDOW : end]) for end in range(WINDOW, len(valid) + 1)]
-    fall = next(
-        (number for number in range(WINDOW, len(valid)) if valid[number] < FALLEN * max(windows[: number - WINDOW + 1])),
-        None,
-    )
+    fall = next((number for number in range(1, len(valid)) if valid[number] < FALLEN * max(valid[:number])), None)
     alarms: dict[str, int] = {}
-    signals = {
-        "entropy": lambda line: line["collapse/entropy_ratio"] < 0.25,
-        "distinct": lambda line: line["collapse/distinct_ratio"] < 0.25,
-        "reward": lambda line: line["collapse/reward_lost"] > 0.8,
-        "update": lambda line: line["collapse/update_kl"] > float(args.update_kl),
-    }
     for line in lines:
-        for name, is_on in signals.items():
-            if is_on(line):
+        for name, is_on in SIGNALS.items():
+            if is_on(line, args):
                 alarms.setdefault(name, line["step"])
     log = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
     return {
@@ -84,7 +93,7 @@ def figures(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         "update_kl": [round(line["collapse/update_kl"], 4) for line in lines],
         "first_alarm_after_update": alarms,
         "valid_share_fell_in_update": None if fall is None else fall + 1,
-        # The alarm of update n comes before the programs of update n + 1 are written.
+        # The alarm of update n comes before the programs of update n + 1 are written: 1 is in time.
         "updates_before_the_fall": None if fall is None or not alarms else fall + 1 - min(alarms.values()),
         "best_valid_share": round(max(windows), 3),
         "last_valid_share": round(windows[-1], 3),
@@ -99,13 +108,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=["healthy", "provoked", "protected"])
     parser.add_argument("--rate", default="2e-3", help="learning rate of provoked and protected runs")
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=24, help="updates of healthy and protected runs")
+    parser.add_argument("--provoked-steps", type=int, default=10)
     parser.add_argument("--healthy-rate", default="3e-4")
-    parser.add_argument("--healthy-steps", type=int, default=40)
-    parser.add_argument("--update-kl", default="0.3", help="collapse_update_kl")
+    parser.add_argument("--update-kl", default="0.2", help="collapse_update_kl")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/collapse.json")
     args = parser.parse_args()
-    runs = {arm: {seed: figures(run(arm, seed, args), args) for seed in args.seeds} for arm in args.arms}
+    runs = {arm: {seed: figures(run(arm, seed, args), arm, args) for seed in args.seeds} for arm in args.arms}
     result = {
         "command": "python benchmarks/collapse.py " + " ".join(sys.argv[1:]),
         "settings": {name: str(value) for name, value in vars(args).items() if name != "out"},

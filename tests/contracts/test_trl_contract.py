@@ -97,6 +97,7 @@ def trainer(tmp_path_factory):
         ("_calculate_rewards", ["inputs", "prompts", "completions", "completion_ids_list"]),
         ("_generate_and_score_completions", ["inputs"]),
         ("_log_completion_extra", ["column", "values"]),
+        ("_determine_best_metric", ["metrics", "trial"]),
         ("_log_metric", ["name", "value"]),
         ("_save_checkpoint", ["model", "trial"]),
         ("_load_optimizer_and_scheduler", ["checkpoint"]),
@@ -116,6 +117,11 @@ def test_log_probabilities_are_asked_for_by_these_parameters():
 
 def test_log_probabilities_come_with_two_more_values(trainer):
     assert len(trainer.logps) == 3
+
+
+def test_the_watch_for_collapse_reads_these_metrics(trainer):
+    assert {"entropy", "reward"} <= set(trainer.state.log_history[0])
+    assert isinstance(trainer._metrics["train"]["entropy"], list)
 
 
 def test_generation_returns_eight_values(trainer):

@@ -8,7 +8,10 @@ from trl_mle.types import Outcome
 
 def metrics(*outcomes):
     logged = {}
-    log_metrics([Outcome(task_id="t", kind=kind, reward=reward, duration_s=None) for kind, reward in outcomes], logged.__setitem__)
+    log_metrics(
+        [Outcome(task_id="t", kind=kind, reward=reward, duration_s=None) for kind, reward in outcomes],
+        logged.__setitem__,
+    )
     return logged
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ BREAKS_AT = 6
 
 
 def main() -> None:
-    out, rank = Path(sys.argv[1]), PartialState().process_index
+    out, rank = Path(sys.argv[1]), PartialState(cpu=True).process_index
 
     def reward(completions, log_extra, **kwargs):
         log_extra("action_duration", [1.0] * len(completions))
@@ -52,6 +54,10 @@ def main() -> None:
         "logged": [entry for entry in trainer.state.log_history if "loss" in entry],
     }
     torch.save(result, out / f"{rank}.pt")
+    # Everything is written. Threads of gloo may abort a process whose peer has gone before it.
+    with suppress(RuntimeError):
+        torch.distributed.barrier()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_an_evaluation_without_the_metric_is_not_the_best(tmp_path, caplog):
 
 
 def test_a_metric_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="'eval_qualitty'.*'eval_quality'"):
+    with pytest.raises(ConfigError, match=r"'eval_qualitty'.*'eval_quality'"):
         trained(tmp_path, "eval_qualitty", QUALITY)
 
 

@@ -13,7 +13,9 @@ from trl_mle.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 
-def evaluated_metrics(returned: Mapping[str, Any], log_history: Sequence[Mapping[str, Any]], step: int) -> dict[str, Any]:
+def evaluated_metrics(
+    returned: Mapping[str, Any], log_history: Sequence[Mapping[str, Any]], step: int
+) -> dict[str, Any]:
     """Metrics of the evaluations at `step`: those that `Trainer.evaluate` returned, and those that were logged with them.
 
     TRL adds its own metrics (`eval_reward`, `eval_entropy`) and those of reward functions only while it logs.

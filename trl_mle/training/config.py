@@ -14,7 +14,7 @@ from trl_mle.training.weighting.config import DurationSettings
 
 @dataclass
 class DurationAwareConfig(DurationSettings, CollapseSettings, GRPOConfig):
-    """`trl.GRPOConfig` with the parameters of [`DurationSettings`], [`CollapseSettings`] and those below; everything else is as in TRL.
+    """`trl.GRPOConfig` with the parameters of [`DurationSettings`], [`CollapseSettings`] and those below; all else is as in TRL.
 
     > Parameters that control overlapping execution
 

@@ -39,7 +39,11 @@ def test_repeated_programs_raise_an_alarm():
 
 def test_a_policy_that_breaks_at_once_raises_an_alarm_within_three_batches():
     rewards = [-7.4, -5.5, -5.4, -4.1, -5.4, -3.0, -2.0, -1.2, -0.9, -10.0, -10.0, -10.0]
-    assert signals(detector(), [(0.4, 1.0, reward) for reward in rewards]) in ([(9, "reward")], [(10, "reward")], [(11, "reward")])
+    assert signals(detector(), [(0.4, 1.0, reward) for reward in rewards]) in (
+        [(9, "reward")],
+        [(10, "reward")],
+        [(11, "reward")],
+    )
 
 
 def test_one_bad_batch_is_no_collapse_of_entropy():
@@ -98,7 +102,9 @@ def test_without_thresholds_there_are_metrics_and_no_alarm():
 def test_an_update_that_goes_too_far_raises_an_alarm_each_time():
     watcher = detector(update_kl=0.1)
     assert watcher.observe_update(0.1) == watcher.observe_update(None) == []
-    assert [alarm.signal for kl in (0.2, 0.3, math.inf, math.nan) for alarm in watcher.observe_update(kl)] == ["update"] * 4
+    assert [alarm.signal for kl in (0.2, 0.3, math.inf, math.nan) for alarm in watcher.observe_update(kl)] == [
+        "update"
+    ] * 4
     assert detector().observe_update(9.0) == []
 
 

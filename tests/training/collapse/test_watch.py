@@ -15,7 +15,7 @@ from trl_mle import DurationAwareTrainer
 from trl_mle.errors import ConfigError
 from trl_mle.outcomes import read_rollouts
 from trl_mle.scripts.run_dir import RunRecorder
-from trl_mle.training.collapse.watch import distinct_share
+from trl_mle.training.collapse.watch import _NewValues, distinct_share
 
 BREAKS_AT = 6
 """Step whose batch, and those after it, are all failures, in every attempt before `heals`."""
@@ -54,25 +54,32 @@ def breaking_run(folder, *, heals=1, **changes):
     return trainer, rates.seen
 
 
-def test_training_goes_back_and_goes_on_with_a_lower_rate(tmp_path):
-    trainer, rates = breaking_run(tmp_path)
+@pytest.fixture(scope="module")
+def gone_back(tmp_path_factory):
+    """Folder, trainer and learning rates of a run that broke and went back once."""
+    folder = tmp_path_factory.mktemp("gone_back")
+    return folder, *breaking_run(folder, lr_scheduler_type="constant")
+
+
+def test_training_goes_back_and_goes_on_with_a_lower_rate(gone_back):
+    folder, trainer, rates = gone_back
     assert trainer.state.global_step == 10
     # The batches of steps 6 and 7 are broken; checkpoint-6 is that of the broken policy.
     steps = [step for step, _ in rates]
     again = steps.index(5, 5)
     assert steps in ([*range(1, 8), *range(5, 11)], [*range(1, 9), *range(5, 11)])
-    first = dict(rates[:again])
-    assert all(rate == pytest.approx(0.3 * first[step]) for step, rate in rates[again:] if step in first)
-    assert any(path.name.startswith("collapsed-6") for path in tmp_path.iterdir())
-    assert (tmp_path / "checkpoint-10").exists()
+    assert {rate for _, rate in rates[:again]} == {1e-2}
+    assert [rate for _, rate in rates[again:]] == pytest.approx([3e-3] * len(rates[again:]))
+    assert any(path.name.startswith("collapsed-6") for path in folder.iterdir())
+    assert (folder / "checkpoint-10").exists()
 
 
-def test_nothing_is_counted_twice(tmp_path):
-    breaking_run(tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+def test_nothing_is_counted_twice(gone_back):
+    folder, _, _ = gone_back
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if "loss" in line]
     assert steps == list(range(1, 11))
-    rollouts = read_rollouts(tmp_path)
+    rollouts = read_rollouts(folder)
     assert sorted(set(rollouts["step"])) == list(range(10))
     assert len(rollouts) == 10 * 8
     assert (rollouts["reward"] > -50).all()
@@ -105,9 +112,9 @@ def test_training_stops_and_names_the_checkpoint(tmp_path, caplog):
     assert "Checkpoint-4 is the last that was seen to be healthy" in caplog.text
 
 
-def test_a_rollback_survives_a_resume(tmp_path):
+def test_a_rollback_survives_a_resume(gone_back, tmp_path):
     """A later process goes on with the lower rate, and remembers that it has gone back."""
-    breaking_run(tmp_path, lr_scheduler_type="constant")
+    folder, _, _ = gone_back
     args = tiny_args(tmp_path, max_steps=11, save_strategy="no", lr_scheduler_type="constant")
     rates = Rates()
 
@@ -123,7 +130,7 @@ def test_a_rollback_survives_a_resume(tmp_path):
         processing_class=tiny_tokenizer(),
         callbacks=[rates],
     )
-    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+    trainer.train(resume_from_checkpoint=str(folder / "checkpoint-10"))
     assert rates.seen == [(11, pytest.approx(3e-3))]
     assert trainer._collapse.rollbacks == 1
     assert len(trainer._collapse.history) == 11
@@ -132,11 +139,30 @@ def test_a_rollback_survives_a_resume(tmp_path):
 def test_a_warning_changes_nothing_of_training(tmp_path):
     runs = []
     for action in ("none", "warn"):
-        args = tiny_args(tmp_path / action, collapse_action=action, collapse_entropy=0.99, collapse_distinct=0.99)
+        watched = {"collapse_entropy": 0.99, "collapse_distinct": 0.99, "collapse_update_kl": 1e-9}
+        args = tiny_args(tmp_path / action, collapse_action=action, **watched)
         runs.append(train(DurationAwareTrainer, args, with_durations(unequal)))
     assert_same_run(*runs)
     assert "collapse/entropy_ratio" in runs[1][0].state.log_history[0]
     assert "collapse/entropy_ratio" not in runs[0][0].state.log_history[0]
+
+
+def test_an_update_that_goes_too_far_stops_training_at_once(tmp_path):
+    args = tiny_args(tmp_path, collapse_action="stop", collapse_update_kl=1e-9, learning_rate=0.1)
+    trainer, *_ = train(DurationAwareTrainer, args, with_durations(unequal))
+    assert trainer.state.global_step < 3
+    assert "one update has moved the policy" in trainer._collapse.stopped_for
+
+
+def test_the_size_of_an_update_grows_with_the_rate(tmp_path):
+    """With a rate of 0 nothing moves; a hundred times the rate moves the policy further."""
+    sizes = []
+    for rate in (0.0, 1e-3, 1e-1):
+        args = tiny_args(tmp_path / str(rate), collapse_update_kl=1e9, learning_rate=rate, max_steps=1)
+        trainer, *_ = train(DurationAwareTrainer, args, with_durations(unequal))
+        sizes.append(trainer.state.log_history[0]["collapse/update_kl"])
+    assert sizes[0] == 0.0
+    assert abs(sizes[1]) < abs(sizes[2])
 
 
 def test_metrics_are_logged_when_logs_are_rare(tmp_path):
@@ -159,6 +185,7 @@ def test_several_updates_on_a_batch_are_judged_once(tmp_path):
     [
         ({"collapse_action": "halt"}, "'halt'.*'stop' or 'rollback'"),
         ({"collapse_entropy": 1.5}, "`collapse_entropy` is 1.5"),
+        ({"collapse_update_kl": 0.0}, "`collapse_update_kl` is 0.0"),
         ({"collapse_distinct": 0.0}, "`collapse_distinct` is 0.0"),
         ({"rollback_lr_factor": 0.0}, "`rollback_lr_factor` is 0.0"),
         ({"rollback_limit": -1}, "`rollback_limit` is -1"),
@@ -178,3 +205,23 @@ def test_programs_count_where_there_are_any():
     assert distinct_share({**columns, "program": ["x", "x", None]}) == pytest.approx(2 / 3)
     assert distinct_share({**columns, "program": ["x", "x\n", "x"]}) == pytest.approx(1 / 3)
     assert distinct_share({"completion": []}) is None
+
+
+def test_metrics_are_read_once_across_logs_and_checkpoints():
+    values, metrics = _NewValues("entropy"), {"entropy": [1.0, 3.0]}
+    assert values.mean({}) is None
+    assert values.mean(metrics) == 2.0
+    assert values.mean(metrics) is None
+    metrics["entropy"].append(5.0)
+    assert values.mean(metrics) == 5.0
+    assert values.count(metrics) == 3
+    # A resumed trainer has the same values in a new list.
+    resumed, restored = _NewValues("entropy"), {"entropy": [1.0, 3.0, 5.0]}
+    resumed.resume(3)
+    assert resumed.mean(restored) is None
+    restored["entropy"].append(7.0)
+    assert resumed.mean(restored) == 7.0
+    # After a log the list is a new one, of which nothing was read.
+    logged = {"entropy": [9.0, float("nan")]}
+    assert values.count(logged) == 0
+    assert values.mean(logged) == 9.0

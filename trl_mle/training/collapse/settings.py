@@ -41,7 +41,8 @@ class CollapseSettings:
         metadata={"help": "What happens when the policy collapses: 'none', 'warn', 'stop' or 'rollback'."},
     )
     collapse_entropy: float | None = field(
-        default=0.25, metadata={"help": "Alarm if the entropy is below this share of what it was at first. None: no alarm."}
+        default=0.25,
+        metadata={"help": "Alarm if the entropy is below this share of what it was at first. None: no alarm."},
     )
     collapse_distinct: float | None = field(
         default=0.25,
@@ -63,7 +64,9 @@ class CollapseSettings:
     rollback_lr_factor: float = field(
         default=0.3, metadata={"help": "Factor of the learning rate at each rollback (above 0, at most 1)."}
     )
-    rollback_limit: int = field(default=2, metadata={"help": "Number of rollbacks, after which an alarm stops training."})
+    rollback_limit: int = field(
+        default=2, metadata={"help": "Number of rollbacks, after which an alarm stops training."}
+    )
 
     def check_collapse(self) -> None:
         """Raise `ConfigError` for a setting that cannot work."""

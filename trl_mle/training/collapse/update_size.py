@@ -12,6 +12,9 @@ from accelerate import Accelerator
 LARGEST = 20.0
 """Largest difference of the log-probabilities of a token that counts, in nats."""
 
+EXTRAS = ("compute_entropy", "compute_aux_loss")
+"""Options of the loss's forward pass that are not needed again."""
+
 
 @dataclass(frozen=True)
 class _Forward:
@@ -59,9 +62,10 @@ class UpdateSize:
             return None
         _, _, attention_mask, kept = last.arguments[:4]
         devices = [last.logps.device] if last.logps.device.type == "cuda" else []
+        options = {**last.options, **{name: False for name in EXTRAS if name in last.options}}
         # Dropout must not change the random numbers that training draws.
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            after, _, _ = forward(*last.arguments, **{**last.options, "compute_entropy": False, "compute_aux_loss": False})
+            after, _, _ = forward(*last.arguments, **options)
         mask = attention_mask[:, -kept:].to(torch.float32)
         # The logarithm of a probability that is gone is infinite: bound it, so that the mean stays a number.
         divergence = (last.logps - after).float().clamp(-LARGEST, LARGEST)

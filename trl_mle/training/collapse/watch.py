@@ -132,12 +132,18 @@ class CollapseWatch(TrainerPart):
         healthy = "no checkpoint" if target is None else f"checkpoint-{target}"
         if args.collapse_action == "rollback" and target is not None and self.rollbacks < args.rollback_limit:
             logger.warning(
-                "Training goes back to %s with %g times the learning rate.", healthy, self.lr_scale * args.rollback_lr_factor
+                "Training goes back to %s with %g times the learning rate.",
+                healthy,
+                self.lr_scale * args.rollback_lr_factor,
             )
             return problem, target
         reason = ""
         if args.collapse_action == "rollback":
-            reason = f" after {self.rollbacks} rollbacks" if target is not None else ", because there is nothing to go back to"
+            reason = (
+                f" after {self.rollbacks} rollbacks"
+                if target is not None
+                else ", because there is nothing to go back to"
+            )
         logger.warning(
             "Training stops%s. %s is the last that was seen to be healthy: give it as `model_name_or_path` of a new run with a "
             "lower `learning_rate`.",
@@ -184,6 +190,7 @@ class CollapseWatch(TrainerPart):
             "history": [asdict(health) for health in self.history],
             "rollbacks": self.rollbacks,
             "lr_scale": self.lr_scale,
+            "read": [values.count(self._trainer._metrics["train"]) for values in (self._entropy, self._reward)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -191,12 +198,14 @@ class CollapseWatch(TrainerPart):
         self.detector.load_state_dict(state["detector"])
         self.history = [Health(**health) for health in state["history"]]
         self._loaded_scale = state["lr_scale"]
+        for values, count in zip((self._entropy, self._reward), state["read"], strict=True):
+            values.resume(count)
         if not self._goes_back:
             self.rollbacks, self.lr_scale = state["rollbacks"], state["lr_scale"]
 
 
 ADVICE = (
-    "A lower `learning_rate`, or `beta` or `use_adaptive_entropy`, prevents it; `collapse_action: rollback` goes back to an earlier "
+    "A lower `learning_rate`, `beta` or `use_adaptive_entropy` prevents it; `collapse_action: rollback` goes back to an earlier "
     "checkpoint (docs/stability.md)."
 )
 
@@ -221,6 +230,7 @@ class _NewValues:
         self._name = name
         self._list: list[float] | None = None
         self._read = 0
+        self._read_before = 0  # of the list that a checkpoint has brought back
 
     def mean(self, metrics: Mapping[str, list[float]]) -> float | None:
         """Mean of the new values, or `None` if there is none."""
@@ -228,10 +238,18 @@ class _NewValues:
         if values is None:
             return None
         if values is not self._list:
-            self._list, self._read = values, 0
+            self._list, self._read, self._read_before = values, min(self._read_before, len(values)), 0
         new = [value for value in values[self._read :] if value is not None and math.isfinite(value)]
         self._read = len(values)
         return sum(new) / len(new) if new else None
+
+    def count(self, metrics: Mapping[str, list[float]]) -> int:
+        """Number of values of the present list that were read, for a checkpoint, which keeps what was not logged yet."""
+        return self._read if metrics.get(self._name) is self._list else 0
+
+    def resume(self, count: int) -> None:
+        """Pass over the first `count` values of the next list."""
+        self._list, self._read_before = None, count
 
 
 class _AfterStep(TrainerCallback):
