@@ -2,8 +2,9 @@
 
     python benchmarks/flat_groups.py runs/quickstart [runs/other ...] --sizes 4 8 16
 
-The completions of one prompt and one update are exchangeable, so a random part of a group is a smaller group. Printed for each third
-of a run, and written to `--out`: the valid share, and the mean share of groups with equal rewards over random parts of its groups.
+The completions of one prompt and one update are exchangeable, so a random part of a group is a smaller group. Printed for each
+third of a run, and written to `--out`: the valid share, and the mean share of groups with equal rewards over random parts of its
+groups.
 """
 
 from __future__ import annotations
