@@ -8,7 +8,9 @@ from trl_mle.rewards.task_metrics import TASKS_SHOWN, log_task_metrics
 
 
 def outcome(task_id, kind="valid", reward=0.5, score=0.9):
-    return SimpleNamespace(task_id=task_id, kind=kind, reward=reward, public=SimpleNamespace(score=score))
+    parts = {"score": reward} if kind == "valid" else {"failure": reward}
+    public = SimpleNamespace(score=score)
+    return SimpleNamespace(task_id=task_id, kind=kind, reward=reward, reward_parts=parts, public=public)
 
 
 def means(outcomes, task_ids):

@@ -35,7 +35,9 @@ def log_task_metrics(
         log_metric(f"{prefix}/valid_share", float(outcome.kind == "valid"))
         if outcome.kind != "valid":
             continue
-        log_metric(f"{prefix}/score_reward", outcome.reward)
+        # What the reward makes of it depends on `reward_aggregation`.
+        if (score := outcome.reward_parts.get("score")) is not None:
+            log_metric(f"{prefix}/score_reward", score)
         # Scores of different tasks have different units.
         if is_shown and outcome.public is not None and outcome.public.score is not None:
             log_metric(f"{prefix}/public_score", outcome.public.score)

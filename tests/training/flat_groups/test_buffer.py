@@ -40,6 +40,10 @@ def test_old_groups_are_not_used():
     assert numbers(filled(max_age=2).choose([HERE], step=3)) == [None]
 
 
+def test_groups_of_steps_that_were_undone_are_not_used():
+    assert numbers(filled(step=5).choose([HERE], step=4)) == [None]
+
+
 EVENTS = st.lists(
     st.tuples(st.integers(0, 3), st.lists(st.sampled_from([HERE, SPLIT]), max_size=4), st.integers(0, 4)), max_size=25
 )

@@ -56,9 +56,7 @@ class GroupBuffer:
         A group is chosen once at most. Those that were used least come first, and the newest of them, whose policy is most like
         the present one.
         """
-        fit = [
-            group for group in self.groups if group.uses < self.max_uses and step - group.trained_at <= self.max_age
-        ]
+        fit = [group for group in self.groups if self._is_useful(group, step)]
         fit.sort(key=lambda group: (group.uses, -group.number))
         chosen: list[KeptGroup | None] = []
         for layout in layouts:
@@ -84,9 +82,13 @@ class GroupBuffer:
             self.groups.append(KeptGroup(self._next_number, layout, step))
             self._rows[self._next_number] = rows
             self._next_number += 1
-        useful = [g for g in self.groups if g.uses < self.max_uses and step - g.trained_at <= self.max_age]
+        useful = [group for group in self.groups if self._is_useful(group, step)]
         self.groups = useful[-limit:] if limit > 0 else []
         self._rows = {group.number: self._rows[group.number] for group in self.groups}
+
+    def _is_useful(self, group: KeptGroup, step: int) -> bool:
+        # A negative age is that of a group from before the trainer went back to an earlier checkpoint.
+        return group.uses < self.max_uses and 0 <= step - group.trained_at <= self.max_age
 
     def clear(self) -> None:
         """Forget all groups."""
