@@ -1,102 +1,176 @@
 """What a policy learns with each way of giving credit: the valid share, and the score of valid programs, over time.
 
-    python benchmarks/learning.py --arms sum parts rank --seeds 5 --steps 80
+    python benchmarks/learning.py --arms sum parts rank parts_improve --seeds 5 --updates 80
 
-Every arm trains the demo policy on the same task with the same number of programs. The demo policy is trained once. A run that has
-ended is not repeated, so an interrupted benchmark goes on where it was. Arms are compared within a seed. Printed, and written to
-`docs/results/learning_arms.json`: means over sixths of the run, and how each arm differs from the first one at the end, with the
-standard deviation over the seeds.
+Every arm trains the demo policy on the same task with the same number of programs, by `benchmarks/outcome_cache.py`: a program
+that was scored once, in any arm, has the same reward and CPU seconds in all of them. The demo policy is trained once. A run that
+has ended is not repeated, so an interrupted benchmark goes on where it was. Arms are compared within a seed.
+
+Printed, and written to `docs/results/learning_arms.json`: means over the seeds by sixths of the run, and the differences from the
+first arm in the last sixth, with a 95 % interval by Student's t over the pairs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import subprocess
+import sys
 from importlib.metadata import version
+from itertools import product
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
+from typing import Any
 
+import pandas as pd
 from quickstart import ROOT, launch
+from scipy import stats
 
 from trl_mle.outcomes import Column, RunColumn, read_rollouts
+from trl_mle.rewards.shaping import transform_score
+from trl_mle.tasks import load_task
 
+CREDIT: dict[str, list[str]] = {name: ["--reward_aggregation", name] for name in ("sum", "parts", "rank")}
+"""Name -> flags. `sum` is the paper's."""
+DURATIONS: dict[str, list[str]] = {"": [], "_none": ["--duration_weighting", "none"]}
+IMPROVEMENT: dict[str, list[str]] = {"": [], "_improve": ["--improve_fraction", "0.5"]}
 ARMS: dict[str, list[str]] = {
-    "sum": [],
-    "parts": ["--reward_aggregation", "parts"],
-    "rank": ["--reward_aggregation", "rank"],
-    "sum_none": ["--duration_weighting", "none"],
-    "parts_none": ["--reward_aggregation", "parts", "--duration_weighting", "none"],
-    "rank_none": ["--reward_aggregation", "rank", "--duration_weighting", "none"],
+    f"{credit}{durations}{improvement}": CREDIT[credit] + DURATIONS[durations] + IMPROVEMENT[improvement]
+    for credit, durations, improvement in product(CREDIT, DURATIONS, IMPROVEMENT)
 }
-"""Name -> flags of `grpo_mle.py` beside those that all arms have. `sum` is the paper's."""
+"""Name -> flags of `grpo_mle.py` beside those that all arms have."""
 SLOW_S = 1.0
-"""CPU seconds from which a program counts as slow."""
-PARTS = 6
-
-
-def run(arm: str, seed: int, args: argparse.Namespace) -> Path:
-    """The folder of a finished run."""
-    folder = ROOT / f"runs/learning-{arm}-{args.steps}-{seed}"
-    if not (folder / "summary.json").exists():
-        flags = ["--seed", str(seed), "--max_steps", str(args.steps), "--output_dir", str(folder.relative_to(ROOT))]
-        flags += ["--duration_clock", args.clock, "--program_time_limit_s", str(args.limit_s), *ARMS[arm], *args.flags]
-        launch("grpo_mle.py", "recipes/quickstart/grpo.yaml", *flags)
-    return folder
-
-
-def figures(folder: Path) -> dict[str, list[float]]:
-    """Means over the sixths of a run."""
-    rollouts = read_rollouts(folder)
-    rollouts = rollouts[rollouts["mode"] == "train"] if "mode" in rollouts else rollouts
-    last = int(rollouts[RunColumn.STEP].max()) + 1
-    found: dict[str, list[float]] = {
-        "valid share": [],
-        "reward of valid programs": [],
-        "slow share of valid programs": [],
-    }
-    for part in range(PARTS):
-        steps = rollouts[RunColumn.STEP]
-        rows = rollouts[(steps * PARTS >= part * last) & (steps * PARTS < (part + 1) * last)]
-        scored = rows[rows[Column.KIND] != "fault"]
-        valid = scored[scored[Column.KIND] == "valid"]
-        found["valid share"].append(round(len(valid) / max(len(scored), 1), 4))
-        found["reward of valid programs"].append(round(float(valid[Column.REWARD].mean()), 4))
-        found["slow share of valid programs"].append(round(float((valid[Column.CPU_DURATION] > SLOW_S).mean()), 4))
-    return found
+"""CPU seconds from which a program counts as one of the slow model families."""
+SIXTHS = 6
+BEST_OF = 16
+WALL_LIMIT_S = 30.0
+"""Wall-clock limit of a program: above the one that prompts state, for a machine that is loaded."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["sum", "parts", "rank"])
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
-    parser.add_argument("--steps", type=int, default=80, help="updates of 32 programs")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="cpu", help="what durations are weighed by")
-    parser.add_argument("--limit-s", type=float, default=30.0, help="wall-clock limit of a program")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/learning_arms.json")
-    parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="more flags for grpo_mle.py")
-    args = parser.parse_args()
+    args = parser().parse_args()
     if not (ROOT / "runs/demo-policy/config.json").exists():
         launch("sft_mle.py", "recipes/quickstart/sft.yaml")
     # Seeds first: whatever ends early has whole comparisons.
-    runs = {seed: {arm: figures(run(arm, seed, args)) for arm in args.arms} for seed in range(args.seeds)}
+    jobs = list(product(range(args.seeds), args.tasks, args.arms))
+    with ThreadPool(args.processes) as pool:
+        pool.map(lambda job: run(*job, args), jobs, chunksize=1)
+    tables = {task: {arm: {} for arm in args.arms} for task in args.tasks}
+    for seed, task, arm in jobs:
+        tables[task][arm][seed] = figures(folder_of(seed, task, arm, args), task)
+    names = ("trl_mle", "trl", "transformers", "torch", "scikit-learn")
     result = {
-        "command": f"python benchmarks/learning.py --arms {' '.join(args.arms)} --seeds {args.seeds} --steps {args.steps}",
+        "command": "python benchmarks/learning.py "
+        + f"--arms {' '.join(args.arms)} --tasks {' '.join(args.tasks)} --seeds {args.seeds} --updates {args.updates}"
+        + (f" --flags {' '.join(args.flags)}" if args.flags else ""),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}",
-        "versions": {name: version(name) for name in ("trl_mle", "trl", "transformers", "torch", "scikit-learn")},
-        "runs": runs,
+        "versions": {name: version(name) for name in names},
+        "sixths": tables,
+        "differences": {task: differences(tables[task], args.arms) for task in args.tasks},
     }
-    args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    for figure in next(iter(runs.values()))[args.arms[0]]:
-        print(f"\n{figure}, by sixths of the run")
-        for arm in args.arms:
-            values = [[runs[seed][arm][figure][part] for seed in runs] for part in range(PARTS)]
-            ends = [runs[seed][arm][figure][-1] - runs[seed][args.arms[0]][figure][-1] for seed in runs]
-            spread = f" (sd {stdev(ends):.2f})" if len(ends) > 1 else ""
-            print(
-                f"  {arm:12}" + "".join(f"{mean(part):7.2f}" for part in values) + f"   end: {mean(ends):+.2f}{spread}"
-            )
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for task in args.tasks:
+        show(task, tables[task], result["differences"][task])
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--arms", nargs="+", choices=ARMS, default=["sum", "parts", "rank"])
+    made.add_argument("--tasks", nargs="+", default=["builtin:computers"])
+    made.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
+    made.add_argument("--updates", type=int, default=80, help="updates of 32 programs")
+    made.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    made.add_argument("--cache", type=Path, default=ROOT / "runs/outcomes.sqlite", help="file of known programs")
+    made.add_argument("--out", type=Path, default=ROOT / "docs/results/learning_arms.json")
+    made.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="more flags for grpo_mle.py, for all arms")
+    return made
+
+
+def folder_of(seed: int, task: str, arm: str, args: argparse.Namespace) -> Path:
+    """Folder of a run."""
+    return ROOT / f"runs/learning/{task.removeprefix('builtin:')}-{arm}-{args.updates}-{seed}"
+
+
+def run(seed: int, task: str, arm: str, args: argparse.Namespace) -> None:
+    """Train one arm, unless that has been done."""
+    folder = folder_of(seed, task, arm, args)
+    if (folder / "summary.json").exists():
+        return
+    command = [sys.executable, "benchmarks/outcome_cache.py", "--cache", str(args.cache)]
+    command += ["--wall-limit-s", str(WALL_LIMIT_S), "--config", "recipes/quickstart/grpo.yaml", "--tasks", task]
+    command += ["--seed", str(seed), "--max_steps", str(args.updates), "--output_dir", str(folder.relative_to(ROOT))]
+    command += ["--duration_clock", "cpu", "--sandbox_workers", "1", *ARMS[arm], *args.flags]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".log").open("w") as log:
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+        )
+    print(f"{arm}, {task}, seed {seed}: " + ("done" if done.returncode == 0 else f"see {log.name}"), flush=True)
+
+
+def figures(folder: Path, task_name: str) -> dict[str, list[float]]:
+    """Figure -> its value in each sixth of a run. Faults of the infrastructure are left out."""
+    rollouts = read_rollouts(folder)
+    last = int(rollouts[RunColumn.STEP].max()) + 1
+    found: dict[str, list[float]] = {}
+    for sixth in range(SIXTHS):
+        position = rollouts[RunColumn.STEP] * SIXTHS
+        rows = rollouts[
+            (position >= sixth * last) & (position < (sixth + 1) * last) & (rollouts[Column.KIND] != "fault")
+        ]
+        valid = rows[rows[Column.KIND] == "valid"]
+        for name, value in (
+            ("valid share", len(valid) / max(len(rows), 1)),
+            ("score of valid programs", valid[Column.REWARD_SCORE].mean()),
+            ("slow share of valid programs", (valid[Column.CPU_DURATION] > SLOW_S).mean()),
+            (f"private score of the best of {BEST_OF}", best_of(rows, task_name)),
+        ):
+            found.setdefault(name, []).append(round(float(value), 4))
+    return found
+
+
+def best_of(rows: pd.DataFrame, task_name: str) -> float:
+    """Mean private score, on the scale of the reward, of the best of each 16 programs in a row by public score."""
+    task, best = load_task(task_name), []
+    for start in range(0, len(rows) - BEST_OF + 1, BEST_OF):
+        some = rows.iloc[start : start + BEST_OF].dropna(subset=[Column.REWARD_SCORE, Column.PRIVATE_SCORE])
+        if len(some):
+            chosen = some.loc[some[Column.REWARD_SCORE].idxmax()]
+            best.append(transform_score(float(chosen[Column.PRIVATE_SCORE]), task.direction, task.transform))
+        else:
+            best.append(-1.0)
+    return mean(best) if best else math.nan
+
+
+def differences(table: dict[str, dict[int, dict[str, list[float]]]], arms: list[str]) -> dict[str, Any]:
+    """Arm -> figure -> mean difference from the first arm in the last sixth, and its 95 % interval over the seeds."""
+    found: dict[str, Any] = {}
+    first = table[arms[0]]
+    for arm in arms[1:]:
+        for figure in next(iter(first.values())):
+            pairs = [table[arm][seed][figure][-1] - first[seed][figure][-1] for seed in first]
+            low, high = math.nan, math.nan
+            if len(pairs) > 1 and len(set(pairs)) > 1:
+                low, high = stats.ttest_1samp(pairs, 0.0).confidence_interval()
+            found.setdefault(arm, {})[figure] = [round(float(value), 4) for value in (mean(pairs), low, high)]
+    return found
+
+
+def show(task: str, table: dict[str, dict[int, dict[str, list[float]]]], compared: dict[str, Any]) -> None:
+    """Print the means over the seeds."""
+    arms = list(table)
+    for figure in next(iter(table[arms[0]].values())):
+        print(f"\n{task}: {figure}, by sixths of the run; difference from {arms[0]} at the end")
+        for arm in arms:
+            runs = table[arm].values()
+            line = "".join(f"{mean(run[figure][sixth] for run in runs):7.2f}" for sixth in range(SIXTHS))
+            if arm in compared:
+                line += "   {:+.2f} ({:+.2f} to {:+.2f})".format(*compared[arm][figure])
+            print(f"  {arm:20}{line}")
 
 
 if __name__ == "__main__":
