@@ -18,6 +18,7 @@ def metrics(*outcomes):
 def test_failures_count_as_the_worst_score_and_faults_not_at_all():
     logged = metrics(("valid", 0.5), ("valid", -0.1), ("failure", -9.9), ("timeout", -9.5), ("fault", None))
     assert logged["programs/valid_reward"] == pytest.approx(0.2)
+    assert logged["programs/reward"] == pytest.approx((0.5 - 0.1 - 9.9 - 9.5) / 4)
     assert logged["programs/score_or_worst"] == pytest.approx((0.5 - 0.1 - 1 - 1) / 4)
 
 

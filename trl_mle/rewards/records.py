@@ -56,8 +56,9 @@ def log_metrics(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], 
 
 
 def _log_scores(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], None]) -> None:
-    """Log means of the score that is comparable across tasks: higher is better, from -1 to 1.
+    """Log means of the reward, and of the score that is comparable across tasks: higher is better, from -1 to 1.
 
+    `programs/reward` is the mean reward, also where the trainer gets it in parts that it weighs.
     `programs/valid_reward` is the mean over valid submissions. `programs/score_or_worst` counts every failure as -1, so that it
     rises with the valid share and with the scores: one number by which checkpoints can be compared.
     """
@@ -66,6 +67,7 @@ def _log_scores(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], 
     if valid:
         log_metric("programs/valid_reward", fmean(valid))
     if scored:
+        log_metric("programs/reward", fmean(outcome.reward for outcome in scored if outcome.reward is not None))
         log_metric("programs/score_or_worst", (sum(valid) - (len(scored) - len(valid))) / len(scored))
 
 

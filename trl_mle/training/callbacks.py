@@ -9,8 +9,9 @@ from tqdm.auto import tqdm
 from transformers.trainer_callback import ProgressCallback
 
 GRPO_METRICS = {
-    "reward": "reward {:.2f}",
+    "programs/reward": "reward {:.2f}",
     "programs/valid_share": "valid {:.0%}",
+    "programs/valid_reward": "of valid {:.2f}",
     "programs/milestones": "milestones {:.1f}",
     "programs/public_score": "score {:.4g}",
     "duration/mean": "mean {:.2f} s",
