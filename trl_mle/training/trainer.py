@@ -129,6 +129,7 @@ class DurationAwareTrainer(GRPOTrainer):
     _rollout_writer: RolloutWriter | None = None
     _told_of_unusable = False
     _train_sampler: Any = None
+    _micro_steps: MicroSteps | None = None
 
     def __init__(
         self,
@@ -386,6 +387,11 @@ class DurationAwareTrainer(GRPOTrainer):
         with self._overlap.during_training():
             return super().train(*args, **kwargs)
 
+    def log(self, logs, start_time=None):
+        if self._micro_steps is not None and self._mode == "train":
+            self._micro_steps.before_log()
+        super().log(logs, start_time)
+
     def _get_train_sampler(self, dataset=None):
         self._train_sampler = super()._get_train_sampler(dataset)
         return self._train_sampler
@@ -416,6 +422,7 @@ class DurationAwareTrainer(GRPOTrainer):
             return
         start_at_epoch(self._train_sampler, int(self.state.epoch or 0))
         self.parts.resume(Path(checkpoint))
+        assert self._micro_steps is not None
         self._micro_steps.resume()
         if self._overlap is not None:
             self._overlap.resume(Path(checkpoint))
