@@ -129,7 +129,7 @@ class DurationAwareTrainer(GRPOTrainer):
     _rollout_writer: RolloutWriter | None = None
     _told_of_unusable = False
     _train_sampler: Any = None
-    _micro_steps: MicroSteps | None = None
+    _micro_steps: MicroSteps = None  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -387,11 +387,6 @@ class DurationAwareTrainer(GRPOTrainer):
         with self._overlap.during_training():
             return super().train(*args, **kwargs)
 
-    def log(self, logs, start_time=None):
-        if self._micro_steps is not None and self._mode == "train":
-            self._micro_steps.before_log()
-        super().log(logs, start_time)
-
     def _get_train_sampler(self, dataset=None):
         self._train_sampler = super()._get_train_sampler(dataset)
         return self._train_sampler
@@ -415,6 +410,11 @@ class DurationAwareTrainer(GRPOTrainer):
         # `trainer_state.json` comes next: all processes have written their files by then.
         self.accelerator.wait_for_everyone()
 
+    def log(self, logs, start_time=None):
+        if self._micro_steps is not None and self._mode == "train":
+            self._micro_steps.before_log()
+        super().log(logs, start_time)
+
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
         # The last of TRL's steps on the way to resume: policy and trainer state are those of the checkpoint now.
@@ -422,7 +422,6 @@ class DurationAwareTrainer(GRPOTrainer):
             return
         start_at_epoch(self._train_sampler, int(self.state.epoch or 0))
         self.parts.resume(Path(checkpoint))
-        assert self._micro_steps is not None
         self._micro_steps.resume()
         if self._overlap is not None:
             self._overlap.resume(Path(checkpoint))
