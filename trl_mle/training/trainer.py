@@ -124,6 +124,7 @@ class DurationAwareTrainer(GRPOTrainer):
     _rollout_writer: RolloutWriter | None = None
     _told_of_unusable = False
     _train_sampler: Any = None
+    _micro_steps: MicroSteps = None  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -440,6 +441,11 @@ class DurationAwareTrainer(GRPOTrainer):
         super()._save_rng_state(output_dir)
         # `trainer_state.json` comes next: all processes have written their files by then.
         self.accelerator.wait_for_everyone()
+
+    def log(self, logs, start_time=None):
+        if self._micro_steps is not None and self._mode == "train":
+            self._micro_steps.before_log()
+        super().log(logs, start_time)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)

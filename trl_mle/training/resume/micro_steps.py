@@ -41,6 +41,7 @@ class MicroSteps(TrainerPart):
     def __init__(self, trainer: Any):
         self._trainer = trainer
         self._state: dict[str, Any] | None = None  # of a checkpoint, until `resume`
+        self._earlier: dict[str, list[float]] = {}  # metrics of the checkpoint that were not logged yet
         self._loss: tuple[torch.Tensor, int] | None = None  # not logged yet, and the step of the last log
         trainer.add_callback(_RestoreLoss(self))
 
@@ -52,9 +53,7 @@ class MicroSteps(TrainerPart):
             state["buffered_inputs"] = trainer._buffered_inputs
         if trainer.use_adaptive_entropy:
             state["entropy"] = {"entropy_coef": trainer.entropy_coef, "last": trainer._last_world_entropy}
-        state["metrics"] = {
-            name: [float(value) for value in values] for name, values in trainer._metrics["train"].items()
-        }
+        state["metrics"] = self._metrics()
         # Before transformers 5.10 or so the loss is a local variable.
         if hasattr(trainer, "_tr_loss"):
             state["loss"] = (trainer._tr_loss.detach().cpu().clone(), trainer._globalstep_last_logged)
@@ -71,7 +70,8 @@ class MicroSteps(TrainerPart):
         if state is not None:
             changed = [name for name, value in state["layout"].items() if layout.get(name) != value]
             problem = ", ".join(f"`{name}` is {layout.get(name)} and was {state['layout'][name]}" for name in changed)
-        trainer._step, trainer._buffered_inputs, self._loss = 0, None, None
+        trainer._step, trainer._buffered_inputs = 0, None
+        self._loss, self._earlier = None, {}
         # A process that goes on with completions while another one generates would wait for it forever.
         problems = [found for found in gather_object([problem]) if found]
         if problems or state is None:
@@ -82,11 +82,26 @@ class MicroSteps(TrainerPart):
         if trainer.use_adaptive_entropy and "entropy" in state:
             trainer.entropy_coef = state["entropy"]["entropy_coef"]
             trainer._last_world_entropy = state["entropy"]["last"]
-        metrics = trainer._metrics["train"]
-        metrics.clear()
-        for name, values in state["metrics"].items():
-            metrics[name].extend(values)
+        trainer._metrics["train"].clear()
+        self._earlier = state["metrics"]
         self._loss = state.get("loss")
+
+    def before_log(self) -> None:
+        """Add the metrics of before the checkpoint to those that TRL logs now.
+
+        Not earlier: whoever looks at the trainer's metrics in between has seen them before the checkpoint.
+        """
+        for name, values in self._metrics().items():
+            self._trainer._metrics["train"][name][:] = values
+        self._earlier = {}
+
+    def _metrics(self) -> dict[str, list[float]]:
+        """Metrics of training since the last log, those of before the checkpoint first."""
+        now = self._trainer._metrics["train"]
+        values = {name: [*self._earlier.get(name, ()), *now.get(name, ())] for name in {**self._earlier, **now}}
+        # A running total, of which TRL keeps the newest value alone.
+        values |= {name: list(now[name]) for name in ("num_tokens",) if name in now}
+        return {name: [float(value) for value in numbers] for name, numbers in values.items()}
 
     def restore_loss(self) -> None:
         """Go on with the sum of losses that the next log divides by its steps; to be called once training has begun."""
