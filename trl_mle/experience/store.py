@@ -19,8 +19,7 @@ from trl_mle.experience.records import Experience, fact_of
 from trl_mle.experience.selection import STRATEGIES
 from trl_mle.experience.selection.pool import Pool, pick
 from trl_mle.experience.transactions import Database
-from trl_mle.outcomes import PromptKind
-from trl_mle.types import Outcome, TaskSpec
+from trl_mle.types import Outcome, PromptKind, TaskSpec
 
 RECENT_FAILURES = 64
 """Newest failed programs that `choose_failed` chooses from."""
