@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
 from trl_mle.types import PROGRAM_METRICS, Execution, Grade, InstrumentedProgram, Outcome, Program
@@ -84,10 +84,6 @@ class Column(StrEnum):
     REWARD_FAILURE = "reward_failure", float
     REWARD_MILESTONES = "reward_milestones", float
     REWARD_SCORE = "reward_score", float
-
-
-PromptKind = Literal["scratch", "improve", "debug"]
-"""`scratch`: the task alone. `improve`: with an earlier valid program. `debug`: with an earlier program that failed."""
 
 
 class RunColumn(StrEnum):

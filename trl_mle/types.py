@@ -16,6 +16,8 @@ Direction = Literal["maximize", "minimize"]
 Split = Literal["public", "private", "all"]
 ExecutionStatus = Literal["ok", "error", "timeout", "memory", "output", "killed"]
 OutcomeKind = Literal["valid", "failure", "timeout", "fault"]
+PromptKind = Literal["scratch", "improve", "debug"]
+"""`scratch`: the task alone. `improve`: with an earlier valid program. `debug`: with an earlier program that failed."""
 
 
 class Milestone(StrEnum):

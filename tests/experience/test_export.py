@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from unittest.mock import create_autospec
 
 import huggingface_hub
@@ -111,6 +113,16 @@ def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path, store):
     assert {name for name in os.listdir(tmp_path) if name.startswith(".")} == set()
 
 
+@pytest.mark.parametrize("content", ["{", '{"stdout": 7}', f'{{"max_rss_bytes": {10**30}}}'])
+def test_an_outcome_that_is_damaged_is_named_and_no_file_is_left(tmp_path, store, content):
+    store.add(valid(0.5))
+    with closing(sqlite3.connect(store.path)) as other, other:
+        other.execute("UPDATE rows SET content = ?", (content,))
+    with pytest.raises(StoreError, match="damaged"):
+        store.export(tmp_path / "out.parquet")
+    assert not list(tmp_path.glob("*.parquet")) + list(tmp_path.glob(".out*"))
+
+
 def test_tasks_are_filtered_and_their_names_told(tmp_path, store):
     lineage(store)
     with ExperienceStore(tmp_path / "new.sqlite") as new:
@@ -185,6 +197,7 @@ def test_what_cannot_be_imported_is_named(tmp_path, store):
         ("folder", "holds no experience.sqlite"),
         ("none", "There is no .*none"),
         (STORE_FILE, "this store itself"),
+        (".", "this store itself"),
     ):
         with pytest.raises(StoreError, match=message):
             store.import_from(tmp_path / name)

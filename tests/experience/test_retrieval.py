@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.tasks import toy_task
-from trl_mle import ExperienceStore, build_prompt, load_task
+from trl_mle import ExperienceStore, PromptBudget, build_prompt, load_task
 from trl_mle.errors import TaskError
 from trl_mle.experience.retrieval import (
     FAMILIES,
@@ -122,6 +122,16 @@ def test_no_text_opens_a_turn_ends_its_block_or_passes_the_limit(plan, code, cha
         assert sum(line.strip() == fence for line in lines) == 1
 
 
+def test_special_tokens_of_the_tokenizer_are_escaped(tmp_path):
+    """Those that look like no known model's."""
+    budget = PromptBudget(10, lambda messages: 1, ("~turn~",))
+    prompt = build_prompt(toy_task(tmp_path))
+    for shown in (solution("one", "a ~turn~ plan"), solution("one", "plan", "x = '~turn~'")):
+        longer = add_examples(prompt, [shown], {}, "program", budget)
+        assert "## one" in longer[-1]["content"]
+        assert "~turn~" not in longer[-1]["content"]
+
+
 def test_examples_stand_before_the_answer_and_keep_to_the_budget(tmp_path):
     prompt = build_prompt(toy_task(tmp_path))
     examples = [solution("one", "the first plan"), solution("two", "the second plan")]
@@ -129,7 +139,11 @@ def test_examples_stand_before_the_answer_and_keep_to_the_budget(tmp_path):
     content = longer[-1]["content"]
     assert content.index("the first plan") < content.index("the second plan") < content.index("# Answer")
     assert content.replace(examples_section(examples, {}) + "\n\n", "") == prompt[-1]["content"]
-    one = add_examples(prompt, examples, {}, fits=lambda messages: "second" not in messages[-1]["content"])
+    one = add_examples(
+        prompt, examples, {}, budget=PromptBudget(1, lambda messages: 1 + ("second" in messages[-1]["content"]))
+    )
     assert "the first plan" in one[-1]["content"]
-    assert add_examples(prompt, examples, {}, fits=lambda messages: messages == prompt) == prompt
+    assert (
+        add_examples(prompt, examples, {}, budget=PromptBudget(1, lambda messages: 1 + (messages != prompt))) == prompt
+    )
     assert add_examples(prompt, [], {}) == prompt

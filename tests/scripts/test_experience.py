@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import closing
+
 import pandas as pd
 import pytest
 
 from tests.support.improvement_runs import outcome_of
 from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_model, tiny_tokenizer
+from trl_mle.config import ExperienceConfig
 from trl_mle.experience import ExperienceStore
 from trl_mle.scripts import grpo
+from trl_mle.scripts.build import PreparedRun
+from trl_mle.scripts.experience import open_store
 
 
 @pytest.fixture
@@ -123,6 +129,36 @@ def test_experience_in_the_folder_that_is_moved_aside(capsys, tmp_path, flags, e
 def test_a_store_elsewhere_is_not_taken_for_that_of_a_new_run(capsys, flags, earlier):
     shown = fails(capsys, flags(experience_path=earlier / "experience.sqlite"))
     assert "holds the store of an earlier run" in shown
+
+
+@pytest.fixture
+def new_run(tmp_path):
+    """A run that starts from no checkpoint."""
+    return PreparedRun(tmp_path / "run", None, None, {}, {})
+
+
+def test_a_store_that_holds_nothing_is_that_of_a_start_that_failed(tmp_path, new_run):
+    config = ExperienceConfig(improve_fraction=0.5, experience_path=str(tmp_path / "store.sqlite"))
+    open_store(config, new_run).close()
+    with closing(open_store(config, new_run)) as store:
+        assert len(store) == 0
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tmp_path, new_run):
+    """Its folder is moved aside, and so is a store elsewhere: the same command must not fail for ever."""
+    path = tmp_path / "store.sqlite"
+    config = ExperienceConfig(improve_fraction=0.5, experience_path=str(path))
+    with closing(open_store(config, new_run, is_restart=True)) as store:
+        store.add(outcome_of("a valid text"))
+        for suffix in ("", "-wal", "-shm"):  # as `kill -9` leaves it
+            shutil.copy(f"{path}{suffix}", tmp_path / f"killed{suffix}")
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / f"killed{suffix}").rename(f"{path}{suffix}")
+    with closing(open_store(config, new_run, is_restart=True)) as store:
+        assert len(store) == 0
+    (aside,) = (name for name in tmp_path.glob("store.sqlite-*") if not name.name.endswith(("-wal", "-shm")))
+    with closing(ExperienceStore(aside)) as store:
+        assert len(store) == 1
 
 
 @pytest.mark.slow

@@ -152,6 +152,14 @@ def test_children_answer_the_prompt_that_showed_their_parent(tmp_path, task):
     assert "0.987654" not in json.dumps(rows)
 
 
+def test_a_parent_that_no_prompt_can_show_costs_its_child_alone(tmp_path, task):
+    with ExperienceStore(tmp_path / "store.sqlite") as store:
+        store.add(valid(0.1))
+        lost = store.add(replace(valid(0.2, "lost"), kind="fault"))
+        store.add(valid(0.3, "child"), prompt_kind="improve", parent=lost)
+    assert len(load(tmp_path / "store.sqlite", task)) == 1
+
+
 def test_chain_credit_moves_weight_to_the_parent(tmp_path, task):
     path = tmp_path / "chain.sqlite"
     store = ExperienceStore(path)

@@ -1,4 +1,4 @@
-"""Which task each group gets, in shares that are exact over time."""
+"""Smooth weighted round robin: which name each group gets, such as a task or a kind of prompt, in exact shares."""
 
 from __future__ import annotations
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trl_mle.curriculum.mixture import deal
+
 
 class ExactShares:
-    """Deals out kinds in given shares, for each key apart.
+    """Deals out kinds in given shares, for each key apart, as [`deal`] does.
 
-    Every kind earns its share of a credit per choice, and the kind with the most credit is chosen and pays one (smooth weighted
-    round robin). After any number of choices a kind is less than one choice ahead of its share. Nothing is random, so that a
-    run with one group per update has an improve prompt in exactly every second update at a share of one half.
+    After any number of choices a kind is less than one choice ahead of its share. Nothing is random, so that a run with one
+    group per update has an improve prompt in exactly every second update at a share of one half.
 
     Args:
         shares (mapping from `str` to `float`):
@@ -24,14 +25,7 @@ class ExactShares:
 
     def next(self, key: str) -> str:
         """The kind of the next choice for `key`."""
-        credit = self._credit.setdefault(key, dict.fromkeys(self._shares, 0.0))
-        for kind, share in self._shares.items():
-            credit[kind] += share
-        # Of kinds with a share only, and never decided by the rounding of equal credit.
-        chosen = max(
-            (kind for kind, share in self._shares.items() if share > 0), key=lambda kind: round(credit[kind], 9)
-        )
-        credit[chosen] -= 1.0
+        (chosen,), self._credit[key] = deal(self._credit.get(key, {}), self._shares, 1)
         return chosen
 
     def state_dict(self) -> dict[str, Any]:

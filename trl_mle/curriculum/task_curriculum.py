@@ -10,12 +10,9 @@ from trl_mle.config import CurriculumConfig
 from trl_mle.curriculum.learnability import Progress, Result, learnability_of, learnable_shares
 from trl_mle.curriculum.mixture import deal, normalized
 from trl_mle.errors import ConfigError
-from trl_mle.outcomes import Column
+from trl_mle.outcomes import Column, RunColumn
 from trl_mle.rewards.task_metrics import TASKS_SHOWN
 from trl_mle.types import TaskSpec
-
-PROMPT_KIND = "prompt_kind"
-PARENT_SCORE = "parent_score"
 
 
 class TaskCurriculum:
@@ -83,7 +80,8 @@ class TaskCurriculum:
         ids = columns.get(Column.TASK_ID, ())
         nothing = [None] * len(ids)
         kinds, scores, prompt_kinds, parent_scores = (
-            columns.get(name, nothing) for name in (Column.KIND, Column.REWARD_SCORE, PROMPT_KIND, PARENT_SCORE)
+            columns.get(name, nothing)
+            for name in (Column.KIND, Column.REWARD_SCORE, RunColumn.PROMPT_KIND, RunColumn.PARENT_SCORE)
         )
         results = []
         for task_id, kind, score, prompt_kind, parent_score in zip(

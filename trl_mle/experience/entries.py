@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, get_args
 
 from trl_mle.errors import ConfigError, StoreError
 from trl_mle.experience.records import Experience
-from trl_mle.outcomes import PromptKind, RunColumn, from_row, to_row
-from trl_mle.types import Outcome, OutcomeKind
+from trl_mle.outcomes import RunColumn, from_row, to_row
+from trl_mle.types import Outcome, OutcomeKind, PromptKind
 
 _INTEGERS = 2**63
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import StoreError
+from trl_mle.experience.entries import row_of
 from trl_mle.experience.schema import STORE_VERSION
 from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.types import PROGRAM_METRICS
@@ -42,7 +42,7 @@ def write_parquet(pages: Iterable[Sequence[tuple]], path: Path) -> int:
     """Write rows of a store to `path`, whole or not at all, and return their number. A page is in memory at a time.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: the file cannot be written, or an outcome is damaged.
     """
     from pyarrow import parquet
 
@@ -112,9 +112,13 @@ def _tables(pages: Iterable[Sequence[tuple]]) -> Iterator[pyarrow.Table]:
         rows = []
         for id_, prompt_kind, parent_id, step, depth, content in page:
             own = {"id": id_, RunColumn.PROMPT_KIND: prompt_kind, RunColumn.PARENT: parent_id, RunColumn.STEP: step}
-            rows.append({**json.loads(content), **own, "depth": depth})
+            rows.append({**row_of(content), **own, "depth": depth})
         columns = {name: [_plain(row.get(name)) for row in rows] for name in schema.names}
-        yield pyarrow.table(columns, schema=schema)
+        try:
+            table = pyarrow.table(columns, schema=schema)
+        except (pyarrow.ArrowException, OverflowError) as error:
+            raise StoreError(f"An outcome of the store is damaged: a value has the wrong type ({error}).") from error
+        yield table
 
 
 def _plain(value: Any) -> Any:

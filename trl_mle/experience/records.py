@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from trl_mle.experience.families import family_of
 from trl_mle.experience.fingerprint import fingerprint, tokens_of
-from trl_mle.outcomes import PromptKind
-from trl_mle.types import Outcome
+from trl_mle.types import Outcome, PromptKind
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from trl_mle.errors import TaskError
 from trl_mle.experience.demonstrations import Messages
-from trl_mle.special_tokens import escape, escape_code
+from trl_mle.prompts import PromptBudget
+from trl_mle.prompts.quoting import clean_code, clean_output, escape_tokens, fenced
+from trl_mle.special_tokens import escape
 from trl_mle.types import Outcome, TaskSpec
 
 if TYPE_CHECKING:
@@ -174,16 +176,15 @@ def examples_section(
     shown = 0
     for example in examples:
         program = example.program
-        if program is None or not (program.plan.strip() or form == "program"):
+        plan = "" if program is None else clean_output(program.plan.strip(), characters)
+        if program is None or not (plan or form == "program"):
             continue
         title = escape(re.sub(r"\s+", " ", titles.get(example.task_id, example.task_id)))[:100]
         part = f"\n\n## {title}"
-        if program.plan.strip():
-            part += "\n" + "\n".join(f"> {line}" for line in escape(program.plan.strip()).splitlines())
+        if plan:
+            part += "\n" + "\n".join(f"> {line}" for line in escape(plan).splitlines())
         if form == "program":
-            code = escape_code(program.code.rstrip("\n"))
-            fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
-            part += f"\n{fence}python\n{code}\n{fence}"
+            part += f"\n{fenced(clean_code(program.code), 'python')}"
         if len(text) + len(part) > characters:
             break
         text += part
@@ -196,7 +197,7 @@ def add_examples(
     examples: Sequence[Outcome],
     titles: Mapping[str, str],
     form: Literal["plan", "program"] = "plan",
-    fits: Callable[[Messages], bool] | None = None,
+    budget: PromptBudget | None = None,
 ) -> Messages:
     """`prompt` with `examples` before its last section, or as it is if there is nothing to show or no room.
 
@@ -209,8 +210,8 @@ def add_examples(
             Task id -> title.
         form (`str`, *optional*, defaults to `"plan"`):
             See [`examples_section`].
-        fits (callable, *optional*):
-            Whether messages keep to the token budget. Examples are left out, the last one first, until they do.
+        budget ([`PromptBudget`], *optional*):
+            Most tokens of the prompt. Examples are left out, the last one first, until it is kept.
     """
     *before, last = prompt
     text, heading, answer = last["content"].rpartition("\n# Answer\n")
@@ -218,9 +219,11 @@ def add_examples(
         section = examples_section(examples[:count], titles, form)
         if not section:
             continue
+        if budget is not None:
+            section = escape_tokens(section, budget.special_tokens)
         content = f"{text}\n{section}\n{heading}{answer}" if heading else f"{answer}\n\n{section}"
         longer = [*before, {**last, "content": content}]
-        if fits is None or fits(longer):
+        if budget is None or budget.allows(longer):
             return longer
     return prompt
 

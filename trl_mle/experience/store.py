@@ -14,13 +14,12 @@ from trl_mle.experience.accounting import insert, rebuild
 from trl_mle.experience.entries import Entry, checked, entry_of, experience_of, to_json
 from trl_mle.experience.export import push, write_parquet
 from trl_mle.experience.history import begin_segment
-from trl_mle.experience.importing import import_rows
+from trl_mle.experience.importing import STORE_FILE, import_rows
 from trl_mle.experience.records import Experience, fact_of
 from trl_mle.experience.selection import STRATEGIES
 from trl_mle.experience.selection.pool import Pool, pick
 from trl_mle.experience.transactions import Database
-from trl_mle.outcomes import PromptKind
-from trl_mle.types import Outcome, TaskSpec
+from trl_mle.types import Outcome, PromptKind, TaskSpec
 
 RECENT_FAILURES = 64
 """Newest failed programs that `choose_failed` chooses from."""
@@ -229,7 +228,7 @@ class ExperienceStore:
         `depth`.
 
         Raises:
-            StoreError: the file cannot be written.
+            StoreError: the file cannot be written, or an outcome is damaged.
         """
         return write_parquet(self._pages(), Path(path))
 
@@ -266,7 +265,8 @@ class ExperienceStore:
             StoreError: there is no experience of `tasks` at `path`, or it is damaged, of a newer version, or this store itself.
         """
         source = Path(path)
-        if source.exists() and source.samefile(self.path):
+        # Of a folder, `import_rows` reads this file; it would be doubled.
+        if any(own.exists() and own.samefile(self.path) for own in (source, source / STORE_FILE)):
             raise StoreError(f"{source} is this store itself; give another one.")
         with self._database.write() as db:
             return import_rows(db, source, tasks)

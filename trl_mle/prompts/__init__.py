@@ -3,6 +3,6 @@ public files."""
 
 from trl_mle.prompts.budget import PromptBudget
 from trl_mle.prompts.build import build_prompt
-from trl_mle.prompts.earlier import PromptKind, prompt_kind
+from trl_mle.prompts.earlier import prompt_kind
 
-__all__ = ["PromptBudget", "PromptKind", "build_prompt", "prompt_kind"]
+__all__ = ["PromptBudget", "build_prompt", "prompt_kind"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from trl_mle.errors import ConfigError, ParentNotShownError
 from trl_mle.prompts.quoting import (
@@ -18,9 +17,7 @@ from trl_mle.prompts.quoting import (
     without_comments,
 )
 from trl_mle.prompts.table_summary import clean
-from trl_mle.types import PROGRAM_METRICS, Execution, Outcome, TaskSpec
-
-PromptKind = Literal["scratch", "improve", "debug"]
+from trl_mle.types import PROGRAM_METRICS, Execution, Outcome, PromptKind, TaskSpec
 
 MAX_PLAN = 1000
 """Longest plan that is shown, in characters."""

@@ -44,7 +44,7 @@ def resume_from(training_args: Any, warn: bool = False) -> str | None:
     value = value.strip() if isinstance(value, str) else value
     if value is None or str(value).lower() in ("false", "no", "0", ""):
         return None
-    starts_afresh = str(value).lower() == "auto"
+    starts_afresh = starts_or_resumes(training_args)
     if not starts_afresh and str(value).lower() not in ("true", "yes", "1"):
         return _named(Path(str(value)))
     damaged: list[str] = []
@@ -83,6 +83,11 @@ def _named(folder: Path) -> str:
             "give `true` for the newest whole one of `output_dir`."
         )
     return str(folder)
+
+
+def starts_or_resumes(training_args: Any) -> bool:
+    """Whether the same command starts a run and continues it (`resume_from_checkpoint: auto`)."""
+    return str(training_args.resume_from_checkpoint).strip().lower() == "auto"
 
 
 def _newest_first(output_dir: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from trl_mle.errors import ConfigError, UserError
 from trl_mle.experience import STORE_FILE, ExperienceStore
 from trl_mle.prompts import PromptBudget, build_prompt
 from trl_mle.scripts.build import PreparedRun
-from trl_mle.scripts.checkpoints import resume_from
+from trl_mle.scripts.checkpoints import resume_from, starts_or_resumes
 from trl_mle.scripts.curriculum import make_curriculum
+from trl_mle.training.rollout_writer import path_aside
 
 
 def check_experience(mle_args: Any, training_args: Any) -> None:
@@ -47,31 +49,65 @@ def make_group_prompts(mle_args: Any, training_args: Any, run: PreparedRun) -> E
     budget = PromptBudget.of_tokenizer(run.tokenizer, config.max_prompt_tokens, training_args.chat_template_kwargs)
     for task in run.tasks.values():
         build_prompt(task, budget=budget)
-    store = open_store(config, run) if training_args.process_index == 0 else None
+    store = None
+    if training_args.process_index == 0:
+        store = open_store(config, run, is_restart=starts_or_resumes(training_args))
     return ExperiencePrompts(run.tasks, store, config, budget, training_args.seed, curriculum)
 
 
-def open_store(config: ExperienceConfig, run: PreparedRun) -> ExperienceStore:
-    """The store of the run: the one of its checkpoint, or a new one that begins with the experience of another run."""
+def open_store(config: ExperienceConfig, run: PreparedRun, is_restart: bool = False) -> ExperienceStore:
+    """The store of the run: the one of its checkpoint, or a new one that begins with the experience of another run.
+
+    Args:
+        config ([`ExperienceConfig`]):
+            Path, and experience to begin with.
+        run ([`PreparedRun`]):
+            Folder, checkpoint and tasks.
+        is_restart (`bool`, *optional*, defaults to `False`):
+            Whether a run without a checkpoint may be the second start of one that was killed before its first checkpoint
+            (`resume_from_checkpoint: auto`). Its store is moved aside, as its `output_dir` is.
+
+    Raises:
+        ConfigError: a new run is given the store of an earlier one, or a store cannot be used.
+    """
     path = run.folder / STORE_FILE if config.experience_path is None else Path(config.experience_path)
-    if run.checkpoint is None and path.exists():
+    if run.checkpoint is None and path.exists() and not _is_empty(path):
         # One in `output_dir` has been moved aside with its run.
-        raise ConfigError(
-            f"`experience_path` is {str(path)!r}, which holds the store of an earlier run. Name a new file, and set "
-            "`experience_from` to begin with that experience."
-        )
+        if not is_restart:
+            raise ConfigError(
+                f"`experience_path` is {str(path)!r}, which holds the store of an earlier run. Name a new file, and set "
+                "`experience_from` to begin with that experience."
+            )
+        _move_aside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     store = ExperienceStore(path)
     if run.checkpoint is None and config.experience_from is not None:
         try:
             count = store.import_from(config.experience_from, tasks=[task.id for task in run.tasks.values()])
         except UserError:
-            # An empty store would be taken for an earlier run's when the command is repeated.
             store.close()
             path.unlink()
             raise
         print(f"The run begins with {count} earlier outcomes of {config.experience_from}.", file=sys.stderr)
     return store
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a store holds nothing, as after a start that ended before training, for example at a wrong setting."""
+    if path.stat().st_size == 0:  # as `tempfile` makes one
+        return True
+    with closing(ExperienceStore(path, read_only=True)) as store:
+        return len(store) == 0
+
+
+def _move_aside(path: Path) -> None:
+    """Rename a store, with the log that a killed process has left beside it."""
+    target = path_aside(path)
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            file.rename(target.with_name(target.name + suffix))
+    print(f"The store of an earlier start is now {target}.", file=sys.stderr)
 
 
 def check_context(config: ExperienceConfig, training_args: Any, model: Any) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.errors import ConfigError
+from trl_mle.errors import ConfigError, ParentNotShownError
 from trl_mle.experience import STORE_FILE, ExperienceStore
 from trl_mle.experience.chain_credit import check_discount
 from trl_mle.experience.demonstrations import Attempt, Demonstration, Messages, demonstrations_of
@@ -168,13 +168,15 @@ class Prompts:
         return self._any or task_id in self._tasks
 
     def of(self, outcome: Outcome, parent: Outcome | None) -> Messages | None:
-        """Prompt from scratch, or one that shows `parent`; `None` for a task that is not wanted, or a parent without a program."""
-        if not self.wanted(outcome.task_id) or (parent is not None and parent.program is None):
+        """Prompt from scratch, or one that shows `parent`; `None` for a task not wanted, or a parent that cannot be shown."""
+        if not self.wanted(outcome.task_id):
             return None
         if parent is None:
             return self.scratch(outcome.task_id)
-        build: Callable[..., Messages] = build_prompt
-        return build(self._task(outcome.task_id), parent)
+        try:
+            return build_prompt(self._task(outcome.task_id), parent)
+        except ParentNotShownError:  # an infrastructure fault, in a store that others have filled
+            return None
 
     def scratch(self, task_id: str) -> Messages:
         """Prompt from scratch of a task."""

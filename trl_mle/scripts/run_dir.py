@@ -112,8 +112,9 @@ def _tell_of_changes(earlier: Mapping[str, Any], now: Mapping[str, Any], step: i
     changes = []
     for section, values in now.items():
         before = earlier.get(section)
-        # Another program, or another version, may have written other sections.
-        for name in sorted({*values, *before}, key=str) if isinstance(before, dict) else ():
+        if not isinstance(before, dict):  # another program, or another version, may have written other sections
+            continue
+        for name in sorted({*values, *before}, key=str):
             old, new = before.get(name), values.get(name)
             if old != new and name not in HOW_TO_RUN:
                 changes.append(f"  {section}.{name}: {str(old)[:80]} -> {str(new)[:80]}")
