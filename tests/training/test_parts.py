@@ -57,3 +57,11 @@ def test_a_checkpoint_of_a_trainer_without_parts_is_no_error(tmp_path):
     part = Adding(5)
     parts(a=part).resume(tmp_path)
     assert part.number == 5
+
+
+def test_a_process_that_is_new_reads_the_state_of_the_first_one(tmp_path):
+    parts(a=Adding(3)).save(tmp_path)
+    second, part = TrainerParts(process_index=1), Adding(0)
+    second.add("a", part)
+    second.resume(tmp_path)
+    assert part.number == 3

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from tests.support.drop_in import unequal
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
-from trl_mle import DurationAwareConfig, DurationAwareTrainer
+from trl_mle import DurationAwareConfig, DurationAwareTrainer, MLEReward
 from trl_mle.errors import ConfigError
+from trl_mle.scripts.build import reward_functions
 from trl_mle.training.reward_scale import DECAY, MOST_KEYS, RunningScale, scale_keys
 
 GROUPS = st.lists(
@@ -58,6 +59,20 @@ def test_a_missing_column_is_named():
 def test_scales_of_trl_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="scale_rewards: none"):
         DurationAwareConfig(str(tmp_path), use_cpu=True, bf16=False, reward_scale_column="task")
+
+
+@pytest.mark.parametrize("aggregation", ["parts", "rank"])
+def test_scales_that_come_with_the_aggregation_of_rewards_are_refused(tmp_path, aggregation):
+    args = tiny_args(tmp_path, scale_rewards="none", reward_scale_column="task")
+    functions = reward_functions(MLEReward(), aggregation, args)
+    with pytest.raises(ConfigError, match="`reward_scale_column` is 'task', but"):
+        DurationAwareTrainer(
+            model=tiny_model(),
+            reward_funcs=functions,
+            args=args,
+            train_dataset=tiny_dataset(),
+            processing_class=tiny_tokenizer(),
+        )
 
 
 def rewards(completions, task, log_extra, **kwargs):

@@ -115,10 +115,17 @@ class DurationAwareConfig(DurationSettings, CollapseSettings, GRPOConfig):
             self._check_overlap()
         if self.replace_flat_groups:
             self._check_flat_groups()
-        if self.reward_scale_column is not None:
-            self._check_reward_scale()
+        self.check_reward_scale()
 
-    def _check_reward_scale(self) -> None:
+    def check_reward_scale(self) -> None:
+        """Raise `ConfigError` if `reward_scale_column` cannot work. The trainer asks again: settings may have changed since."""
+        if self.reward_scale_column is None:
+            return
+        if self.ranked_rewards:
+            raise ConfigError(
+                f"`reward_scale_column` is {self.reward_scale_column!r}, but `ranked_rewards` already puts all rewards on one "
+                "scale. Set one of them."
+            )
         if self.scale_rewards != "none" or self.multi_objective_aggregation != "sum_then_normalize":
             raise ConfigError(
                 f"`reward_scale_column` is {self.reward_scale_column!r}, but `scale_rewards`={self.scale_rewards!r} and "

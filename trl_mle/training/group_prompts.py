@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from accelerate.utils import broadcast_object_list, gather_object
 
@@ -13,8 +13,6 @@ from trl_mle.training.distributed import raise_together
 from trl_mle.training.parts import TrainerPart
 
 logger = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 
 class GroupPrompts(Protocol):
@@ -55,7 +53,7 @@ class GroupPromptsPart(TrainerPart):
     """Asks a [`GroupPrompts`] on the main process, and gives each process its rows of the answer.
 
     All completions of a group get the same row, also if the group lies on two processes. An error is raised on all processes.
-    One that occurs where only the main process works is raised at the next generation, where all of them meet.
+    One of `observe`, which only the main process calls, is raised at the next generation or checkpoint, where all of them meet.
 
     Args:
         trainer ([`DurationAwareTrainer`]):
@@ -91,35 +89,32 @@ class GroupPromptsPart(TrainerPart):
         # An evaluation asks for the prompts of its own data set.
         if mode != "train":
             return
-        nothing: Mapping[str, float] = {}
-        for name, value in self._alone(lambda: self._group_prompts.observe(columns), nothing).items():
-            self._trainer._metrics["train"][name].append(float(value))
+        try:
+            observed = self._group_prompts.observe(columns)
+            metrics = {name: float(value) for name, value in observed.items()}
+        except Exception as error:
+            # Only the main process is here: raised now, the error would leave the others waiting in their next collective.
+            if self._trainer.accelerator.num_processes == 1:
+                raise
+            logger.exception("The prompts of groups failed; training stops at the next generation or checkpoint")
+            self._error = self._error or error
+            return
+        for name, value in metrics.items():
+            self._trainer._metrics["train"][name].append(value)
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"generation": self._generation}
+        # Errors of a checkpoint are raised on all processes (`TrainerParts`).
         if self._trainer.accelerator.is_main_process:
-            nothing: dict[str, Any] = {}
-            state["group_prompts"] = self._alone(self._group_prompts.state_dict, nothing)
+            if self._error is not None:
+                raise self._error
+            state["group_prompts"] = self._group_prompts.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._generation = state["generation"]
         if self._trainer.accelerator.is_main_process and "group_prompts" in state:
-            self._alone(lambda: self._group_prompts.load_state_dict(state["group_prompts"]), None)
-
-    def _alone(self, call: Callable[[], Result], otherwise: Result) -> Result:
-        """The result of a call that the main process makes alone, or `otherwise` if it has failed.
-
-        Raised here, the error would leave the other processes waiting in their next collective.
-        """
-        try:
-            return call()
-        except Exception as error:
-            if self._trainer.accelerator.num_processes == 1:
-                raise
-            logger.exception("The prompts of groups failed; training stops at the next generation")
-            self._error = self._error or error
-            return otherwise
+            self._group_prompts.load_state_dict(state["group_prompts"])
 
 
 def _checked(rows: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:

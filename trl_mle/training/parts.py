@@ -90,11 +90,14 @@ class TrainerParts:
     def resume(self, folder: Path) -> None:
         """Read the state of this process's parts from the folder of a checkpoint. A part without a state starts anew.
 
-        To be called by all processes: an error of one is raised on all.
+        A process that the checkpoint knows nothing of, because fewer processes wrote it, reads the state of the first one: most
+        parts have the same state on every process. To be called by all processes: an error of one is raised on all.
         """
-        path = folder / self._file_name
+        names = (self._file_name, STATE_FILE.format(process=0))
+        path = next((folder / name for name in names if (folder / name).exists()), None)
         with raised_on_all():
-            states = torch.load(path, weights_only=True) if path.exists() else {}
+            # Tensors of a GPU may be read where there is none, or another one.
+            states = {} if path is None else torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self._parts.items():
                 if name in states:
                     part.load_state_dict(states[name])

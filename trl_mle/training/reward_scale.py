@@ -73,9 +73,13 @@ class RewardScale(TrainerPart):
             The trainer that it is a part of.
         scored (callable):
             Gives the [`ScoredBatch`] of the batch that is being prepared.
+
+    Raises:
+        ConfigError: the rewards are scaled otherwise as well.
     """
 
     def __init__(self, trainer: Any, scored: Callable[[], ScoredBatch]):
+        trainer.args.check_reward_scale()
         self._trainer = trainer
         self._scored = scored
         self.scale = RunningScale()

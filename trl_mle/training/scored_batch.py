@@ -18,9 +18,10 @@ class ScoredBatch:
     """
 
     per_function: torch.Tensor
-    """Reward of each of the `F` reward functions, shape `(B, F)`; NaN where there is none."""
+    """What TRL normalises of each of the `F` reward functions, shape `(B, F)`: its rewards, or the ranks of those in
+    `ranked_rewards`; NaN where there is none."""
     rewards: torch.Tensor
-    """Weighted sum over the reward functions, shape `(B,)`."""
+    """Weighted sum of the rewards themselves over the reward functions, shape `(B,)`."""
     scorable: torch.Tensor
     """Shape `(B,)`: True for completions that have a reward."""
     reported: ReportedDurations

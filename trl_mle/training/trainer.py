@@ -260,18 +260,19 @@ class DurationAwareTrainer(GRPOTrainer):
         self._tell_of_unusable(reported.problem)
         if reported.durations is None and self.weighting.rule.needs_durations:
             raise no_durations(self.args.duration_column, self.args.duration_weighting, self.reward_func_names)
+        values = rewards_per_func
+        if self.args.ranked_rewards:
+            size = self.num_generations if self._mode == "train" else self.num_generations_eval or 1
+            values = rank_rewards(rewards_per_func, self.reward_func_names, self.args.ranked_rewards, size)
         weights = self.reward_weights.to(rewards_per_func.device).unsqueeze(0)
         self._scored = ScoredBatch(
-            per_function=rewards_per_func,
+            per_function=values,
             rewards=(rewards_per_func * weights).nansum(dim=1).cpu(),
             scorable=~torch.isnan(rewards_per_func).all(dim=1).cpu(),
             reported=reported,
             scale_keys=self._scale_keys(inputs),
         )
-        if not self.args.ranked_rewards:
-            return rewards_per_func
-        size = self.num_generations if self._mode == "train" else self.num_generations_eval or 1
-        return rank_rewards(rewards_per_func, self.reward_func_names, self.args.ranked_rewards, size)
+        return values
 
     def _scale_keys(self, inputs: list[dict[str, Any]]) -> list[Any] | None:
         """Value of `reward_scale_column` for each completion of the global batch, if that is set."""

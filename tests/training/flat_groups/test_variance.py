@@ -7,6 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
+from trl_mle import DurationAwareTrainer
 from trl_mle.training.flat_groups.variance import are_flat
 
 NONE = math.nan
@@ -50,3 +52,25 @@ def test_only_flat_groups_have_no_advantage(values, aggregation):
     ):
         known = group[~group.isnan()]
         assert is_flat == (len(set(known.tolist())) < 2)
+
+
+def test_ranks_decide_where_rewards_are_ranked(tmp_path):
+    """The sum of the rewards is the same for all, and the ranks that are trained on differ."""
+
+    def quality(completions, log_extra, **kwargs):
+        log_extra("action_duration", [1.0] * len(completions))
+        return [100.0 * place for place in range(len(completions))]
+
+    def cost(completions, **kwargs):
+        return [-100.0 * place for place in range(len(completions))]
+
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=[quality, cost],
+        args=tiny_args(tmp_path, ranked_rewards=["quality"], max_steps=1),
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    trainer.train()
+    assert any(trainer._logs["advantages"])
+    assert trainer.state.log_history[0]["groups/flat_share"] == 0.0
