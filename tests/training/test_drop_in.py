@@ -20,7 +20,7 @@ from trl_mle.errors import DurationError
 def test_the_constructor_has_the_parameters_of_trl_in_their_order():
     theirs = inspect.signature(GRPOTrainer.__init__).parameters
     ours = inspect.signature(DurationAwareTrainer.__init__).parameters
-    assert list(ours) == [*theirs, "overlap_timing"]
+    assert list(ours) == [*theirs, "overlap_timing", "group_prompts"]
     assert [ours[name].default for name in theirs] == [each.default for each in theirs.values()]
     assert [ours[name].kind for name in theirs] == [each.kind for each in theirs.values()]
 

@@ -10,29 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import GRPOTrainer
 
 from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.best_checkpoint import evaluated_metrics, has_metric
 from trl_mle.training.collapse.watch import CollapseWatch
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
-from trl_mle.training.distributed import errors_reach_all, raise_together, raised_on_all
+from trl_mle.training.distributed import errors_reach_all, raise_together
 from trl_mle.training.flat_groups.part import FlatGroups
 from trl_mle.training.group_prompts import GroupPrompts, GroupPromptsPart
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
-from trl_mle.training.parts import TrainerParts
 from trl_mle.training.phase_timer import timed
 from trl_mle.training.ranks import rank_rewards
 from trl_mle.training.reported_durations import gather_durations, no_durations
-from trl_mle.training.resume import manifest
-from trl_mle.training.resume.data_order import start_at_epoch
-from trl_mle.training.resume.micro_steps import MicroSteps
-from trl_mle.training.resume.unrepeatable import warn_of_unrepeatable
-from trl_mle.training.resume.writing import disk_errors
+from trl_mle.training.resume.trainer import ResumableTrainer
 from trl_mle.training.reward_scale import RewardScale, scale_keys
 from trl_mle.training.rollout_writer import RolloutWriter, rollout_columns
 from trl_mle.training.scored_batch import ScoredBatch
@@ -56,7 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class DurationAwareTrainer(GRPOTrainer):
+class DurationAwareTrainer(ResumableTrainer):
     """`trl.GRPOTrainer` whose only change to training is that each completion's advantage is multiplied by a weight that
     depends on how long its action ran (arXiv 2509.01684).
 
@@ -116,15 +109,12 @@ class DurationAwareTrainer(GRPOTrainer):
     inclusion = property(deprecated_inclusion)
     # A trainer that is made without `__init__`, as tests and mocks do, is TRL's.
     weighting: DurationWeighting = None  # type: ignore[assignment]
-    parts: TrainerParts
     model_card_sections: dict[str, str]
     _overlap: OverlapExecution | None = None
     _collapse: CollapseWatch | None = None
     _scored: ScoredBatch | None = None
     _rollout_writer: RolloutWriter | None = None
     _told_of_unusable = False
-    _train_sampler: Any = None
-    _micro_steps: MicroSteps = None  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -176,8 +166,6 @@ class DurationAwareTrainer(GRPOTrainer):
             rollout_func=rollout_func,
             environment_factory=environment_factory,
         )
-        self.parts = TrainerParts(self.accelerator.process_index)
-        """What else has a say in generation and training."""
         if group_prompts is not None:
             self.parts.add("group_prompts", GroupPromptsPart(self, group_prompts))
         if args.reward_scale_column is not None:
@@ -194,7 +182,7 @@ class DurationAwareTrainer(GRPOTrainer):
             self.add_callback(callback)
         if args.save_rollouts:
             self._rollout_writer = RolloutWriter(Path(str(args.output_dir)) / "rollouts")
-        self._micro_steps = MicroSteps(self)
+        # After the other parts: what is left to train on is what they have made of it.
         self.parts.add("micro_steps", self._micro_steps)
 
     def report_lost(self, seconds: Sequence[float]) -> None:
@@ -420,46 +408,19 @@ class DurationAwareTrainer(GRPOTrainer):
             return False
         return super()._determine_best_metric(metrics, trial)
 
-    def _get_train_sampler(self, dataset=None):
-        self._train_sampler = super()._get_train_sampler(dataset)
-        return self._train_sampler
+    # Checkpoints
 
-    def _save_checkpoint(self, model, trial):
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        # Before TRL's own files. The last of these, `trainer_state.json`, makes the checkpoint whole, and TRL deletes older
-        # checkpoints then.
-        with raised_on_all(), disk_errors(folder):
-            if self.args.should_save:
-                manifest.begin(folder, self.args)
-        with raised_on_all(), disk_errors(folder):
-            self.parts.save(folder)
+    def _save_state(self, folder: Path) -> None:
+        super()._save_state(folder)
         if self._overlap is not None:
             self._overlap.save(folder)
-        with disk_errors(folder):
-            super()._save_checkpoint(model, trial)
 
-    def _save_rng_state(self, output_dir):
-        super()._save_rng_state(output_dir)
-        # `trainer_state.json` comes next: all processes have written their files by then.
-        self.accelerator.wait_for_everyone()
-
-    def log(self, logs, start_time=None):
-        if self._micro_steps is not None and self._mode == "train":
-            self._micro_steps.before_log()
-        super().log(logs, start_time)
-
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        super()._load_optimizer_and_scheduler(checkpoint)
-        # The last of TRL's steps on the way to resume: policy and trainer state are those of the checkpoint now.
-        if checkpoint is None:
-            return
-        start_at_epoch(self._train_sampler, int(self.state.epoch or 0))
-        self.parts.resume(Path(checkpoint))
+    def _load_state(self, folder: Path) -> None:
+        super()._load_state(folder)
         if self._collapse is not None:
             self._collapse.resumed()
         self._micro_steps.resume()
         if self._overlap is not None:
-            self._overlap.resume(Path(checkpoint))
+            self._overlap.resume(folder)
         if self._rollout_writer is not None:
             self._rollout_writer.begin(self.state.global_step)
-        warn_of_unrepeatable(self)
