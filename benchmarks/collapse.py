@@ -7,7 +7,7 @@ which the policy breaks; the watch only warns) and `protected` (the same with `c
 100 rows of the training table and are run once (`benchmarks/small_table.py`). A run that has ended is not repeated.
 
 Valid shares are means over 5 updates. The valid share counts as fallen at the first update with less than half the share of the
-best single update before. Written to `docs/results/collapse.json`.
+best single update before. A run that was cut off counts if it has `--steps` updates. Written to `docs/results/collapse.json`.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, text.splitlines()) if "entropy" in line]
 
 
-def figures(folder: Path, arm: str, args: argparse.Namespace) -> dict[str, Any]:
+def figures(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """What one run shows."""
-    lines = lines_of(folder)[: steps_of(arm, args)]
+    lines = lines_of(folder)
     valid = [line["programs/valid_share"] for line in lines]
     windows = [mean(valid[end - WINDOW : end]) for end in range(WINDOW, len(valid) + 1)]
     fall = next((number for number in range(1, len(valid)) if valid[number] < FALLEN * max(valid[:number])), None)
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--update-kl", default="0.2", help="collapse_update_kl")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/collapse.json")
     args = parser.parse_args()
-    runs = {arm: {seed: figures(run(arm, seed, args), arm, args) for seed in args.seeds} for arm in args.arms}
+    runs = {arm: {seed: figures(run(arm, seed, args), args) for seed in args.seeds} for arm in args.arms}
     result = {
         "command": "python benchmarks/collapse.py " + " ".join(sys.argv[1:]),
         "settings": {name: str(value) for name, value in vars(args).items() if name != "out"},
