@@ -101,7 +101,7 @@ def test_the_number_of_rollbacks_is_bounded_and_rates_multiply(tmp_path, caplog)
     assert trainer._collapse.rollbacks == 2
     assert trainer.state.global_step < 10
     assert "the mean reward has lost" in trainer._collapse.stopped_for
-    assert "Training stops after 2 rollbacks. Checkpoint-4 is" in caplog.text
+    assert "Training stops after 2 rollbacks. The best that was seen to be healthy is checkpoint-4" in caplog.text
     assert sorted({round(rate, 8) for _, rate in rates}) == pytest.approx([9e-4, 3e-3, 1e-2])
 
 
@@ -109,7 +109,14 @@ def test_training_stops_and_names_the_checkpoint(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         trainer, _ = breaking_run(tmp_path, collapse_action="stop")
     assert trainer.state.global_step in (7, 8)
-    assert "Checkpoint-4 is the last that was seen to be healthy" in caplog.text
+    assert "The best that was seen to be healthy is checkpoint-4" in caplog.text
+
+
+def test_without_a_healthy_checkpoint_training_stops_and_says_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        trainer, _ = breaking_run(tmp_path, save_steps=50)
+    assert trainer.state.global_step in (7, 8)
+    assert "because there is nothing to go back to. No checkpoint was seen to be healthy" in caplog.text
 
 
 def test_a_rollback_survives_a_resume(gone_back, tmp_path):

@@ -129,11 +129,10 @@ class CollapseWatch(TrainerPart):
         steps = [rollback.step_of(path) for path in rollback.checkpoints(Path(args.output_dir))]
         lag = args.max_staleness if args.overlap_execution else 0
         target = rollback.choose(steps, self.history, lag)
-        healthy = "no checkpoint" if target is None else f"checkpoint-{target}"
         if args.collapse_action == "rollback" and target is not None and self.rollbacks < args.rollback_limit:
             logger.warning(
-                "Training goes back to %s with %g times the learning rate.",
-                healthy,
+                "Training goes back to checkpoint-%d with %g times the learning rate.",
+                target,
                 self.lr_scale * args.rollback_lr_factor,
             )
             return problem, target
@@ -144,12 +143,13 @@ class CollapseWatch(TrainerPart):
                 if target is not None
                 else ", because there is nothing to go back to"
             )
-        logger.warning(
-            "Training stops%s. %s is the last that was seen to be healthy: give it as `model_name_or_path` of a new run with a "
-            "lower `learning_rate`.",
-            reason,
-            healthy.capitalize(),
+        advice = (
+            "No checkpoint was seen to be healthy: start a new run with a lower `learning_rate`, and smaller `save_steps`."
+            if target is None
+            else f"The best that was seen to be healthy is checkpoint-{target}: give it as `model_name_or_path` of a new run with a "
+            "lower `learning_rate`."
         )
+        logger.warning("Training stops%s. %s", reason, advice)
         return problem, None
 
     def take_rollback(self) -> str | None:
