@@ -204,6 +204,13 @@ def test_a_row_without_a_known_task(tmp_path):
         run.prompts.choose([{"prompt": "p"}], 0)
 
 
+def test_a_store_that_is_missing_is_named(tmp_path):
+    task = toy_task(tmp_path)
+    prompts = ExperiencePrompts({"toy": task}, None, ExperienceConfig(improve_fraction=1.0))
+    with pytest.raises(ConfigError, match="`store` is None, but 'improve' prompts"):
+        prompts.choose([{"prompt": build_prompt(task), "task": "toy"}], 0)
+
+
 class Turns:
     """Gives every group the second task."""
 

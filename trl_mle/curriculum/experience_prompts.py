@@ -97,7 +97,7 @@ class ExperiencePrompts:
         """See [`GroupPrompts.choose`].
 
         Raises:
-            ConfigError: the rows have no column `task`, or name a task that is not among `tasks`.
+            ConfigError: the rows have no column `task`, or name a task that is not among `tasks`; or there is no store.
             TaskError: a public file of a task cannot be read.
         """
         names = [self._task_name(row) for row in rows]
@@ -140,7 +140,10 @@ class ExperiencePrompts:
         self, row: Mapping[str, Any], task: TaskSpec, kind: str, source: random.Random
     ) -> dict[str, Any] | str:
         """`row` with a prompt that shows a parent, or the reason why there is none, one of `FALLBACKS`."""
-        assert self._store is not None, "only the main process chooses, and has a store"
+        if self._store is None:
+            raise ConfigError(
+                f"`store` is None, but {kind!r} prompts show what it holds. Give `ExperiencePrompts` a store on the main process."
+            )
         refused: set[int] = set()
         for _ in range(TRIES):
             faults = self._store.faults
