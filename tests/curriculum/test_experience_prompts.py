@@ -120,7 +120,7 @@ def test_debug_prompts_show_a_program_that_failed(tmp_path):
     assert run.metrics[-1]["improve/valid_share/debug"] >= 0
 
 
-def test_a_parent_that_is_too_long_is_not_shown(tmp_path):
+def test_a_parent_that_is_too_long_is_not_shown(tmp_path, caplog):
     def count(messages):
         return sum(len(message["content"]) for message in messages)
 
@@ -130,6 +130,9 @@ def test_a_parent_that_is_too_long_is_not_shown(tmp_path):
     assert kinds(rows) == {"scratch": 8}
     assert all(row["parent_id"] is None for row in rows)
     assert run.metrics[-1]["improve/fallback/too_long"] == 0.5
+    assert "max_prompt_tokens" not in caplog.text
+    run.run(10)
+    assert caplog.text.count(f"no earlier program fits into `max_prompt_tokens`={room + 5}") == 1
 
 
 def test_copies_are_counted(tmp_path):
@@ -202,6 +205,13 @@ def test_a_row_without_a_known_task(tmp_path):
         run.prompts.choose([{"prompt": "p", "task": "other"}], 0)
     with pytest.raises(ConfigError, match="the task None"):
         run.prompts.choose([{"prompt": "p"}], 0)
+
+
+def test_a_store_that_is_missing_is_named(tmp_path):
+    task = toy_task(tmp_path)
+    prompts = ExperiencePrompts({"toy": task}, None, ExperienceConfig(improve_fraction=1.0))
+    with pytest.raises(ConfigError, match="`store` is None, but 'improve' prompts"):
+        prompts.choose([{"prompt": build_prompt(task), "task": "toy"}], 0)
 
 
 class Turns:

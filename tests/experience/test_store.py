@@ -143,6 +143,10 @@ def test_a_copy_in_another_process_opens_the_file_itself(store):
     with pickle.loads(pickle.dumps(store)) as copy:
         copy.add(valid(0.2))
     assert len(store) == 2
+    with ExperienceStore(store.path, read_only=True) as reader, pickle.loads(pickle.dumps(reader)) as copy:
+        assert len(copy) == 2
+        with pytest.raises(StoreError, match="read_only"):
+            copy.add(valid(0.3))
 
 
 def test_threads_take_turns(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,12 @@ from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.prompts import PromptBudget, build_prompt
 from trl_mle.types import PROGRAM_METRICS, TaskSpec
 
+logger = logging.getLogger(__name__)
+
 TRIES = 3
 """Parents that are tried for a group before its prompt is from scratch: a program may be longer than the token budget."""
+WARN_AFTER = 8
+"""Groups in a row without an earlier solution that is short enough, after which the user is told."""
 GENERATED_AT = "generated_at_step"
 """Column of `overlap_execution`: the step of the policy that wrote the rollout, which is trained on later."""
 STORED = (*map(str, Column), *map(metric_column, PROGRAM_METRICS), RunColumn.PROMPT_KIND, RunColumn.PARENT)
@@ -92,12 +97,13 @@ class ExperiencePrompts:
         self._kinds = ExactShares(config.shares)
         self._scratch: dict[str, list[dict[str, str]]] = {}
         self._asked: Counter[str] = Counter()  # groups since the last batch that was observed, by reason
+        self._too_long = 0
 
     def choose(self, rows: list[dict[str, Any]], generation: int) -> list[dict[str, Any]]:
         """See [`GroupPrompts.choose`].
 
         Raises:
-            ConfigError: the rows have no column `task`, or name a task that is not among `tasks`.
+            ConfigError: the rows have no column `task`, or name a task that is not among `tasks`; or there is no store.
             TaskError: a public file of a task cannot be read.
         """
         names = [self._task_name(row) for row in rows]
@@ -132,15 +138,31 @@ class ExperiencePrompts:
         if kind != "scratch":
             found = self._with_parent(row, self._tasks[name], kind, source)
             if not isinstance(found, str):
+                self._too_long = 0
                 return found
             self._asked[found] += 1
+            self._warn_of_length(found)
         return {**row, **_prompt_columns("scratch", None)}
+
+    def _warn_of_length(self, reason: str) -> None:
+        """Tell the user, once per stretch, that the setting has no effect: the metric alone is easily missed."""
+        if reason == "too_long":
+            self._too_long += 1
+            if self._too_long == WARN_AFTER and self._budget is not None:
+                logger.warning(
+                    "%d prompts in a row were from scratch because no earlier program fits into `max_prompt_tokens`=%d. Raise it.",
+                    WARN_AFTER,
+                    self._budget.tokens,
+                )
 
     def _with_parent(
         self, row: Mapping[str, Any], task: TaskSpec, kind: str, source: random.Random
     ) -> dict[str, Any] | str:
         """`row` with a prompt that shows a parent, or the reason why there is none, one of `FALLBACKS`."""
-        assert self._store is not None, "only the main process chooses, and has a store"
+        if self._store is None:
+            raise ConfigError(
+                f"`store` is None, but {kind!r} prompts show what it holds. Give `ExperiencePrompts` a store on the main process."
+            )
         refused: set[int] = set()
         for _ in range(TRIES):
             faults = self._store.faults

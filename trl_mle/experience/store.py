@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -301,7 +302,8 @@ class ExperienceStore:
         return f"ExperienceStore({str(self.path)!r})"
 
     def __reduce__(self) -> tuple:
-        return ExperienceStore, (self.path,)  # a copy in another process opens the file itself
+        # A copy in another process opens the file itself.
+        return partial(ExperienceStore, read_only=self._database.read_only), (self.path,)
 
     def _pages(self) -> Iterator[list[tuple]]:
         """Rows of everything that counts, some at a time: no lock is held while a caller works on them."""

@@ -43,6 +43,8 @@ def make_group_prompts(mle_args: Any, training_args: Any, run: PreparedRun) -> E
     Raises:
         ConfigError: the prompt of a task is longer than `max_prompt_tokens`, or the store cannot be used.
     """
+    from trl_mle.training.distributed import raised_on_all
+
     config, curriculum = mle_args.experience_config(), make_curriculum(mle_args, run.tasks)
     if not config.is_used:
         return None if curriculum is None else ExperiencePrompts(run.tasks, None, config, task_chooser=curriculum)
@@ -50,8 +52,9 @@ def make_group_prompts(mle_args: Any, training_args: Any, run: PreparedRun) -> E
     for task in run.tasks.values():
         build_prompt(task, budget=budget)
     store = None
-    if training_args.process_index == 0:
-        store = open_store(config, run, is_restart=starts_or_resumes(training_args))
+    with raised_on_all():
+        if training_args.process_index == 0:
+            store = open_store(config, run, is_restart=starts_or_resumes(training_args))
     return ExperiencePrompts(run.tasks, store, config, budget, training_args.seed, curriculum)
 
 
