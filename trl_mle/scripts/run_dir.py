@@ -111,7 +111,7 @@ def _tell_of_changes(earlier: Mapping[str, Any], now: Mapping[str, Any], step: i
     """Name on stderr the settings and versions in which a resumed run differs from the run so far."""
     changes = []
     for section, values in now.items():
-        before = earlier.get(section)
+        before = earlier.get(section) or {}
         # Another program, or another version, may have written other sections.
         for name in sorted({*values, *before}, key=str) if isinstance(before, dict) else ():
             old, new = before.get(name), values.get(name)
