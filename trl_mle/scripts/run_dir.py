@@ -111,9 +111,10 @@ def _tell_of_changes(earlier: Mapping[str, Any], now: Mapping[str, Any], step: i
     """Name on stderr the settings and versions in which a resumed run differs from the run so far."""
     changes = []
     for section, values in now.items():
-        before = earlier.get(section) or {}
-        # Another program, or another version, may have written other sections.
-        for name in sorted({*values, *before}, key=str) if isinstance(before, dict) else ():
+        before = earlier.get(section)
+        if not isinstance(before, dict):  # another program, or another version, may have written other sections
+            continue
+        for name in sorted({*values, *before}, key=str):
             old, new = before.get(name), values.get(name)
             if old != new and name not in HOW_TO_RUN:
                 changes.append(f"  {section}.{name}: {str(old)[:80]} -> {str(new)[:80]}")
