@@ -169,9 +169,9 @@ def test_a_store_is_read_while_it_grows(store):
     seen = []
     for experience in store:
         seen.append(experience.outcome.reward)
-        if len(seen) == 300:
-            store.add(valid(2.0))
-    assert seen == [number / 1000 for number in range(600)] + [2.0]
+        store.add(valid(2.0))
+    assert seen == [number / 1000 for number in range(600)], "a caller that adds comes to an end"
+    assert len(store) == 1200
 
 
 def test_read_only_stores_are_not_written(store):

@@ -286,7 +286,7 @@ class ExperienceStore:
         return True
 
     def __iter__(self) -> Iterator[Experience]:
-        """Every experience that counts, in the order of insertion."""
+        """Every experience that counts, in the order of insertion. What is added during the iteration is left out."""
         for page in self._pages():
             yield from map(experience_of, page)
 
@@ -306,12 +306,16 @@ class ExperienceStore:
         return partial(ExperienceStore, read_only=self._database.read_only), (self.path,)
 
     def _pages(self) -> Iterator[list[tuple]]:
-        """Rows of everything that counts, some at a time: no lock is held while a caller works on them."""
-        last = 0
+        """Rows of everything that counts, some at a time: no lock is held while a caller works on them.
+
+        What is added meanwhile is left out, so a caller that adds comes to an end.
+        """
+        last, end = 0, self.position
         while True:
             with self._database.read() as db:
                 page = db.execute(
-                    f"{_SELECT} NOT superseded AND experiences.id > ? ORDER BY experiences.id LIMIT ?", (last, PAGE)
+                    f"{_SELECT} NOT superseded AND experiences.id > ? AND experiences.id <= ? ORDER BY experiences.id LIMIT ?",
+                    (last, end, PAGE),
                 ).fetchall()
             if not page:
                 return
