@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
-from trl_mle import DurationAwareTrainer
+from trl_mle import DurationAwareTrainer, MLEReward
 from trl_mle.errors import ConfigError
 from trl_mle.training.best_checkpoint import evaluated_metrics, has_metric
 
@@ -93,4 +93,12 @@ def test_what_is_no_number_is_not_the_best(value):
 
 def test_a_metric_that_training_has_logged_may_be_missing_for_now():
     assert not has_metric("programs/valid_reward", {"eval_reward": 1.0}, [{"programs/valid_reward": 0.2}])
+    assert not has_metric("programs/valid_reward", {"eval_reward": 1.0}, [], {"programs/valid_reward"})
     assert has_metric(None, {}, [])
+
+
+def test_a_run_goes_on_until_its_first_valid_program():
+    """Nothing is valid yet, neither in training nor in the evaluation."""
+    for func in (MLEReward(), *MLEReward().parts()):
+        occasional = func.occasional_metrics
+        assert not has_metric("programs/valid_reward", {"eval_reward": -10.0}, [{"loss": 0.0}], occasional)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from trl_mle.config import RewardConfig
 from trl_mle.errors import SandboxError, TaskError
 from trl_mle.rewards.idle_watch import IdleWatch
-from trl_mle.rewards.records import log_metrics, prompt_columns, rollout_columns
+from trl_mle.rewards.records import OCCASIONAL_METRICS, log_metrics, prompt_columns, rollout_columns
 from trl_mle.rewards.reward_parts import RewardPart, SharedRuns
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.rewards.task_metrics import log_task_metrics
@@ -69,6 +69,8 @@ class MLEReward:
 
     has_time_limit = True
     """Its programs end by themselves, so `overlap_execution` never gives one up, however often the run is resumed."""
+    occasional_metrics = OCCASIONAL_METRICS
+    """Metrics that it logs at times only. An evaluation without one is no error of `metric_for_best_model`."""
 
     def __init__(
         self,

@@ -14,6 +14,9 @@ from trl_mle.types import Outcome, OutcomeKind
 PROMPT_COLUMNS = (RunColumn.PROMPT_KIND, RunColumn.PARENT, RunColumn.PARENT_SCORE, RunColumn.DEPTH)
 """Columns of the data set that are kept with the outcome: the kind of the prompt, and the earlier solution that it shows."""
 
+OCCASIONAL_METRICS = ("programs/valid_reward", "programs/public_score", "programs/idle_share_of_valid")
+"""Metrics that exist only once a submission is valid."""
+
 
 def rollout_columns(outcomes: Sequence[Outcome], with_reward: bool = False) -> dict[str, list]:
     """Column name -> one value for each of the `B` outcomes. The reward is left out, unless TRL does not add it itself."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from trl_mle.config import RewardConfig
 from trl_mle.rewards.gain_part import PARENT_SCORE, gain_of
+from trl_mle.rewards.records import OCCASIONAL_METRICS
 from trl_mle.types import MILESTONES, Outcome
 
 PartName = Literal["validity", "score", "gain"]
@@ -59,6 +60,7 @@ class RewardPart:
     """
 
     has_time_limit = True  # as MLEReward
+    occasional_metrics = OCCASIONAL_METRICS
 
     def __init__(
         self,

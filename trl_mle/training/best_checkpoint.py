@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from trl_mle.errors import ConfigError
@@ -28,7 +28,12 @@ def evaluated_metrics(
     return {**logged, **returned}
 
 
-def has_metric(metric: str | None, metrics: Mapping[str, Any], log_history: Sequence[Mapping[str, Any]]) -> bool:
+def has_metric(
+    metric: str | None,
+    metrics: Mapping[str, Any],
+    log_history: Sequence[Mapping[str, Any]],
+    occasional: Collection[str] = (),
+) -> bool:
     """Whether this evaluation has a number for `metric_for_best_model`. Without one it is not the best.
 
     Args:
@@ -38,9 +43,11 @@ def has_metric(metric: str | None, metrics: Mapping[str, Any], log_history: Sequ
             Metrics of this evaluation, named `eval_...`.
         log_history (sequence of mappings):
             What was logged before.
+        occasional (collection of `str`, *optional*):
+            Metrics that reward functions log at times only: their attributes `occasional_metrics`.
 
     Raises:
-        ConfigError: there is no such metric, neither in this evaluation nor in anything logged so far.
+        ConfigError: there is no such metric, neither in this evaluation nor in anything logged so far nor in `occasional`.
     """
     if metric is None:
         return True
@@ -49,7 +56,8 @@ def has_metric(metric: str | None, metrics: Mapping[str, Any], log_history: Sequ
     if value is not None and math.isfinite(value):
         return True
     # Some metrics exist only at times: the mean score of valid programs needs a valid program.
-    known = name in metrics or any(name in entry or name.removeprefix("eval_") in entry for entry in log_history)
+    plain = name.removeprefix("eval_")
+    known = plain in occasional or name in metrics or any(name in entry or plain in entry for entry in log_history)
     if not known:
         near = difflib.get_close_matches(name, metrics, n=3) or sorted(metrics)
         raise ConfigError(

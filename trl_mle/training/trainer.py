@@ -404,7 +404,8 @@ class DurationAwareTrainer(ResumableTrainer):
 
     def _determine_best_metric(self, metrics, trial):
         metrics = evaluated_metrics(metrics, self.state.log_history, self.state.global_step)
-        if not has_metric(self.args.metric_for_best_model, metrics, self.state.log_history):
+        occasional = {name for func in self.reward_funcs for name in getattr(func, "occasional_metrics", ())}
+        if not has_metric(self.args.metric_for_best_model, metrics, self.state.log_history, occasional):
             return False
         return super()._determine_best_metric(metrics, trial)
 

@@ -223,15 +223,15 @@ class CountingQueue:
 
     def __init__(self, inner: Any):
         self.inner = inner
-        self.put = 0
+        self._put = 0
 
     def put_nowait(self, sample: RolloutSample) -> None:
         self.inner.put_nowait(sample)
-        self.put += 1
+        self._put += 1
 
     def taken(self) -> int:
         """Samples that the learner has taken."""
-        return self.put - self.inner.qsize()
+        return self._put - self.inner.qsize()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)

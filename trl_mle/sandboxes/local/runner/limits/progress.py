@@ -22,6 +22,8 @@ _LEAST_SHARE = 0.1
 """Share of the limit for which it must have been followed."""
 _CONFIRMATIONS = 3
 """Reports in a row that must all say the same."""
+_SOURCE_CHARACTERS = 200_000
+"""A longer program is not searched, which takes a twentieth of a second for this one."""
 _TAIL_BYTES, _LINES, _LINE_CHARACTERS = 8192, 50, 200
 """Of what is printed between two looks, only the end is read: its cost is bounded, and the newest report says most."""
 
@@ -37,7 +39,7 @@ _LEAVES_LOOPS = re.compile(
 
 def may_leave_loops(source: str) -> bool:
     """Whether the text `source` has a word of programs that end a loop before its last step. Any doubt is a yes."""
-    return _LEAVES_LOOPS.search(source) is not None
+    return len(source) > _SOURCE_CHARACTERS or _LEAVES_LOOPS.search(source) is not None
 
 
 @dataclass
