@@ -214,21 +214,13 @@ def test_programs_count_where_there_are_any():
     assert distinct_share({"completion": []}) is None
 
 
-def test_metrics_are_read_once_across_logs_and_checkpoints():
+def test_metrics_are_read_once_across_logs():
     values, metrics = _NewValues("entropy"), {"entropy": [1.0, 3.0]}
     assert values.mean({}) is None
     assert values.mean(metrics) == 2.0
     assert values.mean(metrics) is None
     metrics["entropy"].append(5.0)
     assert values.mean(metrics) == 5.0
-    assert values.count(metrics) == 3
-    # A resumed trainer has the same values in a new list.
-    resumed, restored = _NewValues("entropy"), {"entropy": [1.0, 3.0, 5.0]}
-    resumed.resume(3)
-    assert resumed.mean(restored) is None
-    restored["entropy"].append(7.0)
-    assert resumed.mean(restored) == 7.0
     # After a log the list is a new one, of which nothing was read.
     logged = {"entropy": [9.0, float("nan")]}
-    assert values.count(logged) == 0
     assert values.mean(logged) == 9.0

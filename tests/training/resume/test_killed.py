@@ -15,8 +15,8 @@ from tests.training.resume.test_micro_steps import metrics, rollouts
 
 OTHER_IDS = ("parent_id",)
 """Columns of ids in a store that has been rewound."""
-OF_THE_MOMENT = ("overlap/wait_s", "overlap/in_flight", "waited_s", "collapse/entropy_ratio")
-"""Of the waiting; and of a watch whose smoothed ratio does not survive a resume to the last digit."""
+OF_THE_MOMENT = ("overlap/wait_s", "overlap/in_flight", "waited_s")
+"""Of the waiting."""
 SECONDS = (
     *("action_duration", "action_cpu_duration", "max_rss_bytes", "instrumented_program"),
     # An earlier program is shown with its seconds.

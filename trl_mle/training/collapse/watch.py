@@ -190,7 +190,6 @@ class CollapseWatch(TrainerPart):
             "history": [asdict(health) for health in self.history],
             "rollbacks": self.rollbacks,
             "lr_scale": self.lr_scale,
-            "read": [values.count(self._trainer._metrics["train"]) for values in (self._entropy, self._reward)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -198,8 +197,6 @@ class CollapseWatch(TrainerPart):
         self.detector.load_state_dict(state["detector"])
         self.history = [Health(**health) for health in state["history"]]
         self._loaded_scale = state["lr_scale"]
-        for values, count in zip((self._entropy, self._reward), state["read"], strict=True):
-            values.resume(count)
         if not self._goes_back:
             self.rollbacks, self.lr_scale = state["rollbacks"], state["lr_scale"]
 
@@ -224,13 +221,15 @@ def distinct_share(columns: Mapping[str, list]) -> float | None:
 
 
 class _NewValues:
-    """Reads what TRL has added to one of its lists of metrics since the last look. TRL starts a new list after each log."""
+    """Reads what TRL has added to one of its lists of metrics since the last look. TRL starts a new list after each log.
+
+    After a resume, the list begins with what is new: `MicroSteps` adds the values of before the checkpoint when they are logged.
+    """
 
     def __init__(self, name: str):
         self._name = name
         self._list: list[float] | None = None
         self._read = 0
-        self._read_before = 0  # of the list that a checkpoint has brought back
 
     def mean(self, metrics: Mapping[str, list[float]]) -> float | None:
         """Mean of the new values, or `None` if there is none."""
@@ -238,18 +237,10 @@ class _NewValues:
         if values is None:
             return None
         if values is not self._list:
-            self._list, self._read, self._read_before = values, min(self._read_before, len(values)), 0
+            self._list, self._read = values, 0
         new = [value for value in values[self._read :] if value is not None and math.isfinite(value)]
         self._read = len(values)
         return sum(new) / len(new) if new else None
-
-    def count(self, metrics: Mapping[str, list[float]]) -> int:
-        """Number of values of the present list that were read, for a checkpoint, which keeps what was not logged yet."""
-        return self._read if metrics.get(self._name) is self._list else 0
-
-    def resume(self, count: int) -> None:
-        """Pass over the first `count` values of the next list."""
-        self._list, self._read_before = None, count
 
 
 class _AfterStep(TrainerCallback):
