@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -133,6 +134,12 @@ def test_a_parent_that_is_too_long_is_not_shown(tmp_path, caplog):
     assert "max_prompt_tokens" not in caplog.text
     run.run(10)
     assert caplog.text.count(f"no earlier program fits into `max_prompt_tokens`={room + 5}") == 1
+
+
+def test_a_parent_without_reward_parts_has_its_reward_as_score(tmp_path):
+    run = Simulation(tmp_path, improve_fraction=1.0)
+    run.store.add(replace(outcome_of("a valid text"), reward=0.25, reward_parts={}))
+    assert {row["parent_score"] for row in run.choose()} == {0.25}
 
 
 def test_copies_are_counted(tmp_path):

@@ -16,6 +16,7 @@ from trl_mle.curriculum.shares import ExactShares
 from trl_mle.errors import ConfigError, ParentNotShownError
 from trl_mle.experience import Experience, ExperienceStore
 from trl_mle.experience.fingerprint import fingerprint
+from trl_mle.experience.records import score_of
 from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.prompts import PromptBudget, build_prompt
 from trl_mle.types import PROGRAM_METRICS, TaskSpec
@@ -257,7 +258,7 @@ def _prompt_columns(kind: str, parent: Experience | None) -> dict[str, Any]:
         str(RunColumn.PROMPT_KIND): kind,
         str(RunColumn.PARENT): None if parent is None else parent.id,
         # Not the reward, which has passed through the trainer's tensors: a copy must have its parent's score exactly.
-        str(RunColumn.PARENT_SCORE): None if parent is None else parent.outcome.reward_parts.get("score"),
+        str(RunColumn.PARENT_SCORE): None if parent is None else score_of(parent.outcome),
         str(RunColumn.DEPTH): 0 if parent is None else parent.depth + 1,
     }
 

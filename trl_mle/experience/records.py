@@ -51,7 +51,14 @@ def fact_of(outcome: Outcome, prompt_kind: str, parent_id: int | None, step: int
         tokens = tokens_of(outcome.program.code)
         name = fingerprint(outcome.program.code, tokens)
         if outcome.kind == "valid":
-            reward = outcome.reward_parts.get("score", outcome.reward)
-            reward = reward if reward is not None and math.isfinite(reward) else None
+            reward = score_of(outcome)
             family, features = family_of(outcome.program.code, tokens)
     return Fact(outcome.task_id, outcome.kind, prompt_kind, parent_id, step, 0, reward, name, family, features)
+
+
+def score_of(outcome: Outcome) -> float | None:
+    """What children of `outcome` are compared with: its score on the scale of the reward, `None` unless it is valid and finite."""
+    if outcome.kind != "valid":
+        return None
+    score = outcome.reward_parts.get("score", outcome.reward)
+    return score if score is not None and math.isfinite(score) else None
