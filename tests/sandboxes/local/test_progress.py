@@ -110,7 +110,9 @@ def test_a_flood_costs_no_memory():
         "import time\n",
         "n_iter_no_change=5",
         "raise Done",
+        "pass\n" * 100_000,
     ],
+    ids=lambda source: source[:20],
 )
 def test_a_loop_that_may_be_left_is_not_predicted(source):
     assert may_leave_loops(source)

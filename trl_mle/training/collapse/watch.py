@@ -146,8 +146,8 @@ class CollapseWatch(TrainerPart):
         advice = (
             "No checkpoint was seen to be healthy: start a new run with a lower `learning_rate`, and smaller `save_steps`."
             if target is None
-            else f"The best that was seen to be healthy is checkpoint-{target}: give it as `model_name_or_path` of a new run with a "
-            "lower `learning_rate`."
+            else f"The best that was seen to be healthy is checkpoint-{target}: give it as `model_name_or_path` of a new run "
+            "with a lower `learning_rate`."
         )
         logger.warning("Training stops%s. %s", reason, advice)
         return problem, None
