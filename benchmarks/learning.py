@@ -37,7 +37,7 @@ from trl_mle.tasks import load_task
 CREDIT: dict[str, list[str]] = {name: ["--reward_aggregation", name] for name in ("sum", "parts", "rank")}
 """Name -> flags. `sum` is the paper's."""
 DURATIONS: dict[str, list[str]] = {"": [], "_none": ["--duration_weighting", "none"]}
-IMPROVEMENT: dict[str, list[str]] = {"": [], "_improve": ["--improve_fraction", "0.5"]}
+IMPROVEMENT: dict[str, list[str]] = {"": ["--improve_fraction", "0"], "_improve": ["--improve_fraction", "0.5"]}
 ARMS: dict[str, list[str]] = {
     f"{credit}{durations}{improvement}": CREDIT[credit] + DURATIONS[durations] + IMPROVEMENT[improvement]
     for credit, durations, improvement in product(CREDIT, DURATIONS, IMPROVEMENT)
