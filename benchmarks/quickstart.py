@@ -52,6 +52,7 @@ def main() -> None:
             shutil.copy(folder / "report.png", args.out.with_suffix(".png"))
 
     gains = [run["last"]["reward"] - run["first"]["reward"] for run in runs]
+    score_gains = [score_of_valid(run["last"]) - score_of_valid(run["first"]) for run in runs]
     result = {
         "command": "python benchmarks/quickstart.py --seeds " + str(args.seeds),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}",
@@ -59,20 +60,32 @@ def main() -> None:
         "demo_policy_seconds": round(policy_s, 1),
         "reward_gain_mean": round(mean(gains), 3),
         "reward_gain_sd": round(stdev(gains), 3) if len(gains) > 1 else None,
+        "valid_score_gain_mean": round(mean(score_gains), 3),
+        "valid_score_gain_sd": round(stdev(score_gains), 3) if len(score_gains) > 1 else None,
         "runs": runs,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=2) + "\n")
 
-    print(f"\n{'seed':>4} {'seconds':>8} {'valid first -> last':>20} {'reward first -> last':>22}")
+    print(
+        f"\n{'seed':>4} {'seconds':>8} {'valid first -> last':>20} {'score of valid':>16} {'reward first -> last':>22}"
+    )
     for run in runs:
         first, last = run["first"], run["last"]
         print(
             f"{run['seed']:>4} {run['seconds']:>8.0f} {first['valid_share']:>12.0%} -> {last['valid_share']:.0%} "
+            f"{score_of_valid(first):>8.2f} -> {score_of_valid(last):.2f} "
             f"{first['reward']:>14.2f} -> {last['reward']:.2f}"
         )
     spread = "" if len(gains) < 2 else f" (sd {stdev(gains):.2f} over {len(gains)} seeds)"
-    print(f"gain of the mean reward: {mean(gains):.2f}{spread}; written to {args.out}")
+    print(f"gain of the mean reward: {mean(gains):.2f}{spread}")
+    spread = "" if len(gains) < 2 else f" (sd {stdev(score_gains):.2f})"
+    print(f"gain of the score of valid programs: {mean(score_gains):.2f}{spread}; written to {args.out}")
+
+
+def score_of_valid(stretch: dict) -> float:
+    """Mean score of the valid programs of a stretch, on the scale of the reward."""
+    return stretch["reward_means"]["score_reward"]
 
 
 if __name__ == "__main__":
