@@ -65,7 +65,7 @@ def test_dates_of_an_earlier_version_become_text_with_the_first_number(tmp_path)
     far = pyarrow.table({"x": pyarrow.array([[2**62]], pyarrow.list_(pyarrow.timestamp("ms")))})
     parquet.write_table(far, tmp_path / "train_000001_00.parquet")
     writer = RolloutWriter(tmp_path)
-    writer.begin()
+    writer.begin(2)
     writer.write_records([{"x": 1, "y": 2}], step=2, kind="train")
     table = pd.read_parquet(tmp_path)
     assert table["x"][0] == "2020-01-02"
@@ -115,6 +115,6 @@ def test_a_resumed_run_keeps_to_the_schema_of_its_files(tmp_path):
     pd.DataFrame({"x": [1.5]}).to_parquet(tmp_path / "train_000001_00.parquet")
     (tmp_path / "train_000002_00.parquet").write_bytes(b"PAR1 cut off")
     writer = RolloutWriter(tmp_path)
-    writer.begin()
+    writer.begin(2)
     writer.write_records([{"x": None}], step=2, kind="train")
     assert [value if value == value else None for value in pd.read_parquet(tmp_path)["x"]] == [None, 1.5, None]
