@@ -11,8 +11,6 @@ import math
 
 from trl_mle.types import Outcome
 
-PARENT_SCORE = "parent_score"
-"""Column of a row that says what the valid parent that its prompt shows is worth, or `None` for a prompt without one."""
 LOWEST = -1.0
 """Lowest reward of a valid submission."""
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from trl_mle.config import RewardConfig
-from trl_mle.rewards.gain_part import PARENT_SCORE, gain_of
+from trl_mle.outcomes import RunColumn
+from trl_mle.rewards.gain_part import gain_of
 from trl_mle.rewards.records import OCCASIONAL_METRICS
 from trl_mle.types import MILESTONES, Outcome
 
@@ -76,7 +77,7 @@ class RewardPart:
     async def __call__(self, prompts: list, completions: list, **kwargs: Any) -> list[float | None]:
         """The part for each of `B` completions; arguments and errors are those of [`MLEReward`]."""
         outcomes = await self._outcomes(prompts, completions, **kwargs)
-        parents = kwargs.get(PARENT_SCORE) or [None] * len(outcomes)
+        parents = kwargs.get(RunColumn.PARENT_SCORE) or [None] * len(outcomes)
         return [part_of(outcome, self.name, parent) for outcome, parent in zip(outcomes, parents, strict=True)]
 
 
