@@ -7,7 +7,7 @@ that was scored once, in any arm, has the same reward and CPU seconds in all of 
 has ended is not repeated, so an interrupted benchmark goes on where it was. Arms are compared within a seed.
 
 Printed, and written to `docs/results/learning_arms.json`: means over the seeds by sixths of the run, and the differences from the
-first arm in the last sixth, with a 95 % interval by Student's t over the pairs.
+first arm, in the last sixth and over the run, with 95 % intervals by Student's t over the pairs.
 """
 
 from __future__ import annotations
@@ -147,29 +147,38 @@ def best_of(rows: pd.DataFrame, task_name: str) -> float:
 
 
 def differences(table: dict[str, dict[int, dict[str, list[float]]]], arms: list[str]) -> dict[str, Any]:
-    """Arm -> figure -> mean difference from the first arm in the last sixth, and its 95 % interval over the seeds."""
+    """Arm -> figure -> difference from the first arm, in the last sixth and in the mean over the run: mean, 95 % interval."""
     found: dict[str, Any] = {}
     first = table[arms[0]]
     for arm in arms[1:]:
         for figure in next(iter(first.values())):
-            pairs = [table[arm][seed][figure][-1] - first[seed][figure][-1] for seed in first]
-            low, high = math.nan, math.nan
-            if len(pairs) > 1 and len(set(pairs)) > 1:
-                low, high = stats.ttest_1samp(pairs, 0.0).confidence_interval()
-            found.setdefault(arm, {})[figure] = [round(float(value), 4) for value in (mean(pairs), low, high)]
+            pairs = [(table[arm][seed][figure], first[seed][figure]) for seed in first]
+            found.setdefault(arm, {})[figure] = {
+                "last sixth": interval([ours[-1] - theirs[-1] for ours, theirs in pairs]),
+                "whole run": interval([mean(ours) - mean(theirs) for ours, theirs in pairs]),
+            }
     return found
+
+
+def interval(differences: list[float]) -> list[float]:
+    """Mean of paired differences, and its 95 % interval by Student's t."""
+    low, high = math.nan, math.nan
+    if len(set(differences)) > 1:
+        low, high = stats.ttest_1samp(differences, 0.0).confidence_interval()
+    return [round(float(value), 4) for value in (mean(differences), low, high)]
 
 
 def show(task: str, table: dict[str, dict[int, dict[str, list[float]]]], compared: dict[str, Any]) -> None:
     """Print the means over the seeds."""
     arms = list(table)
     for figure in next(iter(table[arms[0]].values())):
-        print(f"\n{task}: {figure}, by sixths of the run; difference from {arms[0]} at the end")
+        print(f"\n{task}: {figure}, by sixths; difference from {arms[0]} in the last sixth, and over the run")
         for arm in arms:
             runs = table[arm].values()
             line = "".join(f"{mean(run[figure][sixth] for run in runs):7.2f}" for sixth in range(SIXTHS))
             if arm in compared:
-                line += "   {:+.2f} ({:+.2f} to {:+.2f})".format(*compared[arm][figure])
+                for numbers in compared[arm][figure].values():
+                    line += "   {:+.2f} ({:+.2f} to {:+.2f})".format(*numbers)
             print(f"  {arm:20}{line}")
 
 
