@@ -72,7 +72,7 @@ def main() -> None:
         "sixths": tables,
         "differences": {task: differences(tables[task], args.arms) for task in args.tasks},
     }
-    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    args.out.write_text(json.dumps(without_nan(result), indent=1) + "\n", encoding="utf-8")
     for task in args.tasks:
         show(task, tables[task], result["differences"][task])
 
@@ -166,6 +166,15 @@ def interval(differences: list[float]) -> list[float]:
     if len(set(differences)) > 1:
         low, high = stats.ttest_1samp(differences, 0.0).confidence_interval()
     return [round(float(value), 4) for value in (mean(differences), low, high)]
+
+
+def without_nan(value: Any) -> Any:
+    """`value` with `None` in place of NaN, which JSON does not have: a sixth without a valid program has no mean score."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def show(task: str, table: dict[str, dict[int, dict[str, list[float]]]], compared: dict[str, Any]) -> None:
