@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from trl_mle.training.rollout_writer import RolloutWriter, rollout_columns
+from trl_mle.training.rollout_writer import RolloutWriter
 
 
 def written(folder, values):
@@ -121,8 +121,7 @@ def test_runs_of_one_trainer_have_a_folder_each(folder):
 def test_a_logged_column_replaces_none_of_the_writers(tmp_path):
     logs = {"prompt": ["p"], "completion": ["c"], "advantages": [0.5], "rewards": {"advantage": [2.0], "mine": [1.0]}}
     logs["extra"] = {"step": ["x"], "logged_step": ["w"], "prompt": ["y"], "mine": ["z"], "other": [3]}
-    columns = rollout_columns(logs, rows=1, step=7, extra_columns=set(logs["extra"]))
-    path = RolloutWriter(tmp_path).write(columns, step=7, mode="train")
+    path = RolloutWriter(tmp_path).write(logs, rows=1, step=7, mode="train", extra_columns=set(logs["extra"]))
     (row,) = pd.read_parquet(path).to_dict("records")
     assert row == {
         "step": 7, "prompt": "p", "completion": "c", "advantage": 0.5, "mine": 1.0, "other": 3,

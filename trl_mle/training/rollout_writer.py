@@ -42,8 +42,16 @@ class RolloutWriter:
         self._begins = self._is_training = True
         self._first_step = step
 
-    def write(self, columns: Mapping[str, list], *, step: int, mode: str) -> Path:
-        """Write a generation batch, as [`rollout_columns`] returns it. Returns the path of the file."""
+    def write(
+        self, logs: Mapping[str, Any], *, rows: int, step: int, mode: str, extra_columns: Collection[str]
+    ) -> Path:
+        """Write the newest `rows` of TRL's log of completions, see [`logged_columns`]. Returns the path of the file."""
+        return self.write_columns(
+            logged_columns(logs, rows=rows, step=step, extra_columns=extra_columns), step=step, mode=mode
+        )
+
+    def write_columns(self, columns: Mapping[str, list], *, step: int, mode: str) -> Path:
+        """Write a generation batch, as [`logged_columns`] returns it. Returns the path of the file."""
         return self._to_parquet(columns, self._next_path(mode, step))
 
     def write_records(self, records: Sequence[Mapping[str, Any]], *, step: int, kind: str = "lost") -> Path:
@@ -107,7 +115,7 @@ class RolloutWriter:
         logger.warning("%d files of earlier rollouts in %s are now in %s.", len(files), self.folder, self._aside)
 
 
-def rollout_columns(
+def logged_columns(
     logs: Mapping[str, Any], *, rows: int, step: int, extra_columns: Collection[str]
 ) -> dict[str, list]:
     """The newest `rows` of TRL's log of completions, `GRPOTrainer._logs`, as columns of rollouts.

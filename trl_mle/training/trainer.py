@@ -27,7 +27,7 @@ from trl_mle.training.ranks import rank_rewards
 from trl_mle.training.reported_durations import gather_durations, no_durations
 from trl_mle.training.resume.trainer import ResumableTrainer
 from trl_mle.training.reward_scale import RewardScale, scale_keys
-from trl_mle.training.rollout_writer import RolloutWriter, rollout_columns
+from trl_mle.training.rollout_writer import RolloutWriter, logged_columns
 from trl_mle.training.scored_batch import ScoredBatch
 from trl_mle.training.weighted_advantages import flags, weighted
 from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
@@ -361,9 +361,9 @@ class DurationAwareTrainer(ResumableTrainer):
         if not self.accelerator.is_main_process:
             return
         step = self.state.global_step
-        kept = rollout_columns(self._logs, rows=rows, step=step, extra_columns=columns)
+        kept = logged_columns(self._logs, rows=rows, step=step, extra_columns=columns)
         if self._rollout_writer is not None:
-            self._rollout_writer.write(kept, step=step, mode=mode)
+            self._rollout_writer.write_columns(kept, step=step, mode=mode)
         self.parts.observe(kept, mode)
 
     def _keep_lost(self, records: list[dict[str, Any]]) -> None:
