@@ -73,7 +73,7 @@ def draw(table: pd.DataFrame, levels: dict[str, float], metric: str, path: Path)
     median, best = table["score_median"], table["best_so_far"]
     right.plot(steps, median, color=BLUE, linewidth=2.4)
     right.plot(steps, best, color=GREEN, linewidth=2.4)
-    label(right, "median of the valid programs", (steps[-1], median.iloc[len(steps) // 2 :].min()), BLUE, above=False)
+    label(right, "median of the valid programs", (steps[-1], median.max()), BLUE)
     label(right, "best so far (mean of seeds)", (steps[-1], best.iloc[len(steps) // 2 :].max()), GREEN)
     for (name, level), color in zip(levels.items(), (VERMILION, GREY), strict=True):
         right.axhline(level, color=color, linestyle="--", linewidth=1.2)
