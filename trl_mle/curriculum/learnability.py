@@ -114,4 +114,4 @@ def learnable_shares(learnability: Mapping[str, float], floor: float) -> dict[st
     total = sum(learnability.values())
     if total <= 0.0:
         return dict.fromkeys(learnability, equal)
-    return {name: floor * equal + (1.0 - floor) * value / total for name, value in learnability.items()}
+    return {name: floor * equal + (1.0 - floor) * (value / total) for name, value in learnability.items()}
