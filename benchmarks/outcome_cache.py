@@ -20,7 +20,7 @@ import hashlib
 import pickle
 import sqlite3
 import sys
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,21 +85,30 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--wall-limit-s", type=float, default=None, help="wall-clock limit of a program")
     args, flags = parser.parse_known_args()
-    make_reward, scorers = build.make_reward, []
+    scorers: list[CachedScorer] = []
 
-    def make_cached_reward(*arguments: Any, **options: Any) -> Any:
+    def cached(scorer: ProgramScorer) -> CachedScorer:
+        scorer.wall_s = args.wall_limit_s
+        scorers.append(CachedScorer(scorer, args.cache))
+        return scorers[-1]
+
+    code = train_with(cached, flags)
+    run, found = sum(scorer.runs for scorer in scorers), sum(scorer.hits for scorer in scorers)
+    print(f"{run} programs run, {found} found in the cache")
+    return code
+
+
+def train_with(wrap: Callable[[ProgramScorer], ProgramScorer], flags: Sequence[str]) -> int:
+    """`trl-mle grpo` with another scorer in place of its own, which `wrap` is given; returns the exit code."""
+    make_reward = build.make_reward
+
+    def make(*arguments: Any, **options: Any) -> Any:
         reward = make_reward(*arguments, **options)
-        reward.wall_s = args.wall_limit_s
-        reward.scorer = CachedScorer(reward.scorer, args.cache)
-        scorers.append(reward.scorer)
+        reward.scorer = wrap(reward.scorer)
         return reward
 
-    build.make_reward = make_cached_reward
-    code = grpo.main(flags)
-    print(
-        f"{sum(scorer.runs for scorer in scorers)} programs run, {sum(scorer.hits for scorer in scorers)} found in the cache"
-    )
-    return code
+    build.make_reward = make
+    return grpo.main(flags)
 
 
 if __name__ == "__main__":

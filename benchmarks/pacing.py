@@ -27,7 +27,6 @@ import math
 import platform
 import statistics
 import tempfile
-import time
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -35,9 +34,10 @@ from pathlib import Path
 import checkout
 import numpy as np
 import pandas as pd
+from overlap import EachUpdate
 from rich.console import Console
 from rich.table import Table
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 
 logging.disable(logging.WARNING)
 
@@ -80,21 +80,6 @@ class SleepingPrograms:
         seconds = MEDIAN_S * SLOWER ** (reward - 0.5) * math.exp(SIGMA * shock) * self.scale
         await asyncio.sleep(seconds)
         return reward, seconds, shock
-
-
-class EachUpdate(TrainerCallback):
-    """Keeps the seconds of every update."""
-
-    def __init__(self):
-        self.steps: list[float] = []
-
-    def on_train_begin(self, *args, **kwargs):
-        self.began = time.perf_counter()
-
-    def on_step_end(self, *args, **kwargs):
-        now = time.perf_counter()
-        self.steps.append(now - self.began)
-        self.began = now
 
 
 def train(arm: str, seed: int, args: argparse.Namespace) -> dict:

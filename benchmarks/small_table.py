@@ -18,9 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from outcome_cache import CachedScorer
+from outcome_cache import CachedScorer, train_with
 
-from trl_mle.scripts import build, grpo
 from trl_mle.tasks import Task
 from trl_mle.types import Outcome
 
@@ -53,15 +52,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--rows", type=int, required=True)
     args, flags = parser.parse_known_args()
-    make_reward = build.make_reward
-
-    def make_small_reward(*arguments: Any, **options: Any) -> Any:
-        reward = make_reward(*arguments, **options)
-        reward.scorer = SmallTableScorer(reward.scorer, args.cache, args.rows)
-        return reward
-
-    build.make_reward = make_small_reward
-    return grpo.main(flags)
+    return train_with(lambda scorer: SmallTableScorer(scorer, args.cache, args.rows), flags)
 
 
 if __name__ == "__main__":

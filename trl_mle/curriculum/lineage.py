@@ -88,11 +88,20 @@ def lineage_metrics(batch: Sequence[Child]) -> dict[str, float]:
         scores = [child.score for child in of_kind if child.score is not None]
         if scores:
             metrics[f"improve/score/{kind}"] = fmean(scores)
-    improving = [child for child in batch if child.parent_score is not None]
-    if improving:
-        # A child that fails is none that is better: the share is over all children.
-        metrics["improve/better_share"] = fmean((child.gain or 0.0) > 0.0 for child in improving)
-        gains = [child.gain for child in improving if child.gain is not None]
-        if gains:
-            metrics["improve/gain_of_valid"] = fmean(gains)
+    better_share, gain = compared(batch)
+    if better_share is not None:
+        metrics["improve/better_share"] = better_share
+    if gain is not None:
+        metrics["improve/gain_of_valid"] = gain
     return metrics
+
+
+def compared(batch: Sequence[Child]) -> tuple[float | None, float | None]:
+    """Share of the children of valid parents that are better than those, and the mean gain of the valid ones of these children.
+
+    A child that fails is none that is better: the share is over all children. `None` where there is nothing to compare.
+    """
+    improving = [child for child in batch if child.parent_score is not None]
+    gains = [child.gain for child in improving if child.gain is not None]
+    better_share = fmean((child.gain or 0.0) > 0.0 for child in improving) if improving else None
+    return better_share, fmean(gains) if gains else None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING
 
-from trl_mle.curriculum.lineage import COLUMNS, children
+from trl_mle.curriculum.lineage import COLUMNS, children, compared
 from trl_mle.outcomes import RunColumn
 
 if TYPE_CHECKING:
@@ -49,11 +48,10 @@ def improvement(rollouts: pd.DataFrame) -> Improvement | None:
     shown = [child for child in scored if child.prompt_kind != "scratch"]
     if not shown:
         return None
-    of_valid = [child for child in shown if child.parent_score is not None]
-    gains = [child.gain for child in of_valid if child.gain is not None]
+    better_share, gain = compared(shown)
     return Improvement(
         share=len(shown) / len(scored),
-        better_share=fmean((child.gain or 0.0) > 0.0 for child in of_valid) if of_valid else None,
-        gain=fmean(gains) if gains else None,
+        better_share=better_share,
+        gain=gain,
         deepest=max(child.depth for child in shown),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from trl_mle.training.overlap.in_flight import Group, GroupKey
@@ -44,13 +44,32 @@ def choose_groups(
         steps_per_batch (`int`):
             Optimizer steps on a batch, at most.
     """
+
+    def pick(alive: Mapping[GroupKey, Group], count: int) -> list[GroupKey]:
+        # Steps that each group may still wait for.
+        patience = {key: max_staleness - (step - group.generated_at) for key, group in alive.items()}
+        return _chosen(alive, patience, count, steps_per_batch)
+
+    return _wait_for(pick, groups, need, step, max_staleness)
+
+
+def _wait_for(
+    pick: Callable[[Mapping[GroupKey, Group], int], list[GroupKey]],
+    groups: Mapping[GroupKey, Group],
+    need: Counter[tuple[int, ...]],
+    step: int,
+    max_staleness: int,
+) -> Choice:
+    """The groups that `pick` takes for the next batch, or none until all have finished. Groups that are too old are dropped.
+
+    Args:
+        pick: (groups of one layout, the oldest first; number of groups in a batch) -> groups of the batch.
+    """
     drop = tuple(key for key, group in sorted(groups.items()) if step - group.generated_at > max_staleness)
     train: list[GroupKey] = []
     for layout, count in need.items():
         alive = {key: group for key, group in sorted(groups.items()) if group.layout == layout and key not in drop}
-        # Steps that each group may still wait for.
-        patience = {key: max_staleness - (step - group.generated_at) for key, group in alive.items()}
-        chosen = _chosen(alive, patience, count, steps_per_batch)
+        chosen = pick(alive, count)
         # A part of a batch is never trained on: the optimizer step would weigh its samples more than others.
         if len(chosen) < count or not all(alive[key].is_finished for key in chosen):
             return Choice((), drop)
@@ -90,14 +109,7 @@ def choose_groups_in_order(
 
     The choice does not depend on durations. No group gets older than one of another order: the oldest is always next.
     """
-    drop = tuple(key for key, group in sorted(groups.items()) if step - group.generated_at > max_staleness)
-    train: list[GroupKey] = []
-    for layout, count in need.items():
-        oldest = [key for key, group in sorted(groups.items()) if group.layout == layout and key not in drop][:count]
-        if len(oldest) < count or not all(groups[key].is_finished for key in oldest):
-            return Choice((), drop)
-        train.extend(oldest)
-    return Choice(tuple(train), drop)
+    return _wait_for(lambda alive, count: list(alive)[:count], groups, need, step, max_staleness)
 
 
 def choose_groups_with_loss(
