@@ -23,7 +23,8 @@ CACHE_KIB = 8 * 1024
 LOG_BYTES = 64 * 1024**2
 """Size of the log that is kept for further use after an import has made it larger, in bytes."""
 
-_MAGIC = b"SQLite format 3\0"
+MAGIC = b"SQLite format 3\0"
+"""First bytes of every SQLite file."""
 _VERSION_AT, _APPLICATION_AT, _HEADER_BYTES = 60, 68, 100  # https://www.sqlite.org/fileformat.html
 _FIXES = {
     "FULL": "The disk, or the user's share of it, is full. Free some space; what was added before is kept.",
@@ -65,7 +66,7 @@ def check(path: Path) -> None:
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     application = int.from_bytes(header[_APPLICATION_AT : _APPLICATION_AT + 4], "big")
-    if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
+    if not header.startswith(MAGIC) or len(header) < _HEADER_BYTES:
         raise StoreError(f"{path} is not an experience store: it is no SQLite file. Give another path.")
     if application != APPLICATION_ID:
         raise StoreError(f"{path} is not an experience store but an SQLite file of other software. Give another path.")

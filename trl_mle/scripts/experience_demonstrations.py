@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trl_mle.errors import ConfigError, ParentNotShownError
 from trl_mle.experience import STORE_FILE, ExperienceStore
 from trl_mle.experience.chain_credit import check_discount
+from trl_mle.experience.database import MAGIC
 from trl_mle.experience.demonstrations import Attempt, Demonstration, Messages, demonstrations_of
 from trl_mle.experience.hindsight import hindsight_demonstration
 from trl_mle.experience.returns import check_temperature, effective_sample_size, resample, return_weights
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WEIGHTINGS = ("none", "return")
-_SQLITE = b"SQLite format 3\0"
-"""First bytes of the file of an experience store."""
 
 
 @dataclass
@@ -275,7 +274,7 @@ def _text(completion: Any) -> str | None:
 def _is_sqlite(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(len(_SQLITE)) == _SQLITE
+            return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
 
