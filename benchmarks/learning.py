@@ -3,8 +3,9 @@
     python benchmarks/learning.py --arms sum parts rank parts_improve --seeds 5 --updates 80
 
 Every arm trains the demo policy on the same task with the same number of programs, by `benchmarks/outcome_cache.py`: a program
-that was scored once, in any arm, has the same reward and CPU seconds in all of them. The demo policy is trained once. A run that
-has ended is not repeated, so an interrupted benchmark goes on where it was. Arms are compared within a seed.
+that was scored once, in any arm, has the same reward and CPU seconds in all of them. The policy is trained once, as the demo policy is,
+on demonstrations of three tasks: in two of them slow models are better, in `diabetes` fast ones are. A run that has ended is not
+repeated, so an interrupted benchmark goes on where it was. Arms are compared within a seed.
 
 Printed, and written to `docs/results/learning_arms.json`: means over the seeds by sixths of the run, and the differences from the
 first arm, in the last sixth and over the run, with 95 % intervals by Student's t over the pairs.
@@ -45,6 +46,10 @@ ARMS: dict[str, list[str]] = {
 """Name -> flags of `grpo_mle.py` beside those that all arms have."""
 SLOW_S = 1.0
 """CPU seconds from which a program counts as one of the slow model families."""
+TASKS = ("builtin:computers", "builtin:segment", "builtin:diabetes")
+"""Tasks of the demonstrations."""
+POLICY = "runs/learning-policy"
+DEMONSTRATIONS_PER_TASK = 2500
 SIXTHS = 6
 BEST_OF = 16
 WALL_LIMIT_S = 30.0
@@ -53,8 +58,9 @@ WALL_LIMIT_S = 30.0
 
 def main() -> None:
     args = parser().parse_args()
-    if not (ROOT / "runs/demo-policy/config.json").exists():
-        launch("sft_mle.py", "recipes/quickstart/sft.yaml")
+    if not (ROOT / POLICY / "config.json").exists():
+        flags = ["--tasks", *TASKS, "--num_demonstrations", str(DEMONSTRATIONS_PER_TASK * len(TASKS))]
+        launch("sft_mle.py", "recipes/quickstart/sft.yaml", *flags, "--output_dir", POLICY)
     # Seeds first: whatever ends early has whole comparisons.
     jobs = list(product(range(args.seeds), args.tasks, args.arms))
     with ThreadPool(args.processes) as pool:
@@ -80,7 +86,7 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--arms", nargs="+", choices=ARMS, default=["sum", "parts", "rank"])
-    made.add_argument("--tasks", nargs="+", default=["builtin:computers"])
+    made.add_argument("--tasks", nargs="+", choices=TASKS, default=["builtin:computers"])
     made.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
     made.add_argument("--updates", type=int, default=80, help="updates of 32 programs")
     made.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs at a time")
@@ -102,6 +108,7 @@ def run(seed: int, task: str, arm: str, args: argparse.Namespace) -> None:
         return
     command = [sys.executable, "benchmarks/outcome_cache.py", "--cache", str(args.cache)]
     command += ["--wall-limit-s", str(WALL_LIMIT_S), "--config", "recipes/quickstart/grpo.yaml", "--tasks", task]
+    command += ["--model_name_or_path", POLICY]
     command += ["--seed", str(seed), "--max_steps", str(args.updates), "--output_dir", str(folder.relative_to(ROOT))]
     command += ["--duration_clock", "cpu", "--sandbox_workers", "1", *ARMS[arm], *args.flags]
     folder.parent.mkdir(parents=True, exist_ok=True)

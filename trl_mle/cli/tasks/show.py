@@ -1,0 +1,73 @@
+"""`trl-mle tasks list`, `show` and `prepare`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def list_() -> None:
+    """List the built-in tasks; nothing is prepared."""
+    from trl_mle.tasks import list_tasks
+
+    table = Table("task", "title")
+    for id_, title in list_tasks().items():
+        table.add_row(id_, escape(title))
+    Console().print(table)
+
+
+def show(
+    task: Annotated[str, typer.Argument(help="Task name, such as builtin:digits, or a task folder.")],
+    prompt: Annotated[bool, typer.Option("--prompt", help="Show the prompt, too.")] = False,
+) -> None:
+    """Show metric, limits and files of a task, and with `--prompt` the messages that a policy gets."""
+    from trl_mle.prompts import build_prompt
+    from trl_mle.tasks import load_task
+
+    loaded = load_task(task)
+    console = Console()
+    transform = loaded.transform
+    reward = "the score itself" if transform.kind == "identity" else f"{transform.kind}: {transform.worst:g} is -1, "
+    if transform.kind != "identity":
+        reward += f"{transform.best:g} is 1"
+    table = Table("", loaded.id, show_header=True)
+    for name, value in (
+        ("title", loaded.title),
+        ("description", loaded.description),
+        ("metric", f"{loaded.metric} ({loaded.direction})"),
+        ("target", loaded.target_column),
+        ("predictions", _shorten(loaded.prediction_columns)),
+        ("reward", reward),
+        ("limits", f"{loaded.time_limit_s:g} s, {loaded.memory_bytes / 1024**3:g} GiB, {loaded.threads} thread(s)"),
+        ("packages", ", ".join(loaded.packages)),
+        ("reference", "yes" if loaded.reference else "no"),
+        ("baseline", "yes" if loaded.baseline else "no"),
+        ("folder", str(loaded.folder)),
+    ):
+        table.add_row(name, escape(value))
+    console.print(table)
+    if prompt:
+        for message in build_prompt(loaded):
+            console.rule(message["role"])
+            console.print(message["content"], markup=False, highlight=False, soft_wrap=True)
+
+
+def prepare(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Task names; all built-in tasks by default.")] = None,
+) -> None:
+    """Prepare built-in tasks in the cache, for example before a cluster goes offline."""
+    from trl_mle.tasks import list_tasks, load_task
+
+    table = Table("task", "folder")
+    for name in tasks or list(list_tasks()):
+        loaded = load_task(name)
+        table.add_row(loaded.id, escape(str(loaded.folder)))
+    Console().print(table)
+
+
+def _shorten(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
