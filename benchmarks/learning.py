@@ -3,8 +3,8 @@
     python benchmarks/learning.py --arms sum parts rank parts_improve --seeds 5 --updates 80
 
 Every arm trains the demo policy on the same task with the same number of programs, by `benchmarks/outcome_cache.py`: a program
-that was scored once, in any arm, has the same reward and CPU seconds in all of them. The policy is trained once, as the demo policy is,
-on demonstrations of three tasks: in two of them slow models are better, in `diabetes` fast ones are. A run that has ended is not
+that was scored once, in any arm, has the same reward and CPU seconds in all of them. The policy is trained once, as the demo
+policy is, on demonstrations of three tasks: in two of them slow models are better, in `diabetes` fast ones are. A run that has ended is not
 repeated, so an interrupted benchmark goes on where it was. Arms are compared within a seed.
 
 Printed, and written to `docs/results/learning_arms.json`: means over the seeds by sixths of the run, and the differences from the
