@@ -4,8 +4,8 @@
 
 Every arm trains the demo policy on the same task with the same number of programs, by `benchmarks/outcome_cache.py`: a program
 that was scored once, in any arm, has the same reward and CPU seconds in all of them. The policy is trained once, as the demo
-policy is, on demonstrations of three tasks: in two of them slow models are better, in `diabetes` fast ones are. A run that has ended is not
-repeated, so an interrupted benchmark goes on where it was. Arms are compared within a seed.
+policy is, on demonstrations of three tasks: in two of them slow models are better, in `diabetes` fast ones are. A run that has
+ended is not repeated, so an interrupted benchmark goes on where it was. Arms are compared within a seed.
 
 Printed, and written to `docs/results/learning_arms.json`: means over the seeds by sixths of the run, and the differences from the
 first arm, in the last sixth and over the run, with 95 % intervals by Student's t over the pairs.
