@@ -47,7 +47,7 @@ KEYS = {
     "reward_split": (str, "public"),
     "infrastructure_retries": (int, 2),
     "program_early_exit": (float, 0.0),
-    "reward_aggregation": (str, "sum"),
+    "reward_aggregation": (str | None, None),
     "improve_fraction": (float, 0.0),
     "debug_fraction": (float, 0.0),
     "parent_strategy": (str, "score_weighted"),

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from trl_mle.config.base import Keys, check_choice, check_least
+from trl_mle.config.base import Key, Keys, check_choice, check_least
 from trl_mle.errors import ConfigError
 from trl_mle.types import MILESTONES, Split
 
@@ -40,7 +40,7 @@ class RewardConfig:
         "failure_reward": "failure_reward",
         "milestone_reward": "milestone_reward",
         "reward_split": "reward_split",
-        "aggregation": "reward_aggregation",
+        "aggregation": Key("reward_aggregation", if_unset="parts for trl-mle grpo, sum for trl-mle async-grpo"),
         "infrastructure_retries": "infrastructure_retries",
         "early_exit": "program_early_exit",
     }

@@ -68,12 +68,12 @@ def check_vllm(training_args: Any) -> None:
         raise missing_extra("vllm", "vllm")
 
 
-def check_async(use_peft: bool, reward_aggregation: str = "sum", self_improvement: bool = False) -> None:
+def check_async(use_peft: bool, reward_aggregation: str | None = None, self_improvement: bool = False) -> None:
     """Raise `UserError` if TRL's `AsyncGRPOTrainer` cannot work: it needs a CUDA device, and vLLM to send all weights. It adds up
     rewards before they are normalised, and its rollouts run in a process that chooses no prompts."""
     import torch
 
-    if reward_aggregation != "sum":
+    if reward_aggregation not in (None, "sum"):
         raise ConfigError(
             f"`reward_aggregation` is {reward_aggregation!r}; `trl-mle async-grpo` knows 'sum' alone. Use `trl-mle grpo`, with "
             "`overlap_execution: true` if programs are slow."

@@ -44,6 +44,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
 
     from trl_mle.dataset import evaluation_dataset, prompts_dataset
     from trl_mle.errors import InfrastructureError
+    from trl_mle.scripts.aggregation import choose_aggregation
     from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run, reward_functions
     from trl_mle.scripts.checks import check_best_metric
     from trl_mle.scripts.experience import check_context, check_experience, make_group_prompts
@@ -58,8 +59,9 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     check_best_metric(training_args, tasks)
     run = prepare_run(mle_args, training_args, model_args, tasks)
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
+    aggregation = choose_aggregation(mle_args, training_args, run.checkpoint)
     reward = make_reward(mle_args, run.tasks)
-    reward_funcs = reward_functions(reward, mle_args.reward_aggregation, training_args)
+    reward_funcs = reward_functions(reward, aggregation, training_args)
     group_prompts = make_group_prompts(mle_args, training_args, run)
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
     trainer = DurationAwareTrainer(

@@ -26,6 +26,7 @@ HOW_TO_RUN = ("resume_from_checkpoint", "local_rank", "disable_tqdm", "log_level
 """Settings that a command may change without changing what is trained."""
 
 
+CONFIG_FILE = "config.yaml"
 RUN_FILES = ("rollouts", "metrics.jsonl", STORE_FILE)
 """Of these, a folder that holds a run has one at least."""
 
@@ -66,9 +67,9 @@ class RunRecorder(TrainerCallback):
         self.folder.mkdir(parents=True, exist_ok=True)
         versions = {"python": sys.version.split()[0], **{name: _version(name) for name in RECORDED_PACKAGES}}
         content = {**{name: dict(section) for name, section in self.settings.items()}, "versions": versions}
-        config, text = self.folder / "config.yaml", dump(_plain(content))
+        config, text = self.folder / CONFIG_FILE, dump(_plain(content))
         if state.global_step > 0:
-            _tell_of_changes(_read(config), yaml.load(text, Loader), state.global_step)
+            _tell_of_changes(read_settings(self.folder), yaml.load(text, Loader), state.global_step)
         _replace(config, text.encode())
         if self.metrics.exists():
             lines = self.metrics.read_bytes().splitlines(keepends=True)
@@ -98,10 +99,10 @@ def _replace(path: Path, content: bytes) -> None:
     os.replace(partial, path)
 
 
-def _read(config: Path) -> dict[str, Any]:
-    """The configuration of the run so far; empty if there is none that can be read."""
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Sections of `config.yaml` of the run in `folder`; empty if there is none that can be read."""
     try:
-        content = yaml.load(config.read_text(encoding="utf-8"), Loader)
+        content = yaml.load((folder / CONFIG_FILE).read_text(encoding="utf-8"), Loader)
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
