@@ -5,6 +5,9 @@ from __future__ import annotations
 import typer
 
 from trl_mle.cli.tasks.create import create
+from trl_mle.cli.tasks.grade import grade
+from trl_mle.cli.tasks.preview import preview
+from trl_mle.cli.tasks.run import run
 from trl_mle.cli.tasks.show import list_, prepare, show
 from trl_mle.cli.tasks.validate import validate
 
@@ -14,3 +17,6 @@ app.command()(show)
 app.command()(prepare)
 app.command()(validate)
 app.command()(create)
+app.command()(preview)
+app.command()(grade)
+app.command()(run)
