@@ -80,15 +80,17 @@ class TaskSpec:
     folder: Path
     """The prepared task folder on the host."""
     metric: str
-    """Name of a metric of `trl_mle.grading.metrics`, for example `accuracy` or `rmse`."""
+    """Name of the metric, for example `accuracy` or `rmse`: one of `trl_mle.grading.METRICS`, unless the task has a grader of its
+    own."""
     direction: Direction
     """Whether a higher or a lower raw score is better."""
-    id_column: str
-    """Column of `sample_submission.csv` that identifies a row."""
+    id_column: str | None
+    """Column of the sample submission that identifies a row. `None`: rows are matched by their position."""
     prediction_columns: tuple[str, ...]
-    """Columns of `sample_submission.csv` that hold predictions: one per class if the metric takes probabilities of several."""
-    target_column: str
-    """Column of `train.csv` to predict."""
+    """Columns of the sample submission that hold predictions: one per target, or one per class if the metric takes probabilities
+    of several."""
+    target_column: str = ""
+    """First of `target_columns`; empty if there is none. Given alone, it is the only target."""
     time_limit_s: float = 60.0
     """Wall-clock limit of one program, in seconds."""
     memory_bytes: int = 2 * 1024**3
@@ -99,11 +101,52 @@ class TaskSpec:
     """Distributions that a program may import, with what they depend on."""
     transform: ScoreTransform = field(default_factory=ScoreTransform)
     """From raw score to reward."""
+    target_columns: tuple[str, ...] = ()
+    """Columns of the train file to predict. Empty if no table holds them, as in a folder of images whose names are labels."""
+    train_file: str | None = "train.csv"
+    """Table with the training rows, relative to `public_dir`. `None`: the task has no such table."""
+    test_file: str | None = "test.csv"
+    """Table with the rows to predict, relative to `public_dir`. `None`: the task has no such table."""
+    sample_file: str = "sample_submission.csv"
+    """Sample submission, relative to `public_dir`. It has the ids and columns of a valid submission."""
+    metric_text: str | None = None
+    """Name of the metric in words, for the prompt. `None`: the words for `metric`."""
+
+    def __post_init__(self) -> None:
+        targets, target = tuple(self.target_columns), self.target_column
+        if target and len(targets) < 2:  # also of `dataclasses.replace(task, target_column=...)`
+            targets = (target,)
+        elif target and target != targets[0]:
+            raise ValueError(
+                f"target_column is {target!r}, but the first of target_columns is {targets[0]!r}; give target_columns alone."
+            )
+        object.__setattr__(self, "target_columns", targets)
+        object.__setattr__(self, "target_column", targets[0] if targets else "")
 
     @property
     def public_dir(self) -> Path:
         """Folder with the files that a program sees, read-only, as `./input/`."""
         return self.folder / "public"
+
+    @property
+    def train_path(self) -> Path | None:
+        """Path of the train file on the host."""
+        return None if self.train_file is None else self.public_dir / self.train_file
+
+    @property
+    def test_path(self) -> Path | None:
+        """Path of the test file on the host."""
+        return None if self.test_file is None else self.public_dir / self.test_file
+
+    @property
+    def sample_path(self) -> Path:
+        """Path of the sample submission on the host."""
+        return self.public_dir / self.sample_file
+
+    @property
+    def submission_columns(self) -> tuple[str, ...]:
+        """All columns of a submission: the id column, if there is one, and the prediction columns."""
+        return self.prediction_columns if self.id_column is None else (self.id_column, *self.prediction_columns)
 
 
 @dataclass(frozen=True)
@@ -224,6 +267,12 @@ class Grade:
     """Whether the submission has the right form and a finite score."""
     reason: str | None = None
     """Why it is invalid, in words that name the column, row or value."""
+    medal: Literal["gold", "silver", "bronze"] | None = None
+    """Medal that the score would have won; `None` without a medal or a leaderboard."""
+    above_median: bool | None = None
+    """Whether the score is better than the median of the leaderboard; `None` without a leaderboard."""
+    percentile: float | None = None
+    """Share of the leaderboard whose score is worse, from 0 to 1; `None` without a leaderboard."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Task folders of users: every error names file, key, value and fix."""
 
 import csv
+import gzip
 import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,6 +188,113 @@ def test_what_is_written_as_yaml_is_read_again(folder, tmp_path):
     assert path.read_text().startswith("# two\n# lines\n")
     for key, value in read_task_yaml(path).items():
         assert getattr(task, key) == value
+
+
+# -- several tables, formats and graders --------------------------------------------------------------------------
+
+
+def rewrite(folder: Path, old: str, new: str) -> None:
+    text = (folder / "task.yaml").read_text()
+    assert old in text
+    (folder / "task.yaml").write_text(text.replace(old, new, 1))
+
+
+def test_public_files_may_be_nested_and_compressed(folder):
+    public = folder / "public"
+    (public / "tables").mkdir()
+    (public / "tables" / "train.tsv.gz").write_bytes(gzip.compress(b"row\twind\train\n1\t3.5\tyes\n2\t1.0\tno\n"))
+    with zipfile.ZipFile(public / "tables" / "sample.csv.zip", "w") as archive:
+        archive.writestr("sample.csv", "row,rain\n3,no\n4,no\n")
+    for name in ("train.csv", "test.csv", "sample_submission.csv"):
+        (public / name).unlink()
+    with (folder / "task.yaml").open("a") as file:
+        file.write("train_file: tables/train.tsv.gz\ntest_file: null\nsample_file: tables/sample.csv.zip\n")
+    task = load_task(folder)
+    assert task.train_path == task.public_dir / "tables" / "train.tsv.gz"
+    assert (task.test_path, task.prediction_columns) == (None, ("rain",))
+    assert task.grade(b"row,rain\n3,yes\n4,yes\n").score == 1.0
+    again = folder / "again.yaml"
+    again.write_text(task_yaml(task))
+    assert all(getattr(task, key) == value for key, value in read_task_yaml(again).items())
+
+
+def test_a_broken_or_ambiguous_archive_is_named(folder):
+    path = folder / "public" / "train.csv.zip"
+    with (folder / "task.yaml").open("a") as file:
+        file.write("train_file: train.csv.zip\n")
+    path.write_bytes(b"PK")
+    fails(folder, r"train\.csv\.zip is not a readable CSV file: File is not a zip file")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.csv", "row,rain\n")
+        archive.writestr("b.csv", "row,rain\n")
+    fails(folder, "holds 2 files; pack one file alone")
+
+
+def test_rows_without_ids_are_matched_by_position(folder):
+    rewrite(folder, "id_column: row", "id_column: null")
+    (folder / "public" / "sample_submission.csv").write_text("rain\nno\nno\n")
+    (folder / "private" / "answers.csv").write_text("rain,split\nyes,public\nno,private\n")
+    task = load_task(folder)
+    assert task.submission_columns == ("rain",)
+    assert task.grade(b"rain\nyes\nyes\n", "all").score == 0.5
+    assert task.grade(b"rain\nno\nyes\n", "all").score == 0.0
+    assert "has 1 rows, not 2" in str(task.grade(b"rain\nyes\n").reason)
+    assert "more than 2 rows" in str(task.grade(b"rain\nyes\nno\nno\n").reason)
+    (folder / "public" / "test.csv").write_text("wind\n1\n")
+    fails(folder, r"test\.csv has 1 rows, but .*answers\.csv has 2")
+
+
+def test_a_link_that_leads_to_the_answers_is_refused(folder):
+    (folder / "public" / "train.csv").unlink()
+    (folder / "public" / "train.csv").symlink_to("../private/answers.csv")
+    fails(folder, r"train\.csv is a link that leads out of public/")
+
+
+@pytest.mark.parametrize("name", ["../private/answers.csv", "/etc/passwd", "a//b", "./a", "a\\b", "c:a"])
+def test_a_file_outside_of_public_is_refused(folder, name):
+    with (folder / "task.yaml").open("a") as file:
+        file.write(f"sample_file: {name!r}\n")
+    fails(folder, r"sample_file is '.*'; write a path inside public/")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("target_columns: [rain]", "target_column and target_columns are both given"),
+        ("grader: magic", "grader is 'magic'; write one of tabular"),
+        ("grader: {name: tabular, depth: 3}", "grader has the unknown key 'depth'; 'tabular' has no settings"),
+        ("metric_text: 3", "metric_text is 3; write a non-empty text"),
+        ("sample_file: null", "sample_file is None; write a non-empty text"),
+    ],
+)
+def test_a_wrong_value_of_a_further_key(folder, line, message):
+    with (folder / "task.yaml").open("a") as file:
+        file.write(line + "\n")
+    fails(folder, message)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ("rain", "is 'rain'; write a list"),
+        ("[rain, rain]", "write each name once"),
+        ("[]", "is empty"),
+        ("[row]", "both 'row'"),
+    ],
+)
+def test_wrong_target_columns(folder, targets, message):
+    rewrite(folder, "target_column: rain", f"target_columns: {targets}")
+    fails(folder, message)
+
+
+def test_the_first_target_column_follows_and_is_followed(folder):
+    task = load_task(folder)
+    assert (task.target_column, task.target_columns) == ("rain", ("rain",))
+    assert replace(task, target_column="snow").target_columns == ("snow",)
+    several = replace(task, target_column="", target_columns=("a", "b"))
+    assert (several.target_column, replace(several, threads=2)) == ("a", replace(several, threads=2))
+    with pytest.raises(ValueError, match="'b', but the first of target_columns is 'a'"):
+        replace(several, target_column="b")
 
 
 # -- splits -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from trl_mle.demo.draft import Draft
 from trl_mle.demo.families import Family
 from trl_mle.demo.features import dropped, quote, raw_lines
 from trl_mle.demo.scoring import CHECKS
-from trl_mle.demo.table import TableFacts
+from trl_mle.demo.table import TableFacts, id_of
 from trl_mle.types import TaskSpec
 
 
@@ -129,14 +129,14 @@ def _wrong_rows(draft: Draft, context: Context) -> Draft:
 
 
 def _no_id(draft: Draft, context: Context) -> Draft:
-    id_column = quote(context.task.id_column)
+    id_column = quote(id_of(context.task))
     lines = (line for line in draft.write if not line.startswith(f"submission.insert(0, {id_column}"))
     return replace(draft, write=tuple(line.replace(f"{id_column}: test[{id_column}], ", "") for line in lines))
 
 
 def _wrong_prediction_column(draft: Draft, context: Context) -> Draft:
     (column,) = context.task.prediction_columns
-    wrong = _other_name((column, context.task.id_column), "prediction", "target")
+    wrong = _other_name((column, id_of(context.task)), "prediction", "target")
     return replace(draft, write=tuple(line.replace(f"{quote(column)}:", f"{quote(wrong)}:") for line in draft.write))
 
 
@@ -149,7 +149,7 @@ def _wrong_file(draft: Draft, context: Context) -> Draft:
 
 
 def _labels_for_probabilities(draft: Draft, context: Context) -> Draft:
-    target, id_column = quote(context.task.target_column), quote(context.task.id_column)
+    target, id_column = quote(context.task.target_column), quote(id_of(context.task))
     return replace(
         draft,
         predict=("predictions = model.predict(X_test)",),

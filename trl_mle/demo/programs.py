@@ -10,7 +10,7 @@ from trl_mle.demo.draft import Draft
 from trl_mle.demo.families import FAMILIES, Family
 from trl_mle.demo.features import TREATMENTS, Treatment, quote
 from trl_mle.demo.scoring import CHECKS
-from trl_mle.demo.table import TableFacts, read_facts
+from trl_mle.demo.table import TableFacts, id_of, read_facts
 from trl_mle.errors import ConfigError
 from trl_mle.types import TaskSpec
 
@@ -121,7 +121,7 @@ def _predict(task: TaskSpec, facts: TableFacts) -> tuple[str, ...]:
 
 
 def _write(task: TaskSpec, facts: TableFacts) -> tuple[str, ...]:
-    id_column = quote(task.id_column)
+    id_column = quote(id_of(task))
     save = 'submission.to_csv("submission.csv", index=False)'
     if facts.kind == "probabilities":
         return (

@@ -62,7 +62,7 @@ def read_facts(task: TaskSpec) -> TableFacts:
     Raises:
         TaskError: the metric is unknown, a public file cannot be read, or no column can be used.
     """
-    train, test = task.public_dir / "train.csv", task.public_dir / "test.csv"
+    train, test = _tables(task)
     try:
         versions = train.stat().st_mtime_ns, test.stat().st_mtime_ns
     except OSError as error:
@@ -74,7 +74,23 @@ def read_facts(task: TaskSpec) -> TableFacts:
     kind = KINDS[task.metric]
     if kind == "probability" and len(task.prediction_columns) > 1:
         kind = "probabilities"
-    return _read(train, test, versions, kind, task.id_column, task.target_column)
+    return _read(train, test, versions, kind, id_of(task), task.target_column)
+
+
+def id_of(task: TaskSpec) -> str:
+    """The id column of `task`. Demonstrations exist only for tasks with ids and one target."""
+    if task.id_column is None:
+        raise TaskError(f"task {task.id!r}: there are no demonstrations for tasks whose rows have no ids.")
+    return task.id_column
+
+
+def _tables(task: TaskSpec) -> tuple[Path, Path]:
+    train, test = task.train_path, task.test_path
+    if train is None or test is None or len(task.target_columns) != 1:
+        raise TaskError(
+            f"task {task.id!r}: there are no demonstrations for it, only for tasks with one target, a train file and a test file."
+        )
+    return train, test
 
 
 @lru_cache(maxsize=64)

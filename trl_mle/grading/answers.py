@@ -30,7 +30,7 @@ class AnswerKey:
 
     metric: Metric
     ids: tuple[str, ...]
-    """(N,) ids in the order of `answers.csv`."""
+    """(N,) ids in the order of `answers.csv`; the numbers 1..N if its rows have none."""
     id_kind: Kind
     """What the ids are. Numbers are compared by value."""
     position: dict[str, int]
@@ -62,13 +62,16 @@ class AnswerKey:
         import numpy as np
 
         metric = get_metric(spec.metric)
-        for column in (spec.id_column, spec.target_column, SPLIT_COLUMN):
+        for column in (*filter(None, (spec.id_column,)), spec.target_column, SPLIT_COLUMN):
             if column not in frame.columns:
                 columns = ", ".join(map(repr, frame.columns))
                 raise TaskError(f"{name} has no column {column!r} (it has {columns}); add it.")
         if not len(frame):
             raise TaskError(f"{name} has no rows.")
-        ids = tuple(frame[spec.id_column].astype(str).str.strip())
+        if spec.id_column is None:
+            ids = tuple(map(str, range(1, len(frame) + 1)))
+        else:
+            ids = tuple(frame[spec.id_column].astype(str).str.strip())
         id_kind = kind_of(ids)
         position = {str(canonical(id_, id_kind)): row for row, id_ in enumerate(ids)}
         if len(position) < len(ids):

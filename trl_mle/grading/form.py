@@ -98,7 +98,7 @@ def _honest_size(key: AnswerKey, spec: TaskSpec) -> int:
     """Most bytes of a submission whose numbers are written in full and whose labels are those of the answers."""
     widest = max((_quoted(label) for label in key.classes), default=0)
     columns = len(spec.prediction_columns) * max(NUMBER_BYTES, widest)
-    header = sum(_quoted(name) for name in (spec.id_column, *spec.prediction_columns))
+    header = sum(_quoted(name) for name in spec.submission_columns)
     return header + sum(_quoted(name) for name in key.ids) + len(key.ids) * columns
 
 
@@ -197,7 +197,7 @@ def _names(header: list[str], spec: TaskSpec) -> list[str]:
     A name may have spaces around it. Names that are numbers, such as the classes 1 and 2, may be written as floats, and truth
     values in capitals or not.
     """
-    expected = [spec.id_column, *spec.prediction_columns]
+    expected = list(spec.submission_columns)
     if len(header) > 100 + 2 * len(expected):
         return header
     kind = kind_of(spec.prediction_columns)
@@ -214,7 +214,7 @@ def _names(header: list[str], spec: TaskSpec) -> list[str]:
 
 
 def _check_columns(header: list[str], spec: TaskSpec) -> None:
-    expected = [spec.id_column, *spec.prediction_columns]
+    expected = list(spec.submission_columns)
     if len(header) > 100 + 2 * len(expected):
         raise FormError(f"the submission has {len(header)} columns; expected {_list(expected)}")
     column, times = Counter(header).most_common(1)[0]
@@ -229,7 +229,13 @@ def _check_columns(header: list[str], spec: TaskSpec) -> None:
 
 
 def _check_ids(table: Table, key: AnswerKey, spec: TaskSpec) -> list[int]:
-    """Index of the row of `table` for each of the N ids of `key`."""
+    """Index of the row of `table` for each of the N ids of `key`, or for each of its N rows if these have no ids."""
+    if spec.id_column is None:
+        if len(table.rows) != len(key.ids):
+            raise FormError(
+                f"the submission has {len(table.rows)} rows, not {len(key.ids)}; write one for each row to predict, in its order"
+            )
+        return list(range(len(table.rows)))
     at = table.header.index(spec.id_column)
     order = [-1] * len(key.ids)
     for row, (cells, line) in enumerate(zip(table.rows, table.lines, strict=True)):

@@ -122,10 +122,12 @@ def _unreadable(task: TaskSpec, error: Exception) -> TaskError:
     return TaskError(f"the public files of task {task.id!r} in {task.public_dir} cannot be read: {error}")
 
 
-def _id_notes(path: Path, column: str) -> list[str]:
+def _id_notes(path: Path, column: str | None) -> list[str]:
     """A sentence about ids that a program reads as missing, or two of them as one, if there are any."""
     import pandas as pd
 
+    if column is None:
+        return []
     ids = pd.read_csv(path, usecols=[column])[column]
     lost = ids.isna() | ids.duplicated(keep=False)
     if not lost.any():

@@ -67,7 +67,7 @@ def count_rows(path: Path) -> int:
         return sum(1 for row in csv.reader(file) if row) - 1
 
 
-def summarize(table: pd.DataFrame, id_column: str, target_column: str) -> TableSummary:
+def summarize(table: pd.DataFrame, id_column: str | None, target_column: str) -> TableSummary:
     """Summarise each column of `table` (N rows): type, range or categories, and share of missing values.
 
     The target stands last and is never part of a run.
