@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 from hypothesis import given, settings
@@ -38,7 +39,7 @@ def test_a_submission_in_full_fits(tmp_path_factory, ids, columns, data):
         len(ids) + columns + 1
     )
     key = SimpleNamespace(ids=tuple(ids), classes=())
-    spec = SimpleNamespace(id_column="id", prediction_columns=tuple(names))
+    spec = TaskSpec("t", "", "", Path("."), "rmse", "minimize", "id", tuple(names), "y")
     assert len(submission) <= size_limit(key, spec)
 
 
@@ -68,12 +69,12 @@ def test_labels_may_be_longer_than_that_of_the_sample(tmp_path):
     limits = default_limits(task_of(tmp_path, 700_000, 1))
     assert limits.submission_bytes >= 700_000 * (100 + 8)
     key = SimpleNamespace(ids=("1",) * 700_000, classes=("x" * 100, "y"))
-    spec = SimpleNamespace(id_column="id", prediction_columns=("label",))
+    spec = TaskSpec("t", "", "", Path("."), "rmse", "minimize", "id", ("label",), "y")
     assert size_limit(key, spec) >= 700_000 * (100 + 2)
     assert size_limit(key, spec, max_bytes=1000) == 1000
 
 
 def test_long_ids_fit_the_graders_limit():
     key = SimpleNamespace(ids=tuple(f"{number:0600d}" for number in range(200_000)), classes=())
-    spec = SimpleNamespace(id_column="id", prediction_columns=("y",))
+    spec = TaskSpec("t", "", "", Path("."), "rmse", "minimize", "id", ("y",), "y")
     assert size_limit(key, spec) > max(MAX_SUBMISSION_BYTES, 200_000 * 620)

@@ -2,6 +2,7 @@
 
 from trl_mle.tasks.create import create_task
 from trl_mle.tasks.load import list_tasks, load_task
+from trl_mle.tasks.tabular import TabularTask
 from trl_mle.tasks.task import Task
 
-__all__ = ["Task", "create_task", "list_tasks", "load_task"]
+__all__ = ["TabularTask", "Task", "create_task", "list_tasks", "load_task"]
