@@ -6,11 +6,12 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from trl_mle.errors import ConfigError
+from trl_mle.training.collapse import record
 
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"
@@ -74,6 +75,11 @@ def _named(folder: Path) -> str:
         is_folder = folder.is_dir()
     except OSError:  # a name that is too long
         is_folder = False
+    if is_folder and folder.name in _left_behind(folder.parent):
+        raise ConfigError(
+            f"`resume_from_checkpoint` is {str(folder)!r}, of a policy that has collapsed: the run has gone back to an earlier "
+            "checkpoint. Give `true` for that one."
+        )
     if not is_folder:
         raise ConfigError(f"`resume_from_checkpoint` is {str(folder)!r}, but there is no such folder.")
     problem = find_damage(folder)
@@ -93,10 +99,19 @@ def starts_or_resumes(training_args: Any) -> bool:
 def _newest_first(output_dir: Path) -> Iterator[Path]:
     if not output_dir.is_dir():
         return
+    left_behind = _left_behind(output_dir)
     steps = {
-        path: match for path in output_dir.iterdir() if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir()
+        path: match
+        for path in output_dir.iterdir()
+        if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir() and path.name not in left_behind
     }
     yield from sorted(steps, key=lambda path: int(steps[path][1]), reverse=True)
+
+
+def _left_behind(output_dir: Path) -> Collection[str]:
+    """Checkpoints of a policy that has collapsed, which a process was killed at renaming. The trainer renames them."""
+    rollback = record.read(output_dir)
+    return () if rollback is None else rollback.to_rename
 
 
 def find_damage(folder: Path) -> str | None:

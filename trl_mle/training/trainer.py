@@ -388,6 +388,8 @@ class DurationAwareTrainer(ResumableTrainer):
     # The life of a run
 
     def train(self, *args, **kwargs):
+        if self._collapse is not None:
+            self._collapse.begin(resumes=bool(args[0] if args else kwargs.get("resume_from_checkpoint")))
         result = self._train(*args, **kwargs)
         while self._collapse is not None and (checkpoint := self._collapse.take_rollback()) is not None:
             others = {name: value for name, value in kwargs.items() if name != "resume_from_checkpoint"}
@@ -419,7 +421,7 @@ class DurationAwareTrainer(ResumableTrainer):
     def _load_state(self, folder: Path) -> None:
         super()._load_state(folder)
         if self._collapse is not None:
-            self._collapse.resumed()
+            self._collapse.resumed(folder)
         self._micro_steps.resume()
         if self._overlap is not None:
             self._overlap.resume(folder)

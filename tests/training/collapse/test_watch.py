@@ -29,13 +29,13 @@ class Rates(TrainerCallback):
         self.seen.append((state.global_step, kwargs["optimizer"].param_groups[0]["lr"]))
 
 
-def breaking_run(folder, *, heals=1, **changes):
+def breaking_run(folder, *, heals=1, breaks_at=BREAKS_AT, callbacks=(), resume=None, **changes):
     """A trainer that has trained on rewards which rise, then break until training has gone back `heals` times."""
 
     def reward(completions, log_extra, **kwargs):
         log_extra("action_duration", [1.0] * len(completions))
         step, rollbacks = trainer.state.global_step, 0 if trainer._collapse is None else trainer._collapse.rollbacks
-        broken = step >= BREAKS_AT and rollbacks < heals
+        broken = step >= breaks_at and rollbacks < heals
         return [(-100.0 if broken else float(step)) + 0.01 * (sum(map(ord, text)) % 17) for text in completions]
 
     settings = {"max_steps": 10, "save_strategy": "steps", "save_steps": 2, "collapse_action": "rollback", **changes}
@@ -48,9 +48,9 @@ def breaking_run(folder, *, heals=1, **changes):
         args=args,
         train_dataset=tiny_dataset(40),
         processing_class=tiny_tokenizer(),
-        callbacks=[RunRecorder(folder, {}), rates],
+        callbacks=[RunRecorder(folder, {}), rates, *callbacks],
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     return trainer, rates.seen
 
 
@@ -154,11 +154,44 @@ def test_a_warning_changes_nothing_of_training(tmp_path):
     assert "collapse/entropy_ratio" not in runs[0][0].state.log_history[0]
 
 
-def test_an_update_that_goes_too_far_stops_training_at_once(tmp_path):
-    args = tiny_args(tmp_path, collapse_action="stop", collapse_update_kl=1e-9, learning_rate=0.1)
-    trainer, *_ = train(DurationAwareTrainer, args, with_durations(unequal))
-    assert trainer.state.global_step < 3
-    assert "one update has moved the policy" in trainer._collapse.stopped_for
+def test_an_update_that_goes_too_far_stops_training_with_the_first_bad_batch(tmp_path):
+    far = {"collapse_update_kl": 1e-9, "learning_rate": 0.1, "collapse_action": "stop"}
+    trainer, _ = breaking_run(tmp_path / "broken", breaks_at=3, max_steps=6, **far)
+    # The batch of step 3 is the first bad one. Noise is not known so early: the reward alone would not be acted on.
+    assert trainer.state.global_step == 4
+    assert "the mean reward has lost" in trainer._collapse.stopped_for
+    whole, _ = breaking_run(tmp_path / "whole", heals=0, max_steps=6, **far)
+    assert whole.state.global_step == 6
+    assert whole._collapse.stopped_for is None
+
+
+def test_low_entropy_and_repeated_programs_warn_and_end_nothing(tmp_path, caplog):
+    args = tiny_args(tmp_path, collapse_action="stop", collapse_entropy=0.999, collapse_reward_drop=None, max_steps=6)
+    with caplog.at_level(logging.WARNING):
+        trainer, *_ = train(DurationAwareTrainer, args, with_durations(unequal))
+    assert "The policy may be collapsing" in caplog.text and "the entropy per token is" in caplog.text
+    assert trainer.state.global_step == 6
+
+
+def test_a_valid_share_that_falls_ends_training(tmp_path):
+    """Any reward function may log it."""
+
+    def reward(completions, log_extra, log_metric, **kwargs):
+        log_extra("action_duration", [1.0] * len(completions))
+        log_metric("programs/valid_share", 0.9 if trainer.state.global_step < 7 else 0.0)
+        return [float(len(text)) for text in completions]
+
+    args = tiny_args(tmp_path, collapse_action="stop", collapse_reward_drop=None, max_steps=12)
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=reward,
+        args=args,
+        train_dataset=tiny_dataset(40),
+        processing_class=tiny_tokenizer(),
+    )
+    trainer.train()
+    assert trainer.state.global_step in (8, 9)
+    assert "the valid share has lost" in trainer._collapse.stopped_for
 
 
 def test_the_size_of_an_update_grows_with_the_rate(tmp_path):
@@ -192,6 +225,7 @@ def test_several_updates_on_a_batch_are_judged_once(tmp_path):
     [
         ({"collapse_action": "halt"}, "'halt'.*'stop' or 'rollback'"),
         ({"collapse_entropy": 1.5}, "`collapse_entropy` is 1.5"),
+        ({"collapse_valid_drop": 1.0}, "`collapse_valid_drop` is 1.0"),
         ({"collapse_update_kl": 0.0}, "`collapse_update_kl` is 0.0"),
         ({"collapse_distinct": 0.0}, "`collapse_distinct` is 0.0"),
         ({"rollback_lr_factor": 0.0}, "`rollback_lr_factor` is 0.0"),

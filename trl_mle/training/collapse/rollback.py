@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -13,10 +13,6 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 logger = logging.getLogger(__name__)
 
-ENOUGH_MARGIN = 1.2
-"""Least `CollapseDetector.margin()` of a checkpoint to go back to: one at the edge of an alarm would raise it again at once."""
-
-
 @dataclass(frozen=True)
 class Health:
     """What a generation batch says about the policy that wrote it."""
@@ -25,10 +21,8 @@ class Health:
     """Optimizer steps before it was generated."""
     reward: float
     """Mean reward of the batch; NaN if nothing was scored."""
-    margin: float
-    """`CollapseDetector.margin()`."""
     alarm: bool
-    """Whether an alarm was on."""
+    """Whether the policy was broken (`CollapseDetector.is_broken`). One of low entropy that works may be gone back to."""
 
 
 def step_of(checkpoint: Path) -> int:
@@ -58,24 +52,21 @@ def choose(steps: Sequence[int], history: Sequence[Health], lag: int = 0) -> int
         lag (`int`, *optional*, defaults to `0`):
             Optimizer steps that a batch may be older than the policy that is trained on it (`max_staleness` with overlap).
     """
-    best: tuple[bool, float, int] | None = None
+    best: tuple[float, int] | None = None
     for step in steps:
         seen = [health for health in history if health.step >= step + lag][:2]
         if not seen or any(health.alarm or health.reward != health.reward for health in seen):
             continue
-        has_margin = min(health.margin for health in seen) >= ENOUGH_MARGIN
-        found = (has_margin, sum(health.reward for health in seen) / len(seen), step)
+        found = (sum(health.reward for health in seen) / len(seen), step)
         if best is None or found >= best:
             best = found
-    return None if best is None else best[2]
+    return None if best is None else best[1]
 
 
-def move_aside(output_dir: Path, step: int) -> list[Path]:
-    """Rename the checkpoints after `step` to `collapsed-STEP`, so that no resume takes one of them. Returns the new paths."""
+def move_aside(folders: Iterable[Path]) -> list[Path]:
+    """Rename checkpoints to `collapsed-STEP`, so that no resume takes one of them. Returns the new paths."""
     moved = []
-    for folder in checkpoints(output_dir):
-        if step_of(folder) <= step:
-            continue
+    for folder in folders:
         name = f"collapsed-{step_of(folder)}"
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
         target = next(path for path in (folder.with_name(text) for text in names) if not path.exists())

@@ -17,7 +17,7 @@ class CollapseSettings:
         collapse_action (`str`, *optional*, defaults to `"warn"`):
             What happens at an alarm. `"none"`: nothing is watched. `"warn"`: a warning and the metrics `collapse/...`, with which
             training does not change. `"stop"`: training ends. `"rollback"`: training goes back to an earlier checkpoint, with a
-            lower learning rate.
+            lower learning rate. Both need a fall of the reward or of the valid share: the other alarms only warn.
         collapse_entropy (`float`, *optional*, defaults to `0.25`):
             The alarm of entropy: the entropy per token is below this share of what it was in the first batches. `None` for no
             such alarm.
@@ -27,9 +27,13 @@ class CollapseSettings:
         collapse_reward_drop (`float`, *optional*, defaults to `0.8`):
             The alarm of a broken policy: the mean reward has lost more than this part of what the run has gained. `None` for no
             such alarm.
+        collapse_valid_drop (`float`, *optional*, defaults to `0.5`):
+            The same for the valid share (`programs/valid_share`, if a reward function logs it): it has lost more than this part of
+            its best. `None` for no such alarm.
         collapse_update_kl (`float`, *optional*):
             The alarm of an update that goes too far: KL(policy before || policy after) in nats per token of the last micro-batch.
-            It costs one more forward pass of a micro-batch per optimizer step. `None` measures nothing.
+            After such an update, a fall of reward or valid share in one batch is enough. It costs one more forward pass of a
+            micro-batch per optimizer step. `None` measures nothing.
         rollback_lr_factor (`float`, *optional*, defaults to `0.3`):
             Factor of the learning rate, above 0 and at most 1, at each rollback.
         rollback_limit (`int`, *optional*, defaults to `2`):
@@ -54,6 +58,10 @@ class CollapseSettings:
         default=0.8,
         metadata={"help": "Alarm if the mean reward has lost more than this part of the run's gain. None: no alarm."},
     )
+    collapse_valid_drop: float | None = field(
+        default=0.5,
+        metadata={"help": "Alarm if the valid share has lost more than this part of its best. None: no alarm."},
+    )
     collapse_update_kl: float | None = field(
         default=None,
         metadata={
@@ -74,7 +82,7 @@ class CollapseSettings:
             raise ConfigError(
                 f"`collapse_action` is {self.collapse_action!r}; choose {', '.join(map(repr, ACTIONS[:-1]))} or 'rollback'."
             )
-        for name in ("collapse_entropy", "collapse_distinct", "collapse_reward_drop"):
+        for name in ("collapse_entropy", "collapse_distinct", "collapse_reward_drop", "collapse_valid_drop"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise ConfigError(f"`{name}` is {value}; it is a share between 0 and 1, or None for no such alarm.")

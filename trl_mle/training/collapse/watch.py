@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,18 @@ from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from trl_mle.errors import ConfigError
-from trl_mle.training.collapse import rollback
-from trl_mle.training.collapse.detector import CollapseDetector
+from trl_mle.training.collapse import record, rollback
+from trl_mle.training.collapse.detector import UPDATE_BATCHES, Alarm, CollapseDetector
+from trl_mle.training.collapse.record import RollbackRecord
 from trl_mle.training.collapse.rollback import Health
 from trl_mle.training.collapse.update_size import UpdateSize
+from trl_mle.training.distributed import raised_on_all
 from trl_mle.training.parts import TrainerPart
 
 logger = logging.getLogger(__name__)
 
+VALID_SHARE = "programs/valid_share"
+"""Metric of a reward function whose fall shows a broken policy, as `MLEReward` logs it."""
 HISTORY = 4096
 """Generation batches whose health is remembered."""
 
@@ -44,8 +48,15 @@ class CollapseWatch(TrainerPart):
     def __init__(self, trainer: Any):
         self._trainer = trainer
         args = trainer.args
+        # The batches of an update's policy come later where completions may be late.
+        lag = math.ceil(args.max_staleness / args.steps_per_batch) if args.overlap_execution else 0
         self.detector = CollapseDetector(
-            args.collapse_entropy, args.collapse_distinct, args.collapse_reward_drop, args.collapse_update_kl
+            args.collapse_entropy,
+            args.collapse_distinct,
+            args.collapse_reward_drop,
+            args.collapse_update_kl,
+            args.collapse_valid_drop,
+            UPDATE_BATCHES + lag,
         )
         self.update_size = None if args.collapse_update_kl is None else UpdateSize(trainer.accelerator)
         self.history: list[Health] = []
@@ -57,7 +68,7 @@ class CollapseWatch(TrainerPart):
         self._target: int | None = None
         self._goes_back = False
         self._batch: tuple[int, float | None] | None = None
-        self._entropy, self._reward = _NewValues("entropy"), _NewValues("reward")
+        self._entropy, self._reward, self._valid = map(_NewValues, ("entropy", "reward", VALID_SHARE))
         kind = trainer.accelerator.distributed_type
         if args.collapse_action == "rollback" and kind in (DistributedType.DEEPSPEED, DistributedType.FSDP):
             raise ConfigError(
@@ -97,27 +108,26 @@ class CollapseWatch(TrainerPart):
         control.should_save = control.should_evaluate = False
 
     def _judge(self, kl: float | None) -> str | None:
-        """Main process: give the newest batch to the detector, and log. Returns what it says about a collapse."""
+        """Main process: give the newest batch to the detector, and log. Returns what is broken, to act on."""
         metrics = self._trainer._metrics["train"]
         if kl is not None:
             metrics["collapse/update_kl"].append(kl)
-        alarms = self.detector.observe_update(kl)
-        entropy, reward = self._entropy.mean(metrics), self._reward.mean(metrics)
+        entropy, reward, valid = (values.mean(metrics) for values in (self._entropy, self._reward, self._valid))
+        alarms: list[Alarm] = []
         if self._batch is not None:
             (step, distinct), self._batch = self._batch, None
-            alarms = [*alarms, *self.detector.observe(entropy, distinct, reward)]
+            alarms = self.detector.observe(entropy, distinct, reward, valid)
             for name, value in self.detector.metrics().items():
                 metrics[name].append(value)
             reward = math.nan if reward is None else reward
-            health = Health(step, reward, self.detector.margin(), bool(self.detector.on))
-            self.history = [*self.history, health][-HISTORY:]
-        if not alarms:
-            return None
-        problem = " and ".join(alarm.message for alarm in alarms)
-        logger.warning(
-            "The policy may be collapsing after %d updates: %s. %s", self._trainer.state.global_step, problem, ADVICE
-        )
-        return problem
+            self.history = [*self.history, Health(step, reward, self.detector.is_broken)][-HISTORY:]
+        # The batch was written before this update.
+        alarms = [*alarms, *self.detector.observe_update(kl)]
+        if alarms:
+            problem = " and ".join(alarm.message for alarm in alarms)
+            step = self._trainer.state.global_step
+            logger.warning("The policy may be collapsing after %d updates: %s. %s", step, problem, ADVICE)
+        return " and ".join(alarm.message for alarm in alarms if alarm.acts) or None
 
     # What is done
 
@@ -159,25 +169,49 @@ class CollapseWatch(TrainerPart):
         step, self._target = self._target, None
         self.stopped_for = None
         trainer, output_dir = self._trainer, Path(self._trainer.args.output_dir)
-        if trainer.args.should_save:
-            for folder in rollback.move_aside(output_dir, step):
-                logger.warning("A later checkpoint is now in %s.", folder)
-        trainer.accelerator.wait_for_everyone()
         self.rollbacks += 1
+        self.lr_scale *= trainer.args.rollback_lr_factor
+        with raised_on_all():
+            if trainer.args.should_save:
+                later = [folder for folder in rollback.checkpoints(output_dir) if rollback.step_of(folder) > step]
+                names = [folder.name for folder in later]
+                # Before anything else: from here on, a run that is killed resumes as one that has gone back.
+                record.write(output_dir, RollbackRecord(step, self.rollbacks, self.lr_scale, names))
+                _rename(output_dir)
         self._goes_back = True
         rollback.forget_generated(trainer)
         self._batch = None
         return str(output_dir / f"checkpoint-{step}")
 
-    def resumed(self) -> None:
-        """Lower the learning rate, if training goes back: optimizer and schedule are those of the checkpoint now."""
+    def begin(self, resumes: bool) -> None:
+        """Before training: finish a rollback that a killed process has begun, or forget those of an earlier run here."""
+        output_dir = Path(self._trainer.args.output_dir)
+        with raised_on_all():
+            if self._trainer.args.should_save:
+                _rename(output_dir) if resumes else record.discard(output_dir)
+
+    def resumed(self, checkpoint: Path) -> None:
+        """Lower the learning rate, if training goes back: optimizer and schedule are those of the checkpoint now.
+
+        So does a run that was killed between a rollback and its next checkpoint.
+        """
         if not self._goes_back:
-            return
+            known = [record.read(checkpoint.parent) if self._trainer.accelerator.is_main_process else None]
+            if self._trainer.accelerator.num_processes > 1:
+                broadcast_object_list(known)
+            newest = known[0]
+            # A checkpoint that knows of the rollback was written after it.
+            if (
+                newest is None
+                or newest.rollbacks <= self.rollbacks
+                or not 0 <= rollback.step_of(checkpoint) <= newest.step
+            ):
+                return
+            self.rollbacks, self.lr_scale = newest.rollbacks, newest.lr_scale
         self._goes_back = False
         # The checkpoint may have been written before an earlier rollback, or after it.
-        written_with, wanted = self._loaded_scale, self.lr_scale * self._trainer.args.rollback_lr_factor
-        rollback.scale_learning_rate(self._trainer.optimizer, self._trainer.lr_scheduler, wanted / written_with)
-        self.lr_scale = wanted
+        factor = self.lr_scale / self._loaded_scale
+        rollback.scale_learning_rate(self._trainer.optimizer, self._trainer.lr_scheduler, factor)
 
     # What checkpoints keep
 
@@ -195,10 +229,24 @@ class CollapseWatch(TrainerPart):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See [`TrainerPart.load_state_dict`]. What a run has already taken back is not forgotten by going back."""
         self.detector.load_state_dict(state["detector"])
-        self.history = [Health(**health) for health in state["history"]]
+        known = {item.name for item in fields(Health)}  # an earlier version kept more
+        self.history = [
+            Health(**{name: value for name, value in health.items() if name in known}) for health in state["history"]
+        ]
         self._loaded_scale = state["lr_scale"]
         if not self._goes_back:
             self.rollbacks, self.lr_scale = state["rollbacks"], state["lr_scale"]
+
+
+def _rename(output_dir: Path) -> None:
+    """Rename the checkpoints that the newest rollback has left behind, if that is still to do."""
+    newest = record.read(output_dir)
+    if newest is None or not newest.to_rename:
+        return
+    folders = [output_dir / name for name in newest.to_rename]
+    for folder in rollback.move_aside(folder for folder in folders if folder.is_dir()):
+        logger.warning("A later checkpoint is now in %s.", folder)
+    record.write(output_dir, replace(newest, to_rename=()))
 
 
 ADVICE = (
