@@ -198,7 +198,9 @@ def test_an_update_that_goes_too_far_is_acted_on_once_a_batch_is_bad():
     assert acting(detector(update_kl=0.1), [*BATCHES, bad], [0, 0, 0.9]) == (3, "reward")
     assert acting(detector(update_kl=0.1), [*BATCHES, good, (None, None, None, 0.0)], [0, 0, 0.9]) == (4, "valid")
     assert acting(detector(update_kl=0.1), [*BATCHES, bad]) is None, "one bad batch alone may be noise"
-    assert acting(detector(update_kl=0.1), [*BATCHES, bad], [0.9]) is None, "two batches have shown that it did no harm"
+    assert acting(detector(update_kl=0.1), [*BATCHES, bad], [0.9]) is None, (
+        "two batches have shown that it did no harm"
+    )
     assert acting(detector(update_kl=0.1, update_batches=3), [*BATCHES, bad], [0.9]) == (3, "reward")
 
 
@@ -208,7 +210,9 @@ def test_runs_that_were_measured():
     for arm, seeds in runs.items():
         for seed, run in seeds.items():
             watcher = CollapseDetector(0.25, None, None, update_kl=0.2, valid_drop=0.5)
-            batches = [(entropy, None, None, share) for entropy, share in zip(run["entropy"], run["valid_share"])]
+            batches = [
+                (entropy, None, None, share) for entropy, share in zip(run["entropy"], run["valid_share"], strict=True)
+            ]
             found = acting(watcher, batches, run["update_kl"])
             expected = (run["valid_share_fell_in_update"] - 1, "valid") if arm == "provoked" else None
             assert found == expected, f"{arm}, seed {seed}"

@@ -91,7 +91,7 @@ def test_a_real_kill(whole, tmp_path):
 
 def test_a_new_run_in_the_same_folder_knows_of_no_rollback(tmp_path):
     record.write(tmp_path, RollbackRecord(2, 1, 0.3))
-    trainer, _ = breaking_run(tmp_path, heals=0, max_steps=2)
+    breaking_run(tmp_path, heals=0, max_steps=2)
     assert not (tmp_path / RECORD).exists()
     resumed, rates = breaking_run(tmp_path, heals=0, max_steps=3, resume=True, lr_scheduler_type="constant")
     assert resumed._collapse.rollbacks == 0

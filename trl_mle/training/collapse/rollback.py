@@ -13,6 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class Health:
     """What a generation batch says about the policy that wrote it."""
