@@ -21,6 +21,9 @@ def test_perfect_predictions_reach_the_best_score_and_worse_ones_do_not(metric):
         truth, perfect, worse = NUMBERS, NUMBERS, NUMBERS[::-1]
     elif metric.predicts == "label":
         truth, perfect, worse = CODES, CODES, np.array([3, 1, 0, 0, 1, 2])
+    elif metric.predicts == "text":
+        truth = perfect = np.array(["a b", "c", ""], dtype=object)
+        worse = truth[::-1]
     else:
         truth, perfect = CODES, np.eye(3)[CODES]
         worse = np.full((6, 3), 1 / 3)

@@ -21,7 +21,7 @@ def graded(ids, labels, submission, metric="accuracy", columns=("y",)):
     answers = pd.DataFrame({"id": ids, "y": labels, "split": parts[: len(ids)]}, dtype=str)
     task = make_spec(metric, columns)
     key = AnswerKey.from_frame(answers, task)
-    return check_form(parse_csv(submission.encode(), 100), key, task), key
+    return check_form(parse_csv(submission.encode(), 100), key, task)[0], key
 
 
 def make_spec(metric, columns):
@@ -107,7 +107,7 @@ def test_one_id_in_two_spellings_is_twice():
 )
 def test_labels_match_by_value(labels, written):
     predictions, key = graded(["a", "b"], labels, f"id,y\na,{written[0]}\nb,{written[1]}\n")
-    assert (predictions == key.truth).all()
+    assert (predictions == key.targets[0].truth).all()
 
 
 @pytest.mark.parametrize(
@@ -165,4 +165,4 @@ def test_different_ids_stay_different(texts):
 )
 def test_classes_are_found_as_pandas_writes_them(columns, header):
     predictions, key = graded(["u", "v"], columns, f"id,{header}\nu,1,0\nv,0,1\n", "log_loss", columns)
-    assert predictions.tolist() == [[1, 0], [0, 1]] and key.truth.tolist() == [0, 1]
+    assert predictions.tolist() == [[1, 0], [0, 1]] and key.targets[0].truth.tolist() == [0, 1]

@@ -5,14 +5,23 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trl_mle.grading import AnswerKey, get_metric
+from trl_mle.grading.answers import TargetAnswers
 from trl_mle.grading.form import MAX_SUBMISSION_BYTES, size_limit
+from trl_mle.grading.values import Kind
 from trl_mle.sandboxes.base import default_limits, submission_size
 from trl_mle.types import Limits, TaskSpec
+
+
+def key_of(ids, classes=()) -> AnswerKey:
+    target = TargetAnswers("y", np.zeros(0), classes, Kind.TEXT)
+    return AnswerKey(get_metric("accuracy"), tuple(ids), Kind.TEXT, {}, (target,), np.zeros(0))
+
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=20)
 NUMBERS = st.floats() | st.just(-2.2250738585072014e-308)
@@ -38,7 +47,7 @@ def test_a_submission_in_full_fits(tmp_path_factory, ids, columns, data):
     assert len(submission) <= submission_size(sample) + sum(text.count('"') for text in ids) + 2 * (
         len(ids) + columns + 1
     )
-    key = SimpleNamespace(ids=tuple(ids), classes=())
+    key = key_of(ids)
     spec = TaskSpec("t", "", "", Path("."), "rmse", "minimize", "id", tuple(names), "y")
     assert len(submission) <= size_limit(key, spec)
 
@@ -68,13 +77,13 @@ def test_small_tasks_keep_the_usual_limits(tmp_path):
 def test_labels_may_be_longer_than_that_of_the_sample(tmp_path):
     limits = default_limits(task_of(tmp_path, 700_000, 1))
     assert limits.submission_bytes >= 700_000 * (100 + 8)
-    key = SimpleNamespace(ids=("1",) * 700_000, classes=("x" * 100, "y"))
+    key = key_of(("1",) * 700_000, ("x" * 100, "y"))
     spec = TaskSpec("t", "", "", Path("."), "rmse", "minimize", "id", ("label",), "y")
     assert size_limit(key, spec) >= 700_000 * (100 + 2)
     assert size_limit(key, spec, max_bytes=1000) == 1000
 
 
 def test_long_ids_fit_the_graders_limit():
-    key = SimpleNamespace(ids=tuple(f"{number:0600d}" for number in range(200_000)), classes=())
+    key = key_of(f"{number:0600d}" for number in range(200_000))
     spec = TaskSpec("t", "", "", Path("."), "rmse", "minimize", "id", ("y",), "y")
     assert size_limit(key, spec) > max(MAX_SUBMISSION_BYTES, 200_000 * 620)

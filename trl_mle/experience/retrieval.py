@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 FAMILIES = {
     **dict.fromkeys(("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "matthews_corrcoef"), "labels"),
     **dict.fromkeys(("log_loss", "roc_auc"), "probabilities"),
-    **dict.fromkeys(("rmse", "rmsle", "mae", "median_absolute_error", "r2"), "numbers"),
+    **dict.fromkeys(("rmse", "rmsle", "mae", "median_absolute_error", "r2", "r2_clipped"), "numbers"),
+    "jaccard": "texts",
 }
 """Metric -> what is predicted."""
 READ_ROWS = 2000

@@ -25,8 +25,22 @@ PARTS: tuple[Split, ...] = ("public", "private")
 
 
 @dataclass(frozen=True, eq=False)
+class TargetAnswers:
+    """The answers of one target as arrays over the N test rows of a task."""
+
+    column: str
+    """Column of `answers.csv`."""
+    truth: np.ndarray
+    """(N,) floats if the metric takes numbers, texts if it takes texts, class codes otherwise."""
+    classes: tuple[str, ...]
+    """The K labels, in the order of their codes; empty if the metric takes numbers or texts."""
+    label_kind: Kind
+    """What the labels are."""
+
+
+@dataclass(frozen=True, eq=False)
 class AnswerKey:
-    """The answers of one task as arrays over its N test rows."""
+    """The answers of one task over its N test rows."""
 
     metric: Metric
     ids: tuple[str, ...]
@@ -35,12 +49,8 @@ class AnswerKey:
     """What the ids are. Numbers are compared by value."""
     position: dict[str, int]
     """Row of each id, by its canonical form."""
-    truth: np.ndarray
-    """(N,) floats if the metric takes numbers, class codes otherwise."""
-    classes: tuple[str, ...]
-    """The K labels, in the order of their codes; empty if the metric takes numbers."""
-    label_kind: Kind
-    """What the labels are."""
+    targets: tuple[TargetAnswers, ...]
+    """The answers of each target, in the order of the task's `target_columns`."""
     public: np.ndarray
     """(N,) booleans: rows of the public part."""
 
@@ -54,7 +64,7 @@ class AnswerKey:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, spec: TaskSpec, name: str = "the answers") -> AnswerKey:
-        """Make the key from `frame` (columns: id, target, split) and check it against `spec`.
+        """Make the key from `frame` (columns: id, targets, split) and check it against `spec`.
 
         Raises:
             TaskError: an answer is wrong; the message names `name`, the column and the value.
@@ -62,7 +72,9 @@ class AnswerKey:
         import numpy as np
 
         metric = get_metric(spec.metric)
-        for column in (*filter(None, (spec.id_column,)), spec.target_column, SPLIT_COLUMN):
+        if not spec.target_columns:
+            raise TaskError(f"task {spec.id!r} has no target column; name the columns of {name} to predict.")
+        for column in (*filter(None, (spec.id_column,)), *spec.target_columns, SPLIT_COLUMN):
             if column not in frame.columns:
                 columns = ", ".join(map(repr, frame.columns))
                 raise TaskError(f"{name} has no column {column!r} (it has {columns}); add it.")
@@ -85,28 +97,14 @@ class AnswerKey:
             odd = parts[~parts.isin(PARTS)].iloc[0]
             raise TaskError(f"{name} holds {odd!r} in column {SPLIT_COLUMN!r}; write 'public' or 'private'.")
         public = np.asarray(parts == "public", dtype=bool)
-        values = [str(value) for value in frame[spec.target_column]]
-        if metric.predicts == "number":
-            truth = np.array([_number(value, metric, spec, name) for value in values])
-            return cls(metric, ids, id_kind, position, truth, (), Kind.NUMBER, public)
-        classes, kind = _classes(values, metric, spec, name)
-        code = {label: k for k, label in enumerate(classes)}
-        labels = [canonical(value, kind) for value in values]
-        for value, label in zip(values, labels, strict=True):
-            if label not in code:
-                raise TaskError(
-                    f"{name} holds the label {value!r} in column {spec.target_column!r}, but sample_submission.csv "
-                    f"has no such prediction column (it has {', '.join(classes)})."
-                )
-        truth = np.array([code[str(label)] for label in labels])
-        for mask, part in ((public, "public"), (~public, "private")):
-            absent = set(range(len(classes))) - set(truth[mask].tolist())
-            if metric.needs_every_class and absent:
-                raise TaskError(
-                    f"the {part} part of {name} has no row of class {classes[min(absent)]!r}, so {metric.name} is not "
-                    f"defined there; move one there or drop the class."
-                )
-        return cls(metric, ids, id_kind, position, truth, classes, kind, public)
+        targets = tuple(
+            _target([str(value) for value in frame[column]], column, metric, spec, name)
+            for column in spec.target_columns
+        )
+        key = cls(metric, ids, id_kind, position, targets, public)
+        for target in targets if metric.needs_every_class else ():
+            _check_classes(key, target, name)
+        return key
 
     @classmethod
     def from_csv(cls, path: Path, spec: TaskSpec) -> AnswerKey:
@@ -126,27 +124,58 @@ def _from_csv(path: Path, mtime_ns: int, size: int, spec: TaskSpec) -> AnswerKey
     return AnswerKey.from_frame(pd.DataFrame(rows, columns=header, dtype=str), spec, str(path))
 
 
-def _number(value: str, metric: Metric, spec: TaskSpec, name: str) -> float:
+def _target(values: list[str], column: str, metric: Metric, spec: TaskSpec, name: str) -> TargetAnswers:
+    import numpy as np
+
+    if metric.predicts == "number":
+        truth = np.array([_number(value, metric, column, name) for value in values])
+        return TargetAnswers(column, truth, (), Kind.NUMBER)
+    if metric.predicts == "text":
+        return TargetAnswers(column, np.array(values, dtype=object), (), Kind.TEXT)
+    classes, kind = _classes(values, column, metric, spec, name)
+    code = {label: k for k, label in enumerate(classes)}
+    labels = [canonical(value, kind) for value in values]
+    for value, label in zip(values, labels, strict=True):
+        if label not in code:
+            raise TaskError(
+                f"{name} holds the label {value!r} in column {column!r}, but {spec.sample_file} has no such prediction "
+                f"column (it has {', '.join(classes)})."
+            )
+    return TargetAnswers(column, np.array([code[str(label)] for label in labels]), classes, kind)
+
+
+def _check_classes(key: AnswerKey, target: TargetAnswers, name: str) -> None:
+    """Check that each part of the answers has a row of each class."""
+    where = "" if len(key.targets) == 1 else f" in column {target.column!r}"
+    for part in PARTS:
+        absent = set(range(len(target.classes))) - set(target.truth[key.rows(part)].tolist())
+        if absent:
+            raise TaskError(
+                f"the {part} part of {name} has no row of class {target.classes[min(absent)]!r}{where}, so "
+                f"{key.metric.name} is not defined there; move one there or drop the class."
+            )
+
+
+def _number(value: str, metric: Metric, column: str, name: str) -> float:
     try:
         number = float(value)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise TaskError(
-            f"{name} holds {value!r} in column {spec.target_column!r}; {metric.name} needs finite numbers."
-        )
+        raise TaskError(f"{name} holds {value!r} in column {column!r}; {metric.name} needs finite numbers.")
     if metric.minimum is not None and number < metric.minimum:
         raise TaskError(
-            f"{name} holds {value!r} in column {spec.target_column!r}; {metric.name} needs numbers of at least "
-            f"{metric.minimum:g}."
+            f"{name} holds {value!r} in column {column!r}; {metric.name} needs numbers of at least {metric.minimum:g}."
         )
     return number
 
 
-def _classes(values: list[str], metric: Metric, spec: TaskSpec, name: str) -> tuple[tuple[str, ...], Kind]:
+def _classes(
+    values: list[str], column: str, metric: Metric, spec: TaskSpec, name: str
+) -> tuple[tuple[str, ...], Kind]:
     """The labels in the order of their codes, and what they are."""
     if metric.predicts == "probability":
-        columns = spec.prediction_columns
+        columns = spec.prediction_columns if len(spec.target_columns) == 1 else (column,)
         if len(columns) > 1:
             kind = kind_of(columns)
             classes = tuple(column.strip() for column in columns)
@@ -154,14 +183,19 @@ def _classes(values: list[str], metric: Metric, spec: TaskSpec, name: str) -> tu
             return classes, kind if all(canonical(label, kind) == label for label in classes) else Kind.TEXT
         labels = {canonical(value, Kind.INTEGER) for value in values}
         if not labels <= {"0", "1"}:
+            advice = (
+                f"give {spec.sample_file} one column per class"
+                if len(spec.target_columns) == 1
+                else "with several targets, each must be 0 or 1"
+            )
             raise TaskError(
-                f"sample_submission.csv has the one prediction column {columns[0]!r}, the probability of label 1, but "
-                f"{name} holds other labels than 0 and 1; give sample_submission.csv one column per class."
+                f"{spec.sample_file} has the one prediction column {columns[0]!r}, the probability of label 1, but "
+                f"{name} holds other labels than 0 and 1; {advice}."
             )
         return ("0", "1"), Kind.INTEGER
     kind = kind_of(values, distinct=False)
     labels = {canonical(value, kind) for value in values}
     if None in labels:
-        raise TaskError(f"{name} holds an empty label in column {spec.target_column!r}.")
+        raise TaskError(f"{name} holds an empty label in column {column!r}.")
     order = {Kind.INTEGER: int, Kind.NUMBER: Decimal}.get(kind, str)
     return tuple(sorted(map(str, labels), key=order)), kind

@@ -3,7 +3,7 @@
 Rows and columns may stand in any order. Spaces around names, ids and values do not count. Each probability must lie in [0, 1],
 up to rounding, and the sum of a row must be positive. A row of probabilities is divided by its sum (as MLE-bench's and Kaggle's
 graders do), so that `0.5, 0.5, 0.5` means one third each. A label must have the type of the answers' labels, and ids and labels
-that are numbers are compared by value. A label that no answer has is valid and counts as wrong.
+that are numbers are compared by value. A label that no answer has is valid and counts as wrong. A text may be empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trl_mle.grading.answers import AnswerKey
+from trl_mle.grading.answers import AnswerKey, TargetAnswers
 from trl_mle.grading.values import TRUTH_AS_NUMBER, Kind, canonical, kind_of
 from trl_mle.types import NUMBER_BYTES, TaskSpec
 
@@ -31,6 +31,8 @@ MAX_SUBMISSION_BYTES = 64 * 1024**2
 ROUNDING = 1e-6
 """How far a probability may lie outside of [0, 1]: sums and blends of single-precision numbers do."""
 _CELL_BYTES = 512
+_TEXT_FACTOR = 4
+"""Honest predictions of texts have at most this many times the bytes of the answers, or `_CELL_BYTES` each."""
 _SHOWN = 60
 _LISTED = 5
 
@@ -96,8 +98,11 @@ def size_limit(key: AnswerKey, spec: TaskSpec, max_bytes: int | None = None) -> 
 
 def _honest_size(key: AnswerKey, spec: TaskSpec) -> int:
     """Most bytes of a submission whose numbers are written in full and whose labels are those of the answers."""
-    widest = max((_quoted(label) for label in key.classes), default=0)
+    widest = max((_quoted(label) for target in key.targets for label in target.classes), default=0)
     columns = len(spec.prediction_columns) * max(NUMBER_BYTES, widest)
+    if key.metric.predicts == "text":  # predictions may be longer than the answers, but not all of them by much
+        texts = sum(_quoted(text) for target in key.targets for text in target.truth)
+        columns = _TEXT_FACTOR * texts // len(key.ids) + 1
     header = sum(_quoted(name) for name in spec.submission_columns)
     return header + sum(_quoted(name) for name in key.ids) + len(key.ids) * columns
 
@@ -154,12 +159,12 @@ def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES)
     return Table(header, rows, lines)
 
 
-def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> np.ndarray:
+def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> list[np.ndarray]:
     """Check a submission against the answers' ids and the task's columns.
 
     Returns:
-        `ndarray`: the predictions in the order of `key.ids`, as `Metric.score` takes them: (N,) floats or class codes, or
-        (N, K) probabilities whose rows have the sum 1.
+        `list[ndarray]`: the predictions of each target in the order of `key.ids`, as `Metric.score` takes them: (N,) floats,
+        texts or class codes, or (N, K) probabilities whose rows have the sum 1.
 
     Raises:
         FormError: the form is wrong; the message names the column, row or value.
@@ -170,25 +175,26 @@ def check_form(table: Table, key: AnswerKey, spec: TaskSpec) -> np.ndarray:
     _check_columns(table.header, spec)
     order = _check_ids(table, key, spec)
     kind = key.metric.predicts
+    # The prediction columns of several targets are the targets.
+    names = spec.prediction_columns if len(key.targets) == 1 else [target.column for target in key.targets]
+    columns = [table.header.index(column) for column in names]
+    if kind == "text":
+        return [np.array([table.rows[row][at] for row in order], dtype=object) for at in columns]
     if kind == "label":
-        column = spec.prediction_columns[0]
-        at = table.header.index(column)
-        code = {label: k for k, label in enumerate(key.classes)}
-        return np.array([_label(table, row, at, key, code) for row in order], dtype=np.int64)
-    columns = [table.header.index(column) for column in spec.prediction_columns]
+        return [_labels(table, order, at, target) for at, target in zip(columns, key.targets, strict=True)]
     values = _plain_numbers(table, order, columns, key)
     if values is None:
         values = np.array([[_number(table, row, at, key) for at in columns] for row in order], dtype=np.float64)
     if kind == "number":
-        return values[:, 0]
-    if len(columns) == 1:
-        return np.column_stack([1.0 - values[:, 0], values[:, 0]])
+        return list(values.T)
+    if len(columns) == 1 or len(key.targets) > 1:
+        return [np.column_stack([1.0 - column, column]) for column in values.T]
     sums = values.sum(axis=1, keepdims=True)
     # A sum that is positive but denormal has too few digits for the division.
     if (tiny := sums[:, 0] < 1e-12).any():
         row = order[int(np.argmax(tiny))]
         raise FormError(f"the probabilities in line {table.lines[row]} have the sum {sums[tiny][0, 0]:g}; need > 0")
-    return values / sums
+    return [values / sums]
 
 
 def _names(header: list[str], spec: TaskSpec) -> list[str]:
@@ -302,18 +308,26 @@ def _number(table: Table, row: int, at: int, key: AnswerKey) -> float:
     return value
 
 
-def _label(table: Table, row: int, at: int, key: AnswerKey, code: dict[str, int]) -> int:
+def _labels(table: Table, order: list[int], at: int, target: TargetAnswers) -> np.ndarray:
+    """(N,) class codes of column `at`."""
+    import numpy as np
+
+    code = {label: k for k, label in enumerate(target.classes)}
+    return np.array([_label(table, row, at, target, code) for row in order], dtype=np.int64)
+
+
+def _label(table: Table, row: int, at: int, target: TargetAnswers, code: dict[str, int]) -> int:
     text = table.rows[row][at]
-    if key.label_kind is Kind.INTEGER and set(key.classes) <= {"0", "1"}:
+    if target.label_kind is Kind.INTEGER and set(target.classes) <= {"0", "1"}:
         text = TRUTH_AS_NUMBER.get(text.strip().lower(), text)
-    label = canonical(text, key.label_kind)
+    label = canonical(text, target.label_kind)
     if label is None:
         where = f"in column {_show(table.header[at])}, line {table.lines[row]}"
         if not text.strip():
             raise FormError(f"missing value {where}")
-        article = "an" if key.label_kind is Kind.INTEGER else "a"
+        article = "an" if target.label_kind is Kind.INTEGER else "a"
         raise FormError(
-            f"{_show(text)} {where} is not {article} {key.label_kind.value} label such as {key.classes[0]}"
+            f"{_show(text)} {where} is not {article} {target.label_kind.value} label such as {target.classes[0]}"
         )
     return code.get(label, len(code))
 

@@ -28,11 +28,13 @@ def grade_submission(
 ) -> Grade:
     """Score `submission` on the rows of `split`. The form of all rows is checked, whatever the split.
 
+    The score of several targets is the mean of the metric over them.
+
     Args:
         submission (`Path`, `str` or `bytes`):
             Path of the file that the program wrote, or its content.
         answers (`DataFrame`, `Path` or `AnswerKey`):
-            Answers with the columns id, target and `split`.
+            Answers with the columns id, targets and `split`.
         spec (`TaskSpec`):
             Task whose metric and columns are used.
         split (`str`, *optional*, defaults to `"public"`):
@@ -55,7 +57,11 @@ def grade_submission(
         table = _read(submission, len(key.ids), size_limit(key, spec, max_bytes))
         predictions = check_form(table, key, spec)
         rows = key.rows(split)
-        score = key.metric.score(key.truth[rows], predictions[rows], len(key.classes))
+        scores = [
+            key.metric.score(target.truth[rows], predicted[rows], len(target.classes))
+            for target, predicted in zip(key.targets, predictions, strict=True)
+        ]
+        score = sum(scores) / len(scores)
     except FormError as error:
         return Grade(None, False, str(error))
     except Exception as error:

@@ -12,7 +12,7 @@ from trl_mle.types import Direction
 if TYPE_CHECKING:
     import numpy as np
 
-PredictionKind = Literal["probability", "number", "label"]
+PredictionKind = Literal["probability", "number", "label", "text"]
 ScoreFunction = Callable[["np.ndarray", "np.ndarray", int], float]
 
 
@@ -25,6 +25,7 @@ class Metric:
 
     - `label`: `y_true` (N,) and `y_pred` (N,) hold class codes 0..K-1. The code K is a label that no answer has.
     - `number`: `y_true` (N,) and `y_pred` (N,) hold floats.
+    - `text`: `y_true` (N,) and `y_pred` (N,) hold `str` objects.
     - `probability`: `y_true` (N,) holds class codes, `y_pred` (N, K) holds rows of probabilities with the sum 1.
     """
 
@@ -140,6 +141,27 @@ def _r2(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
     return r2_score(y_true, y_pred, force_finite=False)
 
 
+def _r2_clipped(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    """R2, cut off at 0 and 1. A constant target gives 1 if it is met exactly and 0 otherwise, as in DARE-bench's evaluator."""
+    import numpy as np
+    from sklearn.metrics import r2_score
+
+    return float(np.clip(r2_score(y_true, y_pred), 0.0, 1.0))
+
+
+def _jaccard(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
+    """Mean over rows of the share of common words among all words of two texts, as Kaggle's tweet-sentiment-extraction has it.
+
+    A word is what stands between white space, in lower case. Two texts without words are equal: 1.
+    """
+    shares = []
+    for one, other in zip(y_true, y_pred, strict=True):
+        true, predicted = set(one.lower().split()), set(other.lower().split())
+        either = len(true | predicted)
+        shares.append(len(true & predicted) / either if either else 1.0)
+    return sum(shares) / len(shares)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -155,6 +177,8 @@ METRICS: dict[str, Metric] = {
         Metric("mae", "minimize", "number", _mae, best=0.0),
         Metric("median_absolute_error", "minimize", "number", _median_absolute_error, best=0.0),
         Metric("r2", "maximize", "number", _r2, best=1.0),
+        Metric("r2_clipped", "maximize", "number", _r2_clipped, best=1.0),
+        Metric("jaccard", "maximize", "text", _jaccard, best=1.0),
     )
 }
 """Every metric by its name."""

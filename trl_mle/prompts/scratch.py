@@ -49,6 +49,8 @@ METRIC_TEXTS: dict[str, tuple[str, str]] = {
     "mae": ("mean absolute error", NUMBERS),
     "median_absolute_error": ("median absolute error", NUMBERS),
     "r2": ("R2, the coefficient of determination", NUMBERS),
+    "r2_clipped": ("R2, the coefficient of determination, cut off at 0 and 1", NUMBERS),
+    "jaccard": ("Jaccard index of the words of two texts in lower case, mean of the rows", "One text in each row."),
 }
 """By metric: its name in the prompt, and the content of a single prediction column."""
 

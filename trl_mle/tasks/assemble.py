@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
-from trl_mle.grading import SPLIT_COLUMN, get_metric
+from trl_mle.grading import SPLIT_COLUMN, Metric, get_metric
 from trl_mle.tasks.splits import stratified_mask
 
 if TYPE_CHECKING:
@@ -66,16 +66,21 @@ def assemble(
         raise TaskError(f"the target column cannot be called {SPLIT_COLUMN!r}; rename it.")
     rng = np.random.default_rng(seed)
     selected = table.iloc[rng.permutation(len(table))[: train_rows + test_rows]].reset_index(drop=True)
-    is_test = stratified_mask(selected[target], test_rows / len(selected), seed, numeric)
+    is_test = stratified_mask(_strata(selected[target], metric), test_rows / len(selected), seed, numeric)
     # Train rows get the first ids and test rows the following ones, each in shuffled order.
     selected = selected.iloc[np.argsort(is_test, kind="stable")].reset_index(drop=True)
     selected = pd.concat([pd.Series(range(len(selected)), name=ID_COLUMN), selected], axis=1)
     train, test = selected.iloc[:train_rows], selected.iloc[train_rows:]
-    is_public = stratified_mask(test[target], public_share, seed + 1, numeric)
+    is_public = stratified_mask(_strata(test[target], metric), public_share, seed + 1, numeric)
     answers = test[[ID_COLUMN, target]].assign(**{SPLIT_COLUMN: np.where(is_public, "public", "private")})
     features = [column for column in selected.columns if column != target]
     train = train[[*features, target]]
     return TaskTables(train, test[features], _sample(test[[ID_COLUMN]], train[target], metric.predicts), answers)
+
+
+def _strata(target: pd.Series, metric: Metric) -> pd.Series:
+    """What the split is stratified by. Texts are no classes: each may occur once."""
+    return target if metric.predicts != "text" else target.map(lambda text: "")
 
 
 def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
@@ -83,7 +88,7 @@ def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
 
     if kind == "number":
         return ids.assign(**{str(target.name): _mean(target)})
-    if kind == "label":
+    if kind in ("label", "text"):
         return ids.assign(**{str(target.name): target.mode().iloc[0]})
     classes = class_names(target)
     if classes == ["0", "1"]:

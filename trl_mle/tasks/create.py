@@ -198,7 +198,7 @@ def _split(
 
 
 def _check_classes(tables: TaskTables, target: str, metric: Metric) -> None:
-    if metric.predicts == "number":
+    if metric.predicts in ("number", "text"):
         return
     answers = tables.answers
     parts = {"train": tables.train[target]}
