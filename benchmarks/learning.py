@@ -32,7 +32,7 @@ from quickstart import ROOT, launch
 from scipy import stats
 
 from trl_mle.outcomes import Column, RunColumn, read_rollouts
-from trl_mle.rewards.shaping import transform_score
+from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import load_task
 
 CREDIT: dict[str, list[str]] = {name: ["--reward_aggregation", name] for name in ("sum", "parts", "rank")}

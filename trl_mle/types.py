@@ -56,15 +56,19 @@ PROGRAM_METRICS: tuple[str, ...] = ("training_loss", "training_score", "validati
 
 @dataclass(frozen=True)
 class ScoreTransform:
-    """How a raw score becomes a number in [-1, 1] where higher is better."""
+    """How a raw score becomes a number in [-1, 1] where higher is better. Of two scores, the better one always gets more."""
 
-    kind: Literal["identity", "linear", "log"] = "identity"
-    """`identity`: the score itself, sign flipped where lower is better. `linear`: `worst` maps to -1 and `best` to 1.
-    `log`: as `linear`, on the logarithm of the (positive) score. All are clipped to [-1, 1]."""
+    kind: Literal["identity", "linear", "log", "percentile"] = "identity"
+    """`identity`: the score itself, sign flipped where lower is better. `linear`: `worst` is at -1 and `best` at 1. `log`: as
+    `linear`, on the logarithm of the score. `percentile`: the rank on `leaderboard`. Beyond -0.8 and 0.8, values are squashed."""
     worst: float | None = None
-    """Raw score that maps to -1 (`linear` and `log` only)."""
+    """Raw score at -1 (`linear` and `log` only)."""
     best: float | None = None
-    """Raw score that maps to 1 (`linear` and `log` only)."""
+    """Raw score at 1 (`linear` and `log` only)."""
+    optimum: float | None = None
+    """Raw score of a perfect submission; `None` if it is not known. If no score can be beyond 1, nothing is squashed up to 1."""
+    leaderboard: tuple[float, ...] = ()
+    """Raw scores of others, in any order (`percentile` only)."""
 
 
 @dataclass(frozen=True)

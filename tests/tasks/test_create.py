@@ -157,7 +157,12 @@ def test_prepare_and_show(tmp_path, monkeypatch):
     monkeypatch.setenv("TRL_MLE_CACHE", str(tmp_path))
     assert str(tmp_path) in run("prepare", "builtin:diabetes").replace("\n", "")
     shown = run("show", "builtin:diabetes", "--prompt")
-    for part in ("rmse (minimize)", "linear: 59.5 is -1, 52 is 1", "30 s, 2 GiB, 1 thread", "f0 .. f9 (10 columns)"):
+    for part in (
+        "rmse (minimize)",
+        "linear: 59.5 is -0.895, 52 is 0.895",
+        "30 s, 2 GiB, 1 thread",
+        "f0 .. f9 (10 columns)",
+    ):
         assert part in shown
 
 

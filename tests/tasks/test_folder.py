@@ -53,7 +53,7 @@ def fails(folder: Path, message: str) -> None:
 def test_a_folder_is_read_with_its_defaults(folder):
     task = load_task(str(folder))
     assert (task.id, task.prediction_columns, task.time_limit_s) == ("weather", ("rain",), 60.0)
-    assert task.transform == ScoreTransform()
+    assert task.transform == ScoreTransform(optimum=1.0)
     assert (task.reference, task.baseline) == (None, None)
     assert task.grade(b"row,rain\n3,yes\n4,yes\n").score == 1.0
     assert task.grade(b"row,rain\n3,yes\n4,yes\n", "private").score == 0.0

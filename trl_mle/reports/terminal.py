@@ -17,7 +17,7 @@ from trl_mle.evaluation.summary import Best, RunSummary, Stretch, summarise, wri
 from trl_mle.evaluation.validate import Validation
 from trl_mle.outcomes import read_rollouts
 from trl_mle.reports.plot import plot_run
-from trl_mle.rewards.shaping import transform_score
+from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import Task
 
 _OWN_SCORE = "validation_score"

@@ -7,32 +7,11 @@ failure could be worth as much as a valid submission.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from trl_mle.config import RewardConfig
+from trl_mle.rewards.score_transform import transform_score
 from trl_mle.types import Direction, Execution, Grade, OutcomeKind, ScoreTransform
-
-
-def transform_score(score: float, direction: Direction, transform: ScoreTransform) -> float:
-    """Raw `score` -> number in [-1, 1] where higher is better.
-
-    Raises:
-        ValueError: a score that is not finite; such a score is never valid.
-    """
-    if not math.isfinite(score):
-        raise ValueError(f"score {score} is not finite")
-    if transform.kind == "identity":
-        value = score if direction == "maximize" else -score
-    else:
-        assert transform.worst is not None and transform.best is not None
-        worst, best = transform.worst, transform.best
-        if transform.kind == "log":
-            # A score of 0 is the best that a positive, lower-is-better metric can be; keep its logarithm finite.
-            tiny = min(abs(worst), abs(best)) * 1e-6
-            score, worst, best = (math.log(max(number, tiny)) for number in (score, worst, best))
-        value = 2.0 * (score - worst) / (best - worst) - 1.0
-    return min(1.0, max(-1.0, value))
 
 
 def classify(execution: Execution | None, grade: Grade | None) -> OutcomeKind:

@@ -38,7 +38,7 @@ def sample_transform(tables: TaskTables, spec: TaskSpec, metric: Metric) -> tupl
         f"The transform gives the sample submission ({metric.name} {score:.6g}) -0.5 and a perfect one 1.\n"
         f"Set `best` to the best score that you think can be reached."
     )
-    return ScoreTransform("linear", worst, metric.best), comment
+    return ScoreTransform("linear", worst, metric.best, metric.best), comment
 
 
 def _advice(metric: Metric, size: str) -> str:

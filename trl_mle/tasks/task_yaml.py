@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,8 @@ from trl_mle.errors import TaskError
 from trl_mle.grading import METRICS, get_metric
 from trl_mle.tasks.tabular import TabularTask
 from trl_mle.tasks.task import Task
-from trl_mle.types import LARGEST, LONGEST_S, ScoreTransform, TaskSpec
+from trl_mle.tasks.transform_yaml import is_number, read_transform, transform_value
+from trl_mle.types import LARGEST, LONGEST_S, TaskSpec
 from trl_mle.yaml_values import compose, construct, dump, place_of
 
 REQUIRED = ("id", "title", "metric", "direction")
@@ -24,7 +24,6 @@ COLUMNS = ("id_column", "target_column", "target_columns")
 FILES = ("train_file", "test_file", "sample_file")
 OPTIONAL = ("time_limit_s", "memory_bytes", "threads", "packages", "transform", "metric_text", "grader")
 KEYS = REQUIRED + COLUMNS + FILES + OPTIONAL
-TRANSFORM_KEYS = ("kind", "worst", "best")
 
 
 def read_task_yaml(path: Path, graders: Mapping[str, type[Task]] | None = None) -> dict[str, Any]:
@@ -57,7 +56,8 @@ def read_task_yaml(path: Path, graders: Mapping[str, type[Task]] | None = None) 
     _check_limits(path, data)
     _check_columns(path, data, kind)
     _check_files(path, data)
-    data["transform"] = _transform(path, data)
+    value = data.get("transform", {"kind": "identity"})
+    data["transform"] = read_transform(path, value, data["direction"], data["metric"])
     if "packages" in data:
         data["packages"] = tuple(data["packages"])
     return data
@@ -177,7 +177,7 @@ def _check_metric(path: Path, data: dict[str, Any], kind: type[Task]) -> None:
 
 
 def _check_limits(path: Path, data: dict[str, Any]) -> None:
-    if "time_limit_s" in data and not (_is_number(data["time_limit_s"]) and 0 < data["time_limit_s"] <= LONGEST_S):
+    if "time_limit_s" in data and not (is_number(data["time_limit_s"]) and 0 < data["time_limit_s"] <= LONGEST_S):
         raise TaskError(
             f"{path}: time_limit_s is {data['time_limit_s']!r}; write a positive number of seconds, at most a year."
         )
@@ -188,47 +188,6 @@ def _check_limits(path: Path, data: dict[str, Any]) -> None:
     packages = data.get("packages", [])
     if not isinstance(packages, list) or not all(isinstance(name, str) and name for name in packages):
         raise TaskError(f"{path}: packages is {packages!r}; write a list of names such as [numpy, pandas].")
-
-
-def _transform(path: Path, data: dict[str, Any]) -> ScoreTransform:
-    value = data.get("transform", {"kind": "identity"})
-    if not isinstance(value, dict) or "kind" not in value:
-        raise TaskError(f"{path}: transform is {value!r}; write for example {{kind: linear, worst: 500, best: 100}}.")
-    for key in value:
-        if key not in TRANSFORM_KEYS:
-            raise TaskError(f"{path}: transform has the unknown key {key!r}; known keys: {', '.join(TRANSFORM_KEYS)}.")
-    kind, worst, best = value["kind"], value.get("worst"), value.get("best")
-    if kind not in ("identity", "linear", "log"):
-        raise TaskError(f"{path}: transform.kind is {kind!r}; write 'identity', 'linear' or 'log'.")
-    if kind == "identity":
-        if worst is not None or best is not None:
-            raise TaskError(f"{path}: transform.kind 'identity' takes no worst and best; write 'kind: linear'.")
-        return ScoreTransform()
-    for key, number in (("worst", worst), ("best", best)):
-        if number is None or not _is_number(number):
-            raise TaskError(f"{path}: transform.{key} is {number!r}; write the raw score as a finite number.")
-        if kind == "log" and number <= 0:
-            raise TaskError(f"{path}: transform.{key} is {number!r}; 'log' needs positive scores (or 'linear').")
-    worst, best = float(worst), float(best)  # type: ignore[arg-type]
-    if worst == best or (best > worst) != (data["direction"] == "maximize"):
-        raise TaskError(
-            f"{path}: transform.worst is {worst!r} and transform.best {best!r}, but the direction is "
-            f"{data['direction']!r}; exchange them or choose two different scores."
-        )
-    if kind == "log" and (min(worst, best) < 1e-300 or math.log(worst) == math.log(best)):
-        raise TaskError(
-            f"{path}: transform.worst is {worst!r} and transform.best {best!r}, of which 'log' has no use; write 'kind: linear'."
-        )
-    if not math.isfinite(best - worst):
-        raise TaskError(f"{path}: transform.worst is {worst!r} and transform.best {best!r}, too far from each other.")
-    return ScoreTransform(kind, worst, best)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
-        return False
 
 
 def task_yaml(spec: TaskSpec, comment: str = "", grader: str | Mapping[str, Any] | None = None) -> str:
@@ -242,7 +201,6 @@ def task_yaml(spec: TaskSpec, comment: str = "", grader: str | Mapping[str, Any]
         grader (`str` or mapping, *optional*):
             Name of the grader, or `{"name": ..., ...}` with its settings. Defaults to that of `spec` if it is a `Task`.
     """
-    transform = spec.transform
     data: dict[str, Any] = {key: getattr(spec, key) for key in (*REQUIRED, "id_column")}
     if len(spec.target_columns) == 1:
         data["target_column"] = spec.target_column
@@ -253,9 +211,7 @@ def task_yaml(spec: TaskSpec, comment: str = "", grader: str | Mapping[str, Any]
     }
     data |= {key: getattr(spec, key) for key in ("time_limit_s", "memory_bytes", "threads")}
     data["packages"] = list(spec.packages)
-    data["transform"] = {"kind": transform.kind}
-    if transform.kind != "identity":
-        data["transform"] |= {"worst": transform.worst, "best": transform.best}
+    data["transform"] = transform_value(spec.transform, spec.metric)
     if grader is None and isinstance(spec, Task):
         grader = {"name": spec.grader, **spec.grader_options}
     if grader is not None and grader not in (TabularTask.grader, {"name": TabularTask.grader}):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from trl_mle.types import TaskSpec
 
 
 def list_() -> None:
@@ -30,10 +33,6 @@ def show(
 
     loaded = load_task(task)
     console = Console()
-    transform = loaded.transform
-    reward = "the score itself" if transform.kind == "identity" else f"{transform.kind}: {transform.worst:g} is -1, "
-    if transform.kind != "identity":
-        reward += f"{transform.best:g} is 1"
     table = Table("", loaded.id, show_header=True)
     for name, value in (
         ("title", loaded.title),
@@ -44,7 +43,7 @@ def show(
         ("target", _shorten(loaded.target_columns) or "none in a table"),
         ("predictions", _shorten(loaded.prediction_columns)),
         ("tables", ", ".join(filter(None, (loaded.train_file, loaded.test_file, loaded.sample_file)))),
-        ("reward", reward),
+        ("reward", _reward(loaded)),
         ("limits", f"{loaded.time_limit_s:g} s, {loaded.memory_bytes / 1024**3:g} GiB, {loaded.threads} thread(s)"),
         ("packages", ", ".join(loaded.packages)),
         ("reference", "yes" if loaded.reference else "no"),
@@ -74,3 +73,19 @@ def prepare(
 
 def _shorten(names: tuple[str, ...]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _reward(task: TaskSpec) -> str:
+    """What scores are worth."""
+    from trl_mle.rewards.score_transform import transform_score
+
+    transform = task.transform
+    if transform.kind == "percentile":
+        return f"percentile of a leaderboard of {len(transform.leaderboard)} scores"
+    if transform.worst is None or transform.best is None:
+        return "the score itself"
+    ends = (
+        f"{end:g} is {transform_score(end, task.direction, transform):.3g}"
+        for end in (transform.worst, transform.best)
+    )
+    return f"{transform.kind}: {', '.join(ends)}"
