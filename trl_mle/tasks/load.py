@@ -9,6 +9,7 @@ from typing import NamedTuple
 from trl_mle.errors import TaskError
 from trl_mle.tasks.builtin import PREFIX, builtin_titles, load_builtin
 from trl_mle.tasks.folder import load_folder
+from trl_mle.tasks.mlebench.prepare import load_mlebench, mlebench_titles
 from trl_mle.tasks.task import Task
 
 
@@ -21,16 +22,9 @@ class TaskSource(NamedTuple):
     """Title of each task by its full name, without preparing any."""
 
 
-def _load_mlebench(name: str) -> Task:
-    raise TaskError(
-        f"'mlebench:{name}': tasks of MLE-bench are not supported in this version. Prepare the competition's CSV and make "
-        f"a task folder of it with `trl-mle tasks create`."
-    )
-
-
 SOURCES: dict[str, TaskSource] = {
     "builtin": TaskSource(load_builtin, builtin_titles),
-    "mlebench": TaskSource(_load_mlebench, dict),
+    "mlebench": TaskSource(load_mlebench, mlebench_titles),
 }
 """Source by the prefix of its tasks' names (`builtin:digits`). A new source is a module of its own and one line here. A name
 without a known prefix is the path of a task folder."""
