@@ -10,7 +10,6 @@ from sklearn.metrics import log_loss, root_mean_squared_log_error
 
 from tests.support.mlebench_data import AUTHORS, TARGETS, conductors, insults, pizza, spooky, tweets
 from trl_mle.errors import TaskError
-from trl_mle.prompts import build_prompt
 from trl_mle.rewards.shaping import transform_score
 from trl_mle.tasks import list_tasks, load_task
 from trl_mle.tasks.mlebench import package
@@ -165,7 +164,6 @@ def test_the_field_that_gives_pizza_away_is_nowhere(data):
     for path in task.public_dir.iterdir():
         assert b"giver" not in path.read_bytes()
     assert len(json.loads((task.public_dir / "train.json").read_text())) == 20
-    assert "giver" not in str(build_prompt(task))
     assert originals == {path: (path.read_bytes(), path.stat()) for path in originals}
     assert task.grade(csv(answers), "private").score == 1.0
 

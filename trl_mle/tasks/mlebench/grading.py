@@ -1,7 +1,7 @@
 """Grades a submission with the function of `mlebench` for the competition, or with one of ours that equals it.
 
-Every submission is graded on all rows first, so that its validity is the same for each part of the answers. An exception of a grader
-is the policy's fault if the grader can score the sample submission, and a `GradingError` if it cannot.
+Every submission is graded on all rows first, so that its validity is the same for each part of the answers. An exception of a
+grader is the policy's fault if the grader can score the sample submission, and a `GradingError` if it cannot.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ What it refuses raises `FormError`. Predictions that the metric cannot take rais
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import partial
 from typing import TYPE_CHECKING
 
 from trl_mle.grading import FormError, get_metric
@@ -98,11 +97,10 @@ def jaccard(submission: pd.DataFrame, answers: pd.DataFrame, id_column: str, col
     """Mean word-level Jaccard similarity. An empty cell is an empty text, and two empty texts cannot be compared."""
     (column,) = columns
     _need_columns(submission, columns)
-    texts = (table[column].fillna("").astype(str).str.lower().str.split() for table in (answers, submission))
-    pairs = [(set(answer), set(prediction)) for answer, prediction in zip(*texts, strict=True)]
-    if any(not answer and not prediction for answer, prediction in pairs):
+    truth, predicted = (table[column].fillna("").astype(str).tolist() for table in (answers, submission))
+    if any(not one.split() and not other.split() for one, other in zip(truth, predicted, strict=True)):
         raise FormError(f"an empty text in column {column!r} where it cannot be compared")
-    return sum(len(answer & prediction) / len(answer | prediction) for answer, prediction in pairs) / len(pairs)
+    return get_metric("jaccard").score(truth, predicted)
 
 
 def rmsle(submission: pd.DataFrame, answers: pd.DataFrame, id_column: str, columns: tuple[str, ...]) -> float:
@@ -130,4 +128,7 @@ GRADERS: dict[str, OwnGrader] = {
 def own_grader(competition: str, id_column: str | None, columns: tuple[str, ...]) -> GradeFunction | None:
     """The grader of `competition` that needs no other package, or `None` if there is none."""
     name = known().get(competition, {}).get("own_grader")
-    return None if name is None or id_column is None else partial(GRADERS[name], id_column=id_column, columns=columns)
+    if name is None or id_column is None:
+        return None
+    grader = GRADERS[name]
+    return lambda submission, answers: grader(submission, answers, id_column, columns)
