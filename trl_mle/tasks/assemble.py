@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import SPLIT_COLUMN, Metric, get_metric
+from trl_mle.grading.metrics import PredictionKind
 from trl_mle.tasks.splits import stratified_mask
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 ID_COLUMN = "id"
@@ -54,7 +57,6 @@ def assemble(
         TaskError: there are too few rows, or a column has a reserved name.
     """
     import numpy as np
-    import pandas as pd
 
     metric = get_metric(metric_name)
     numeric = metric.predicts == "number"
@@ -66,24 +68,85 @@ def assemble(
         raise TaskError(f"the target column cannot be called {SPLIT_COLUMN!r}; rename it.")
     rng = np.random.default_rng(seed)
     selected = table.iloc[rng.permutation(len(table))[: train_rows + test_rows]].reset_index(drop=True)
-    is_test = stratified_mask(_strata(selected[target], metric), test_rows / len(selected), seed, numeric)
-    # Train rows get the first ids and test rows the following ones, each in shuffled order.
-    selected = selected.iloc[np.argsort(is_test, kind="stable")].reset_index(drop=True)
-    selected = pd.concat([pd.Series(range(len(selected)), name=ID_COLUMN), selected], axis=1)
-    train, test = selected.iloc[:train_rows], selected.iloc[train_rows:]
-    is_public = stratified_mask(_strata(test[target], metric), public_share, seed + 1, numeric)
-    answers = test[[ID_COLUMN, target]].assign(**{SPLIT_COLUMN: np.where(is_public, "public", "private")})
-    features = [column for column in selected.columns if column != target]
-    train = train[[*features, target]]
-    return TaskTables(train, test[features], _sample(test[[ID_COLUMN]], train[target], metric.predicts), answers)
+    is_test = stratified_mask(strata_of(selected[target], metric), test_rows / len(selected), seed, numeric)
+    return divide(
+        selected,
+        [target],
+        metric.predicts,
+        is_test,
+        lambda test: stratified_mask(strata_of(test[target], metric), public_share, seed + 1, numeric),
+    )
 
 
-def _strata(target: pd.Series, metric: Metric) -> pd.Series:
+def divide(
+    rows: pd.DataFrame,
+    targets: Sequence[str],
+    predicts: PredictionKind,
+    is_test: np.ndarray,
+    public_of: Callable[[pd.DataFrame], np.ndarray],
+    id_column: str = ID_COLUMN,
+) -> TaskTables:
+    """The tables of a task from N rows in their final order.
+
+    Train rows get the first new ids and test rows the following ones.
+
+    Args:
+        rows (`DataFrame`):
+            Features and targets.
+        targets (`Sequence[str]`):
+            Columns to predict.
+        predicts (`str`):
+            `Metric.predicts` of the metric.
+        is_test (`ndarray`):
+            (N,) booleans.
+        public_of (`Callable`):
+            From the test rows, with their targets, to booleans: the public part of the answers.
+        id_column (`str`, *optional*, defaults to `"id"`):
+            Name of the column of new ids.
+
+    Raises:
+        TaskError: a class has the name of the id column.
+    """
+    import numpy as np
+    import pandas as pd
+
+    train_rows = len(rows) - int(is_test.sum())
+    rows = rows.iloc[np.argsort(is_test, kind="stable")].reset_index(drop=True)
+    rows = pd.concat([pd.Series(range(len(rows)), name=id_column), rows], axis=1)
+    train, test = rows.iloc[:train_rows], rows.iloc[train_rows:]
+    split = np.where(public_of(test), "public", "private")
+    answers = test[[id_column, *targets]].assign(**{SPLIT_COLUMN: split})
+    features = [column for column in rows.columns if column not in targets]
+    train = train[[*features, *targets]]
+    sample = constant_submission(test[[id_column]], train[list(targets)], predicts)
+    return TaskTables(train, test[features], sample, answers)
+
+
+def constant_submission(ids: pd.DataFrame, targets: pd.DataFrame, predicts: PredictionKind) -> pd.DataFrame:
+    """A valid submission that is the same for every row: means, most common labels or equal probabilities.
+
+    Args:
+        ids (`DataFrame`):
+            (M, 1) ids.
+        targets (`DataFrame`):
+            (N, T) targets of the train rows. With several targets of a metric of probabilities, each holds 0 and 1 only.
+        predicts (`str`):
+            `Metric.predicts` of the metric.
+    """
+    import pandas as pd
+
+    if targets.shape[1] == 1:
+        return _sample(ids, targets.iloc[:, 0], predicts)
+    columns = [_sample(ids, targets[name], predicts).iloc[:, 1] for name in targets.columns]
+    return pd.concat([ids, *columns], axis=1)
+
+
+def strata_of(target: pd.Series, metric: Metric) -> pd.Series:
     """What the split is stratified by. Texts are no classes: each may occur once."""
     return target if metric.predicts != "text" else target.map(lambda text: "")
 
 
-def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
+def _sample(ids: pd.DataFrame, target: pd.Series, kind: PredictionKind) -> pd.DataFrame:
     import pandas as pd
 
     if kind == "number":
@@ -93,8 +156,8 @@ def _sample(ids: pd.DataFrame, target: pd.Series, kind: str) -> pd.DataFrame:
     classes = class_names(target)
     if classes == ["0", "1"]:
         return ids.assign(**{str(target.name): 0.5})
-    if ID_COLUMN in classes:
-        raise TaskError(f"a class is called {ID_COLUMN!r}, as the id column; rename the class.")
+    if (id_column := ids.columns[0]) in classes:
+        raise TaskError(f"a class is called {id_column!r}, as the id column; rename the class.")
     # At once: `assign` adds column by column, which is slow for hundreds of classes.
     return pd.concat([ids, pd.DataFrame(round(1 / len(classes), 6), index=ids.index, columns=classes)], axis=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from trl_mle.errors import TaskError
@@ -73,7 +74,7 @@ def load_folder(folder: Path, id_prefix: str = "") -> Task:
     return task
 
 
-def write_folder(folder: Path, tables: TaskTables, id_column: str, target_column: str) -> None:
+def write_folder(folder: Path, tables: TaskTables, id_column: str, targets: str | Sequence[str]) -> None:
     """Write the data files of a task into the existing `folder`. The caller adds `task.yaml` and `description.md`.
 
     Public files are read-only. Only the owner may open `private/` (modes 0700 and 0600).
@@ -87,4 +88,5 @@ def write_folder(folder: Path, tables: TaskTables, id_column: str, target_column
     # Created with its final mode, so that there is no moment at which others can open it.
     descriptor = os.open(private / ANSWERS, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        tables.answers[[id_column, target_column, SPLIT_COLUMN]].to_csv(file, index=False)
+        columns = [id_column, *([targets] if isinstance(targets, str) else targets), SPLIT_COLUMN]
+        tables.answers[columns].to_csv(file, index=False)

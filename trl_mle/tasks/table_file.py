@@ -62,8 +62,12 @@ _MAGIC = {
 """First bytes of other kinds of files."""
 
 
-def check_path(csv: Path | str) -> Path:
+def check_path(csv: Path | str, folders: bool = False) -> Path:
     """The path of the table `csv`, with `~` expanded.
+
+    Args:
+        folders (`bool`, *optional*, defaults to `False`):
+            Whether a folder is accepted.
 
     Raises:
         TaskError: `csv` is an address, or there is no such file.
@@ -80,6 +84,8 @@ def check_path(csv: Path | str) -> Path:
     try:
         path = Path(csv).expanduser()
         if path.is_dir():
+            if folders:
+                return path
             raise TaskError(f"{path} is a folder; give the path of a CSV file.")
         if not path.exists():
             raise TaskError(f"{path} does not exist; give the path of a CSV file.")

@@ -40,14 +40,15 @@ class TextTable:
     """What was decided about the file, in sentences."""
 
 
-def read_text_table(path: Path, target: str, sep: str | None = None, encoding: str | None = None) -> TextTable:
+def read_text_table(path: Path, target: str | None, sep: str | None = None, encoding: str | None = None) -> TextTable:
     """Read the table of `path`.
 
     Args:
         path (`Path`):
             CSV file, which may be compressed, or an Excel, Parquet or Feather file.
         target (`str`):
-            Column that the header must have. It decides between separators.
+            Column that the header must have. It decides between separators. With `None`, the separator is the one with which all
+            rows have equally many cells.
         sep (`str`, *optional*):
             Separator of the cells, as a character or as one of the names in `SEPARATORS`.
         encoding (`str`, *optional*):
@@ -60,7 +61,7 @@ def read_text_table(path: Path, target: str, sep: str | None = None, encoding: s
 
     separator = _separator(sep)
     text, notes = read_text(path, encoding)
-    start, separator, header_notes = _find_header(text, target, separator)
+    start, separator, header_notes = _find_header(path, text, target, separator)
     notes += header_notes
     spaced = _is_spaced(text, start, separator)
     reader = _reader(text, start, separator, spaced)
@@ -69,7 +70,7 @@ def read_text_table(path: Path, target: str, sep: str | None = None, encoding: s
     _, names = next(rows, (0, []))
     if not names:
         raise TaskError(f"{path} is empty; give a table whose first line names the columns.")
-    if clean_name(target) not in (columns := [clean_name(name) for name in names]):
+    if target is not None and clean_name(target) not in (columns := [clean_name(name) for name in names]):
         raise TaskError(no_column(path, clean_name(target), columns))
     frames, short_end = [], True
     while chunk := list(islice(rows, _CHUNK)):
@@ -125,7 +126,7 @@ def _separator(sep: str | None) -> str | None:
     return character
 
 
-def _find_header(text: str, target: str, separator: str | None) -> tuple[int, str, list[str]]:
+def _find_header(path: Path, text: str, target: str | None, separator: str | None) -> tuple[int, str, list[str]]:
     """Position of the header, the separator, and what was decided: the first line with `target` among its cells is the header.
 
     Lines with `#` before it are comments. Excel's line `sep=;` names the separator.
@@ -143,7 +144,7 @@ def _find_header(text: str, target: str, separator: str | None) -> tuple[int, st
         elif comment and not notes:
             notes.append("Lines before the header that start with '#' are left out as comments.")
         start = _line_end(text, start)
-    found = _guess(text, start, target, separator)
+    found = even_separator(path, text, start, separator) if target is None else _guess(text, start, target, separator)
     if found is None:  # the caller says which columns there are, best with the separator that makes most of them
         choices = [separator] if separator else [character for character in SEPARATORS if character != " "]
         return start, max(choices, key=lambda character: len(_first_row(text, start, character))), notes
@@ -152,8 +153,57 @@ def _find_header(text: str, target: str, separator: str | None) -> tuple[int, st
     return start, found, notes
 
 
-def _is_header(text: str, start: int, target: str, separator: str | None) -> bool:
-    """Whether a line with `#` before it is the header: it has the target, and the next line does not."""
+def even_separator(path: Path, text: str, start: int, separator: str | None) -> str:
+    """The separator with which the first rows have as many cells as the header, and more than one.
+
+    Raises:
+        TaskError: there is none, or there are several.
+    """
+    if separator is not None or not text[start:].strip():
+        return separator or ","
+    widths = {}
+    for character in SEPARATORS:
+        rows = _first_rows(text, start, character)
+        width = len(rows[0]) if rows else 0
+        # A row may end in one separator more than the header has.
+        if width > 1 and {len(row) for row in rows[1:]} <= {width, width + 1}:
+            widths[character] = width
+    if len(widths) > 1:
+        widths.pop(" ", None)  # names and texts have spaces
+    if len(widths) == 1:
+        return next(iter(widths))
+    found = ", ".join(f"{SEPARATORS[character]} ({width} columns)" for character, width in widths.items())
+    if found:
+        raise TaskError(f"the cells of {path} may be separated by {found}; write one of them (`--sep`).")
+    raise TaskError(
+        f"{path} has one column, or rows of different lengths, with each separator that is known "
+        f"({', '.join(SEPARATORS.values())}). Write the separator (`--sep`), and quote cells that hold it."
+    )
+
+
+def _first_rows(text: str, start: int, separator: str, rows: int = 50) -> list[list[str]]:
+    """The first rows that are not empty, without the last one if it is cut by the end of what is read."""
+    found: list[list[str]] = []
+    reader = _reader(text, start, separator, True)
+    try:
+        while len(found) < rows and (row := next_row(reader)) is not None:
+            if row:
+                found.append(row)
+    except csv.Error:
+        return []
+    return found
+
+
+def _is_header(text: str, start: int, target: str | None, separator: str | None) -> bool:
+    """Whether a line with `#` before it is the header: it has the target, and the next line does not.
+
+    Without a target, it has as many cells as the next line.
+    """
+    if target is None:
+        below = _line_end(text, start)
+        tried = [separator] if separator else [character for character in SEPARATORS if character != " "]
+        rows = ((_first_row(text, start, character), _first_row(text, below, character)) for character in tried)
+        return any(1 < len(here) == len(there) and not there[0].startswith("#") for here, there in rows)
     choices = [separator] if separator else [character for character in SEPARATORS if character != " "]
     here, below = (
         any(_guess(text, at, target, character) for character in choices) for at in (start, _line_end(text, start))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -55,11 +56,12 @@ def _new_folder(out: Path | str) -> Path:
     return path
 
 
-def read_description(text: str | None, target: str, missing_words: dict[str, list[str]]) -> str:
+def read_description(text: str | None, targets: Sequence[str], missing_words: dict[str, list[str]]) -> str:
     """The text of `description.md`, with what a program must know to read the files as they are meant."""
     if not isinstance(text, (str, type(None))):
         raise TaskError(f"description is {text!r} ({_flag('description')}); write a text.")
-    paragraphs = [(text or "").strip() or f"Predict the column `{target}` from the other columns."]
+    what = f"column{'s' if len(targets) > 1 else ''} {' and '.join(f'`{name}`' for name in targets)}"
+    paragraphs = [(text or "").strip() or f"Predict the {what} from the other columns."]
     if missing_words:
         words = sorted({word for found in missing_words.values() for word in found})
         names = [f"`{name}`" for name in missing_words]

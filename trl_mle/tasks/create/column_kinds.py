@@ -1,0 +1,111 @@
+"""What each column of a user's table holds, found in its text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from trl_mle.grading.values import Kind, canonical
+from trl_mle.tasks.create.dates import read_dates
+from trl_mle.tasks.target_column import MISSING_MARKS, MISSING_WORDS
+from trl_mle.tasks.written_numbers import WrittenNumberError, read_numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_CATEGORIES = 200
+"""Distinct texts beyond which a column is free text."""
+_ID_WORDS = frozenset(("id", "uuid", "guid", "identifier"))
+_ID_NAMES = frozenset(
+    ("index", "idx", "key", "row", "rowname", "rownames", "rownum", "rownumber", "rowid", "no", "nr")
+)
+
+
+class ColumnKind(StrEnum):
+    """Kinds of columns."""
+
+    EMPTY = "empty"
+    CONSTANT = "constant"
+    WHOLE = "whole numbers"
+    NUMBER = "numbers"
+    DATE = "dates"
+    CATEGORY = "categories"
+    TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table."""
+
+    name: str
+    kind: ColumnKind
+    distinct: int
+    """Number of different values, without missing ones."""
+    missing: int
+    """Rows without a value."""
+    rows: int
+    example: str
+    """A value as it is written."""
+    id_name: bool
+    """Whether the name is one that ids have."""
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether each row has a value of its own."""
+        return self.distinct == self.rows
+
+    @property
+    def is_row_id(self) -> bool:
+        """Whether the column numbers or names the rows: by its name, and with another value in each row."""
+        return (
+            self.id_name and self.is_unique and self.kind in (ColumnKind.WHOLE, ColumnKind.CATEGORY, ColumnKind.TEXT)
+        )
+
+
+def describe_columns(frame: pd.DataFrame, decimal: str | None = None) -> dict[str, Column]:
+    """Name -> [`Column`] for each column of the texts `frame` (N rows)."""
+    return {str(name): describe_column(frame[name], decimal) for name in frame.columns}
+
+
+def describe_column(texts: pd.Series, decimal: str | None = None) -> Column:
+    """What the texts of one column are."""
+    counts = texts.str.strip().value_counts()
+    missing_words = counts.index.isin(MISSING_WORDS | MISSING_MARKS | {""})
+    missing = int(counts[missing_words].sum())
+    distinct = counts.index[~missing_words].tolist()
+    name = str(texts.name)
+    example = distinct[0] if distinct else ""
+    return Column(
+        name, _kind(texts, distinct, decimal), len(distinct), missing, len(texts), example, has_id_name(name)
+    )
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a column's name in small letters: `PassengerId` and `passenger_id` have the same."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+", name)]
+
+
+def has_id_name(name: str) -> bool:
+    """Whether `name` is one that ids have, such as `id`, `PassengerId`, `patient_id` or `index`."""
+    words = words_of(name)
+    return bool(words) and (words[-1] in _ID_WORDS or "".join(words) in _ID_NAMES)
+
+
+def _kind(texts: pd.Series, distinct: list[str], decimal: str | None) -> ColumnKind:
+    if not distinct:
+        return ColumnKind.EMPTY
+    if len(distinct) == 1:
+        return ColumnKind.CONSTANT
+    if all(canonical(text, Kind.INTEGER) is not None for text in distinct):
+        return ColumnKind.WHOLE
+    try:
+        read_numbers(distinct, decimal)
+        return ColumnKind.NUMBER
+    except WrittenNumberError:
+        pass
+    if read_dates(texts) is not None:
+        return ColumnKind.DATE
+    few = len(distinct) <= MOST_CATEGORIES and len(distinct) <= max(20, len(texts) // 2)
+    return ColumnKind.CATEGORY if few else ColumnKind.TEXT

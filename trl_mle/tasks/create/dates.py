@@ -1,0 +1,74 @@
+"""Columns of dates: which form they have, and the same dates as ISO 8601 text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trl_mle.tasks.target_column import MISSING_MARKS, MISSING_WORDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DAY = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y")
+_WORDS = ("%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%d-%b-%y")
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", "T%H:%M:%SZ")
+FORMATS = tuple(day + time for day in (*_DAY, *_WORDS) for time in _TIMES)
+"""Forms of dates that are known, with and without a time."""
+# Four digits, or a month in letters: most columns are ruled out by their first value.
+_LIKE_A_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|[A-Za-z]{3}")
+_TRIED = 200
+
+
+@dataclass(frozen=True)
+class Dates:
+    """A column of dates."""
+
+    iso: pd.Series
+    """(N,) ISO 8601 texts. A missing date is the empty text."""
+    ambiguous: bool
+    """Whether each date can be read with the day first and with the month first, and the two differ. `iso` is as written."""
+    changed: bool
+    """Whether `iso` differs from what is written."""
+
+
+def read_dates(texts: pd.Series) -> Dates | None:
+    """The dates of a column of texts; `None` if one of them is no date of a known form, or if the forms differ.
+
+    Args:
+        texts (`Series`):
+            (N,) texts. Words for missing values stay as they are.
+    """
+    import pandas as pd
+
+    stripped = texts.str.strip()
+    present = stripped[(stripped != "") & ~stripped.isin(MISSING_WORDS | MISSING_MARKS)]
+    distinct = pd.Series(present.unique())
+    if distinct.empty or not _LIKE_A_DATE.match(str(distinct.iloc[0])):
+        return None
+    first = distinct.iloc[:_TRIED]
+    found = [form for form in FORMATS if _parsed(first, form) is not None]
+    read = {form: dates for form in found if (dates := _parsed(distinct, form)) is not None}
+    if not read:
+        return None
+    form, dates = next(iter(read.items()))
+    if any(not other.equals(dates) for other in read.values()):
+        return Dates(texts, ambiguous=True, changed=False)
+    if form.startswith("%Y-%m-%d"):
+        return Dates(texts, ambiguous=False, changed=False)
+    shown = dates.dt.strftime(
+        "%Y-%m-%d" if "%H" not in form else "%Y-%m-%d %H:%M:%S" + (".%f" if "%f" in form else "")
+    )
+    iso = dict(zip(distinct, shown, strict=True))
+    return Dates(stripped.map(lambda text: iso.get(text, text)), ambiguous=False, changed=True)
+
+
+def _parsed(texts: pd.Series, form: str) -> pd.Series | None:
+    """The dates of `texts` in the form `form`, or `None` if one of them has another form."""
+    import pandas as pd
+
+    try:
+        return pd.to_datetime(texts, format=form, errors="raise", exact=True).dt.tz_localize(None)
+    except (ValueError, OverflowError):  # pandas' errors of dates are ValueErrors
+        return None

@@ -1,0 +1,166 @@
+"""`propose`: what `create_task` will do with a user's table, and what the table leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl_mle.errors import TaskError
+from trl_mle.tasks.column_names import no_column
+from trl_mle.tasks.create.column_kinds import Column, ColumnKind, describe_column, describe_columns, has_id_name
+from trl_mle.tasks.create.doubts import feature_doubts, row_numbers, target_doubts
+from trl_mle.tasks.create.guess_metric import guess_metric
+from trl_mle.tasks.create.guess_target import guess_target, quoted
+from trl_mle.tasks.create.origin import Origin, read_origin
+from trl_mle.tasks.create.questions import Choice, Question
+from trl_mle.tasks.create.request import Request
+from trl_mle.tasks.feature_columns import decimal_mark
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What will be done with a table."""
+
+    origin: Origin
+    request: Request
+    """The user's request, completed as far as the table decides."""
+    columns: tuple[Column, ...]
+    """All columns of the table. In an explicit request, those with names of ids."""
+    reasons: dict[str, str]
+    """Why "target", "metric" and "split" are as they are, where they were found in the table."""
+    left_out: dict[str, str]
+    """Column -> why it is left out."""
+    notes: tuple[str, ...]
+    questions: tuple[Question, ...]
+
+    @property
+    def flags(self) -> list[str]:
+        """The completed request as options of `trl-mle tasks create`."""
+        request = self.request
+        flags = [f"--target {quoted(name)}" for name in request.targets] + [f"--metric {request.metric}"]
+        flags += [f"--drop {quoted(name)}" for name in self.left_out] + [
+            f"--keep {quoted(name)}" for name in request.keep
+        ]
+        flags += [] if request.split is None else [f"--split {quoted(str(request.split))}"]
+        flags += [] if request.rare is None else [f"--rare {request.rare}"]
+        flags += ["--drop-missing-targets"] * bool(request.drop_missing_targets)
+        return flags + ["--keep-missing-words"] * request.keep_missing_words
+
+    @property
+    def features(self) -> list[str]:
+        """Columns that programs get."""
+        return [name for name in self.origin.frame.columns if name not in (*self.left_out, *self.request.targets)]
+
+
+def propose(csv: Path | str, request: Request, sep: str | None = None, encoding: str | None = None) -> Proposal:
+    """Read the table and find what the request leaves open.
+
+    Raises:
+        TaskError: the table cannot be read, or no task can be made of it.
+    """
+    origin = read_origin(csv, request.targets[0] if request.targets else None, sep, encoding)
+    return complete(origin, request)
+
+
+def complete(origin: Origin, request: Request) -> Proposal:
+    """Find what `request` leaves open in the table of `origin`."""
+    frame, source = origin.frame, origin.name
+    for column in (
+        *request.targets,
+        *request.drop,
+        *request.keep,
+        *filter(None, (request.split and request.split.column,)),
+    ):
+        if column not in frame.columns:
+            raise TaskError(no_column(origin.path, str(column), list(frame.columns)))
+    decimal, _ = decimal_mark(frame, origin.separator, request.decimal)
+    explicit = request.is_explicit
+    columns = (
+        {name: describe_column(frame[name], decimal) for name in frame.columns if has_id_name(str(name))}
+        if explicit
+        else describe_columns(frame, decimal)
+    )
+    reasons: dict[str, str] = {}
+    questions: list[Question] = []
+    request = replace(request, targets=request.targets or origin.targets, metric=request.metric or origin.metric)
+    if not request.targets:
+        hidden = (*request.drop, origin.image_column)
+        usable = {name: column for name, column in columns.items() if name not in hidden}
+        found = guess_target(usable, source)
+        if isinstance(found, Question):
+            questions.append(found)
+        else:
+            request, reasons["target"] = replace(request, targets=(found[0],)), found[1]
+    elif request.targets == origin.targets:
+        reasons["target"] = origin.reason
+    if request.targets and request.metric is None:
+        answer = _metric(frame, request, columns, decimal)
+        if isinstance(answer, Question):
+            questions.append(answer)
+        else:
+            request, reasons["metric"] = replace(request, metric=answer[0]), answer[1]
+    elif request.metric is not None and request.metric == origin.metric:
+        reasons["metric"] = origin.metric_reason
+    left_out = _left_out(request, columns, origin, explicit)
+    doubts = [] if explicit else target_doubts(frame, request)
+    not_features = {*left_out, *request.targets, origin.image_column}
+    features = [str(name) for name in frame.columns if name not in not_features]
+    doubts += feature_doubts(frame, request, columns, features, decimal)
+    if request.split is None and not any("group:" in choice.flags for doubt in doubts for choice in doubt.choices):
+        reasons["split"] = "the default"
+    notes = [] if not explicit else [doubt.sentence() for doubt in doubts]
+    notes += row_numbers(frame, features, request) if explicit else []
+    return Proposal(
+        origin,
+        request,
+        tuple(columns.values()),
+        reasons,
+        left_out,
+        tuple(notes),
+        tuple(questions if explicit else [*questions, *doubts]),
+    )
+
+
+def _metric(
+    frame: pd.DataFrame, request: Request, columns: dict[str, Column], decimal: str | None
+) -> tuple[str, str] | Question:
+    """One metric for all targets."""
+    found = [guess_metric(columns[name], frame[name], decimal) for name in request.targets]
+    for each in found:
+        if isinstance(each, Question):
+            return each
+    metrics = {each[0] for each in found if not isinstance(each, Question)}
+    if len(metrics) == 1:
+        return found[0]  # type: ignore[return-value]
+    if metrics == {"rmse", "rmsle"}:
+        return "rmse", "numbers"
+    return Question(
+        f"The targets {', '.join(map(repr, request.targets))} need different metrics ({', '.join(sorted(metrics))}), and a task "
+        "has one for all.",
+        tuple(
+            Choice(f"predict {name!r} alone", f"--target {quoted(name)}", {"target": (name,)})
+            for name in request.targets
+        ),
+    )
+
+
+def _left_out(request: Request, columns: dict[str, Column], origin: Origin, explicit: bool) -> dict[str, str]:
+    """Columns that programs do not get, with the reason."""
+    left_out = dict.fromkeys(request.drop, "as asked (`--drop`)")
+    # The id column of a sample submission, or one that the user names.
+    named = request.id_column or (origin.id_column if origin.prediction_columns else None)
+    if named in origin.frame.columns and origin.frame[named].is_unique and named != origin.image_column:
+        left_out.setdefault(str(named), "the row ids; rows get new ones")
+    spared = {*request.keep, *request.targets, origin.image_column, request.split and request.split.column}
+    for name, column in columns.items():
+        if name in spared or name in left_out:
+            continue
+        if column.is_row_id:
+            left_out[name] = "the row ids; rows get new ones"
+        elif not explicit and column.kind in (ColumnKind.EMPTY, ColumnKind.CONSTANT):
+            left_out[name] = "the same in each row" if column.kind is ColumnKind.CONSTANT else "without any value"
+    return left_out
