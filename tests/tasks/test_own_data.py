@@ -50,7 +50,7 @@ def test_1_semicolons_decimal_commas_and_cp1252(rng, tmp_path):
     frame.to_csv(path, sep=";", decimal=",", index=False, encoding="cp1252")
     with pytest.raises(TaskError, match="--encoding"):
         made(path)
-    with pytest.raises(TaskError, match="Which column is to be predicted.*--target Preis"):
+    with pytest.raises(TaskError, match=r"Which column is to be predicted.*--target Preis"):
         made(path, encoding="cp1252")
     task = made(path, encoding="cp1252", target="Preis")
     train, test, _ = tables(task)
