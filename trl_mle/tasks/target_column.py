@@ -88,6 +88,8 @@ def read_target(values: pd.Series, metric: Metric, source: str, options: TargetO
     texts, notes = _without_missing(texts, metric, where, options)
     if metric.predicts == "number":
         target = _numbers(texts, metric, where, options.decimal, notes)
+    elif metric.predicts == "text":
+        target = texts
     else:
         target = _classes(texts, metric, where, options, notes)
     if target.nunique() < 2:

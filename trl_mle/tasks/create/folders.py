@@ -168,25 +168,33 @@ def _checked(path: Path, frame: pd.DataFrame, column: str) -> tuple[dict[str, Im
         _check_loss(len(damaged), len(frame), f"{path}: damaged images, such as {name!r} ({reason})")
         notes.append(f"{len(damaged)} damaged images are left out, such as {name!r} ({reason}).")
         frame = frame[frame[column].isin(images)]
-    digests = frame[column].map(lambda name: images[name].digest)
-    twice = digests.duplicated(keep="first")
-    if twice.any():
-        name = frame[column][twice].iloc[0]
-        notes.append(
-            f"{int(twice.sum())} images are left out, because an equal one comes before, such as {name!r}: the same image must "
-            "not be in both parts."
-        )
-        others = frame.drop(columns=column).astype(str).agg("\x1f".join, axis=1)
-        if differing := int((others.groupby(digests).nunique() > 1).sum()):
-            notes.append(
-                f"{differing} of these images have rows that differ, for example in the label. The first row counts."
-            )
-        frame = frame[~twice]
+    frame, more = _without_copies(frame, column, images)
+    notes += more
     if len(kinds := {image.suffix for image in images.values()}) > 1:
         notes.append(f"The images are of the kinds {', '.join(sorted(kinds))}. A program sees the kind of each.")
     if ".tif" in kinds:
         notes.append("Tags of TIFF files stay, which may hold places and times.")
     return images, frame, notes
+
+
+def _without_copies(frame: pd.DataFrame, column: str, images: dict[str, ImageFile]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows without those of images that occur before: a picture must not be in both parts."""
+    notes = []
+    digests = frame[column].map(lambda name: images[name].digest)
+    others = frame.drop(columns=column).astype(str).agg("\x1f".join, axis=1)
+    differing = others.groupby(digests).transform("nunique") > 1
+    if differing.any():
+        notes.append(
+            f"{int(differing.sum())} images are left out, such as {frame[column][differing].iloc[0]!r}, because equal ones have "
+            "another row in the table, and it is not known which is right."
+        )
+    copies = digests.duplicated(keep="first") & ~differing
+    if copies.any():
+        notes.append(
+            f"{int(copies.sum())} images are left out, such as {frame[column][copies].iloc[0]!r}, because an equal one comes "
+            "before."
+        )
+    return frame[~copies & ~differing], notes
 
 
 def _check_loss(lost: int, rows: int, what: str) -> None:
