@@ -45,6 +45,11 @@ def load_folder(folder: Path, id_prefix: str = "") -> Task:
         for name in ("description.md", *(f"public/{name}" for name in public)):
             if not (folder / name).is_file():
                 raise TaskError(f"{folder / name} does not exist; a task needs it.")
+        if not (folder / "private").exists():
+            raise TaskError(
+                f"{folder / 'private'} does not exist: the task cannot grade, as one that was published without its answers. "
+                "Put the answers there."
+            )
         for name in public:
             if not (folder / "public" / name).resolve().is_relative_to(folder / "public"):
                 raise TaskError(

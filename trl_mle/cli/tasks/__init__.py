@@ -6,6 +6,7 @@ import typer
 
 from trl_mle.cli.tasks.create import create
 from trl_mle.cli.tasks.grade import grade
+from trl_mle.cli.tasks.hub import pull, push
 from trl_mle.cli.tasks.preview import preview
 from trl_mle.cli.tasks.run import run
 from trl_mle.cli.tasks.show import list_, prepare, show
@@ -20,3 +21,5 @@ app.command()(create)
 app.command()(preview)
 app.command()(grade)
 app.command()(run)
+app.command()(push)
+app.command()(pull)
