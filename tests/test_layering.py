@@ -37,7 +37,8 @@ FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FLOOR_OF_TRAINING = FLOOR["scripts"] - 1
 TRAINING_MAY_IMPORT = {"types", "errors"}
 # `Task.grade` is a public method of the task. Grading itself knows no task folder, only a `TaskSpec`.
-BETWEEN_STAGES = {("tasks", "grading")}
+# A grader that is a program of others runs in a sandbox.
+BETWEEN_STAGES = {("tasks", "grading"), ("grading", "sandboxes")}
 HEAVY = {"torch", "trl", "transformers", "accelerate", "peft", "vllm", "deepspeed"}
 TORCH_FILES = {"transformers_backend.py", "tiny_policy.py"}
 """Files that load a model into this process. They are imported by whoever asks for one."""

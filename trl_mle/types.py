@@ -115,6 +115,8 @@ class TaskSpec:
     """Sample submission, relative to `public_dir`. It has the ids and columns of a valid submission."""
     metric_text: str | None = None
     """Name of the metric in words, for the prompt. `None`: the words for `metric`."""
+    license: str | None = None
+    """Licence of the data, as its source states it; `None` if nothing is known."""
 
     def __post_init__(self) -> None:
         targets, target = tuple(self.target_columns), self.target_column

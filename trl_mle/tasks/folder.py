@@ -11,11 +11,12 @@ from trl_mle.grading import SPLIT_COLUMN
 from trl_mle.grading.csv_rows import read_header
 from trl_mle.tasks.assemble import TaskTables
 from trl_mle.tasks.mlebench.task import MLEBenchTask
+from trl_mle.tasks.script_task import ScriptTask
 from trl_mle.tasks.tabular import ANSWERS, TabularTask
 from trl_mle.tasks.task import Task
 from trl_mle.tasks.task_yaml import read_task_yaml
 
-GRADERS: dict[str, type[Task]] = {kind.grader: kind for kind in (TabularTask, MLEBenchTask)}
+GRADERS: dict[str, type[Task]] = {kind.grader: kind for kind in (TabularTask, MLEBenchTask, ScriptTask)}
 """Kind of task by the name of its grader in `task.yaml`. A new kind of grader is a subclass of `Task` and a word here."""
 PUBLIC_FILES = ("train.csv", "test.csv", "sample_submission.csv")
 """Public files of a task that is made from one table."""

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from trl_mle.errors import TaskError
 from trl_mle.tasks.builtin import PREFIX, builtin_titles, load_builtin
+from trl_mle.tasks.dare_bench import dare_titles, load_dare
 from trl_mle.tasks.folder import load_folder
 from trl_mle.tasks.mlebench.prepare import load_mlebench, mlebench_titles
+from trl_mle.tasks.sandmle import load_sandmle, sandmle_titles
 from trl_mle.tasks.task import Task
 
 
@@ -25,6 +27,8 @@ class TaskSource(NamedTuple):
 SOURCES: dict[str, TaskSource] = {
     "builtin": TaskSource(load_builtin, builtin_titles),
     "mlebench": TaskSource(load_mlebench, mlebench_titles),
+    "dare": TaskSource(load_dare, dare_titles),
+    "sandmle": TaskSource(load_sandmle, sandmle_titles),
 }
 """Source by the prefix of its tasks' names (`builtin:digits`). A new source is a module of its own and one line here. A name
 without a known prefix is the path of a task folder."""

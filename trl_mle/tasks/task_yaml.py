@@ -22,7 +22,7 @@ REQUIRED = ("id", "title", "metric", "direction")
 """Keys with a text."""
 COLUMNS = ("id_column", "target_column", "target_columns")
 FILES = ("train_file", "test_file", "sample_file")
-OPTIONAL = ("time_limit_s", "memory_bytes", "threads", "packages", "transform", "metric_text", "grader")
+OPTIONAL = ("time_limit_s", "memory_bytes", "threads", "packages", "transform", "metric_text", "license", "grader")
 KEYS = REQUIRED + COLUMNS + FILES + OPTIONAL
 
 
@@ -131,8 +131,9 @@ def _check_files(path: Path, data: dict[str, Any]) -> None:
         _check_is_text(path, key, name)
         if not is_inside(name):
             raise TaskError(f"{path}: {key} is {name!r}; write a path inside public/, such as tables/train.csv.")
-    if data.get("metric_text") is not None:
-        _check_is_text(path, "metric_text", data["metric_text"])
+    for key in ("metric_text", "license"):
+        if data.get(key) is not None:
+            _check_is_text(path, key, data[key])
 
 
 def is_inside(name: str) -> bool:
@@ -207,7 +208,9 @@ def task_yaml(spec: TaskSpec, comment: str = "", grader: str | Mapping[str, Any]
     elif spec.target_columns:
         data["target_columns"] = list(spec.target_columns)
     data |= {
-        key: getattr(spec, key) for key in (*FILES, "metric_text") if getattr(spec, key) != getattr(TaskSpec, key)
+        key: getattr(spec, key)
+        for key in (*FILES, "metric_text", "license")
+        if getattr(spec, key) != getattr(TaskSpec, key)
     }
     data |= {key: getattr(spec, key) for key in ("time_limit_s", "memory_bytes", "threads")}
     data["packages"] = list(spec.packages)

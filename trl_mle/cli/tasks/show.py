@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def list_() -> None:
-    """List the built-in tasks; nothing is prepared."""
+    """List the tasks that have a name; nothing is prepared."""
     from trl_mle.tasks import list_tasks
 
     table = Table("task", "title")
@@ -46,6 +46,7 @@ def show(
         ("reward", _reward(loaded)),
         ("limits", f"{loaded.time_limit_s:g} s, {loaded.memory_bytes / 1024**3:g} GiB, {loaded.threads} thread(s)"),
         ("packages", ", ".join(loaded.packages)),
+        ("licence", loaded.license or "not known"),
         ("reference", "yes" if loaded.reference else "no"),
         ("baseline", "yes" if loaded.baseline else "no"),
         ("folder", str(loaded.folder)),
@@ -62,10 +63,11 @@ def prepare(
     tasks: Annotated[list[str] | None, typer.Argument(help="Task names; all built-in tasks by default.")] = None,
 ) -> None:
     """Prepare built-in tasks in the cache, for example before a cluster goes offline."""
-    from trl_mle.tasks import list_tasks, load_task
+    from trl_mle.tasks import load_task
+    from trl_mle.tasks.builtin import builtin_titles
 
     table = Table("task", "folder")
-    for name in tasks or list(list_tasks()):
+    for name in tasks or list(builtin_titles()):
         loaded = load_task(name)
         table.add_row(loaded.id, escape(str(loaded.folder)))
     Console().print(table)

@@ -21,9 +21,10 @@ def validate(
     from trl_mle.errors import TaskError
     from trl_mle.evaluation import validate_task
     from trl_mle.sandboxes import LocalSandbox
-    from trl_mle.tasks import list_tasks, load_task
+    from trl_mle.tasks import load_task
+    from trl_mle.tasks.builtin import builtin_titles
 
-    loaded = [load_task(name) for name in tasks or list_tasks()]
+    loaded = [load_task(name) for name in tasks or builtin_titles()]
     table = Table(Column("task", no_wrap=True), "program", "metric", "public", "private", "seconds")
     problems: list[str] = []
 

@@ -1,0 +1,123 @@
+"""Form checks against a sample submission, and verdicts on what an evaluator did: no sandbox."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trl_mle.errors import GradingError
+from trl_mle.grading.form import FormError
+from trl_mle.grading.script import Evaluation, SampleForm, read_score, write_rows
+
+SAMPLE = "id,price,kind,note\na1,0.5,red,\na2,0.5,red,x\n"
+
+
+@pytest.fixture
+def sample(tmp_path):
+    path = tmp_path / "sample_submission.csv"
+    path.write_text(SAMPLE)
+    return path
+
+
+def test_rows_and_columns_come_in_the_order_of_the_sample(sample):
+    rows = SampleForm.of(sample, "id").check(b"kind,note, id ,price\nblue,,a2,2\nred,y, a1,1e3\n")
+    assert rows == [["a1", "1e3", "red", "y"], ["a2", "2", "blue", ""]]
+
+
+def test_ids_that_are_numbers_are_compared_by_value_and_get_the_sample_spelling(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("id,y\n10,0\n11,0\n")
+    assert SampleForm.of(path, "id").check(b"id,y\n11.0,1\n10.0,2\n") == [["10", "2"], ["11", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,price,kind\na1,1,r\na2,1,r\n", "expected 'id', 'price', 'kind', 'note'"),
+        ("id,price,kind,note\na1,1,r,\n", "1 rows; expected 2"),
+        ("id,price,kind,note\na1,1,r,\na1,1,r,\n", "id 'a1' occurs again in line 3"),
+        ("id,price,kind,note\na1,1,r,\na3,1,r,\n", "no row for the id 'a2'"),
+        ("id,price,kind,note\na1,1,r,\na2,nan,r,\n", "'nan' in column 'price', line 3 is not a finite number"),
+        ("id,price,kind,note\na1,1,r,\na2,1_0,r,\n", "'1_0' in column 'price'"),
+        ("id,price,kind,note\na1,1,r,\na2,,r,\n", "missing value in column 'price', line 3"),
+        ("id,price,kind,note\na1,1,,\na2,1,r,\n", "missing value in column 'kind', line 2"),
+        ("id,price,kind,note\na1,1,r,\na2,1,r,\na2,1,r,\n", "more than 2 rows"),
+        ("", "empty"),
+        ("x" * 200_000, "more than"),
+    ],
+)
+def test_a_wrong_form_is_named(sample, text, message):
+    with pytest.raises(FormError, match=message):
+        SampleForm.of(sample, "id").check(text.encode())
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_refused_or_give_rows(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    if not path.exists():
+        path.write_text(SAMPLE)
+    for form in (SampleForm.of(path, "id"), SampleForm.of(path, None)):
+        try:
+            rows = form.check(data)
+        except FormError:
+            continue
+        assert len(rows) == 2 and all(len(row) == 4 for row in rows)
+
+
+@given(
+    st.lists(
+        st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=9), min_size=2, max_size=2)
+    )
+)
+def test_written_rows_are_read_back(rows):
+    import csv
+    import io
+
+    assert list(csv.reader(io.StringIO(write_rows(("a", "b"), rows).decode(), newline="")))[1:] == rows
+
+
+def said(**printed) -> Evaluation:
+    return Evaluation(0, json.dumps(printed), "")
+
+
+def test_a_score_comes_with_direction_and_thresholds():
+    score = read_score(said(score="1.5", is_lower_better="true", gold_threshold=1, median_threshold=None))
+    assert (score.score, score.lower_is_better, score.thresholds) == (1.5, True, {"gold": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        (said(score=None, error="bad label"), "not a finite number: bad label"),
+        (said(score=float("nan")), "nan, not a finite"),
+        (said(score=float("inf")), "inf, not a finite"),
+        (Evaluation(1, '{"error": "bad ids"}', ""), "refuses the submission: bad ids"),
+        (Evaluation(2, "", "usage"), "refuses the submission: usage"),
+        (Evaluation(1, "", "no", ("Strange", "Exception"), raised=True), "Strange: no"),
+        (Evaluation(1, "", "x < 0", ("ValueError", "Exception")), "ValueError: x < 0"),
+        (Evaluation(1, "", "'q'", ("KeyError", "LookupError", "Exception")), "KeyError"),
+    ],
+)
+def test_what_the_evaluator_refuses_is_the_policys_fault(evaluation, message):
+    with pytest.raises(FormError, match=message):
+        read_score(evaluation)
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        Evaluation(1, "", "x", ("TypeError", "Exception")),
+        Evaluation(1, "", "x", ("ModuleNotFoundError", "ImportError", "Exception")),
+        Evaluation(1, "", "x", ("PermissionError", "OSError", "Exception")),
+        Evaluation(0, "", ""),
+        Evaluation(0, "done", ""),
+        Evaluation(0, "[1]", ""),
+        Evaluation(0, '{"accuracy": 1}', ""),
+        Evaluation(0, "[" * 100_000, ""),
+    ],
+)
+def test_a_broken_evaluator_is_a_grading_error(evaluation):
+    with pytest.raises(GradingError):
+        read_score(evaluation)

@@ -1,0 +1,143 @@
+"""Form checks of a submission against the sample submission, where there are no answers that this package understands.
+
+A submission must have the columns, the ids and the number of rows of the sample. A column in which the sample has numbers alone
+takes finite numbers, and one in which it has a text in every row takes no empty text.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from trl_mle.grading.csv_rows import read_rows
+from trl_mle.grading.form import FormError, Table, parse_csv
+from trl_mle.grading.values import Kind, canonical, kind_of
+
+CELL_BYTES = 512
+
+
+@dataclass(frozen=True)
+class SampleForm:
+    """Form of the submissions of a task."""
+
+    header: tuple[str, ...]
+    ids: tuple[str, ...]
+    """Ids of the N rows; empty if rows have none."""
+    id_column: str | None
+    id_kind: Kind
+    rows: int
+    """N."""
+    numbers: frozenset[str]
+    """Columns that take finite numbers."""
+    filled: frozenset[str]
+    """Columns that take no empty text."""
+    max_bytes: int
+    """Largest submission."""
+
+    @classmethod
+    def of(cls, sample: Path, id_column: str | None) -> SampleForm:
+        """The form of the file `sample`. A file is read again only if it has changed.
+
+        Raises:
+            TaskError: the file is no CSV file.
+        """
+        stat = sample.stat()
+        return _read(sample, id_column, stat.st_mtime_ns, stat.st_size)
+
+    def check(self, data: bytes) -> list[list[str]]:
+        """The rows of a submission in the order of the sample's rows and columns.
+
+        Raises:
+            FormError: the form is wrong; the message names the column, row or value.
+        """
+        table = parse_csv(data, self.rows, self.max_bytes)
+        at = self._columns(table)
+        rows = [[row[index].strip() for index in at] for row in table.rows]
+        for cells, line in zip(rows, table.lines, strict=True):
+            for name, cell in zip(self.header, cells, strict=True):
+                self._check_cell(name, cell, line)
+        if len(rows) != self.rows:
+            raise FormError(f"the submission has {len(rows)} rows; expected {self.rows}, as in the sample submission")
+        if self.id_column is None:
+            return rows
+        return self._ordered(rows, table.lines)
+
+    def _columns(self, table: Table) -> list[int]:
+        found = [name.strip() for name in table.header]
+        if sorted(found) != sorted(self.header):
+            shown = ", ".join(map(repr, found[:6]))
+            expected = ", ".join(map(repr, self.header[:6]))
+            raise FormError(f"the submission has the columns {shown[:200]}; expected {expected[:200]}")
+        return [found.index(name) for name in self.header]
+
+    def _check_cell(self, name: str, cell: str, line: int) -> None:
+        if name == self.id_column or (name not in self.numbers and name not in self.filled):
+            return
+        where = f"in column {name!r}, line {line}"
+        if not cell:
+            raise FormError(f"missing value {where}")
+        if name in self.numbers and not _is_finite(cell):
+            raise FormError(f"{cell[:60]!r} {where} is not a finite number")
+
+    def _ordered(self, rows: list[list[str]], lines: list[int]) -> list[list[str]]:
+        at = self.header.index(str(self.id_column))
+        row_of: dict[str, list[str]] = {}
+        for cells, line in zip(rows, lines, strict=True):
+            key = canonical(cells[at], self.id_kind) or ""
+            if key in row_of:
+                raise FormError(f"id {cells[at][:60]!r} occurs again in line {line}")
+            row_of[key] = cells
+        ordered = []
+        for id_ in self.ids:
+            cells = row_of.get(canonical(id_, self.id_kind) or "", [])
+            if not cells:
+                raise FormError(f"there is no row for the id {id_!r}")
+            # With the sample's spelling, which the evaluator compares with its own.
+            ordered.append([*cells[:at], id_, *cells[at + 1 :]])
+        return ordered
+
+
+@lru_cache(maxsize=256)
+def _read(sample: Path, id_column: str | None, mtime_ns: int, size: int) -> SampleForm:
+    header, *rows = read_rows(sample)
+    columns = {name: [row[at].strip() for row in rows] for at, name in enumerate(header)}
+    ids = tuple(columns[id_column]) if id_column is not None else ()
+    values = {name: cells for name, cells in columns.items() if name != id_column}
+    return SampleForm(
+        header=tuple(name.strip() for name in header),
+        ids=ids,
+        id_column=id_column,
+        id_kind=kind_of(ids),
+        rows=len(rows),
+        numbers=frozenset(name for name, cells in values.items() if cells and all(map(_is_finite, cells))),
+        filled=frozenset(name for name, cells in values.items() if cells and all(cells)),
+        max_bytes=max(64 * 1024 + (len(rows) + 1) * len(header) * CELL_BYTES, 4 * size),
+    )
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return "_" not in text and math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def write_rows(header: Iterable[str], rows: Iterable[list[str]]) -> bytes:
+    """A CSV file of `rows`."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def twice(values: Iterable[str]) -> str | None:
+    """A value that occurs more than once, if there is one."""
+    counts = Counter(values).most_common(1)
+    return counts[0][0] if counts and counts[0][1] > 1 else None

@@ -1,0 +1,99 @@
+"""From what an evaluator did to a score, to the policy's fault, or to the grader's.
+
+The submission has passed the form checks, and the evaluator has scored the sample submission. So it works, and has ended
+otherwise for the content of this submission alone. That is the policy's fault if the evaluator says so: by `raise`, `assert`,
+an exit code or a score of `null`. It also is if an error about values got through (a negative probability, an unknown label).
+Every other end is a fault of the evaluator, and never a reward.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+from trl_mle.errors import GradingError
+from trl_mle.grading.form import FormError
+from trl_mle.grading.script.service import Evaluation
+
+ABOUT_VALUES = frozenset({"ValueError", "LookupError", "ArithmeticError", "AssertionError"})
+"""Exceptions that a value can cause in correct code. Others, such as `TypeError`, mean a mistake in the evaluator."""
+MOST_REASON = 300
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a working evaluator says of one submission."""
+
+    score: float
+    lower_is_better: bool | None
+    """`None` if the evaluator does not say."""
+    thresholds: dict[str, float]
+    """Score needed for each of `gold`, `silver`, `bronze` and `median`, as far as the evaluator says."""
+
+
+def read_score(evaluation: Evaluation) -> Score:
+    """The score in what the evaluator printed.
+
+    Raises:
+        FormError: the evaluator has refused the submission, or the score is not a finite number.
+        GradingError: the evaluator has failed.
+    """
+    if evaluation.error and not evaluation.raised and not ABOUT_VALUES & set(evaluation.error):
+        raise GradingError(
+            f"the evaluator failed with {evaluation.error[0]}: {evaluation.message}\n{evaluation.trace}"
+        )
+    if evaluation.exit_code:
+        raise FormError(f"the evaluator refuses the submission: {_reason(evaluation)}")
+    try:
+        printed = json.loads(evaluation.stdout.strip())
+    except (ValueError, RecursionError) as error:
+        raise GradingError(f"the evaluator printed no JSON but {evaluation.stdout[:200]!r}") from error
+    if not isinstance(printed, dict) or "score" not in printed:
+        raise GradingError(f"the evaluator printed no `score` but {evaluation.stdout[:200]!r}")
+    score = _number(printed["score"])
+    if score is None:
+        why = next((str(printed[key]) for key in ("error", "message", "reason") if printed.get(key)), "")
+        said = f": {_short(why)}" if why else ""
+        raise FormError(f"the score of these predictions is {printed['score']!r}, not a finite number{said}")
+    names = {name: _number(printed.get(f"{name}_threshold")) for name in ("gold", "silver", "bronze", "median")}
+    thresholds = {name: value for name, value in names.items() if value is not None}
+    return Score(score, _truth(printed.get("is_lower_better")), thresholds)
+
+
+def _reason(evaluation: Evaluation) -> str:
+    text = evaluation.message
+    if not text:
+        try:
+            printed = json.loads(evaluation.stdout.strip())
+            text = str(printed.get("error") or printed.get("message") or "")
+        except (ValueError, AttributeError, RecursionError):
+            text = ""
+    text = text or evaluation.stdout.strip() or f"exit code {evaluation.exit_code}"
+    kind = f"{evaluation.error[0]}: " if evaluation.error else ""
+    return _short(kind + text)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= MOST_REASON else text[: MOST_REASON - 3] + "..."
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _truth(value: object) -> bool | None:
+    if isinstance(value, (bool, int, float)):
+        return bool(value)
+    if isinstance(value, str):
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
+            value.strip().lower()
+        )
+    return None

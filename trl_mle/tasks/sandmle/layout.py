@@ -1,0 +1,171 @@
+"""The files of a SandMLE task, told apart: what programs may see, and what only the evaluator may.
+
+SandMLE ships both in one folder, `prepared/public`. A file is private if it is Python code, if the evaluator names it, if its name
+says so, or if it is a table with the targets of rows to predict. The rest is public.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from trl_mle.errors import TaskError
+from trl_mle.grading.csv_rows import is_csv, read_header, read_rows
+
+EVALUATOR = "evaluator.py"
+SAMPLE, TRAIN, TEST, DESCRIPTION = "sample_submission.csv", "train.csv", "test.csv", "description.md"
+OPEN = frozenset({SAMPLE, TRAIN, TEST, DESCRIPTION})
+"""Files that are public although the evaluator may read them."""
+TELLING = re.compile(
+    r"(^|[^a-z])(answers?|solutions?|ground[^a-z]*truth|hidden|private|secret|y[^a-z]*test"
+    r"|test[^a-z]*(labels?|answers?|targets?|solutions?|truth|gt|y))([^a-z]|$)",
+    re.IGNORECASE,
+)
+"""Names of files with answers."""
+CODE = (".py", ".pyc", ".pyo", ".ipynb")
+MOST_FILES = 50_000
+MOST_BYTES = 4 * 1024**3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a task, as paths relative to its folder."""
+
+    folder: Path
+    """Folder with the files, `prepared/public`."""
+    public: tuple[str, ...]
+    private: tuple[str, ...]
+    """Among them the evaluator."""
+    answers: str | None
+    """Table with the ids of the sample submission and its targets; `None` if there is none that is understood."""
+    id_column: str | None
+    """Column of the sample submission that names each row once."""
+
+
+def find_folder(folder: Path) -> Path:
+    """The folder with the files of a task: `folder/prepared/public`, or `folder` itself.
+
+    Raises:
+        TaskError: there is no evaluator in either.
+    """
+    for candidate in (folder / "prepared" / "public", folder):
+        if (candidate / EVALUATOR).is_file():
+            return candidate.resolve()
+    raise TaskError(f"{folder} is no task of SandMLE: there is no {EVALUATOR} in it, nor in its prepared/public.")
+
+
+def read_layout(folder: Path) -> Layout:
+    """Tell the files of `folder` apart.
+
+    Raises:
+        TaskError: a file is missing, is a link out of the folder, or gives answers away.
+    """
+    files = _files(folder)
+    for name in (SAMPLE, DESCRIPTION):
+        if name not in files:
+            raise TaskError(f"{folder / name} does not exist; a task of SandMLE needs it.")
+    rows = read_rows(folder / SAMPLE)
+    header = next(rows)
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    if len(header) < 2 or not columns[0]:
+        raise TaskError(f"{folder / SAMPLE} needs an id, a prediction and at least one row.")
+    named = _named_by(folder / EVALUATOR, files)
+    private = {name for name in files if name.endswith(CODE) or "__pycache__" in Path(name).parts}
+    private |= {name for name in files if name not in OPEN and (name in named or TELLING.search(Path(name).stem))}
+    private |= {name for name in files if any(TELLING.search(part) for part in Path(name).parts[:-1])}
+    id_column = _id_column(folder, header, columns, files)
+    ids = frozenset(columns[header.index(id_column)]) if id_column is not None else frozenset()
+    predictions = frozenset(header) - {id_column}
+    for name in sorted(set(files) - private - {SAMPLE, TRAIN}):
+        if ids and _holds_answers(folder / name, id_column, predictions, ids):
+            if name in OPEN:
+                raise TaskError(f"{folder / name} holds the targets of rows to predict: that gives the answers away.")
+            private.add(name)
+    if private == {EVALUATOR}:
+        raise TaskError(
+            f"{folder} has no file with answers: {EVALUATOR} names none that is there, and no name such as answer.csv says so."
+        )
+    answers = [name for name in sorted(private) if ids and _has_ids(folder / name, id_column, ids)]
+    return Layout(
+        folder=folder,
+        public=tuple(sorted(set(files) - private)),
+        private=tuple(sorted(private)),
+        answers=answers[0] if len(answers) == 1 else None,
+        id_column=id_column,
+    )
+
+
+def _files(folder: Path) -> tuple[str, ...]:
+    """Every regular file below `folder`, relative to it.
+
+    Raises:
+        TaskError: there is something else, or too much.
+    """
+    found: list[str] = []
+    size = 0
+    for here, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(here) / name
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                raise TaskError(f"{path} is a link; copy the file there.")
+            if name in files:
+                if not stat.S_ISREG(status.st_mode):
+                    raise TaskError(f"{path} is no regular file; remove it.")
+                found.append(path.relative_to(folder).as_posix())
+                size += status.st_size
+        if len(found) > MOST_FILES or size > MOST_BYTES:
+            raise TaskError(f"{folder} holds more than {MOST_FILES} files or {MOST_BYTES} bytes.")
+    return tuple(sorted(found))
+
+
+def _named_by(evaluator: Path, files: tuple[str, ...]) -> set[str]:
+    """Those of `files` whose name or path is a text of the evaluator's code."""
+    try:
+        tree = ast.parse(evaluator.read_text(encoding="utf-8-sig"))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise TaskError(f"{evaluator} is no Python program: {error}") from error
+    texts = {
+        node.value.strip().removeprefix("./")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 300
+    }
+    return {name for name in files if name in texts or Path(name).name in texts}
+
+
+def _id_column(folder: Path, header: list[str], columns: list[tuple[str, ...]], files: tuple[str, ...]) -> str | None:
+    """The first column of the sample that names each row once and is a column of the test table, if there is one."""
+    known = read_header(folder / TEST) if TEST in files else header
+    for name, cells in zip(header, columns, strict=True):
+        if len(set(cells)) == len(cells) and all(cells) and (name in known or name == header[0]):
+            return name
+    return None
+
+
+def _holds_answers(path: Path, id_column: str | None, predictions: frozenset[str], ids: frozenset[str]) -> bool:
+    """Whether the table `path` has targets of at least a tenth of the rows to predict."""
+    if not is_csv(path):
+        return False
+    header = read_header(path)
+    if id_column not in header or not predictions & set(header):
+        return False
+    return 10 * len(_column(path, str(id_column)) & ids) >= len(ids)
+
+
+def _has_ids(path: Path, id_column: str | None, ids: frozenset[str]) -> bool:
+    """Whether the table `path` names exactly the rows to predict, once each."""
+    if not is_csv(path) or id_column not in read_header(path):
+        return False
+    at = read_header(path).index(str(id_column))
+    cells = [row[at] for row in read_rows(path)][1:]
+    return len(cells) == len(ids) and set(cells) == ids
+
+
+def _column(path: Path, name: str) -> set[str]:
+    rows = read_rows(path)
+    at = next(rows).index(name)
+    return {row[at] for row in rows}
