@@ -19,7 +19,7 @@ import trl_mle
 PACKAGE = Path(trl_mle.__file__).parent
 STAGES = ("tasks", "prompts", "programs", "instrumentation", "sandboxes", "grading", "demo")
 FLOORS = (
-    ("types", "errors", "parsing", "special_tokens", "yaml_values", "circuit_breaker", "_version"),
+    ("types", "errors", "parsing", "special_tokens", "text_tables", "yaml_values", "circuit_breaker", "_version"),
     ("config",),
     ("language_models",),
     STAGES,

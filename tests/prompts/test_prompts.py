@@ -94,7 +94,12 @@ def test_every_metric_has_words():
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_kind_of_prediction_is_said(tmp_path, metric):
     user = build_prompt(write_task(tmp_path, pd.DataFrame({"id": [1], "y": [0]}), "y", metric))[1]["content"]
-    words = {"label": "One label", "number": "One finite number", "probability": "The probability of label 1"}
+    words = {
+        "label": "One label",
+        "number": "One finite number",
+        "probability": "The probability of label 1",
+        "text": "One text",
+    }
     assert words[METRICS[metric].predicts] in user
 
 

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 PARTS: tuple[Split, ...] = ("public", "private")
 MEMORY = "validation.json"
 """File of a task folder that keeps the scores of its own programs. It is outside `public/`, so no program sees it."""
+LARGE = 16 * 1024**2
+"""Size in bytes beyond which an answer file counts as changed if its size or time has changed."""
 ONCE = PoolConfig(progress="off", retries=0, outage_s=1.0)
 """Pool around a plain sandbox: a fault is raised at once. Whoever validates shows a progress of their own."""
 
@@ -137,8 +139,14 @@ def remembered_validation(task: Task) -> Validation | None:
 def _key(task: Task) -> str:
     """Digest of the task's programs, its answers and the versions of the packages that programs may import."""
     digest = hashlib.sha256()
-    for path in (task.baseline, task.reference, task.private_dir / "answers.csv"):
+    for path in (task.baseline, task.reference):
         digest.update(path.read_bytes() if path is not None else b"")
+    for path in sorted(path for path in task.private_dir.rglob("*") if path.is_file()):
+        status = path.stat()
+        digest.update(str(path.relative_to(task.private_dir)).encode())
+        # The content of large files, such as masks of images, would take long to read before each run.
+        content = status.st_size <= LARGE
+        digest.update(path.read_bytes() if content else f"{status.st_size} {status.st_mtime_ns}".encode())
     for package in task.packages:
         try:
             digest.update(f"{package} {version(package)}".encode())

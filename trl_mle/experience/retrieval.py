@@ -4,7 +4,7 @@ Retrieval-augmented reinforcement learning gives the policy what helped elsewher
 abstraction learning (ICAL, Sarch et al., arXiv 2406.14596) shows what is general in a solution instead of every detail. Here
 that is the plan, which a policy has written beside its program.
 
-How alike two tasks are follows from public facts alone: metric, kind of target, size and columns of `train.csv`, packages. What
+How alike two tasks are follows from public facts alone: metric, kind of target, size and columns of the train file, packages. What
 is shown holds no score of the private part.
 """
 
@@ -22,6 +22,7 @@ from trl_mle.experience.demonstrations import Messages
 from trl_mle.prompts import PromptBudget
 from trl_mle.prompts.quoting import clean_code, clean_output, escape_tokens, fenced
 from trl_mle.special_tokens import escape
+from trl_mle.text_tables import is_text_table, separator_of
 from trl_mle.types import Outcome, TaskSpec
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ FAMILIES = {
 }
 """Metric -> what is predicted."""
 READ_ROWS = 2000
-"""Rows of `train.csv` from which its facts are taken."""
+"""Rows of the train file from which its facts are taken."""
 WEIGHTS = {"metric": 2.0, "target": 3.0, "columns": 2.0, "size": 1.0, "packages": 1.0}
 """How much each kind of fact counts in the similarity."""
 MAX_CHARACTERS = 6000
@@ -51,9 +52,9 @@ class TaskFacts:
     metric: str
     target: Literal["number", "two classes", "classes"]
     size_bytes: int
-    """Size of `train.csv`."""
+    """Size of the train file."""
     columns: int
-    """Columns of `train.csv` without id and target."""
+    """Columns of the train file without id and target."""
     numeric_share: float
     """Share of these that hold numbers."""
     text_share: float
@@ -61,23 +62,30 @@ class TaskFacts:
     packages: frozenset[str]
 
 
+def is_comparable(task: TaskSpec) -> bool:
+    """Whether `task` has what facts are taken from: a train file of text that holds its targets."""
+    return task.train_path is not None and is_text_table(task.train_path) and bool(task.target_columns)
+
+
 @lru_cache(maxsize=256)
 def facts_of(task: TaskSpec) -> TaskFacts:
-    """Facts of `task`, from its description and the first rows of `train.csv`.
+    """Facts of `task`, from its description and the first rows of the train file.
 
     Raises:
-        TaskError: `train.csv` cannot be read.
+        TaskError: the train file cannot be read.
     """
     import pandas as pd
 
-    path = task.public_dir / "train.csv"
+    path = task.train_path
+    if path is None or not is_comparable(task):
+        raise TaskError(f"task {task.id!r} cannot be compared with other tasks: it has no CSV file with its targets.")
     try:
-        table = pd.read_csv(path, nrows=READ_ROWS)
+        table = pd.read_csv(path, sep=separator_of(path), nrows=READ_ROWS)
         size = path.stat().st_size
         target = table[task.target_column]
     except (OSError, ValueError, KeyError) as error:
         raise TaskError(f"{path} of task {task.id!r} cannot be compared with other tasks: {error}") from error
-    features = table.drop(columns=[task.id_column, task.target_column], errors="ignore")
+    features = table.drop(columns=[*filter(None, (task.id_column,)), *task.target_columns], errors="ignore")
     numeric = [pd.api.types.is_numeric_dtype(features[name]) for name in features]
     texts = [not number and _is_text(features[name]) for name, number in zip(features, numeric, strict=True)]
     columns = max(len(numeric), 1)
@@ -115,7 +123,7 @@ def retrieve(
 ) -> list[Outcome]:
     """The best solutions of the tasks that are most like `task`, one of each, the most similar task first.
 
-    A solution of `task` itself is none: improvement prompts show those.
+    A solution of `task` itself is none: improvement prompts show those. Tasks without a train file of text are left out.
 
     Args:
         store ([`ExperienceStore`]):
@@ -132,9 +140,12 @@ def retrieve(
     Returns:
         `list[Outcome]`: at most `count` valid outcomes, without private grade and instrumentation.
     """
+    if not is_comparable(task):
+        return []
     facts = facts_of(task)
+    known = {id_: other for id_, other in others.items() if id_ != task.id and is_comparable(other)}
     alike = sorted(
-        ((similarity(facts, facts_of(other)), id_) for id_, other in others.items() if id_ != task.id),
+        ((similarity(facts, facts_of(other)), id_) for id_, other in known.items()),
         key=lambda pair: (-pair[0], pair[1]),
     )
     found: list[Outcome] = []

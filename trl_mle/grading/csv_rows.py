@@ -5,62 +5,18 @@ pandas would take the first column of longer rows for an index, and so shift all
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
-import lzma
 import threading
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
 
 from trl_mle.errors import TaskError
+from trl_mle.text_tables import READ_ERRORS, open_bytes, separator_of
 
 _LONGEST_CELL = 2**31 - 1
 _limit = threading.Lock()
-_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-COMPRESSED = (*_OPENERS, ".zip")
-"""Suffixes of compressed files, as pandas takes them."""
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-"""Suffixes of tables of text, with the separator of their cells."""
-
-
-def is_csv(path: Path) -> bool:
-    """Whether the name is that of a table of text, such as `train.csv`, `train.tsv` or `train.csv.gz`."""
-    return _table_suffix(path) in SEPARATORS
-
-
-def _table_suffix(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    if suffixes and suffixes[-1] in COMPRESSED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
-@contextmanager
-def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that may be compressed. A `.zip` must hold one file alone.
-
-    Raises:
-        TaskError: a `.zip` holds none or several files, or is encrypted.
-        OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, EOFError: the file cannot be read.
-    """
-    suffix = path.suffix.lower()
-    with ExitStack() as stack:
-        if suffix != ".zip":
-            yield cast(IO[bytes], stack.enter_context(_OPENERS.get(suffix, open)(path, "rb")))
-            return
-        archive = stack.enter_context(zipfile.ZipFile(path))
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        if len(members) != 1 or members[0].flag_bits & 1:
-            what = "is encrypted" if len(members) == 1 else f"holds {len(members)} files"
-            raise TaskError(f"{path} {what}; pack one file alone, without a password.")
-        yield stack.enter_context(archive.open(members[0]))
 
 
 def read_header(path: Path) -> list[str]:
@@ -80,7 +36,7 @@ def read_rows(path: Path) -> Iterator[list[str]]:
     """
     try:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=SEPARATORS.get(_table_suffix(path), ","))
+            reader = csv.reader(file, delimiter=separator_of(path))
             rows = filter(None, iter(lambda: next_row(reader), None))
             header = next(rows, [])
             if not header:
@@ -95,13 +51,17 @@ def read_rows(path: Path) -> Iterator[list[str]]:
                         f"line {reader.line_num} of {path} has {len(row)} cells, but the header has {len(header)} columns."
                     )
                 yield row
-    except (OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except READ_ERRORS as error:
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise TaskError(f"{path} is not a readable CSV file: {reason}.") from error
     except UnicodeDecodeError as error:
         raise TaskError(f"line {_undecodable_line(path)} of {path} is not UTF-8: {error.reason}.") from error
     except csv.Error as error:
         raise TaskError(f"line {reader.line_num} of {path} is no CSV: {error}.") from error
+    except TaskError:
+        raise
+    except ValueError as error:  # an archive with several files
+        raise TaskError(str(error)) from error
 
 
 def next_row(reader: Iterator[list[str]]) -> list[str] | None:

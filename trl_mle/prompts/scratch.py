@@ -13,20 +13,23 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
-from trl_mle.prompts.table_summary import MAX_VALUE, clean, count_rows, escape_line, name_of, summarize
+from trl_mle.prompts.file_list import file_lines, path_of
+from trl_mle.prompts.table_summary import clean, escape_line, name_of
+from trl_mle.prompts.train_and_test import read_tables
 from trl_mle.special_tokens import escape
+from trl_mle.text_tables import READ_ERRORS, open_bytes, separator_of
 from trl_mle.types import TaskSpec
 
 if TYPE_CHECKING:
     import jinja2
-    import pandas as pd
 
 TEMPLATES = Path(__file__).parent / "templates"
-PUBLIC_FILES = ("train.csv", "test.csv", "sample_submission.csv")
 MAX_DESCRIPTION = 1200
 """Longest description of a task in a prompt, in characters."""
 MAX_TITLE = 100
 """Longest title of a task in a prompt, in characters."""
+MAX_METRIC = 200
+"""Longest name of a metric in a prompt, in characters."""
 SAMPLE_ROWS = 2
 """Rows of the sample submission that are shown."""
 MAX_HEADER = 400
@@ -77,9 +80,9 @@ def task_values(task: TaskSpec) -> Mapping[str, object]:
         TaskError: a public file cannot be read.
     """
     versions = []
-    for name in PUBLIC_FILES:
+    for path in filter(None, (task.train_path, task.test_path, task.sample_path, task.public_dir)):
         try:
-            state = (task.public_dir / name).stat()
+            state = path.stat()
         except OSError as error:
             raise _unreadable(task, error) from error
         versions.append((state.st_mtime_ns, state.st_size))
@@ -89,28 +92,29 @@ def task_values(task: TaskSpec) -> Mapping[str, object]:
 @lru_cache(maxsize=64)
 def _read_values(task: TaskSpec, versions: tuple[tuple[int, int], ...]) -> Mapping[str, object]:
     """The variables for one version of the public files: a run asks for the prompt of a task once per group."""
+    named = {name for name in (task.train_file, task.test_file, task.sample_file) if name is not None}
     try:
-        train, notes = _train(task)
-        notes += _id_notes(task.public_dir / "test.csv", task.id_column)
-        test_rows = count_rows(task.public_dir / "test.csv")
-        sample = _sample(task.public_dir / "sample_submission.csv")
-    except (OSError, ValueError, csv.Error) as error:
+        tables = read_tables(task)
+        sample = _sample(task.sample_path)
+        files = file_lines(task.public_dir, named - tables.left)
+    except (*READ_ERRORS, ValueError, csv.Error) as error:
         raise _unreadable(task, error) from error
-    metric, predictions = METRIC_TEXTS.get(task.metric, (task.metric, "Fill the columns as the sample does."))
-    if len(task.prediction_columns) > 1:
-        predictions = "One probability per class, between 0 and 1; each row is divided by its sum."
+    rows = path_of(
+        task.test_file or task.sample_file if task.id_column is None or task.test_file else task.sample_file
+    )
+    each = f"each row of {rows}, in its order" if task.id_column is None else f"each id of {rows}"
     return MappingProxyType(
         {
             "title": clean(task.title, MAX_TITLE),
             "description": _cut(task.description, MAX_DESCRIPTION),
-            "metric": metric,
+            "metric": _metric(task),
             "better": "higher" if task.direction == "maximize" else "lower",
-            "train": summarize(train, task.id_column, task.target_column),
-            "notes": notes,
-            "test_rows": test_rows,
-            "target": name_of(task.target_column),
+            **tables.values(),
+            "files": files,
+            "each": each,
+            "sample_file": path_of(task.sample_file),
             **sample,
-            "predictions": predictions,
+            "predictions": _predictions(task),
             "time_limit_s": f"{task.time_limit_s:g}",
             "threads": task.threads,
             "memory_gib": f"{task.memory_bytes / 1024**3:.3g}",
@@ -120,46 +124,29 @@ def _read_values(task: TaskSpec, versions: tuple[tuple[int, int], ...]) -> Mappi
     )
 
 
+def _metric(task: TaskSpec) -> str:
+    if task.metric_text is not None:
+        return clean(task.metric_text, MAX_METRIC)
+    words = METRIC_TEXTS[task.metric][0] if task.metric in METRIC_TEXTS else clean(task.metric, MAX_METRIC)
+    return words if len(task.target_columns) < 2 else f"{words}, mean of the {len(task.target_columns)} targets"
+
+
+def _predictions(task: TaskSpec) -> str:
+    """What the prediction columns hold. Only the sample says it for a metric that is not one of ours."""
+    if task.metric not in METRIC_TEXTS:
+        return "Fill the columns as the sample does."
+    words = METRIC_TEXTS[task.metric][1]
+    if len(task.target_columns) > 1:
+        return words.replace("in each row", "in each row of each of these columns")
+    if len(task.prediction_columns) == 1:
+        return words
+    if task.metric in ("log_loss", "roc_auc") and task.target_columns:
+        return "One probability per class, between 0 and 1; each row is divided by its sum."
+    return "Fill the columns as the sample does."
+
+
 def _unreadable(task: TaskSpec, error: Exception) -> TaskError:
     return TaskError(f"the public files of task {task.id!r} in {task.public_dir} cannot be read: {error}")
-
-
-def _id_notes(path: Path, column: str | None) -> list[str]:
-    """A sentence about ids that a program reads as missing, or two of them as one, if there are any."""
-    import pandas as pd
-
-    if column is None:
-        return []
-    ids = pd.read_csv(path, usecols=[column])[column]
-    lost = ids.isna() | ids.duplicated(keep=False)
-    if not lost.any():
-        return []
-    written = pd.read_csv(path, usecols=[column], dtype=str, keep_default_na=False, skip_blank_lines=False)[column]
-    example = clean(written[lost.to_numpy()].iloc[0], MAX_VALUE) if len(written) == len(ids) else ""
-    such = f" such as {example!r}" if example else ""
-    return [
-        f"`pandas.read_csv` takes ids{such} for missing or for equal ones unless {name_of(column)} is read with `dtype=str` and "
-        "`keep_default_na=False`."
-    ]
-
-
-def _train(task: TaskSpec) -> tuple[pd.DataFrame, list[str]]:
-    """The train rows as programs read them, and a sentence about labels such as `None`, which stand there as they are written."""
-    import pandas as pd
-
-    path, name = task.public_dir / "train.csv", task.target_column
-    train = pd.read_csv(path)
-    if name not in train:
-        raise TaskError(f"{path} has no column {name!r}, the target of task {task.id!r}.")
-    missing = train[name].isna()
-    if not missing.any() or (pd.api.types.is_numeric_dtype(train[name]) and not missing.all()):
-        return train, []
-    written = pd.read_csv(path, usecols=[name], dtype=str, keep_default_na=False, skip_blank_lines=False)[name]
-    if len(written) != len(train) or not (words := sorted(set(written[missing]) - {""})):
-        return train, []
-    shown = ", ".join(repr(clean(word, MAX_VALUE)) for word in words)
-    sentence = f"`pandas.read_csv` takes {shown} in {name_of(name)} for missing values unless `keep_default_na=False` is given."
-    return train.assign(**{name: written.where(written != "")}), [sentence]
 
 
 def _cut(text: str, limit: int) -> str:
@@ -170,8 +157,8 @@ def _cut(text: str, limit: int) -> str:
 
 def _sample(path: Path) -> dict[str, object]:
     """Header and first rows of the sample submission as CSV, or in words if the header is too long to be shown whole."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(islice(csv.reader(file), SAMPLE_ROWS + 1))
+    with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
+        rows = list(islice(csv.reader(file, delimiter=separator_of(path)), SAMPLE_ROWS + 1))
     header = rows[0] if rows else []
     lines = [_csv_line(row) for row in rows]
     # A name that is escaped in the prompt is another name in a file.

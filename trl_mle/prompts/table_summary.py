@@ -5,13 +5,16 @@ Names and values come from data and may hold any text, so they are cleaned and c
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.special_tokens import escape
+from trl_mle.text_tables import open_bytes, separator_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +27,8 @@ MAX_CATEGORIES = 10
 """Most categories that are listed."""
 MAX_LINES = 24
 """Most lines of a table, without the one of its target."""
+MAX_TARGETS = 10
+"""Most targets that have a line each."""
 MIN_RUN = 4
 """Smallest number of numeric columns with consecutively numbered names that share a line."""
 
@@ -60,19 +65,20 @@ def name_of(column: object) -> str:
 
 
 def count_rows(path: Path) -> int:
-    """Number of rows of a CSV file, without its header."""
+    """Number of rows of a table of text, without its header."""
     import csv
 
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return sum(1 for row in csv.reader(file) if row) - 1
+    with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
+        return sum(1 for row in csv.reader(file, delimiter=separator_of(path)) if row) - 1
 
 
-def summarize(table: pd.DataFrame, id_column: str | None, target_column: str) -> TableSummary:
+def summarize(table: pd.DataFrame, id_column: str | None, targets: str | Sequence[str]) -> TableSummary:
     """Summarise each column of `table` (N rows): type, range or categories, and share of missing values.
 
-    The target stands last and is never part of a run.
+    The targets stand last and are never part of a run.
     """
-    columns = [column for column in table.columns if column != target_column]
+    targets = (targets,) if isinstance(targets, str) else targets
+    columns = [column for column in table.columns if column not in targets]
     lines = []
     runs = _runs(table, columns)
     hidden = runs[MAX_LINES - 1 :] if len(runs) > MAX_LINES else []
@@ -85,8 +91,11 @@ def summarize(table: pd.DataFrame, id_column: str | None, target_column: str) ->
             lines.append(f"{first} .. {last} ({len(run)} columns): {_describe_run(table[run])}")
     if hidden:
         lines.append(f"and {sum(map(len, hidden))} more columns; read the header")
-    target = f"{name_of(target_column)} (to predict): {_describe(table[target_column], is_target=True)}"
-    return TableSummary(len(table), (*lines, target))
+    shown = targets if len(targets) <= MAX_TARGETS else targets[: MAX_TARGETS - 1]
+    lines += [f"{name_of(target)} (to predict): {_describe(table[target], is_target=True)}" for target in shown]
+    if len(shown) < len(targets):
+        lines.append(f"and {len(targets) - len(shown)} more columns to predict")
+    return TableSummary(len(table), tuple(lines))
 
 
 def _runs(table: pd.DataFrame, columns: list[str]) -> list[list[str]]:

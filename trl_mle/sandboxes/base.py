@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trl_mle.errors import ConfigError
+from trl_mle.text_tables import READ_ERRORS, open_bytes
 from trl_mle.types import LARGEST, LONGEST_S, NUMBER_BYTES, Execution, Limits, TaskSpec
 
 UNKNOWN_WORKERS = 64
@@ -164,7 +165,7 @@ def default_limits(task: TaskSpec, wall_s: float | None = None, memory_bytes: in
             Limit of resident memory in bytes. Defaults to the task's own.
     """
     limits = Limits.for_task(task, wall_s)
-    submission_bytes = max(limits.submission_bytes, submission_size(task.public_dir / "sample_submission.csv"))
+    submission_bytes = max(limits.submission_bytes, submission_size(task.sample_path))
     return replace(
         limits,
         memory_bytes=limits.memory_bytes if memory_bytes is None else memory_bytes,
@@ -179,15 +180,16 @@ def submission_size(sample: Path) -> int:
     try:
         status = sample.stat()
         return _submission_size(sample, status.st_size, status.st_mtime_ns)
-    except OSError:  # a task without files, or one that the loader will name
+    except (*READ_ERRORS, ValueError):  # a task without files, or one that the loader will name
         return 0
 
 
 @lru_cache(maxsize=256)
-def _submission_size(sample: Path, size: int, mtime_ns: int) -> int:
-    with sample.open("rb") as file:
-        lines = commas = 0
+def _submission_size(sample: Path, file_size: int, mtime_ns: int) -> int:
+    with open_bytes(sample) as file:
+        size = lines = commas = 0
         for block in iter(lambda: file.read(1 << 20), b""):
+            size += len(block)
             lines += block.count(b"\n")
             commas += block.count(b",")  # one within a text only makes the result larger
     # The one prediction of a row may be a label that is longer than that of the sample.
