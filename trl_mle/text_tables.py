@@ -21,7 +21,7 @@ READ_ERRORS = (OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, EOFError
 """What reading a file that may be compressed can raise, apart from `ValueError`."""
 
 
-def is_text_table(path: Path) -> bool:
+def is_csv(path: Path) -> bool:
     """Whether the name is that of a table of text, such as `train.csv`, `train.tsv` or `train.csv.gz`."""
     return _suffix(path) in SEPARATORS
 

@@ -22,7 +22,7 @@ from trl_mle.experience.demonstrations import Messages
 from trl_mle.prompts import PromptBudget
 from trl_mle.prompts.quoting import clean_code, clean_output, escape_tokens, fenced
 from trl_mle.special_tokens import escape
-from trl_mle.text_tables import is_text_table, separator_of
+from trl_mle.text_tables import is_csv, separator_of
 from trl_mle.types import Outcome, TaskSpec
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class TaskFacts:
 
 def is_comparable(task: TaskSpec) -> bool:
     """Whether `task` has what facts are taken from: a train file of text that holds its targets."""
-    return task.train_path is not None and is_text_table(task.train_path) and bool(task.target_columns)
+    return task.train_path is not None and is_csv(task.train_path) and bool(task.target_columns)
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trl_mle.errors import TaskError
-from trl_mle.text_tables import READ_ERRORS, open_bytes, separator_of
+from trl_mle.text_tables import READ_ERRORS, is_csv, open_bytes, separator_of
+
+__all__ = ["is_csv", "next_row", "open_bytes", "read_header", "read_rows"]
 
 _LONGEST_CELL = 2**31 - 1
 _limit = threading.Lock()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from trl_mle.prompts.table_summary import clean, count_rows, escape_line, name_of
-from trl_mle.text_tables import READ_ERRORS, is_text_table, open_bytes, separator_of
+from trl_mle.text_tables import READ_ERRORS, is_csv, open_bytes, separator_of
 
 MAX_PATH = 120
 """Longest path that is shown, in characters."""
@@ -107,7 +107,7 @@ def _file_line(folder: Path, name: str) -> str:
     path = folder / name
     try:
         size = path.stat().st_size
-        if not is_text_table(path) or size == 0:
+        if not is_csv(path) or size == 0:
             return f"{path_of(name)}, {_size(size)}{_pixels(path)}"
         columns = read_columns(path)
         rows = f"{count_rows(path)} rows" if size <= COUNTED_BYTES else _size(size)

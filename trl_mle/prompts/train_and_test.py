@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trl_mle.errors import TaskError
 from trl_mle.prompts.file_list import columns_of, path_of, read_columns
 from trl_mle.prompts.table_summary import MAX_VALUE, TableSummary, clean, count_rows, name_of, summarize
-from trl_mle.text_tables import is_text_table, separator_of
+from trl_mle.text_tables import is_csv, separator_of
 from trl_mle.types import TaskSpec
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def read_tables(task: TaskSpec) -> Tables:
 
 
 def _text_table(path: Path | None) -> Path | None:
-    return path if path is not None and is_text_table(path) else None
+    return path if path is not None and is_csv(path) else None
 
 
 def _test(task: TaskSpec, path: Path, train_columns: list[str]) -> str:

@@ -14,7 +14,7 @@ from trl_mle.grading import AnswerKey, get_metric, grade_submission
 from trl_mle.grading.csv_rows import read_header, read_rows
 from trl_mle.grading.values import canonical
 from trl_mle.tasks.task import Task
-from trl_mle.text_tables import is_text_table
+from trl_mle.text_tables import is_csv
 from trl_mle.types import Grade, Split
 
 ANSWERS = "answers.csv"
@@ -47,7 +47,7 @@ class TabularTask(Task):
 
 def _tables(task: Task, *paths: Path | None) -> Iterator[Path]:
     """Those of `paths` that are CSV files. Files of other formats are not opened here."""
-    yield from (path for path in paths if path is not None and is_text_table(path))
+    yield from (path for path in paths if path is not None and is_csv(path))
 
 
 def _check_columns(task: TabularTask) -> None:
