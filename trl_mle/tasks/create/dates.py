@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from trl_mle.tasks.target_column import MISSING_MARKS, MISSING_WORDS
@@ -17,7 +18,7 @@ _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M", "T%H:%M:%S", "T%H
 FORMATS = tuple(day + time for day in (*_DAY, *_WORDS) for time in _TIMES)
 """Forms of dates that are known, with and without a time."""
 # Four digits, or a month in letters: most columns are ruled out by their first value.
-_LIKE_A_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|[A-Za-z]{3}")
+_LIKE_A_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|(\d{1,2}[ -])?[A-Za-z]{3}")
 _TRIED = 200
 
 
@@ -47,8 +48,8 @@ def read_dates(texts: pd.Series) -> Dates | None:
     distinct = pd.Series(present.unique())
     if distinct.empty or not _LIKE_A_DATE.match(str(distinct.iloc[0])):
         return None
-    first = distinct.iloc[:_TRIED]
-    found = [form for form in FORMATS if _parsed(first, form) is not None]
+    first, some = str(distinct.iloc[0]), distinct.iloc[:_TRIED]
+    found = [form for form in FORMATS if _has_form(first, form) and _parsed(some, form) is not None]
     read = {form: dates for form in found if (dates := _parsed(distinct, form)) is not None}
     if not read:
         return None
@@ -62,6 +63,14 @@ def read_dates(texts: pd.Series) -> Dates | None:
     )
     iso = dict(zip(distinct, shown, strict=True))
     return Dates(stripped.map(lambda text: iso.get(text, text)), ambiguous=False, changed=True)
+
+
+def _has_form(text: str, form: str) -> bool:
+    try:
+        datetime.strptime(text, form)
+    except ValueError:
+        return False
+    return True
 
 
 def _parsed(texts: pd.Series, form: str) -> pd.Series | None:
