@@ -85,10 +85,12 @@ def id_of(task: TaskSpec) -> str:
 
 
 def _tables(task: TaskSpec) -> tuple[Path, Path]:
+    """Train and test file. The programs of demonstrations read them by their usual names."""
     train, test = task.train_path, task.test_path
-    if train is None or test is None or len(task.target_columns) != 1:
+    names = (task.train_file, task.test_file)
+    if train is None or test is None or names != ("train.csv", "test.csv") or len(task.target_columns) != 1:
         raise TaskError(
-            f"task {task.id!r}: there are no demonstrations for it, only for tasks with one target, a train file and a test file."
+            f"task {task.id!r}: there are no demonstrations for it, only for tasks with one target, train.csv and test.csv."
         )
     return train, test
 
