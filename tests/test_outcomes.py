@@ -51,7 +51,11 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=64)
 counts = st.integers(0, 2**40)
 programs = st.builds(Program, plan=texts, code=texts)
-grades = st.none() | st.builds(Grade, numbers, st.just(True)) | st.builds(Grade, st.none(), st.just(False), texts)
+medals = st.sampled_from(["gold", "silver", "bronze", None])
+valid_grades = st.builds(
+    Grade, numbers, st.just(True), st.none(), medals, st.none() | st.booleans(), st.none() | st.floats(0, 1)
+)
+grades = st.none() | valid_grades | st.builds(Grade, st.none(), st.just(False), texts)
 long_texts = texts | st.builds(lambda text, times: text * times, texts, st.integers(1, 1000))
 executions = st.builds(
     Execution,

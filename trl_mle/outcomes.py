@@ -79,6 +79,14 @@ class Column(StrEnum):
     PUBLIC_SCORE = "public_score", float
     """Raw score in the metric's own unit, as the private one."""
     PRIVATE_SCORE = "private_score", float
+    PUBLIC_MEDAL = "public_medal", str
+    """Medal that the public score would have won, as the private one; missing without a leaderboard."""
+    PRIVATE_MEDAL = "private_medal", str
+    PUBLIC_ABOVE_MEDIAN = "public_above_median", bool
+    PRIVATE_ABOVE_MEDIAN = "private_above_median", bool
+    PUBLIC_PERCENTILE = "public_percentile", float
+    """Share of the leaderboard that is worse."""
+    PRIVATE_PERCENTILE = "private_percentile", float
     INVALID_REASON = "invalid_reason", str
     PRIVATE_INVALID_REASON = "private_invalid_reason", str
     REWARD_FAILURE = "reward_failure", float
@@ -149,6 +157,12 @@ def to_row(outcome: Outcome) -> dict[str, Any]:
         **{metric_column(name): execution.metrics.get(name) if execution else None for name in PROGRAM_METRICS},
         Column.PUBLIC_SCORE: public.score if public else None,
         Column.PRIVATE_SCORE: private.score if private else None,
+        Column.PUBLIC_MEDAL: public.medal if public else None,
+        Column.PRIVATE_MEDAL: private.medal if private else None,
+        Column.PUBLIC_ABOVE_MEDIAN: public.above_median if public else None,
+        Column.PRIVATE_ABOVE_MEDIAN: private.above_median if private else None,
+        Column.PUBLIC_PERCENTILE: public.percentile if public else None,
+        Column.PRIVATE_PERCENTILE: private.percentile if private else None,
         Column.INVALID_REASON: public.reason if public else None,
         Column.PRIVATE_INVALID_REASON: private.reason if private else None,
         **{column: outcome.reward_parts.get(part) for part, column in PARTS.items()},
@@ -185,8 +199,8 @@ def from_row(row: Mapping[str, Any]) -> Outcome:
         extraction_reason=values[Column.EXTRACTION_REASON],
         instrumented=_instrumented(values, program),
         execution=_execution(values, row),
-        public=_grade(values[Column.PUBLIC_SCORE], values[Column.INVALID_REASON]),
-        private=_grade(values[Column.PRIVATE_SCORE], values[Column.PRIVATE_INVALID_REASON]),
+        public=_grade(values, "PUBLIC", Column.INVALID_REASON),
+        private=_grade(values, "PRIVATE", Column.PRIVATE_INVALID_REASON),
         fault=values[Column.FAULT],
     )
 
@@ -346,11 +360,15 @@ def _execution(values: Mapping[Column, Any], row: Mapping[str, Any]) -> Executio
     )
 
 
-def _grade(score: float | None, reason: str | None) -> Grade | None:
-    """A grade has a score or a reason why it has none; without both, nothing was graded."""
+def _grade(values: Mapping[Column, Any], part: str, reason_column: Column) -> Grade | None:
+    """A grade has a score or a reason why it has none; without both, nothing was graded. `part`: `PUBLIC` or `PRIVATE`."""
+    score, reason = values[Column[f"{part}_SCORE"]], values[reason_column]
     if score is None and reason is None:
         return None
-    return Grade(score, score is not None, reason)
+    medal, above_median, percentile = (
+        values[Column[f"{part}_{name}"]] for name in ("MEDAL", "ABOVE_MEDIAN", "PERCENTILE")
+    )
+    return Grade(score, score is not None, reason, medal, above_median, percentile)
 
 
 def _value(row: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -208,7 +208,10 @@ def test_the_reference_beats_the_baseline(task, tmp_path):
         ("builtin:digit", "unknown task 'builtin:digit'; choose one of builtin:computers"),
         ("digits", r"Did you mean 'builtin:digits'\?"),
         ("./nowhere", "there is no task './nowhere'"),
-        ("mlebench:spooky-author-identification", "not supported in this version"),
+        (
+            "mlebench:no-such-competition",
+            "package mlebench is not installed|installed mlebench has no such competition",
+        ),
         ("builtin:../../etc", "unknown task"),
     ],
 )

@@ -191,7 +191,12 @@ def _check_limits(path: Path, data: dict[str, Any]) -> None:
         raise TaskError(f"{path}: packages is {packages!r}; write a list of names such as [numpy, pandas].")
 
 
-def task_yaml(spec: TaskSpec, comment: str = "", grader: str | Mapping[str, Any] | None = None) -> str:
+def task_yaml(
+    spec: TaskSpec,
+    comment: str = "",
+    grader: str | Mapping[str, Any] | None = None,
+    leaderboard_file: str | None = None,
+) -> str:
     """The text of a `task.yaml` from which `read_task_yaml` reads the fields of `spec`.
 
     Args:
@@ -201,6 +206,9 @@ def task_yaml(spec: TaskSpec, comment: str = "", grader: str | Mapping[str, Any]
             Text of the first lines.
         grader (`str` or mapping, *optional*):
             Name of the grader, or `{"name": ..., ...}` with its settings. Defaults to that of `spec` if it is a `Task`.
+        leaderboard_file (`str`, *optional*):
+            Name of the file in `private/` that holds the leaderboard of a transform by percentile. Without it, the scores are
+            written themselves.
     """
     data: dict[str, Any] = {key: getattr(spec, key) for key in (*REQUIRED, "id_column")}
     if len(spec.target_columns) == 1:
@@ -214,7 +222,7 @@ def task_yaml(spec: TaskSpec, comment: str = "", grader: str | Mapping[str, Any]
     }
     data |= {key: getattr(spec, key) for key in ("time_limit_s", "memory_bytes", "threads")}
     data["packages"] = list(spec.packages)
-    data["transform"] = transform_value(spec.transform, spec.metric)
+    data["transform"] = transform_value(spec.transform, spec.metric, leaderboard_file)
     if grader is None and isinstance(spec, Task):
         grader = {"name": spec.grader, **spec.grader_options}
     if grader is not None and grader not in (TabularTask.grader, {"name": TabularTask.grader}):

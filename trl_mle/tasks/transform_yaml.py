@@ -55,15 +55,15 @@ def read_transform(path: Path, value: Any, direction: Direction, metric: str) ->
     return ScoreTransform(kind, worst, best, optimum)
 
 
-def transform_value(transform: ScoreTransform, metric: str) -> dict[str, Any]:
-    """The value of the key `transform` from which `read_transform` reads `transform`."""
+def transform_value(transform: ScoreTransform, metric: str, leaderboard_file: str | None = None) -> dict[str, Any]:
+    """The value of the key `transform` from which `read_transform` reads `transform`. A leaderboard may stand in a file."""
     value: dict[str, Any] = {"kind": transform.kind}
     if transform.kind in ("linear", "log"):
         value |= {"worst": transform.worst, "best": transform.best}
     if transform.optimum is not None and metric not in METRICS:
         value["optimum"] = transform.optimum
     if transform.kind == "percentile":
-        value["leaderboard"] = list(transform.leaderboard)
+        value["leaderboard"] = leaderboard_file or list(transform.leaderboard)
     return value
 
 

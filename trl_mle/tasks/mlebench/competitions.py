@@ -53,7 +53,7 @@ class Competition:
     dropped_fields: tuple[str, ...] = ()
     """Fields of the training and the test table that give answers away."""
     transform: ScoreTransform | None = None
-    """`None`: from the sample submission's score and the leaderboard."""
+    """`None`: the percentile of the leaderboard."""
     time_limit_s: float = TIME_LIMIT_S
     memory_bytes: int = MEMORY_BYTES
 

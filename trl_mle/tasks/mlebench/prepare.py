@@ -7,18 +7,17 @@ import os
 import re
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.errors import GradingError, TaskError
+from trl_mle.errors import TaskError
 from trl_mle.grading import SPLIT_COLUMN
 from trl_mle.grading.csv_rows import read_header
 from trl_mle.tasks.cache import cache_dir, prepare_once
 from trl_mle.tasks.folder import load_folder
 from trl_mle.tasks.mlebench.competitions import Competition, find_competition, known, sample_path
 from trl_mle.tasks.mlebench.data_dir import PreparedData, find_prepared, prepared_competitions
-from trl_mle.tasks.mlebench.leaderboard import SCORE_COLUMN, Leaderboard
+from trl_mle.tasks.mlebench.leaderboard import SCORE_COLUMN
 from trl_mle.tasks.mlebench.parts import public_rows
 from trl_mle.tasks.mlebench.public_files import copy_public, drop_fields, public_files
 from trl_mle.tasks.mlebench.tables import plain, read_answers
@@ -95,7 +94,7 @@ def build(competition: Competition, data: PreparedData, folder: Path) -> None:
     leaderboard = competition.leaderboard
     if leaderboard.scores:
         lines = "".join(f"{score!r}\n" for score in leaderboard.scores)
-        (folder / LEADERBOARD).write_text(f"{SCORE_COLUMN}\n{lines}", encoding="utf-8")
+        (private / LEADERBOARD).write_text(f"{SCORE_COLUMN}\n{lines}", encoding="utf-8")
     (folder / "description.md").write_text(competition.description.strip() + "\n", encoding="utf-8")
     task = MLEBenchTask(
         id=competition.id,
@@ -113,14 +112,15 @@ def build(competition: Competition, data: PreparedData, folder: Path) -> None:
         test_file=test,
         sample_file=sample_file,
         metric_text=competition.metric_text,
+        transform=competition.transform or ScoreTransform("percentile", leaderboard=leaderboard.scores),
         grader_options={
             "competition": competition.id,
             "answers": source.name,
             "thresholds": [leaderboard.gold, leaderboard.silver, leaderboard.bronze, leaderboard.median],
         },
     )
-    task = replace(task, transform=competition.transform or _transform(task, leaderboard))
-    (folder / "task.yaml").write_text(task_yaml(task, "Made by trl_mle from data of MLE-bench."), encoding="utf-8")
+    text = task_yaml(task, "Made by trl_mle from data of MLE-bench.", leaderboard_file=LEADERBOARD)
+    (folder / "task.yaml").write_text(text, encoding="utf-8")
 
 
 def _copy_private(source: Path, target: Path) -> None:
@@ -207,18 +207,3 @@ def _find_targets(
     in_test = set(read_header(public / test)) if test is not None else set()
     columns = [str(column) for column in sample.columns if column != id_column]
     return tuple(column for column in columns if column in in_train - in_test)
-
-
-def _transform(task: MLEBenchTask, leaderboard: Leaderboard) -> ScoreTransform:
-    """From the score of the sample submission, or else that of the team at nine tenths of the leaderboard, to gold."""
-    candidates = [leaderboard.scores[len(leaderboard.scores) * 9 // 10]] if leaderboard.scores else []
-    try:
-        sample = task.grade(task.sample_path, "all").score
-        candidates = [*([sample] if sample is not None else []), *candidates]
-    except GradingError:
-        pass
-    best = leaderboard.gold
-    for worst in candidates:
-        if worst < best if task.direction == "maximize" else worst > best:
-            return ScoreTransform("linear", worst, best)
-    return ScoreTransform()

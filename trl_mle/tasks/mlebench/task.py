@@ -22,7 +22,7 @@ from trl_mle.types import Grade, Split
 PARTS_FILE = "parts.csv"
 """File of `private/` with one column, `split`, and a row per row of the answers. Missing if they are not divided."""
 LEADERBOARD = "leaderboard.csv"
-"""File of the task folder with the scores of all teams, if they are known."""
+"""File of `private/` with the scores of all teams, if they are known."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class MLEBenchTask(Task):
 
     def leaderboard(self) -> Leaderboard:
         """The leaderboard, or its thresholds alone."""
-        path = self.folder / LEADERBOARD
+        path = self.private_dir / LEADERBOARD
         return (
             _leaderboard(path) if path.is_file() else Leaderboard(self.direction, *self.grader_options["thresholds"])
         )
