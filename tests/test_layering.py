@@ -23,7 +23,7 @@ FLOORS = (
     ("config",),
     ("language_models",),
     STAGES,
-    ("outcomes", "dataset"),
+    ("outcomes", "dataset", "comparison"),
     ("rewards",),
     ("experience",),
     ("curriculum",),

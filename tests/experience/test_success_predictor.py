@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_mle.experience import ExperienceStore
-from trl_mle.experience.success_predictor import Candidate, SuccessPredictor, observations_of, succeeded
+from trl_mle.experience.success_predictor import Candidate, SuccessPredictor, observations_of
 from trl_mle.types import Outcome
 
 SCRATCH = Candidate("toy")
@@ -87,22 +87,6 @@ def test_an_unknown_parent_borrows_from_its_task_and_kind_of_prompt():
 def test_memory_is_bounded():
     predictor = observed([(Candidate("toy", "improve", number), True) for number in range(50)], max_parents=10)
     assert len(predictor._parents) == 10
-
-
-@pytest.mark.parametrize(
-    ("kind", "reward", "parent_reward", "success"),
-    [
-        ("valid", 0.1, None, True),
-        ("valid", 0.1, 0.0, True),
-        ("valid", 0.1, 0.1, False),
-        ("failure", -9.5, None, False),
-        ("timeout", -9.5, None, False),
-        ("timeout", -9.5, -1.0, False),
-        ("fault", None, None, None),
-    ],
-)
-def test_what_a_success_is(kind, reward, parent_reward, success):
-    assert succeeded(Outcome("toy", kind, reward, 1.0), parent_reward) is success
 
 
 def test_the_outcomes_of_a_store_are_observations(tmp_path):

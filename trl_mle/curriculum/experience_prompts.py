@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from operator import methodcaller
 from typing import Any, Protocol
 
+from trl_mle.comparison import score_of
 from trl_mle.config import ExperienceConfig
 from trl_mle.curriculum.guarded_store import GuardedStore
 from trl_mle.curriculum.lineage import Child, children, known, lineage_metrics
@@ -16,7 +17,6 @@ from trl_mle.curriculum.shares import ExactShares
 from trl_mle.errors import ConfigError, ParentNotShownError
 from trl_mle.experience import Experience, ExperienceStore
 from trl_mle.experience.fingerprint import fingerprint
-from trl_mle.experience.records import score_of
 from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.prompts import PromptBudget, build_prompt
 from trl_mle.types import PROGRAM_METRICS, TaskSpec

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from trl_mle.comparison import is_better, prompt_kind_of, says_something
 from trl_mle.outcomes import Column, RunColumn
 
 COLUMNS = (
@@ -38,6 +39,11 @@ class Child:
     program: str | None
 
     @property
+    def is_better(self) -> bool | None:
+        """Whether it is better than its valid parent; `None` without one."""
+        return is_better("valid" if self.is_valid else "failure", self.score, self.parent_score)
+
+    @property
     def gain(self) -> float | None:
         """How much better it is than its parent, for a valid child of a valid parent."""
         return None if self.score is None or self.parent_score is None else self.score - self.parent_score
@@ -51,11 +57,11 @@ def children(columns: Mapping[str, Sequence[Any]]) -> list[Child]:
     for place, kind in enumerate(columns[Column.KIND]):
         row: dict[str, Any] = {name: known(columns[name][place]) if name in columns else None for name in COLUMNS}
         kind = known(kind)
-        if kind is None or kind == "fault" or row[RunColumn.PROMPT_KIND] is None:
+        if not says_something(kind):
             continue
         found.append(
             Child(
-                prompt_kind=str(row[RunColumn.PROMPT_KIND]),
+                prompt_kind=prompt_kind_of(row[RunColumn.PROMPT_KIND], row[RunColumn.PARENT_SCORE]),
                 is_valid=kind == "valid",
                 score=row[Column.REWARD_SCORE] if kind == "valid" else None,
                 parent_score=row[RunColumn.PARENT_SCORE],
@@ -101,7 +107,6 @@ def compared(batch: Sequence[Child]) -> tuple[float | None, float | None]:
 
     A child that fails is none that is better: the share is over all children. `None` where there is nothing to compare.
     """
-    improving = [child for child in batch if child.parent_score is not None]
-    gains = [child.gain for child in improving if child.gain is not None]
-    better_share = fmean((child.gain or 0.0) > 0.0 for child in improving) if improving else None
-    return better_share, fmean(gains) if gains else None
+    better = [child.is_better for child in batch if child.is_better is not None]
+    gains = [child.gain for child in batch if child.gain is not None]
+    return fmean(better) if better else None, fmean(gains) if gains else None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trl_mle.comparison import prompt_kind_of, succeeded
 from trl_mle.config import CurriculumConfig
 from trl_mle.curriculum.learnability import Progress, Result, learnability_of, learnable_shares
 from trl_mle.curriculum.mixture import deal, normalized
@@ -87,15 +88,13 @@ class TaskCurriculum:
         for task_id, kind, score, prompt_kind, parent_score in zip(
             ids, kinds, scores, prompt_kinds, parent_scores, strict=True
         ):
+            success = succeeded(kind, score, parent_score)
             # A program that overlap has lost has no outcome, and a fault of the infrastructure is none of the policy.
-            if kind is None or kind == "fault" or task_id not in self._names:
+            if success is None or task_id not in self._names:
                 continue
             is_scored = kind == "valid" and score is not None and math.isfinite(score)
-            success = kind == "valid"
-            if prompt_kind == "improve" and parent_score is not None:
-                success = is_scored and score > parent_score
             result = Result(success, score if is_scored else None)
-            results.append((self._names[task_id], str(prompt_kind or "scratch"), result))
+            results.append((self._names[task_id], prompt_kind_of(prompt_kind, parent_score), result))
         return results
 
     def state_dict(self) -> dict[str, Any]:

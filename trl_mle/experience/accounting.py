@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from trl_mle.comparison import is_better
 from trl_mle.errors import ConfigError
 from trl_mle.experience.records import Fact
 from trl_mle.experience.schema import DERIVED_TABLES
@@ -53,21 +54,23 @@ def account(db: sqlite3.Connection, id_: int, fact: Fact) -> None:
         " experiences = experiences + 1, valid = valid + excluded.valid, depth = max(depth, excluded.depth)",
         (fact.task_id, fact.kind == "valid", fact.depth),
     )
-    # Nothing is known about a program that met a fault of the infrastructure: it is no try to improve its parent.
-    if fact.parent_id is not None and fact.kind != "fault":
+    if fact.parent_id is not None:
         _count_child(db, id_, fact)
     if fact.reward is not None and fact.fingerprint is not None:
         _add_candidate(db, id_, fact)
 
 
 def _count_child(db: sqlite3.Connection, id_: int, fact: Fact) -> None:
-    parent = db.execute("SELECT reward FROM candidates WHERE id = ?", (fact.parent_id,)).fetchone()
-    if parent is None:  # a failed program, or one that no longer counts
+    parent = "SELECT reward, fingerprint FROM experiences WHERE id = ? AND NOT superseded"
+    parent_score, fingerprint = db.execute(parent, (fact.parent_id,)).fetchone() or (None, None)
+    better = is_better(fact.kind, fact.reward, parent_score)
+    if better is None:
         return
-    better = fact.reward is not None and fact.reward > parent[0]
-    values = {"better": better, "id": id_, "parent": fact.parent_id, "task": fact.task_id}
+    values = {"better": better, "id": id_, "fingerprint": fingerprint, "task": fact.task_id}
+    # A parent may be a copy of the candidate.
     db.execute(
-        f"UPDATE candidates SET {_COUNT_CHILD}, progress = CASE WHEN :better THEN :id ELSE progress END WHERE id = :parent",
+        f"UPDATE candidates SET {_COUNT_CHILD}, progress = CASE WHEN :better THEN :id ELSE progress END"
+        " WHERE task_id = :task AND fingerprint = :fingerprint",
         {**values, "memory": PARENT_MEMORY},
     )
     db.execute(f"UPDATE tasks SET {_COUNT_CHILD} WHERE task_id = :task", {**values, "memory": TASK_MEMORY})

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
+from trl_mle.comparison import prompt_kind_of
 from trl_mle.errors import ConfigError, StoreError
 from trl_mle.experience.records import Experience
 from trl_mle.outcomes import RunColumn, from_row, to_row
@@ -34,7 +35,7 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
     return checked(
         Entry(
             from_row(row),
-            "scratch" if _is_missing(kind) else kind,  # type: ignore[arg-type]  # `checked` looks at it
+            prompt_kind_of(None, row.get(RunColumn.PARENT_SCORE)) if _is_missing(kind) else kind,  # type: ignore[arg-type]  # `checked` looks at it
             whole_number(row, RunColumn.PARENT),
             whole_number(row, RunColumn.STEP),
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from trl_mle.comparison import score_of
 from trl_mle.experience.families import family_of
 from trl_mle.experience.fingerprint import fingerprint, tokens_of
 from trl_mle.types import Outcome, PromptKind
@@ -54,11 +54,3 @@ def fact_of(outcome: Outcome, prompt_kind: str, parent_id: int | None, step: int
             reward = score_of(outcome)
             family, features = family_of(outcome.program.code, tokens)
     return Fact(outcome.task_id, outcome.kind, prompt_kind, parent_id, step, 0, reward, name, family, features)
-
-
-def score_of(outcome: Outcome) -> float | None:
-    """What children of `outcome` are compared with: its score on the scale of the reward, `None` unless it is valid and finite."""
-    if outcome.kind != "valid":
-        return None
-    score = outcome.reward_parts.get("score", outcome.reward)
-    return score if score is not None and math.isfinite(score) else None

@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from trl_mle.comparison import score_of, succeeded
 from trl_mle.experience.records import Experience
-from trl_mle.types import Outcome
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,13 @@ class Candidate:
     """The earlier outcome that the prompt shows."""
 
 
-def succeeded(outcome: Outcome, parent_reward: float | None = None) -> bool | None:
-    """Whether a completion did what its prompt asks for: a valid submission, and a better one than the valid parent's.
-
-    A time-out is no success. An infrastructure fault says nothing (`None`).
-
-    Args:
-        outcome ([`Outcome`]):
-            What came of the completion.
-        parent_reward (`float`, *optional*):
-            Reward of the valid parent that an improvement prompt shows; `None` for the other kinds of prompt.
-    """
-    if outcome.kind == "fault":
-        return None
-    if outcome.kind != "valid" or outcome.reward is None:
-        return False
-    return parent_reward is None or outcome.reward > parent_reward
-
-
 def observations_of(experiences: Iterable[Experience]) -> Iterator[tuple[Candidate, bool | None]]:
     """What a store's outcomes say about their prompts, in their order: for [`SuccessPredictor.observe_all`]."""
-    rewards: dict[int, float] = {}
+    scores: dict[int, float | None] = {}
     for experience in experiences:
         outcome, parent = experience.outcome, experience.parent_id
-        if outcome.kind == "valid" and outcome.reward is not None:
-            rewards[experience.id] = outcome.reward
-        success = succeeded(outcome, None if parent is None else rewards.get(parent))
+        scores[experience.id] = score_of(outcome)
+        success = succeeded(outcome.kind, scores[experience.id], None if parent is None else scores.get(parent))
         yield Candidate(outcome.task_id, experience.prompt_kind, parent), success
 
 

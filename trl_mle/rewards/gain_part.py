@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from trl_mle.comparison import score_of
 from trl_mle.types import Outcome
 
 LOWEST = -1.0
@@ -29,7 +30,8 @@ def gain_of(outcome: Outcome, parent_score: float | None) -> float | None:
             Reward of its valid parent, in [-1, 1]; `None` or NaN without one. A reward below -1 is that of a failure and counts
             as none.
     """
-    if outcome.kind != "valid" or outcome.reward is None:
+    score = score_of(outcome)
+    if score is None:
         return None
     base = LOWEST if parent_score is None or math.isnan(parent_score) else max(LOWEST, parent_score)
-    return max(0.0, outcome.reward - base) / 2
+    return max(0.0, score - base) / 2

@@ -12,12 +12,9 @@ from typing import Any
 
 from trl_mle.errors import ConfigError
 from trl_mle.training.collapse import record
+from trl_mle.training.resume.manifest import MANIFEST, TRAINER_STATE, missing_files
 
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-STATE = "trainer_state.json"
-"""Written by transformers' trainer when its other files, and those of this package, are there."""
-MANIFEST = "resume.json"
-"""Names the files of all processes; written first by [`DurationAwareTrainer`] (`training/resume/manifest.py`)."""
 WEIGHTS = ("*model*.safetensors", "*model*.bin", "pytorch_model_fsdp*", "global_step*")
 """Model or adapter, whole or in shards; of FSDP; of DeepSpeed."""
 IN_FLIGHT = "in_flight_"
@@ -129,18 +126,15 @@ def find_damage(folder: Path) -> str | None:
 
 
 def _damage(folder: Path) -> Iterator[str]:
-    state = folder / STATE
+    state = folder / TRAINER_STATE
     if not state.exists():
-        yield f"{STATE} is missing"
+        yield f"{TRAINER_STATE} is missing"
     elif not isinstance(content := _json(state), dict) or not isinstance(content.get("global_step"), int):
-        yield f"{STATE} is cut off"
-    if (folder / MANIFEST).exists():
-        manifest = _json(folder / MANIFEST)
-        names = manifest.get("files") if isinstance(manifest, dict) else None
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            yield f"{MANIFEST} is cut off"
-        else:
-            yield from (f"{name} is missing" for name in names if not (folder / name).exists())
+        yield f"{TRAINER_STATE} is cut off"
+    missing = missing_files(folder)
+    if missing is None:
+        yield f"{MANIFEST} is cut off"
+    yield from (f"{name} is missing" for name in missing or ())
     if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
         yield "the weights of the model are missing"
     for index in folder.glob("*.index.json"):

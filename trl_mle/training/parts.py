@@ -9,9 +9,7 @@ from typing import Any
 import torch
 
 from trl_mle.training.distributed import raised_on_all
-
-STATE_FILE = "trainer_parts_{process}.pt"
-"""Name of the file of a checkpoint that holds the state of a process's parts."""
+from trl_mle.training.resume.manifest import PARTS
 
 
 class TrainerPart:
@@ -93,7 +91,7 @@ class TrainerParts:
         A process that the checkpoint knows nothing of, because fewer processes wrote it, reads the state of the first one: most
         parts have the same state on every process. To be called by all processes: an error of one is raised on all.
         """
-        names = (self._file_name, STATE_FILE.format(process=0))
+        names = (self._file_name, PARTS.format(process=0))
         path = next((folder / name for name in names if (folder / name).exists()), None)
         with raised_on_all():
             # Tensors of a GPU may be read where there is none, or another one.
@@ -104,4 +102,4 @@ class TrainerParts:
 
     @property
     def _file_name(self) -> str:
-        return STATE_FILE.format(process=self._process_index)
+        return PARTS.format(process=self._process_index)
