@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from contextlib import closing
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -112,6 +114,7 @@ def test_experience_of_other_tasks_is_no_beginning(capsys, tmp_path, flags):
         ({"max_prompt_tokens": 20}, "but prompts may have 20"),
         ({"improve_fraction": 2}, "`improve_fraction` is 2.0; it must be a number from 0 to 1"),
         ({"parent_strategy": "best"}, "`parent_strategy` is 'best'"),
+        ({"retrieved_examples": 1}, "examples are solutions of other tasks. Name some in `retrieved_tasks`"),
     ],
     ids=str,
 )
@@ -119,6 +122,16 @@ def test_wrong_settings_are_one_line(capsys, flags, changes, words):
     shown = fails(capsys, flags(**changes))
     assert words in shown.strip().splitlines()[-1]
     assert "Traceback" not in shown
+
+
+def test_the_experience_of_retrieved_tasks_is_taken_too(tmp_path, earlier, new_run):
+    with closing(ExperienceStore(earlier / "experience.sqlite")) as store:
+        for task_id in ("other", "third"):
+            store.add(outcome_of("a valid text", task_id=task_id))
+    config = ExperienceConfig(retrieved_examples=1, retrieved_tasks=["other"], experience_from=str(earlier))
+    run = replace(new_run, tasks={"toy": SimpleNamespace(id="toy")})
+    with closing(open_store(config, run, others={"other": SimpleNamespace(id="other")})) as store:
+        assert {summary.task_id for summary in store.tasks()} == {"toy", "other"}
 
 
 def test_experience_in_the_folder_that_is_moved_aside(capsys, tmp_path, flags, earlier):

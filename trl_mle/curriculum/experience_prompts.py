@@ -13,6 +13,8 @@ from trl_mle.comparison import score_of
 from trl_mle.config import ExperienceConfig
 from trl_mle.curriculum.guarded_store import GuardedStore
 from trl_mle.curriculum.lineage import Child, children, known, lineage_metrics
+from trl_mle.curriculum.predicted_parents import PredictedParents
+from trl_mle.curriculum.retrieved_examples import RetrievedExamples
 from trl_mle.curriculum.shares import ExactShares
 from trl_mle.errors import ConfigError, ParentNotShownError
 from trl_mle.experience import Experience, ExperienceStore
@@ -78,6 +80,8 @@ class ExperiencePrompts:
             Seed of the choice of parents.
         task_chooser ([`TaskChooser`], *optional*):
             Chooses the task of each group. Defaults to the tasks of the data set's rows.
+        examples ([`RetrievedExamples`], *optional*):
+            Adds solutions of similar tasks to every prompt that has room for them.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class ExperiencePrompts:
         budget: PromptBudget | None = None,
         seed: int = 0,
         task_chooser: TaskChooser | None = None,
+        examples: RetrievedExamples | None = None,
     ):
         self._tasks = dict(tasks)
         self._store = None if store is None else GuardedStore(store)
@@ -95,6 +100,9 @@ class ExperiencePrompts:
         self._budget = budget
         self._seed = seed
         self._task_chooser = task_chooser
+        self._examples = examples
+        is_predicted = store is not None and config.parent_strategy == "predicted"
+        self._predicted = PredictedParents(store) if store is not None and is_predicted else None
         self._kinds = ExactShares(config.shares)
         self._scratch: dict[str, list[dict[str, str]]] = {}
         self._asked: Counter[str] = Counter()  # groups since the last batch that was observed, by reason
@@ -114,8 +122,17 @@ class ExperiencePrompts:
         for group, (row, name) in enumerate(zip(rows, names, strict=True)):
             # A text as seed: neighbouring numbers must not give similar generators, nor hashing differ between processes.
             source = random.Random(f"{self._seed}/{generation}/{group}")
-            chosen.append(self._choose(row if row["task"] == name else self._row_of(name, row), name, source))
+            row = self._choose(row if row["task"] == name else self._row_of(name, row), name, source)
+            chosen.append(self._with_examples(row, name))
         return chosen
+
+    def _with_examples(self, row: dict[str, Any], name: str) -> dict[str, Any]:
+        """`row` with solutions of similar tasks in its prompt, if there are any."""
+        if self._examples is None or self._store is None:
+            return row
+        prompt = self._examples.added_to(row["prompt"], self._tasks[name], self._store)
+        self._asked["examples"] += prompt is not row["prompt"]
+        return {**row, "prompt": prompt}
 
     def _task_name(self, row: Mapping[str, Any]) -> str:
         name = row.get("task")
@@ -185,6 +202,8 @@ class ExperiencePrompts:
     def _parent(self, store: ExperienceStore, task: TaskSpec, kind: str, source: random.Random) -> Experience | None:
         if kind == "debug":
             return store.choose_failed(task, source)
+        if self._predicted is not None:
+            return self._predicted.choose(store, task, source)
         return store.choose_parent(task, self._config.parent_strategy, source)
 
     def observe(self, columns: Mapping[str, list]) -> dict[str, float]:
@@ -195,6 +214,8 @@ class ExperiencePrompts:
         batch, rows = children(columns), _stored_rows(columns)
         metrics |= {**lineage_metrics(batch), **self._copies(batch, self._store), **self._take_fallbacks()}
         self._store.try_to("keep a batch", lambda store: len(store.add_rows(rows)), 0)
+        if self._predicted is not None:
+            self._predicted.observe(columns)
         metrics["improve/store_size"] = float(self._store.try_to("count", len, 0))
         metrics["improve/store_faults"] = float(self._store.faults)
         return metrics
@@ -221,7 +242,10 @@ class ExperiencePrompts:
         asked, self._asked = self._asked, Counter()
         if not asked["groups"]:
             return {}
-        return {f"improve/fallback/{reason}": asked[reason] / asked["groups"] for reason in FALLBACKS}
+        shares = {f"improve/fallback/{reason}": asked[reason] / asked["groups"] for reason in FALLBACKS}
+        if self._examples is not None:
+            shares["improve/retrieved_share"] = asked["examples"] / asked["groups"]
+        return shares
 
     def state_dict(self) -> dict[str, Any]:
         """Where the store and the shares stand."""
@@ -243,6 +267,8 @@ class ExperiencePrompts:
         # A run whose store had failed at the checkpoint goes on with whatever is there.
         if self._store is not None and state.get("position") is not None:
             self._store.store.rewind(state["position"])
+            if self._predicted is not None:
+                self._predicted.restart(self._store.store)
         if self._task_chooser is not None and "tasks" in state:
             self._task_chooser.load_state_dict(state["tasks"])
 

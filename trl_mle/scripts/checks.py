@@ -80,7 +80,8 @@ def check_async(use_peft: bool, reward_aggregation: str | None = None, self_impr
         )
     if self_improvement:
         raise ConfigError(
-            "`improve_fraction` or `debug_fraction` is set; `trl-mle async-grpo` asks for solutions from scratch only. Use "
+            "`improve_fraction`, `debug_fraction` or `retrieved_examples` is set; `trl-mle async-grpo` asks for solutions from "
+            "scratch only. Use "
             "`trl-mle grpo`, with `overlap_execution: true` if programs are slow."
         )
     if not torch.cuda.is_available():

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from trl_mle.config import ExperienceConfig
 from trl_mle.curriculum import ExperiencePrompts
+from trl_mle.curriculum.retrieved_examples import RetrievedExamples
 from trl_mle.errors import ConfigError, UserError
 from trl_mle.experience import STORE_FILE, ExperienceStore
 from trl_mle.prompts import PromptBudget, build_prompt
 from trl_mle.scripts.build import PreparedRun
 from trl_mle.scripts.checkpoints import resume_from, starts_or_resumes
 from trl_mle.scripts.curriculum import make_curriculum
+from trl_mle.tasks import load_task
 from trl_mle.training.rollout_writer import path_aside
+from trl_mle.types import TaskSpec
 
 
 def check_experience(mle_args: Any, training_args: Any) -> None:
@@ -51,14 +55,41 @@ def make_group_prompts(mle_args: Any, training_args: Any, run: PreparedRun) -> E
     budget = PromptBudget.of_tokenizer(run.tokenizer, config.max_prompt_tokens, training_args.chat_template_kwargs)
     for task in run.tasks.values():
         build_prompt(task, budget=budget)
-    store = None
+    # The main process fills the cache of prepared tasks before the others read it.
+    with training_args.main_process_first(local=False, desc="preparing the tasks of examples"):
+        others = _retrieved_tasks(config, run)
+    store = examples = None
     with raised_on_all():
         if training_args.process_index == 0:
-            store = open_store(config, run, is_restart=starts_or_resumes(training_args))
-    return ExperiencePrompts(run.tasks, store, config, budget, training_args.seed, curriculum)
+            store = open_store(config, run, is_restart=starts_or_resumes(training_args), others=others)
+            if config.retrieved_examples:
+                every = {**run.tasks, **others}
+                examples = RetrievedExamples(every, config.retrieved_examples, config.retrieved_form, budget)
+    return ExperiencePrompts(run.tasks, store, config, budget, training_args.seed, curriculum, examples)
 
 
-def open_store(config: ExperienceConfig, run: PreparedRun, is_restart: bool = False) -> ExperienceStore:
+def _retrieved_tasks(config: ExperienceConfig, run: PreparedRun) -> dict[str, TaskSpec]:
+    """The tasks of `retrieved_tasks` by their names.
+
+    Raises:
+        ConfigError: no other task than the one of the run can be shown.
+        TaskError: there is no such task.
+    """
+    others = {name: load_task(name) for name in config.retrieved_tasks or () if name not in run.tasks}
+    if config.retrieved_examples and len({task.id for task in (*run.tasks.values(), *others.values())}) < 2:
+        raise ConfigError(
+            f"`retrieved_examples` is {config.retrieved_examples}, but the run has one task and examples are solutions of other "
+            "tasks. Name some in `retrieved_tasks`, with an `experience_from` that has solutions of them."
+        )
+    return dict(others)
+
+
+def open_store(
+    config: ExperienceConfig,
+    run: PreparedRun,
+    is_restart: bool = False,
+    others: Mapping[str, TaskSpec] | None = None,
+) -> ExperienceStore:
     """The store of the run: the one of its checkpoint, or a new one that begins with the experience of another run.
 
     Args:
@@ -69,6 +100,8 @@ def open_store(config: ExperienceConfig, run: PreparedRun, is_restart: bool = Fa
         is_restart (`bool`, *optional*, defaults to `False`):
             Whether a run without a checkpoint may be the second start of one that was killed before its first checkpoint
             (`resume_from_checkpoint: auto`). Its store is moved aside, as its `output_dir` is.
+        others (mapping from `str` to [`TaskSpec`], *optional*):
+            Further tasks whose experience is taken.
 
     Raises:
         ConfigError: a new run is given the store of an earlier one, or a store cannot be used.
@@ -86,7 +119,8 @@ def open_store(config: ExperienceConfig, run: PreparedRun, is_restart: bool = Fa
     store = ExperienceStore(path)
     if run.checkpoint is None and config.experience_from is not None:
         try:
-            count = store.import_from(config.experience_from, tasks=[task.id for task in run.tasks.values()])
+            taken = [task.id for task in (*run.tasks.values(), *(others or {}).values())]
+            count = store.import_from(config.experience_from, tasks=taken)
         except UserError:
             store.close()
             path.unlink()
