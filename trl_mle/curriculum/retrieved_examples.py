@@ -11,7 +11,7 @@ from trl_mle.errors import TaskError
 from trl_mle.experience.demonstrations import Messages
 from trl_mle.experience.retrieval import add_examples, facts_of, retrieve
 from trl_mle.prompts import PromptBudget
-from trl_mle.types import TaskSpec
+from trl_mle.types import Outcome, TaskSpec
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ class RetrievedExamples:
         """`prompt` with examples, or as it is if there are none, or no room for them."""
         if task.id not in self._tasks:
             return prompt
+        nothing: list[Outcome] = []
         found = store.try_to(
-            "look up similar tasks", lambda opened: retrieve(opened, task, self._tasks, self._count), []
+            "look up similar tasks", lambda opened: retrieve(opened, task, self._tasks, self._count), nothing
         )
         return add_examples(prompt, found, self._titles, self._form, self._budget) if found else prompt
