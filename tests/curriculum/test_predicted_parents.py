@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
 
 import pytest
 
 from tests.support.improvement_runs import Simulation
+from tests.support.tasks import toy_task
 from trl_mle.curriculum.predicted_parents import PredictedParents
 from trl_mle.experience import ExperienceStore
 from trl_mle.experience.success_predictor import Candidate
@@ -25,6 +25,7 @@ def test_a_predictor_that_has_seen_the_batches_equals_one_made_from_the_store(tm
 
 
 def test_a_parent_whose_children_succeed_half_of_the_time_is_preferred(tmp_path):
+    task = toy_task(tmp_path)
     with ExperienceStore(tmp_path / "store.sqlite") as store:
 
         def add(number, reward, **more):
@@ -40,11 +41,11 @@ def test_a_parent_whose_children_succeed_half_of_the_time_is_preferred(tmp_path)
                 better = (place == 1 and child % 2) or place == 2
                 add(0, 0.6 if better else 0.4, parent=parent, prompt_kind="improve")
         predicted = PredictedParents(store)
-        drawn = [predicted.choose(store, SimpleNamespace(id="toy"), random.Random(seed)) for seed in range(40)]
+        drawn = [predicted.choose(store, task, random.Random(seed)) for seed in range(40)]
     counts = [sum(parent.id == id_ for parent in drawn) for id_ in parents]
     assert counts[1] > 2 * max(counts[0], counts[2]), counts
 
 
 def test_an_empty_store_has_no_parent(tmp_path):
     with ExperienceStore(tmp_path / "store.sqlite") as store:
-        assert PredictedParents(store).choose(store, SimpleNamespace(id="toy"), random.Random(0)) is None
+        assert PredictedParents(store).choose(store, toy_task(tmp_path), random.Random(0)) is None
