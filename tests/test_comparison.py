@@ -61,7 +61,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(ROWS)
 def test_all_that_compare_children_with_parents_agree(rows):
     outcomes, parents, kinds = [], [], []

@@ -40,10 +40,13 @@ def test_validate_shows_both_programs(monkeypatch, capsys, tmp_path):
     assert code == 0
     assert "baseline" in out
     assert "reference" in out
-    task.reference.write_text("raise SystemExit(3)")
+
+
+def test_validate_names_the_program_that_fails(monkeypatch, capsys, tmp_path):
+    task = toy_task(tmp_path, baseline="raise SystemExit(3)", reference="raise SystemExit(3)")
     code, _, err = run(monkeypatch, capsys, "tasks", "validate", task.folder)
     assert code == 2
-    assert "Task toy: its reference program ended with status 'error'" in err
+    assert "Task toy: its baseline program ended with status 'error'" in err
 
 
 @pytest.mark.parametrize(

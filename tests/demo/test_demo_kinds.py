@@ -85,13 +85,34 @@ def choices(task, **changes):
             yield Choice(family, treatment, setting, refit=True, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_every_pair_of_family_and_treatment_is_valid(task, sandbox):
+    await assert_valid(task, sandbox, pairs(task))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_family_and_every_treatment_is_valid(task, sandbox):
+    """Of each family one treatment, a different one each time."""
+    every, chosen = pairs(task), {}
+    for turn, family in enumerate(dict.fromkeys(family for family, _ in every)):
+        own = [pair for pair in every if pair[0] == family]
+        chosen[own[turn % len(own)]] = every[own[turn % len(own)]]
+    assert {treatment for _, treatment in chosen} == {treatment for _, treatment in every}
+    await assert_valid(task, sandbox, chosen)
+
+
+def pairs(task):
+    """Names of family and treatment -> the first choice of both."""
     seen = {}
     for choice in choices(task):
         seen.setdefault((choice.family.name, choice.treatment.name), choice)
     assert len(seen) >= 8 * 2
-    for pair, choice in seen.items():
+    return seen
+
+
+async def assert_valid(task, sandbox, chosen):
+    for pair, choice in chosen.items():
         program = extract_program(build_completion(task, choice)).code
         # Fewer rounds and members: this test is about the programs of a family, not about their duration.
         for many, few in (

@@ -33,6 +33,8 @@ def test_the_corpus_is_large_and_varied():
         assert 0 < sum(milestone in entry.reached for entry in labelled) < len(labelled)
 
 
+# By default, `test_programs_of_the_corpus.py` compares programs with and without marks, and marks with labels.
+@pytest.mark.slow
 async def test_marks_change_nothing_and_agree_with_labels_on_a_part(tmp_path):
     comparisons = await run(FAST, tmp_path)
     assert {item.entry.id: item.changed for item in comparisons if item.changed} == {}

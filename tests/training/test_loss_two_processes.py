@@ -69,7 +69,9 @@ def records(folder, strategy, cases, timeout_s=240.0):
     return {case: [torch.load(folder / f"{case}_{rank}.pt") for rank in range(2)] for case in cases}
 
 
-@pytest.mark.parametrize("cases", [DEFAULT, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["default", "rest"])
+# By default, `test_trainer_two_processes.py` shows that two processes train as GRPO, and `test_loss.py` every loss on one.
+@pytest.mark.slow
+@pytest.mark.parametrize("cases", [DEFAULT, SLOW], ids=["first", "rest"])
 def test_ddp(tmp_path, cases):
     results = records(tmp_path, "ddp", cases)
     for case in cases:

@@ -19,7 +19,7 @@ BATCH = 8
 
 
 class TransformersBackend:
-    """A frozen transformers model that answers greedily.
+    """A frozen transformers model that answers greedily, or samples.
 
     Conversations that wait at the same time are answered in one batch, in a thread. Every process of a run loads a model of
     its own, which shares its GPU with training. A server beside training is faster (`docs/instrumentation.md`).
@@ -33,13 +33,25 @@ class TransformersBackend:
             Device of the model. Defaults to this process's GPU, or to the CPU.
         dtype (`str`, *optional*, defaults to `"auto"`):
             Data type of the weights.
+        temperature (`float`, *optional*, defaults to `0.0`):
+            Temperature of sampling, without a cut of the distribution. 0 takes the most likely token.
 
     Raises:
-        ConfigError: there is no such model, it has no chat template, or the run uses ZeRO-3.
+        ConfigError: there is no such model, it has no chat template, the run uses ZeRO-3, or a temperature below 0.
     """
 
-    def __init__(self, model: str, max_tokens: int, device: str | None = None, dtype: str = "auto"):
+    def __init__(
+        self,
+        model: str,
+        max_tokens: int,
+        device: str | None = None,
+        dtype: str = "auto",
+        temperature: float = 0.0,
+    ):
+        if not temperature >= 0:
+            raise ConfigError(f"`temperature` is {temperature}; it must be 0 or more.")
         self.model = model
+        self.temperature = temperature
         self.max_tokens = max_tokens
         if is_deepspeed_zero3_enabled():
             raise ConfigError(
@@ -110,12 +122,12 @@ class TransformersBackend:
         if longest is not None and length + self.max_tokens > longest:
             raise ValueError(f"{length} + {self.max_tokens} tokens are more than the model's {longest}")
         output = self._model.generate(
-            **inputs,  # the sampling settings are those of greedy search, whatever the model's own configuration says
+            **inputs,  # the sampling settings are these, whatever the model's own configuration says
             max_new_tokens=self.max_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
+            do_sample=self.temperature > 0,
+            temperature=self.temperature or None,
+            top_p=1.0 if self.temperature else None,
+            top_k=0 if self.temperature else None,
             repetition_penalty=1.0,
             pad_token_id=self._tokenizer.pad_token_id,
         )

@@ -10,6 +10,8 @@ import pytest
 from tests.support.launching import launch_well
 
 
+# By default, `test_async_trainer.py` shows the weights on one process, and `test_trainer_two_processes.py` a mean over two.
+@pytest.mark.slow
 def test_weights_are_over_the_samples_of_both_processes(tmp_path):
     launch_well("tests.support.async_two_processes", tmp_path, ACCELERATE_USE_CPU="true")
     results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]

@@ -43,11 +43,11 @@ def test_programs_of_a_sandbox_overlap_with_training(tmp_path):
         ["valid", "fails", "valid", "never_ends"], itertools.cycle(["valid", "fails", "valid", "slow"])
     )
     dataset = tiny_dataset()
-    reward = MLEReward(sandbox=LocalSandbox(workers=2, wall_s=4), tasks={"toy": toy_task(tmp_path)})
+    reward = MLEReward(sandbox=LocalSandbox(workers=2, wall_s=3), tasks={"toy": toy_task(tmp_path)})
     trainer = DurationAwareTrainer(
         model=tiny_model(),
         reward_funcs=reward,
-        args=tiny_args(tmp_path / "run", overlap_execution=True, overlap_batches=1, max_staleness=2, max_steps=4),
+        args=tiny_args(tmp_path / "run", overlap_execution=True, overlap_batches=1, max_staleness=2, max_steps=3),
         train_dataset=dataset.add_column("task", ["toy"] * len(dataset)),
         processing_class=tiny_tokenizer(),
         rollout_func=writes_in_turn(kinds),
@@ -59,7 +59,7 @@ def test_programs_of_a_sandbox_overlap_with_training(tmp_path):
     assert not psutil.Process().children(recursive=True)
 
     table = rollouts(tmp_path / "run")
-    assert len(table) == 4 * 8
+    assert len(table) == 3 * 8
     assert 0 < table["staleness"].max() <= 2
     assert not table["lost"].any()
     # A program that never ends is waited for until its time limit, and counts as a time-out. Under load, so may others.
