@@ -93,7 +93,7 @@ def test_a_task_whose_table_cannot_be_read_is_left_out_and_named(tasks, store, c
     store.add(outcome_of("a valid text", "other"))
     store.add(outcome_of("a valid text", "toy"))
     rows = asked(prompts_of(broken, store), broken)
-    assert "'other' has no table to train on" in caplog.text
+    assert "task 'other' cannot be compared" in caplog.text
     assert not any(HEADING in json.dumps(row["prompt"]) for row in rows)
 
 

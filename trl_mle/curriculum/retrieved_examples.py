@@ -44,7 +44,7 @@ class RetrievedExamples:
             try:
                 facts_of(task)
             except TaskError as error:
-                logger.warning("%s It is shown no examples, and is none.", error)
+                logger.warning("No examples of similar tasks: %s", error)
             else:
                 self._tasks[task.id] = task
         self._titles = {id_: task.title for id_, task in self._tasks.items()}
