@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space"}
 """Separators that are found without being named, in the order in which they are tried."""
+MAX_COLUMNS = 10_000
+"""Most columns of a table. Each costs time wherever columns are looked at one by one."""
 _CHUNK = 50_000
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
@@ -70,6 +72,8 @@ def read_text_table(path: Path, target: str | None, sep: str | None = None, enco
     _, names = next(rows, (0, []))
     if not names:
         raise TaskError(f"{path} is empty; give a table whose first line names the columns.")
+    if len(names) > MAX_COLUMNS:
+        raise TaskError(f"{path} has {len(names)} columns, more than {MAX_COLUMNS}; give a table with fewer of them.")
     if target is not None and clean_name(target) not in (columns := [clean_name(name) for name in names]):
         raise TaskError(no_column(path, clean_name(target), columns))
     frames, short_end = [], True

@@ -37,7 +37,7 @@ def settle(path: str, options: dict[str, Any], yes: bool, console: Console) -> d
 
     if options["target"] and options["metric"]:
         return options
-    on_terminal = sys.stdin.isatty() and console.is_terminal
+    on_terminal = has_terminal(console)
     while True:
         request = Request.of(**{key: options[key] for key in options if key not in ("sep", "encoding")})
         proposal = propose(path, request, options["sep"], options["encoding"])
@@ -62,6 +62,11 @@ def settle(path: str, options: dict[str, Any], yes: bool, console: Console) -> d
         "metric": proposal.request.metric,
         "drop": tuple(proposal.left_out),
     }
+
+
+def has_terminal(console: Console) -> bool:
+    """Whether somebody can read questions and answer them."""
+    return console.is_terminal and sys.stdin.isatty()
 
 
 def ask(question: Question, console: Console) -> int:
