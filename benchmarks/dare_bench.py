@@ -33,8 +33,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.preprocessing import OrdinalEncoder
 
 def read(name):
-    return pd.read_csv("input/" + name, keep_default_na=False, na_values=[""], low_memory=False,
-                       float_precision="round_trip")
+    # Every digit counts, because boosting bins the values. Since version 3, that is the default of pandas.
+    exact = {} if int(pd.__version__.split(".")[0]) > 2 else {"float_precision": "round_trip"}
+    return pd.read_csv("input/" + name, keep_default_na=False, na_values=[""], low_memory=False, **exact)
 
 train, test, sample = read("train.csv"), read("test.csv"), read("sample_submission.csv")
 targets = [name for name in sample.columns if name != "row_id"]
@@ -167,7 +168,8 @@ def read_raw(path: Path) -> pd.DataFrame:
         with closing(sqlite3.connect(path)) as connection:
             ((table,),) = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             return pd.read_sql(f'SELECT * FROM "{table}"', connection)
-    return pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False, float_precision="round_trip")
+    exact = {} if int(pd.__version__.split(".")[0]) > 2 else {"float_precision": "round_trip"}
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False, **exact)
 
 
 def fit_predict(train: pd.DataFrame, test: pd.DataFrame, features: list[str], target: str, kind: str) -> np.ndarray:

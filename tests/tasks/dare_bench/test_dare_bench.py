@@ -14,7 +14,9 @@ from sklearn.metrics import f1_score, r2_score
 from tests.support.dare_clone import CLASSES, NUMBERS, SERIES, database, make_clone, write_sqlite
 from trl_mle.errors import TaskError, UserError
 from trl_mle.prompts import build_prompt
+from trl_mle.rewards.shaping import transform_score
 from trl_mle.tasks import list_tasks, load_task
+from trl_mle.types import ScoreTransform
 
 NAMES = (CLASSES, NUMBERS, SERIES)
 
@@ -143,7 +145,8 @@ def test_the_sample_is_the_worst_side_of_the_score_transform(clone):
     for name in NAMES:
         task = load_task(f"dare:{name}")
         score = task.grade(task.sample_path, "all").score
-        assert (task.transform.kind, task.transform.worst, task.transform.best) == ("linear", score, 1.0)
+        assert task.transform == ScoreTransform("linear", score, 1.0, optimum=1.0)
+        assert transform_score(1.0, task.direction, task.transform) == 1.0
 
 
 def test_licences_are_shown_and_non_commercial_ones_are_named(clone):

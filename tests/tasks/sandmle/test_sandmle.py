@@ -1,6 +1,7 @@
 """SandMLE tasks with their evaluators in real sandboxes."""
 
 import pickle
+import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -81,7 +82,7 @@ def variant(cache, name: str, old: str, new: str):
 
 
 HOSTILE = {
-    "the network": "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9', timeout=1)",
+    "the network": "import socket; socket.create_connection(('127.0.0.1', PORT), 5)",
     "files of the host": "open('/etc/passwd').read()",
     "its own answers, to write": "(HERE / 'answer.csv').write_text('x')",
     "too long": "import time; time.sleep(60)",
@@ -94,7 +95,12 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_an_evaluator_that_fails_on_a_well_formed_submission_is_no_fault_of_the_policy(cache, answers, what):
     """It works for the sample, whose prices are 30, and reaches for something only for another submission."""
-    statement = f'if (submission["price"] != 30).all():\n        {HOSTILE[what]}\n    '
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        _fails(cache, answers, what, HOSTILE[what].replace("PORT", str(server.getsockname()[1])))
+
+
+def _fails(cache, answers, what, hostile):
+    statement = f'if (submission["price"] != 30).all():\n        {hostile}\n    '
     folder = variant(cache, what.replace(" ", "-").replace(",", ""), "both = answer", f"{statement}both = answer")
     task = load_task(f"sandmle:{folder}")
     options = {**task.grader_options, "time_limit_s": 5.0, "memory_bytes": 512 * 1024**2}
@@ -129,8 +135,8 @@ def test_an_evaluator_that_stopped_working_is_found_out_by_the_sample(cache, ans
         ('"is_lower_better": True, "gold_threshold": 2.0, ', "", "does not say whether a lower score"),
     ],
 )
-def test_an_evaluator_that_cannot_be_used_is_refused(cache, old, new, message):
-    folder = variant(cache, f"refused-{len(old)}", old, new)
+def test_an_evaluator_that_cannot_be_used_is_refused(cache, tmp_path, old, new, message):
+    folder = variant(tmp_path, "refused", old, new)
     if message is None:  # the direction follows from the thresholds
         assert load_task(f"sandmle:{folder}").direction == "minimize"
         return

@@ -69,7 +69,7 @@ def build(dataset: DareDataset, folder: Path) -> None:
         license=dataset.license_text,
     )
     answers, worst = _with_parts(dataset, tables, sample, spec)
-    transform = ScoreTransform("linear", worst, 1.0)
+    transform = ScoreTransform("linear", worst, 1.0, optimum=1.0)
     comment = (
         f"From DARE-bench, {dataset.url or dataset.name}\n"
         "The transform gives -1 to a constant prediction and 1 to a perfect one."
