@@ -53,7 +53,7 @@ def test_a_wrong_form_is_named(sample, text, message):
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_bytes_are_refused_or_give_rows(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     if not path.exists():
@@ -71,6 +71,7 @@ def test_any_bytes_are_refused_or_give_rows(tmp_path_factory, data):
         st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=9), min_size=2, max_size=2)
     )
 )
+@settings(max_examples=50, deadline=None)
 def test_written_rows_are_read_back(rows):
     import csv
     import io

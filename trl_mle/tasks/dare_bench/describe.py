@@ -7,7 +7,7 @@ from trl_mle.tasks.dare_bench.clone import DareDataset
 HEADING = "=== Columns & descriptions ==="
 """Line of `metadata.txt` after which each line describes a column."""
 MAX_COLUMNS = 40
-MAX_LINE = 160
+MAX_LINE = 100
 """Longest description of a column, in characters."""
 
 
@@ -17,7 +17,7 @@ def description_of(dataset: DareDataset, given_away: int) -> str:
     if dataset.kind == "time_series_analysis":
         lines = [
             f"Forecast {targets} over the time column `{dataset.time_column}`. The rows to predict lie mostly after the "
-            f"training rows, need not be contiguous, and have the columns shown for test.csv alone.",
+            f"training rows, need not be contiguous, and have no other columns than those of test.csv.",
         ]
     else:
         what = "the class" if dataset.kind == "classification" else "the number"
@@ -39,6 +39,6 @@ def _listed(names: tuple[str, ...]) -> str:
 def _columns(dataset: DareDataset) -> list[str]:
     text = dataset.metadata.read_text(encoding="utf-8-sig", errors="replace")
     lines = [" ".join(line.split()) for line in text.partition(HEADING)[2].splitlines()]
-    described = [line for line in lines if ": " in line and not line.endswith("[no description]")]
+    described = [line for line in lines if ": " in line[1:] and not line.endswith("[no description]")]
     cut = [line if len(line) <= MAX_LINE else line[: MAX_LINE - 3] + "..." for line in described]
     return [f"- {line}" for line in cut[:MAX_COLUMNS]]
