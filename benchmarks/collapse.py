@@ -30,6 +30,7 @@ SIGNALS = {
     "entropy": lambda line, args: line["collapse/entropy_ratio"] < 0.25,
     "distinct": lambda line, args: line["collapse/distinct_ratio"] < 0.25,
     "reward": lambda line, args: line["collapse/reward_lost"] > 0.8,
+    "valid": lambda line, args: line.get("collapse/valid_lost", 0.0) > 0.5,
     "update": lambda line, args: line["collapse/update_kl"] > float(args.update_kl),
 }
 """Alarm -> whether it is on in a line of metrics, with the default thresholds."""

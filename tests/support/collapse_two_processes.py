@@ -26,25 +26,8 @@ def main() -> None:
         broken = rank == 1 and step >= BREAKS_AT and trainer._collapse.rollbacks == 0
         return [(-100.0 if broken else float(step)) + 0.01 * (sum(map(ord, text)) % 17) for text in completions]
 
-    args = tiny_args(
-        out / "run",
-        per_device_train_batch_size=4,
-        max_steps=10,
-        save_strategy="steps",
-        save_steps=2,
-        lr_scheduler_type="constant",
-        collapse_action="rollback",
-        collapse_entropy=None,
-        collapse_distinct=None,
-        collapse_update_kl=50.0,
-    )
-    trainer = DurationAwareTrainer(
-        model=tiny_model(),
-        reward_funcs=reward,
-        args=args,
-        train_dataset=tiny_dataset(40),
-        processing_class=tiny_tokenizer(),
-    )
+    args = arguments(out, max_steps=10)
+    trainer = make_trainer(args, reward)
     trainer.train()
     result = {
         "step": trainer.state.global_step,
@@ -53,11 +36,40 @@ def main() -> None:
         "model": {name: value.clone() for name, value in trainer.model.state_dict().items()},
         "logged": [entry for entry in trainer.state.log_history if "loss" in entry],
     }
+    # As after a kill before the first checkpoint that knows of the rollback: checkpoint-4 was written before it.
+    trainer = make_trainer(arguments(out, max_steps=5), reward)
+    trainer.train(resume_from_checkpoint=str(out / "run/checkpoint-4"))
+    result["resumed"] = (trainer._collapse.rollbacks, trainer.optimizer.param_groups[0]["lr"])
     torch.save(result, out / f"{rank}.pt")
     # Everything is written. Threads of gloo may abort a process whose peer has gone before it.
     with suppress(RuntimeError):
         torch.distributed.barrier()
     os._exit(0)
+
+
+def arguments(out, **changes):
+    return tiny_args(
+        out / "run",
+        per_device_train_batch_size=4,
+        **changes,
+        save_strategy="steps",
+        save_steps=2,
+        lr_scheduler_type="constant",
+        collapse_action="rollback",
+        collapse_entropy=None,
+        collapse_distinct=None,
+        collapse_update_kl=50.0,
+    )
+
+
+def make_trainer(args, reward):
+    return DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=reward,
+        args=args,
+        train_dataset=tiny_dataset(40),
+        processing_class=tiny_tokenizer(),
+    )
 
 
 if __name__ == "__main__":

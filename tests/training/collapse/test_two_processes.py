@@ -18,8 +18,10 @@ def test_both_processes_go_back_to_the_same_checkpoint(tmp_path):
         assert result["step"] == 10
         assert result["rollbacks"] == 1
         assert result["rate"] == pytest.approx(3e-3)
+        assert result["resumed"] == (1, pytest.approx(3e-3))
     assert all(torch.equal(value, second["model"][name]) for name, value in first["model"].items())
     assert "collapse/update_kl" in first["logged"][-1]
+    # Those of the whole run were moved aside by the resume from checkpoint-4.
     rollouts = read_rollouts(tmp_path / "run")
-    assert sorted(set(rollouts["step"])) == list(range(10))
-    assert len(rollouts) == 10 * 8
+    assert sorted(set(rollouts["step"])) == list(range(5))
+    assert len(rollouts) == 5 * 8
