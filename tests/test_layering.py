@@ -27,7 +27,7 @@ FLOORS = (
     ("rewards",),
     ("experience",),
     ("curriculum",),
-    ("environments", "evaluation"),
+    ("environments", "evaluation", "exports"),
     ("reports",),
     ("scripts",),
     ("cli",),

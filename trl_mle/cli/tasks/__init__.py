@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from trl_mle.cli.tasks.create import create
+from trl_mle.cli.tasks.export import export
 from trl_mle.cli.tasks.grade import grade
 from trl_mle.cli.tasks.hub import pull, push
 from trl_mle.cli.tasks.preview import preview
@@ -23,3 +24,4 @@ app.command()(grade)
 app.command()(run)
 app.command()(push)
 app.command()(pull)
+app.command()(export)

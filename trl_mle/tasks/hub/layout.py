@@ -12,7 +12,16 @@ from trl_mle.tasks.task_yaml import is_inside
 
 ROOT = "tasks"
 """Folder of the repository that holds the task folders."""
-FILES = ("task.yaml", "description.md", "reference.py", "baseline.py", "LICENSE", "LICENSE.md", "LICENSE.txt")
+FILES = (
+    "task.yaml",
+    "description.md",
+    "reference.py",
+    "baseline.py",
+    "leaderboard.csv",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+)
 """Files of a task folder that travel, besides those of `FOLDERS`."""
 PRIVATE = "private"
 FOLDERS = ("public", PRIVATE)
