@@ -44,7 +44,7 @@ def conductors(data: Path, rows: int = 20) -> pd.DataFrame:
     table = pd.DataFrame({"id": range(1, rows + 1), "percent_atom_al": [rng.random() for _ in range(rows)]})
     for target in TARGETS:
         table[target] = [round(rng.random() * 3, 4) for _ in range(rows)]
-    table.to_csv(public / "train.csv", index=False)
+    table.iloc[::-2].to_csv(public / "train.csv", index=False)
     table[["id", "percent_atom_al"]].to_csv(public / "test.csv", index=False)
     table[["id"]].assign(**dict.fromkeys(TARGETS, 0.5)).to_csv(public / "sample_submission.csv", index=False)
     table.to_csv(private / "test.csv", index=False)
@@ -91,7 +91,7 @@ def tweets(data: Path) -> pd.DataFrame:
     public, private = prepared(data, "tweet-sentiment-extraction")
     rows = [(f"{row:010x}", f"so Happy today {row}", "positive", f"Happy today {row}") for row in range(20)]
     answers = pd.DataFrame(rows, columns=["textID", "text", "sentiment", "selected_text"])
-    answers.to_csv(public / "train.csv", index=False)
+    answers.iloc[::-2].to_csv(public / "train.csv", index=False)
     answers.drop(columns="selected_text").to_csv(public / "test.csv", index=False)
     answers[["textID"]].assign(selected_text="").to_csv(public / "sample_submission.csv", index=False)
     answers.to_csv(private / "test.csv", index=False)

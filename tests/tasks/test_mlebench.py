@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss, root_mean_squared_log_error
 
 from tests.support.mlebench_data import AUTHORS, TARGETS, conductors, insults, pizza, spooky, tweets
 from trl_mle.errors import TaskError
+from trl_mle.prompts import build_prompt
 from trl_mle.rewards.shaping import transform_score
 from trl_mle.tasks import list_tasks, load_task
 from trl_mle.tasks.mlebench import package
@@ -163,6 +164,7 @@ def test_the_field_that_gives_pizza_away_is_nowhere(data):
     assert files == ["sampleSubmission.csv", "test.json", "train.json"]
     for path in task.public_dir.iterdir():
         assert b"giver" not in path.read_bytes()
+    assert "giver" not in str(build_prompt(task))
     assert len(json.loads((task.public_dir / "train.json").read_text())) == 20
     assert originals == {path: (path.read_bytes(), path.stat()) for path in originals}
     assert task.grade(csv(answers), "private").score == 1.0
@@ -216,3 +218,14 @@ def test_transforms_of_known_competitions_order_their_thresholds(name):
     )
     worst = transform_score(transform.worst, entry["direction"], transform)
     assert 1 >= gold >= silver > bronze > median > worst and worst < -0.8
+
+
+@pytest.mark.parametrize("make", [spooky, conductors, pizza, insults, tweets])
+def test_the_prompt_says_what_the_grader_wants(data, make):
+    answers = make(data)
+    (name,) = [path.name for path in data.iterdir()]
+    task = load_task(f"mlebench:{name}")
+    prompt = build_prompt(task)[1]["content"]
+    assert task.metric_text in prompt and task.sample_file in prompt
+    assert all(column in prompt for column in answers.columns)
+    assert "divided by its sum" not in prompt and "\\u003c" not in prompt

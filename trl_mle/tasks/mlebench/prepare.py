@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,14 @@ from trl_mle.tasks.folder import load_folder
 from trl_mle.tasks.mlebench.competitions import Competition, find_competition, known, sample_path
 from trl_mle.tasks.mlebench.data_dir import PreparedData, find_prepared, prepared_competitions
 from trl_mle.tasks.mlebench.leaderboard import SCORE_COLUMN
+from trl_mle.tasks.mlebench.package import competition_dir
 from trl_mle.tasks.mlebench.parts import public_rows
 from trl_mle.tasks.mlebench.public_files import copy_public, drop_fields, public_files
 from trl_mle.tasks.mlebench.tables import plain, read_answers
 from trl_mle.tasks.mlebench.task import LEADERBOARD, PARTS_FILE, MLEBenchTask
 from trl_mle.tasks.task import Task
 from trl_mle.tasks.task_yaml import task_yaml
-from trl_mle.types import ScoreTransform
+from trl_mle.types import ScoreTransform, TaskSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +35,16 @@ PREFIX = "mlebench:"
 _HERE = Path(__file__).parent
 _SHAPING = ("prepare.py", "public_files.py", "parts.py", "tables.py", "../splits.py", "../task_yaml.py")
 """Files that decide what a task folder holds."""
+IMAGES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"}
+"""Suffixes of files for which programs get pillow."""
+PILLOW = "pillow"
 _PACKED = (".zip", ".7z", ".gz", ".tar", ".tgz", ".rar")
 
 
 def mlebench_titles() -> dict[str, str]:
-    """Title of each competition whose data is on this machine, by its full name. Prepares nothing."""
-    return {PREFIX + name: known().get(name, {}).get("title", name) for name in prepared_competitions()}
+    """Title of each competition that can be loaded on this machine, by its full name. Prepares nothing."""
+    names = [name for name in prepared_competitions() if name in known() or competition_dir(name) is not None]
+    return {PREFIX + name: known().get(name, {}).get("title", name) for name in names}
 
 
 def load_mlebench(name: str) -> Task:
@@ -63,7 +69,7 @@ def load_mlebench(name: str) -> Task:
 
 def _digest(competition: Competition, data: PreparedData) -> str:
     """Hash of all that the task folder is made from. Files of data count by name, size and time of their last change."""
-    digest = hashlib.sha256(repr(competition).encode())
+    digest = hashlib.sha256(repr((competition, _has_pillow())).encode())
     for name in _SHAPING:
         digest.update((_HERE / name).read_bytes())
     files = [data.public / name for name in public_files(data)]
@@ -106,6 +112,7 @@ def build(competition: Competition, data: PreparedData, folder: Path) -> None:
         id_column=id_column,
         prediction_columns=tuple(str(column) for column in sample.columns if column != id_column),
         target_columns=competition.target_columns or _find_targets(public, train, test, sample, id_column),
+        packages=(*TaskSpec.packages, *_image_packages(public)),
         time_limit_s=competition.time_limit_s,
         memory_bytes=competition.memory_bytes,
         train_file=train,
@@ -121,6 +128,19 @@ def build(competition: Competition, data: PreparedData, folder: Path) -> None:
     )
     text = task_yaml(task, "Made by trl_mle from data of MLE-bench.", leaderboard_file=LEADERBOARD)
     (folder / "task.yaml").write_text(text, encoding="utf-8")
+
+
+def _has_pillow() -> bool:
+    try:
+        return bool(version(PILLOW))
+    except PackageNotFoundError:
+        return False
+
+
+def _image_packages(public: Path) -> tuple[str, ...]:
+    """What programs need to read images, if there are any and it is installed."""
+    images = any(path.suffix.lower() in IMAGES for path in public.rglob("*"))
+    return (PILLOW,) if images and _has_pillow() else ()
 
 
 def _copy_private(source: Path, target: Path) -> None:
