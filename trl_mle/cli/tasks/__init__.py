@@ -6,6 +6,7 @@ import typer
 
 from trl_mle.cli.tasks.create import create
 from trl_mle.cli.tasks.export import export
+from trl_mle.cli.tasks.generate import generate
 from trl_mle.cli.tasks.grade import grade
 from trl_mle.cli.tasks.hub import pull, push
 from trl_mle.cli.tasks.preview import preview
@@ -25,3 +26,4 @@ app.command()(run)
 app.command()(push)
 app.command()(pull)
 app.command()(export)
+app.command()(generate)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 EXTRA = "tasks"
 
 
-def data_file(package: str, relative: str) -> Path:
-    """Path of the data file `relative` of `package`.
+def data_file(package: str, relative: str, extra: str = EXTRA) -> Path:
+    """Path of the data file `relative` of `package`, which is part of the extra `extra`.
 
     Raises:
         UserError: `package` is not installed; the message names the extra.
@@ -29,7 +29,7 @@ def data_file(package: str, relative: str) -> Path:
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise missing_extra(package, EXTRA)
+        raise missing_extra(package, extra)
     path = Path(next(iter(spec.submodule_search_locations))) / relative
     if not path.is_file():
         raise TaskError(f"the installed version of `{package}` has no file {relative}; install another version.")
