@@ -77,6 +77,11 @@ class ScriptTask(Task):
         if not isinstance(packages, (list, tuple)) or not all(isinstance(name, str) for name in packages):
             raise TaskError(f"{self.folder / 'task.yaml'}: grader.packages is {packages!r}; write a list of names.")
         SampleForm.of(self.sample_path, self.id_column)
+        if self.has_parts and (self.id_column is None or options.get("answers") is None):
+            raise TaskError(
+                f"{self.private_dir / PARTS} cuts the answers by their ids; name id_column and grader.answers in "
+                f"{self.folder / 'task.yaml'}, or remove the file."
+            )
 
     @property
     def has_parts(self) -> bool:
@@ -139,7 +144,7 @@ class ScriptTask(Task):
         files |= {
             path.relative_to(self.private_dir).as_posix(): path
             for path in sorted(self.private_dir.rglob("*"))
-            if path.is_file() and path != self.private_dir / PARTS
+            if _is_own_file(path) and path != self.private_dir / PARTS
         }
         if split != "all" and options.get("answers"):
             files[options["answers"]] = _answers_of(self, split)
@@ -187,7 +192,7 @@ def _answers_of(task: ScriptTask, split: Split) -> bytes:
 
 def _shown(folder: Path) -> dict[str, Path]:
     """The regular files at the top of `folder`, small ones first, as long as they are not too large together."""
-    paths = sorted((path for path in folder.iterdir() if path.is_file()), key=lambda path: path.stat().st_size)
+    paths = sorted(filter(_is_own_file, folder.iterdir()), key=lambda path: path.stat().st_size)
     shown, size = {}, 0
     for path in paths:
         size += path.stat().st_size
@@ -195,6 +200,11 @@ def _shown(folder: Path) -> dict[str, Path]:
             break
         shown[path.name] = path
     return shown
+
+
+def _is_own_file(path: Path) -> bool:
+    """Whether `path` is a regular file. A link could show the evaluator any file of this machine."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _is_number(value: object) -> bool:
