@@ -137,7 +137,9 @@ def create_task(
     proposal = propose(csv, request, sep, encoding)
     raise_open(proposal.questions, str(proposal.origin.path))
     rows = read_rows(proposal)
-    tables, placed = name_images(build_tables(rows, proposal, test_fraction, public_fraction, seed), proposal.origin)
+    tables, placed, image_column = name_images(
+        build_tables(rows, proposal, test_fraction, public_fraction, seed), proposal.origin
+    )
     for note in rows.notes:
         logger.warning("%s: %s", proposal.origin.name, note)
     targets, scorer = proposal.request.targets, rows.metric
@@ -146,7 +148,7 @@ def create_task(
     spec = TaskSpec(
         id=re.sub(r"[^A-Za-z0-9._-]+", "-", out.name).lstrip("._-")[:MAX_ID] or "task",
         title=_printable(str(title or "")) or f"Predict {' and '.join(targets)} of {name}",
-        description=read_description(description, targets, missing_words(rows.features)),
+        description=read_description(description, targets, missing_words(rows.features), image_column),
         folder=out,
         metric=scorer.name,
         direction=scorer.direction,
@@ -175,12 +177,14 @@ def create_task(
 
 
 def default_out(csv: Path | str) -> Path:
-    """The folder that a task gets by default: the name of the table, in the working directory."""
+    """The folder that a task gets by default: the name of the table in the working directory, with `-task` beside a folder."""
     path = Path(str(csv)).expanduser()
     name = path.resolve().name
-    while (shorter := Path(name).stem) != name and len(Path(name).suffix) <= 8:
-        name = shorter
-    return Path(f"{name}-task" if path.is_dir() or Path(name).exists() else name)
+    if path.is_dir():
+        return Path(f"{name}-task") if Path(name).exists() else Path(name)
+    while len(suffix := Path(name).suffix) in range(2, 9):
+        name = name.removesuffix(suffix)
+    return Path(name)
 
 
 def _printable(name: str) -> str:

@@ -28,15 +28,16 @@ def packages_for(origin: Origin) -> tuple[str, ...]:
     return (*TaskSpec.packages, IMAGE_PACKAGE) if origin.image_column else TaskSpec.packages
 
 
-def name_images(tables: TaskTables, origin: Origin) -> tuple[TaskTables, dict[str, ImageFile]]:
+def name_images(tables: TaskTables, origin: Origin) -> tuple[TaskTables, dict[str, ImageFile], str | None]:
     """Give each image a new name, its row's id, so that neither its name nor its place says anything.
 
     Returns:
-        `(TaskTables, dict)`: the tables, whose column of images holds paths relative to `public/`, and the image at each path.
+        `(TaskTables, dict, str)`: the tables, whose column of images holds paths relative to `public/`, the image at each path,
+            and the name of that column.
     """
     old = origin.image_column
     if old is None:
-        return tables, {}
+        return tables, {}, None
     placed: dict[str, ImageFile] = {}
     frames: dict[str, pd.DataFrame] = {}
     new = IMAGE_COLUMN
@@ -47,7 +48,7 @@ def name_images(tables: TaskTables, origin: Origin) -> tuple[TaskTables, dict[st
         paths = [f"{part}/{id_}{image.suffix}" for id_, image in zip(frame.iloc[:, 0], images, strict=True)]
         placed.update(zip(paths, images, strict=True))
         frames[part] = frame.assign(**{old: paths}).rename(columns={old: new})
-    return replace(tables, train=frames["train"], test=frames["test"]), placed
+    return replace(tables, train=frames["train"], test=frames["test"]), placed, new
 
 
 def write_images(folder: Path, placed: Mapping[str, ImageFile]) -> None:

@@ -56,12 +56,18 @@ def _new_folder(out: Path | str) -> Path:
     return path
 
 
-def read_description(text: str | None, targets: Sequence[str], missing_words: dict[str, list[str]]) -> str:
+def read_description(
+    text: str | None, targets: Sequence[str], missing_words: dict[str, list[str]], image_column: str | None = None
+) -> str:
     """The text of `description.md`, with what a program must know to read the files as they are meant."""
     if not isinstance(text, (str, type(None))):
         raise TaskError(f"description is {text!r} ({_flag('description')}); write a text.")
     what = f"column{'s' if len(targets) > 1 else ''} {' and '.join(f'`{name}`' for name in targets)}"
-    paragraphs = [(text or "").strip() or f"Predict the {what} from the other columns."]
+    paragraphs = [
+        (text or "").strip() or f"Predict the {what} from the {'image' if image_column else 'other columns'}."
+    ]
+    if image_column:
+        paragraphs.append(f"The column `{image_column}` names the image of each row, as a path in input/.")
     if missing_words:
         words = sorted({word for found in missing_words.values() for word in found})
         names = [f"`{name}`" for name in missing_words]
