@@ -326,3 +326,11 @@ def test_what_a_kaggle_folder_leaves_open_is_said(people, tmp_path, caplog):
     assert "Columns that test.csv does not have are left out: 'casual'" in caplog.text
     with pytest.raises(TaskError, match=r"test.csv holds the target 'fare'"):
         create_task(kaggle(tmp_path / "c", train, test, test[["PassengerId", "fare"]]), out=tmp_path / "task2")
+
+
+def test_another_target_than_that_of_the_sample_has_its_own_name(people, tmp_path):
+    train, test = people
+    rng = np.random.default_rng(0)
+    two = train.assign(casual=rng.integers(0, 999, 150), count=rng.integers(0, 999, 150))
+    folder = kaggle(tmp_path / "k", two, test, test[["PassengerId"]].assign(count=0))
+    assert create_task(folder, "casual", "mae", tmp_path / "task").prediction_columns == ("casual",)

@@ -34,6 +34,7 @@ def settle(path: str, options: dict[str, Any], yes: bool, console: Console) -> d
     """
     from trl_mle.errors import TaskError
     from trl_mle.tasks.create import Request, propose, raise_open
+    from trl_mle.tasks.create.proposal import ROW_IDS
 
     if options["target"] and options["metric"]:
         return options
@@ -60,7 +61,8 @@ def settle(path: str, options: dict[str, Any], yes: bool, console: Console) -> d
     return options | {
         "target": proposal.request.targets,
         "metric": proposal.request.metric,
-        "drop": tuple(proposal.left_out),
+        # Row ids are left out in any case.
+        "drop": tuple(name for name, reason in proposal.left_out.items() if reason != ROW_IDS),
     }
 
 

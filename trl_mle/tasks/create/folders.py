@@ -25,7 +25,7 @@ LABEL = "label"
 IMAGE = "image"
 
 
-def read_folder(path: Path, target: str | None, sep: str | None, encoding: str | None) -> Origin:
+def read_folder(path: Path, targets: tuple[str, ...], sep: str | None, encoding: str | None) -> Origin:
     """The labelled table of a folder.
 
     Raises:
@@ -43,7 +43,7 @@ def read_folder(path: Path, target: str | None, sep: str | None, encoding: str |
             labels = list(tables.values())
         if labels:
             named = next((table for stem, table in tables.items() if "label" in stem), labels[0])
-            return _with_labels(path, named, names, target, sep, encoding)
+            return _with_labels(path, named, names, targets[0] if targets else None, sep, encoding)
         return _of_folders(path, names)
     train = tables.get("train") or tables.get("training")
     if train is None:
@@ -55,7 +55,7 @@ def read_folder(path: Path, target: str | None, sep: str | None, encoding: str |
             f"one folder per class{found}."
         )
     sample = next((table for stem, table in tables.items() if "submission" in stem), None)
-    return read_kaggle(path, train, tables.get("test"), sample, target, sep, encoding)
+    return read_kaggle(path, train, tables.get("test"), sample, targets, sep, encoding)
 
 
 def _tables(path: Path) -> dict[str, Path]:

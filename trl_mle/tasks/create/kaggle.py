@@ -20,7 +20,7 @@ def read_kaggle(
     train: Path,
     test: Path | None,
     sample: Path | None,
-    target: str | None,
+    targets: tuple[str, ...],
     sep: str | None,
     encoding: str | None,
 ) -> Origin:
@@ -29,6 +29,7 @@ def read_kaggle(
     Raises:
         TaskError: a file cannot be read, or `test` holds the target.
     """
+    target = targets[0] if targets else None
     table = read_text_table(train, target, sep, encoding)
     frame, notes = table.frame, list(table.notes)
     unlabelled = None if test is None else read_text_table(test, None, sep, encoding)
@@ -41,7 +42,9 @@ def read_kaggle(
         known = _from_sample(path, frame, form, id_column, hidden, target)
     elif len(hidden) == 1 and target is None:
         known = {"targets": (hidden[0],), "reason": "the only column that test.csv does not have"}
-    named = known.get("targets", () if target is None else (target,))
+    if targets and known.get("targets") != targets:
+        known = {}  # the sample submission is one of other targets
+    named = known.get("targets", targets)
     if unlabelled is not None:
         if shown := [name for name in named if name in test_columns]:
             raise TaskError(

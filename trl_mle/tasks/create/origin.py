@@ -51,15 +51,15 @@ class Origin:
 
 
 def read_origin(
-    csv: Path | str, target: str | None = None, sep: str | None = None, encoding: str | None = None
+    csv: Path | str, targets: tuple[str, ...] = (), sep: str | None = None, encoding: str | None = None
 ) -> Origin:
     """Read the table.
 
     Args:
         csv (`Path`):
             A table, a folder with `train.csv` as Kaggle has it, or a folder of images with labels.
-        target (`str`, *optional*):
-            Column that the table must have.
+        targets (`tuple[str, ...]`, *optional*):
+            Columns to predict, if the user names them. The table must have the first one.
         sep, encoding (`str`, *optional*):
             As in `create_task`.
 
@@ -70,6 +70,6 @@ def read_origin(
     if path.is_dir():
         from trl_mle.tasks.create.folders import read_folder
 
-        return read_folder(path, target, sep, encoding)
-    table = read_text_table(path, target, sep, encoding)
+        return read_folder(path, targets, sep, encoding)
+    table = read_text_table(path, targets[0] if targets else None, sep, encoding)
     return Origin(path, table.frame, table.separator, table.notes)

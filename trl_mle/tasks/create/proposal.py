@@ -20,6 +20,9 @@ from trl_mle.tasks.feature_columns import decimal_mark
 if TYPE_CHECKING:
     import pandas as pd
 
+ROW_IDS = "the row ids; rows get new ones"
+"""Why a column of row ids is left out."""
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -62,7 +65,7 @@ def propose(csv: Path | str, request: Request, sep: str | None = None, encoding:
     Raises:
         TaskError: the table cannot be read, or no task can be made of it.
     """
-    origin = read_origin(csv, request.targets[0] if request.targets else None, sep, encoding)
+    origin = read_origin(csv, request.targets, sep, encoding)
     return complete(origin, request)
 
 
@@ -154,13 +157,13 @@ def _left_out(request: Request, columns: dict[str, Column], origin: Origin, expl
     # The id column of a sample submission, or one that the user names.
     named = request.id_column or (origin.id_column if origin.prediction_columns else None)
     if named in origin.frame.columns and origin.frame[named].is_unique and named != origin.image_column:
-        left_out.setdefault(str(named), "the row ids; rows get new ones")
+        left_out.setdefault(str(named), ROW_IDS)
     spared = {*request.keep, *request.targets, origin.image_column, request.split and request.split.column}
     for name, column in columns.items():
         if name in spared or name in left_out:
             continue
         if column.is_row_id:
-            left_out[name] = "the row ids; rows get new ones"
+            left_out[name] = ROW_IDS
         elif not explicit and column.kind in (ColumnKind.EMPTY, ColumnKind.CONSTANT):
             left_out[name] = "the same in each row" if column.kind is ColumnKind.CONSTANT else "without any value"
     return left_out

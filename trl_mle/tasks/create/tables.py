@@ -110,7 +110,7 @@ def build_tables(
     id_column = request.id_column or origin.id_column
     tables = divide(chosen, targets, rows.metric.predicts, is_test, public, id_column)
     _check_classes(tables, targets, rows.metric, split)
-    if origin.prediction_columns:
+    if origin.prediction_columns and request.targets == origin.targets:
         tables = _as_sample(tables, origin.prediction_columns)
     return tables
 
