@@ -102,6 +102,7 @@ def test_the_answers_are_in_the_verifier_alone(task, exported):
             assert not test_ids & {line.partition(b",")[0] for line in path.read_bytes().splitlines()}, path
     assert "private" not in (exported / "environment/Dockerfile").read_text()
     assert not any(path.is_symlink() for path in exported.rglob("*"))
+    assert (exported / "tests").stat().st_mode & 0o777 == 0o700
 
 
 def test_the_files_say_what_harbor_needs(task, exported):

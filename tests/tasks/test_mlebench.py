@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss, root_mean_squared_log_error
 from tests.support.mlebench_data import AUTHORS, TARGETS, conductors, insults, pizza, spooky, tweets
 from trl_mle.errors import TaskError
 from trl_mle.prompts import build_prompt
-from trl_mle.rewards.shaping import transform_score
+from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import list_tasks, load_task
 from trl_mle.tasks.mlebench import package
 from trl_mle.tasks.mlebench.competitions import known

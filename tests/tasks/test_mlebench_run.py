@@ -9,7 +9,7 @@ from tests.support.mlebench_data import conductors
 from trl_mle.config import RewardConfig
 from trl_mle.outcomes import from_row, stored, to_row
 from trl_mle.rewards import ProgramScorer
-from trl_mle.rewards.shaping import transform_score
+from trl_mle.rewards.score_transform import transform_score
 from trl_mle.sandboxes import LocalSandbox
 from trl_mle.tasks import load_task
 

@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score, r2_score
 from tests.support.dare_clone import CLASSES, NUMBERS, SERIES, database, make_clone, write_sqlite
 from trl_mle.errors import TaskError, UserError
 from trl_mle.prompts import build_prompt
-from trl_mle.rewards.shaping import transform_score
+from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import list_tasks, load_task
 from trl_mle.types import ScoreTransform
 

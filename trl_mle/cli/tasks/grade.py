@@ -49,7 +49,7 @@ def grade(
 
 def grade_table(grades: dict[str, Grade], task: Task) -> Table:
     """One row per part of the answers: raw score, transformed score, and what a leaderboard says."""
-    from trl_mle.rewards.shaping import transform_score
+    from trl_mle.rewards.score_transform import transform_score
 
     extras = [name for name in LEADERBOARD if any(getattr(grade, name, None) is not None for grade in grades.values())]
     table = Table("part", f"{task.metric} ({task.direction})", "reward", *(name.replace("_", " ") for name in extras))

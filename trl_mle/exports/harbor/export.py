@@ -74,6 +74,7 @@ def _build(folder: Path, task: Task, timeout_s: float, network: str, config: Rew
         _write(folder / "solution" / "solve.sh", SOLVE_SH, mode=0o755)
         shutil.copyfile(task.reference, folder / "solution" / "reference.py")
     tests = folder / "tests"
+    tests.mkdir(mode=0o700)  # it holds the answers
     _write(tests / "test.sh", TEST_SH, mode=0o755)
     _write(tests / "Dockerfile", verifier_dockerfile())
     shutil.copyfile(Path(__file__).parent / "verifier" / "verify.py", tests / "verify.py")
