@@ -1,20 +1,26 @@
 """Tasks of MLE-bench from prepared data, without the package `mlebench`."""
 
+import csv as csv_module
+import io
 import json
 import stat
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import log_loss, root_mean_squared_log_error
 
 from tests.support.mlebench_data import AUTHORS, TARGETS, conductors, insults, pizza, spooky, tweets
 from trl_mle.errors import TaskError
+from trl_mle.grading import FormError
 from trl_mle.prompts import build_prompt
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import list_tasks, load_task
 from trl_mle.tasks.mlebench import package
 from trl_mle.tasks.mlebench.competitions import known
+from trl_mle.tasks.mlebench.tables import _check_width, read_submission
 from trl_mle.types import ScoreTransform
 
 
@@ -131,6 +137,46 @@ def test_what_the_competition_refuses_is_invalid_on_every_part(data, change, rea
         grade = task.grade(csv(table), split)
         assert not grade.valid and grade.score is None and grade.medal is None
         assert reason in grade.reason
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b",".join([b"x" * 100_000] * 50) + b"," * 5_000_000 + b"\n1",
+        b"id\n" + b"," * 5_000_000 + b"\n",
+        b"  \n\nid\n" + b",".join([b"1" * 100] * 100_000) + b"\n",
+        b'x"' + b"," * 5_000_000 + b'"\n1\n',
+        b'id,"a""b' + b"\n" * 100 + b'",' + b'"",' * 1_000_000,
+        b"\n" * 5_000_000,
+    ],
+    ids=[
+        "behind long names",
+        "implicit index",
+        "behind blank lines",
+        "quote in a cell",
+        "behind a quoted cell",
+        "blank",
+    ],
+)
+def test_rows_of_millions_of_cells_are_refused_before_they_are_parsed(content, monkeypatch):
+    monkeypatch.setattr(pd, "read_csv", None)
+    with pytest.raises(FormError, match=r"more than 108 columns|more than 1000 empty lines"):
+        read_submission(content, 30, 108)
+
+
+def test_a_cell_of_megabytes_is_read():
+    content = b'id,mask\n1,"' + b"12 7 " * 1_000_000 + b'"\n2,' + b"3 4 " * 1_000_000 + b"\n"
+    assert read_submission(content, 2, 100)["mask"].str.len().tolist() == [5_000_000, 4_000_000]
+
+
+@settings(max_examples=25)
+@given(st.lists(st.lists(st.text(max_size=4), min_size=3, max_size=3), max_size=6), st.sampled_from(["\n", "\r\n"]))
+def test_cells_are_counted_as_csv_writers_mean_them(rows, end):
+    buffer = io.StringIO(newline="")
+    csv_module.writer(buffer, lineterminator=end).writerows([["a", "b", "c"], *rows])
+    _check_width(buffer.getvalue().encode("utf-8", "replace"), 3)
+    with pytest.raises(FormError):
+        _check_width(buffer.getvalue().encode("utf-8", "replace"), 2)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.mlebench_data import toy_package
 from trl_mle.errors import GradingError, TaskError
 from trl_mle.tasks import load_task
-from trl_mle.tasks.mlebench import package
+from trl_mle.tasks.mlebench import package, public_files
 from trl_mle.tasks.mlebench.leaderboard import Leaderboard
 from trl_mle.tasks.mlebench.public_files import unpack
 
@@ -161,7 +161,8 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
 
-def test_a_bomb_is_refused_and_a_damaged_archive_stays_packed(tmp_path):
+def test_a_bomb_is_refused_and_a_damaged_archive_stays_packed(tmp_path, monkeypatch):
+    monkeypatch.setattr(public_files, "LARGE_BYTES", 10_000_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", b"\0" * 20_000_000)
     with pytest.raises(TaskError, match="200 times"):

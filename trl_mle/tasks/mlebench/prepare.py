@@ -59,7 +59,11 @@ def load_mlebench(name: str) -> Task:
         )
     competition = find_competition(name)
     data = find_prepared(name)
-    target = cache_dir() / f"mlebench-{name}-{_digest(competition, data)}"
+    try:
+        digest = _digest(competition, data)
+    except OSError as error:
+        raise TaskError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    target = cache_dir() / f"mlebench-{name}-{digest}"
     folder = prepare_once(target, lambda folder: build(competition, data, folder))
     try:
         return load_folder(folder, PREFIX)

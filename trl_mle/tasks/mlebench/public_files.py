@@ -6,6 +6,7 @@ table is left out.
 
 from __future__ import annotations
 
+import filecmp
 import json
 import logging
 import os
@@ -26,7 +27,8 @@ LINKED_FROM_BYTES = 2 * 1024**3
 MOST_UNPACKED_BYTES = 20 * 1024**3
 """Largest archive that is unpacked, in bytes of its content. A larger one is left as it is."""
 MOST_RATIO = 200
-"""Most bytes of an archive's content per byte of the archive."""
+"""Most bytes of content per byte of an archive with more than `LARGE_BYTES` of content."""
+LARGE_BYTES = 1024**3
 _NOT_COPIED = {"description.md", "description_obfuscated.md"}
 
 
@@ -36,7 +38,7 @@ def public_files(data: PreparedData) -> Iterator[Path]:
     Raises:
         TaskError: something there is no file, or a link that leads to the private folder or to a folder.
     """
-    for folder, folders, names in os.walk(data.public):
+    for folder, folders, names in os.walk(data.public, onerror=_raise):
         folders.sort()
         if linked := next((name for name in folders if os.path.islink(os.path.join(folder, name))), None):
             raise TaskError(f"{os.path.join(folder, linked)} is a link to a folder; put the files there themselves.")
@@ -49,6 +51,10 @@ def public_files(data: PreparedData) -> Iterator[Path]:
             yield path.relative_to(data.public)
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def copy_public(data: PreparedData, target: Path) -> None:
     """Copy the public files into the empty folder `target`, read-only, and unpack archives.
 
@@ -56,12 +62,12 @@ def copy_public(data: PreparedData, target: Path) -> None:
         TaskError: a file cannot be given to programs, or an archive is hostile.
     """
     names = [name for name in public_files(data) if str(name) not in _NOT_COPIED]
-    private = {path.stat().st_size: path for path in data.private.rglob("*.csv") if path.is_file()}
+    private = [path for path in data.private.rglob("*.csv") if path.is_file() and "sample" not in path.name.lower()]
     link = sum((data.public / name).stat().st_size for name in names) >= LINKED_FROM_BYTES
     for name in names:
         source = data.public / name
-        twin = private.get(source.stat().st_size)
-        if twin is not None and source.read_bytes() == twin.read_bytes():
+        twin = next((path for path in private if filecmp.cmp(source, path, shallow=False)), None)
+        if twin is not None:
             logger.warning("%s equals %s and is not given to programs", source, twin)
             continue
         copy = target / name
@@ -118,11 +124,11 @@ def unpack(archive: Path) -> None:
 
 
 def _check_members(archive: Path, members: list[zipfile.ZipInfo], size: int) -> None:
-    if size > MOST_RATIO * archive.stat().st_size:
+    if size > LARGE_BYTES and size > MOST_RATIO * archive.stat().st_size:
         raise TaskError(f"{archive.name} has {size} bytes of content, more than {MOST_RATIO} times its own size.")
     for member in members:
         path = Path(member.filename)
-        if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
+        if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in member.filename:
             raise TaskError(f"{archive.name} holds {member.filename!r}, which leads out of its folder.")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise TaskError(f"{archive.name} holds the link {member.filename!r}.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
+import re
 import warnings
 from collections.abc import Hashable
 from pathlib import Path
@@ -16,7 +16,10 @@ from trl_mle.grading import FormError
 if TYPE_CHECKING:
     import pandas as pd
 
-_HEADER_BYTES = 1024 * 1024
+_CELL = re.compile(rb'(?:"[^"]*+(?:""[^"]*+)*+"?+)?+[^,\r\n]*+(,|\r\n?|\n|\Z)')
+"""A cell, which may start with a quoted part, and what ends it."""
+_HEAD_ROWS = 16
+_BLANK_LINES = 1000
 
 
 def read_answers(path: Path) -> Any:
@@ -46,9 +49,7 @@ def read_submission(data: bytes, max_rows: int, max_columns: int) -> pd.DataFram
     import pandas as pd
 
     try:
-        columns = _columns(data)
-        if columns > max_columns:
-            raise FormError(f"the submission has {columns} columns; expected at most {max_columns}")
+        _check_width(data, max_columns)
         table = pd.read_csv(io.BytesIO(data), float_precision="round_trip", nrows=max_rows + 1)
     except (FormError, MemoryError, ImportError, OSError):  # the last three are the machine's
         raise
@@ -62,11 +63,28 @@ def read_submission(data: bytes, max_rows: int, max_columns: int) -> pd.DataFram
     return table
 
 
-def _columns(data: bytes) -> int:
-    """Number of columns of the first line that is not empty. pandas would make an array of each, however many there are."""
-    head = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:_HEADER_BYTES].decode("utf-8", "replace")
-    row = next(iter(csv.reader(io.StringIO(head, newline=""))), [])
-    return len(row)
+def _check_width(data: bytes, max_columns: int) -> None:
+    """Refuse wide rows before pandas makes a column of each cell. It allows no row that is wider than the first ones.
+
+    Cells are counted and not kept: a cell may be megabytes long, as a mask of pixels is.
+    """
+    at = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    rows = blank = cells = 0
+    while rows < _HEAD_ROWS and at < len(data):
+        cell = _CELL.match(data, at)
+        assert cell is not None  # every part of the pattern may be empty
+        cells += 1
+        if cells > max_columns:
+            raise FormError(f"the submission has more than {max_columns} columns")
+        if cell[1] != b",":
+            if cells == 1 and not cell[0].strip():
+                blank += 1
+            else:
+                rows += 1
+            cells = 0
+        if blank > _BLANK_LINES:
+            raise FormError(f"the submission has more than {_BLANK_LINES} empty lines")
+        at = cell.end()
 
 
 def plain(value: Any) -> Hashable:
