@@ -89,6 +89,7 @@ def test_4_parquet_with_dates_in_order(rng, tmp_path):
     assert train["day"].is_monotonic_increasing and str(train["day"].iloc[0]).startswith("2023-01-30")
     assert train["day"].max() < public["day"].min() <= public["day"].max() < private["day"].min()
     assert (len(train), len(public), len(private)) == (112, 24, 24)
+    assert "The rows of test.csv are later than those of train.csv, by `day`." in task.description
 
 
 def test_5_excel_with_currency(rng, tmp_path):
@@ -127,6 +128,7 @@ def test_7_an_id_that_repeats(rng, tmp_path):
     task = made(path, split="group:patient_id", keep="patient_id")
     train, test, _ = tables(task)
     public, private = (set(test.loc[test["split"] == part, "patient_id"]) for part in ("public", "private"))
+    assert "No row of test.csv has a value of `patient_id` that train.csv has." in task.description
     assert not set(train["patient_id"]) & (public | private) and not public & private
     assert 0.2 < len(test) / ROWS < 0.4 and set(train["outcome"]) == {0, 1}
 

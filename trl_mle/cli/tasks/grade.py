@@ -51,13 +51,13 @@ def grade_table(grades: dict[str, Grade], task: Task) -> Table:
     """One row per part of the answers: raw score, transformed score, and what a leaderboard says."""
     from trl_mle.rewards.score_transform import transform_score
 
-    extras = [name for name in LEADERBOARD if any(getattr(grade, name, None) is not None for grade in grades.values())]
+    extras = [name for name in LEADERBOARD if any(getattr(grade, name) is not None for grade in grades.values())]
     table = Table("part", f"{task.metric} ({task.direction})", "reward", *(name.replace("_", " ") for name in extras))
     for part, grade in grades.items():
         cells = ["invalid", "-"]
         if grade.valid and grade.score is not None:
             cells = [f"{grade.score:.6g}", f"{transform_score(grade.score, task.direction, task.transform):.4f}"]
-        table.add_row(part, *cells, *(_shown(getattr(grade, name, None)) for name in extras))
+        table.add_row(part, *cells, *(_shown(getattr(grade, name)) for name in extras))
     return table
 
 

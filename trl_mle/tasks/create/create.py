@@ -148,7 +148,9 @@ def create_task(
     spec = TaskSpec(
         id=re.sub(r"[^A-Za-z0-9._-]+", "-", out.name).lstrip("._-")[:MAX_ID] or "task",
         title=_printable(str(title or "")) or f"Predict {' and '.join(targets)} of {name}",
-        description=read_description(description, targets, missing_words(rows.features), image_column),
+        description=read_description(
+            description, targets, missing_words(rows.features), image_column, proposal.request.split
+        ),
         folder=out,
         metric=scorer.name,
         direction=scorer.direction,

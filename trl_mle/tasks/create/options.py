@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from trl_mle.errors import TaskError
+from trl_mle.tasks.create.row_splits import RowSplit
 from trl_mle.types import LONGEST_S
 
 _LISTED = 5
@@ -57,7 +58,11 @@ def _new_folder(out: Path | str) -> Path:
 
 
 def read_description(
-    text: str | None, targets: Sequence[str], missing_words: dict[str, list[str]], image_column: str | None = None
+    text: str | None,
+    targets: Sequence[str],
+    missing_words: dict[str, list[str]],
+    image_column: str | None = None,
+    split: RowSplit | None = None,
 ) -> str:
     """The text of `description.md`, with what a program must know to read the files as they are meant."""
     if not isinstance(text, (str, type(None))):
@@ -68,6 +73,10 @@ def read_description(
     ]
     if image_column:
         paragraphs.append(f"The column `{image_column}` names the image of each row, as a path in input/.")
+    if split is not None and split.kind == "group":
+        paragraphs.append(f"No row of test.csv has a value of `{split.column}` that train.csv has.")
+    elif split is not None and split.kind == "time":
+        paragraphs.append(f"The rows of test.csv are later than those of train.csv, by `{split.column}`.")
     if missing_words:
         words = sorted({word for found in missing_words.values() for word in found})
         names = [f"`{name}`" for name in missing_words]

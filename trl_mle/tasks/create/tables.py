@@ -66,6 +66,10 @@ def read_rows(proposal: Proposal) -> LabelledRows:
     )
     features, dated = _with_dates(features)
     split = request.split or RowSplit()
+    if copies := int(frame.loc[targets.index].duplicated().sum()):
+        notes.append(
+            f"{copies} rows equal an earlier row. Where one is in train.csv, a program can look the other one up."
+        )
     keys = None if split.column is None else split.keys(origin.frame[split.column].loc[targets.index])
     notes += [
         *more,
