@@ -28,6 +28,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.metrics import f1_score, r2_score
 from sklearn.preprocessing import OrdinalEncoder
 
+LIMIT_S = 1800.0
+"""Wall-clock limit of a program, in seconds: the comparison is of scores, and the machine may be busy."""
 PROGRAM = """\
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -103,7 +105,7 @@ def choose(loaded: dict[str, object], count: int, most_cells: int) -> list[objec
 
 async def compare(tasks: list) -> list[dict]:
     """Both scores of each task."""
-    from trl_mle import LocalSandbox
+    from trl_mle import Limits, LocalSandbox
 
     rows = []
     async with LocalSandbox(workers=1) as sandbox:
@@ -112,7 +114,7 @@ async def compare(tasks: list) -> list[dict]:
             name = task.id.removeprefix("dare:")
             raw, raw_plain, kind, unknown = score_outside(name)
             code = PROGRAM.replace("CLASSES", str(kind == "classification"))
-            execution = await sandbox.run(code, task)
+            execution = await sandbox.run(code, task, Limits.for_task(task, LIMIT_S))
             if execution.submission is None:
                 raise SystemExit(f"{name}: {execution.status}: {execution.stderr[-500:]}")
             grades = {split: task.grade(execution.submission, split) for split in ("all", "public", "private")}

@@ -9,6 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["MLEBENCH_DATA_DIR"] = os.devnull  # data of MLE-bench on this machine is no part of the tests
+for variable in ("DARE_BENCH_DIR", "SANDMLE_DIR"):  # nor are other collections of tasks
+    os.environ.pop(variable, None)
 
 # A loaded machine is no failure: an example takes as long as it takes.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -135,9 +134,3 @@ def write_rows(header: Iterable[str], rows: Iterable[list[str]]) -> bytes:
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue().encode()
-
-
-def twice(values: Iterable[str]) -> str | None:
-    """A value that occurs more than once, if there is one."""
-    counts = Counter(values).most_common(1)
-    return counts[0][0] if counts and counts[0][1] > 1 else None
