@@ -123,6 +123,7 @@ def build(competition: Competition, data: PreparedData, folder: Path) -> None:
         test_file=test,
         sample_file=sample_file,
         metric_text=competition.metric_text,
+        license=f"rules of the Kaggle competition {competition.id}",
         transform=competition.transform or ScoreTransform("percentile", leaderboard=leaderboard.scores),
         grader_options={
             "competition": competition.id,
