@@ -18,6 +18,7 @@ FILES = (
     "reference.py",
     "baseline.py",
     "leaderboard.csv",
+    "provenance.json",
     "LICENSE",
     "LICENSE.md",
     "LICENSE.txt",
