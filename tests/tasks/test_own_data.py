@@ -195,3 +195,18 @@ def test_12_ids_huge_numbers_constants_and_dates_of_day_first(rng, tmp_path, cap
     assert sorted(pd.concat([train, test])["born"]) == sorted(pd.to_datetime(days, dayfirst=True).strftime("%Y-%m-%d"))
     assert task.metric == "roc_auc" and "'PersonID' is left out: the row ids" in caplog.text
     assert "'country' is left out: the same in each row" in caplog.text and "ISO 8601" in caplog.text
+
+
+def test_a_number_with_a_metric_of_classes_is_no_rare_class(rng, tmp_path):
+    path = tmp_path / "data.csv"
+    features(rng, 400).assign(target=rng.normal(size=400)).to_csv(path, index=False)
+    with pytest.raises(TaskError, match="they are numbers, so try rmse"):
+        made(path, metric="accuracy")
+
+
+def test_rows_that_occur_twice_are_named(rng, tmp_path, caplog):
+    path = tmp_path / "data.csv"
+    frame = features(rng).assign(target=rng.normal(size=ROWS))
+    pd.concat([frame, frame[:5]]).to_csv(path, index=False)
+    made(path)
+    assert "5 rows equal an earlier row" in caplog.text

@@ -13,7 +13,7 @@ from trl_mle.tasks.create.questions import Choice, Question
 from trl_mle.tasks.create.rare_classes import rare_classes
 from trl_mle.tasks.create.request import Request
 from trl_mle.tasks.create.row_splits import times
-from trl_mle.tasks.target_column import MISSING_WORDS, is_missing
+from trl_mle.tasks.target_column import MAX_CLASSES, MISSING_WORDS, is_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,9 @@ def _doubts_of(texts: pd.Series, request: Request) -> list[Question]:
         doubts.append(
             Question(f"{int(missing.sum())} of {len(texts)} rows {held} in column {texts.name!r}.", tuple(choices))
         )
-    if metric.predicts in ("number", "text") or request.rare is not None:
+    # With too many classes, the target is probably a number, which is said where it is read.
+    no_classes = metric.predicts in ("number", "text") or stripped[~missing].nunique() > MAX_CLASSES
+    if no_classes or request.rare is not None:
         return doubts
     rare = rare_classes(stripped[~missing], request.rare_rows)
     if rare:
