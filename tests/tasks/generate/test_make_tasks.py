@@ -72,8 +72,9 @@ def test_a_class_by_entity(tmp_path):
 @pytest.mark.slow
 def test_a_disguised_table_gives_a_task_without_its_names(tmp_path):
     frame = houses()[["size", "age", "quality", "price"]]
-    (made,) = make(frame, "houses", tmp_path, disguised=True).tasks
+    (made,) = make(frame, "houses", tmp_path, disguised=True, settings=replace(SETTINGS, rows=100)).tasks
     assert made.kept, made
+    assert made.train_rows == 100 and made.id.endswith("-rows100")
     assert list(pd.read_csv(tmp_path / made.id / "public" / "test.csv").columns) == ["id", "f0", "f1", "f2"]
 
 

@@ -38,6 +38,8 @@ MIN_DISTINCT_ROWS = 60
 FEW_DUPLICATES = 0.2
 """Share of equal rows up to which they are dropped. Beyond it, the values are few, and equal rows are no accident."""
 MIN_TEST_ROWS = 1000
+LONGEST_KEY = 50
+"""Characters of a table's key in the id of a task, which has at most 100."""
 PROVENANCE = "provenance.json"
 _DIGITS = 6
 
@@ -172,7 +174,10 @@ def _task_id(table: SourceTable, proposal: Proposal, settings: GenerateSettings)
     column = re.sub(r"[^A-Za-z0-9._-]+", "-", proposal.column).strip("._-")[:30] or "target"
     # Two columns may have the same name once other characters are replaced.
     mark = "" if column == proposal.column else f"-{_seed(0, proposal.column) % 10_000:04d}"
-    return f"{table.key[:50].rstrip('._-')}-{column}{mark}{size}"
+    name = (
+        table.key if len(table.key) <= LONGEST_KEY else f"{table.key[:LONGEST_KEY]}-{_seed(0, table.key) % 10_000:04d}"
+    )
+    return f"{name}-{column}{mark}{size}"
 
 
 def _labelled(clean: CleanTable, proposal: Proposal) -> tuple[CleanTable, dict[str, str]]:

@@ -167,10 +167,13 @@ def _fingerprints(tables: list[SourceTable]) -> tuple[dict[str, Fingerprint], di
     unreadable: dict[str, str] = {}
     for table in tables:
         frame = _read(table)
-        if isinstance(frame, str):
-            unreadable[table.key] = frame
-        else:
-            prints[table.key] = fingerprint(frame)
+        try:
+            if isinstance(frame, str):
+                unreadable[table.key] = frame
+            else:
+                prints[table.key] = fingerprint(frame)
+        except TypeError as error:  # cells that are lists or dictionaries, as Parquet may have
+            unreadable[table.key] = f"cells that are no single values: {error}"
     return prints, unreadable
 
 

@@ -46,7 +46,7 @@ def _leak(column: pd.Series, target: pd.Series, numeric: bool) -> str | None:
     if not numeric:
         if column.dtype != object and _intervals(column, target):
             return "the classes are intervals of it"
-        if _determines(column.isna().astype(int), target, numeric):
+        if column.isna().any() and _determines(column.isna().astype(int), target, numeric):
             return "its missing values decide the class"
     return None
 
@@ -84,22 +84,21 @@ def _monotone(column: pd.Series, target: pd.Series) -> bool:
 def _determines(column: pd.Series, target: pd.Series, numeric: bool) -> bool:
     """Whether rows with equal values of `column` have equal targets. Only values that occur more than once can show it."""
     import numpy as np
+    import pandas as pd
 
-    codes = column.astype(object).fillna("").astype(str)
-    size = codes.groupby(codes).transform("size").to_numpy()
-    repeated = size > 1
-    if repeated.mean() < 0.5 or codes.nunique() < 2:
+    groups = pd.factorize(column, use_na_sentinel=False)[0]
+    repeated = np.bincount(groups)[groups] > 1
+    if repeated.mean() < 0.5 or groups.max() < 1:
         return False
-    codes, values = codes[repeated], target[repeated]
-    groups = codes.groupby(codes).ngroup().to_numpy()
+    values = target[repeated]
+    groups = np.unique(groups[repeated], return_inverse=True)[1]
     if numeric:
         y = values.to_numpy(dtype=np.float64)
         y = (y - y.mean()) / (np.abs(y - y.mean()).max() or 1.0)
         counts = np.bincount(groups)
         means = np.bincount(groups, y) / counts
         return bool(y.var() > 0 and ((y - means[groups]) ** 2).mean() < (1 - ALMOST) ** 2 * y.var())
-    classes = values.astype(str).to_numpy()
-    labels = np.unique(classes, return_inverse=True)[1]
+    labels = pd.factorize(values)[0]
     table = np.zeros((groups.max() + 1, labels.max() + 1))
     np.add.at(table, (groups, labels), 1)
     most = table.max(axis=1).sum() / len(labels)

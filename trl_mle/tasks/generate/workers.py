@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import multiprocessing
+import os
 import resource
 import signal
 import time
@@ -125,6 +126,7 @@ def _work(sender: Connection, job: Job) -> None:
     """Call the function of a job and send what comes of it."""
     from threadpoolctl import threadpool_limits
 
+    os.setsid()  # Ctrl-C reaches the generation alone, which ends its processes
     _end_with_server()
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     try:
