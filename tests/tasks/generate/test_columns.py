@@ -70,6 +70,15 @@ def test_a_rare_class_is_scored_by_rank():
     assert [each.metric for each in propose(clean_table(table, seed=0)) if each.column == "fraud"] == ["roc_auc"]
 
 
+def test_truth_values_are_categories():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    table = pd.DataFrame({"x": x, "flag": x + rng.normal(0, 0.5, 300) > 0, "y": x + rng.normal(0, 0.5, 300)})
+    clean = clean_table(table, seed=0)
+    assert clean.kinds["flag"] == "category" and set(clean.frame["flag"]) == {"True", "False"}
+    assert {each.column for each in propose(clean)} == {"x", "flag", "y"}
+
+
 def test_noise_is_no_target():
     rng = np.random.default_rng(0)
     assert propose(clean_table(pd.DataFrame(rng.normal(size=(300, 3)), columns=list("abc")), seed=0)) == []

@@ -112,7 +112,7 @@ def _typed(values: pd.Series) -> pd.Series:
     import pandas as pd
 
     if pd.api.types.is_bool_dtype(values):
-        return values.astype("object").map(lambda value: None if pd.isna(value) else str(bool(value)))
+        return values.astype("object").map(lambda value: None if pd.isna(value) else str(bool(value))).astype("object")
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
         numbers = values.astype("float64").replace([np.inf, -np.inf], np.nan)
         present = numbers.dropna()
