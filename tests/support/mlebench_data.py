@@ -74,11 +74,17 @@ def pizza(data: Path, rows: int = 20) -> pd.DataFrame:
     return answers
 
 
-def insults(data: Path) -> pd.DataFrame:
+def insults(data: Path, positives: int = 5) -> pd.DataFrame:
     """Write detecting-insults-in-social-commentary, whose ids are comments, and give the answers."""
     public, private = prepared(data, "detecting-insults-in-social-commentary")
     comments = [f'"number {row}\nof ""all"" \\xa0, é"' for row in range(20)]
-    answers = pd.DataFrame({"Insult": [row % 4 // 3 for row in range(20)], "Date": "2012", "Comment": comments})
+    answers = pd.DataFrame(
+        {
+            "Insult": [int(row % 4 == 3 and row // 4 < positives) for row in range(20)],
+            "Date": "2012",
+            "Comment": comments,
+        }
+    )
     answers.assign(Comment=[f"earlier {row}" for row in range(20)]).to_csv(public / "train.csv", index=False)
     answers.drop(columns="Insult").to_csv(public / "test.csv", index=False)
     answers.assign(Insult=0).to_csv(public / "sample_submission_null.csv", index=False)

@@ -4,6 +4,7 @@ import csv as csv_module
 import io
 import json
 import stat
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -232,6 +233,29 @@ def test_words_of_tweets_are_compared(data):
     assert task.grade(csv(words), "all").score == pytest.approx(2 / 4)
     empty = answers.assign(selected_text=["", *answers["selected_text"][1:]])
     assert task.grade(csv(empty), "all").score == pytest.approx(19 / 20)
+
+
+def test_answers_whose_halves_cannot_be_scored_are_one_part(data):
+    """One insult alone: the area under the ROC curve has no value on the half without it."""
+    answers = insults(data, positives=1)
+    task = load_task("mlebench:detecting-insults-in-social-commentary")
+    assert not task.divided
+    assert task.grade(csv(answers), "private").score == task.grade(csv(answers), "public").score == 1.0
+
+
+def test_answers_in_an_archive_are_not_given_to_programs(data):
+    spooky(data)
+    prepared = data / "spooky-author-identification" / "prepared"
+    with zipfile.ZipFile(prepared / "public" / "more.zip", "w") as archive:
+        archive.write(prepared / "private" / "test.csv", "solution/labels.csv")
+        archive.writestr("notes.txt", "notes")
+    public = load_task("mlebench:spooky-author-identification").public_dir
+    assert {path.name for path in public.rglob("*") if path.is_file()} == {
+        "train.csv",
+        "test.csv",
+        "sample_submission.csv",
+        "notes.txt",
+    }
 
 
 def test_data_that_was_prepared_anew_is_noticed(data):

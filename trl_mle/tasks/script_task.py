@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from trl_mle.grading.csv_rows import read_header, read_rows
 from trl_mle.grading.form import FormError, read_bytes
 from trl_mle.grading.script import Evaluator, SampleForm, Score, evaluate, read_score, write_rows
 from trl_mle.tasks.task import Task
+from trl_mle.tasks.transform_yaml import is_number
 from trl_mle.types import Grade, Split
 
 PARTS = "parts.csv"
@@ -66,22 +66,29 @@ class ScriptTask(Task):
                 raise TaskError(f"{self.private_dir / name} does not exist; a task needs it.")
         for key, default in (("time_limit_s", 30.0), ("memory_bytes", 2 * 1024**3)):
             value = options.get(key, default)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+            if not is_number(value) or value <= 0:
                 raise TaskError(f"{self.folder / 'task.yaml'}: grader.{key} is {value!r}; write a positive number.")
         thresholds = options.get("thresholds", {})
-        if not isinstance(thresholds, Mapping) or not all(_is_number(value) for value in thresholds.values()):
+        if not isinstance(thresholds, Mapping) or not all(is_number(value) for value in thresholds.values()):
             raise TaskError(
                 f"{self.folder / 'task.yaml'}: grader.thresholds is {thresholds!r}; write numbers by names."
             )
         packages = options.get("packages", [])
         if not isinstance(packages, (list, tuple)) or not all(isinstance(name, str) for name in packages):
             raise TaskError(f"{self.folder / 'task.yaml'}: grader.packages is {packages!r}; write a list of names.")
-        SampleForm.of(self.sample_path, self.id_column)
+        try:
+            SampleForm.of(self.sample_path, self.id_column).check_sample(self.sample_path)
+        except FormError as error:
+            raise TaskError(
+                f"{self.sample_path} is refused by the checks of submissions ({error}); mend it, or correct id_column."
+            ) from error
         if self.has_parts and (self.id_column is None or options.get("answers") is None):
             raise TaskError(
                 f"{self.private_dir / PARTS} cuts the answers by their ids; name id_column and grader.answers in "
                 f"{self.folder / 'task.yaml'}, or remove the file."
             )
+        if self.has_parts:
+            _check_parts(self)
 
     @property
     def has_parts(self) -> bool:
@@ -116,7 +123,7 @@ class ScriptTask(Task):
         """
         form = SampleForm.of(self.sample_path, self.id_column)
         try:
-            rows = form.check(self.sample_path.read_bytes())
+            rows = form.check_sample(self.sample_path)
             return read_score(evaluate(self._evaluator(split), self._submission(form, rows, split)))
         except FormError as error:
             raise GradingError(
@@ -178,8 +185,24 @@ def _ids_of(task: ScriptTask, split: Split) -> frozenset[str]:
 
 @lru_cache(maxsize=256)
 def _read_parts(path: Path, mtime_ns: int) -> dict[str, frozenset[str]]:
-    rows = list(read_rows(path))[1:]
-    return {part: frozenset(id_ for id_, of in rows if of == part) for part in ("public", "private")}
+    header, *rows = read_rows(path)
+    if sorted(header) != ["id", "split"]:
+        raise TaskError(f"{path} has the columns {header}; it needs id and split.")
+    at, of = header.index("id"), header.index("split")
+    return {part: frozenset(row[at].strip() for row in rows if row[of] == part) for part in ("public", "private")}
+
+
+def _check_parts(task: ScriptTask) -> None:
+    """Check that each row to predict is in one part, and that the answers can be cut by their ids."""
+    path, answers = task.private_dir / PARTS, task.private_dir / task.grader_options["answers"]
+    public, private = (_ids_of(task, part) for part in ("public", "private"))
+    ids = frozenset(SampleForm.of(task.sample_path, task.id_column).ids)
+    if not public or not private or public & private or public | private != ids:
+        raise TaskError(
+            f"{path} must name each id of {task.sample_path} once, and have both parts, public and private."
+        )
+    if task.id_column not in read_header(answers):
+        raise TaskError(f"{answers} has no column {task.id_column!r}, by which {path} cuts it.")
 
 
 def _answers_of(task: ScriptTask, split: Split) -> bytes:
@@ -187,7 +210,7 @@ def _answers_of(task: ScriptTask, split: Split) -> bytes:
     path = task.private_dir / task.grader_options["answers"]
     at, part = read_header(path).index(str(task.id_column)), _ids_of(task, split)
     header, *rows = read_rows(path)
-    return write_rows(header, [row for row in rows if row[at] in part])
+    return write_rows(header, [row for row in rows if row[at].strip() in part])
 
 
 def _shown(folder: Path) -> dict[str, Path]:
@@ -205,7 +228,3 @@ def _shown(folder: Path) -> dict[str, Path]:
 def _is_own_file(path: Path) -> bool:
     """Whether `path` is a regular file. A link could show the evaluator any file of this machine."""
     return path.is_file() and not path.is_symlink()
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -5,7 +5,8 @@ import pytest
 from tests.support.sandmle_task import make_task
 from trl_mle.errors import TaskError
 from trl_mle.tasks import list_tasks, load_task
-from trl_mle.tasks.sandmle.layout import TELLING, find_folder, read_layout
+from trl_mle.tasks.hub.layout import TASK_ID
+from trl_mle.tasks.sandmle.layout import TELLING, find_folder, read_layout, task_id
 
 
 @pytest.fixture
@@ -60,6 +61,32 @@ def test_a_test_table_with_targets_is_refused(public):
     (public / "test.csv").write_text("\n".join([lines[0] + ",price", *(line + ",3" for line in lines[1:])]))
     with pytest.raises(TaskError, match=r"test.csv holds the targets of rows to predict"):
         read_layout(public)
+
+
+def test_a_train_table_with_rows_to_predict_is_refused(public):
+    train = public / "train.csv"
+    known = train.read_text()
+    # The same ids with other features are other rows.
+    train.write_text(known + "".join(f"h{60 + at:03d},1.5,7\n" for at in range(6)))
+    read_layout(public)
+    row, answer = ((public / name).read_text().split()[1] for name in ("test.csv", "answer.csv"))
+    train.write_text(f"{known}{row},{answer.split(',')[1]}\n")
+    with pytest.raises(TaskError, match=r"train.csv holds rows of test.csv with their targets"):
+        read_layout(public)
+
+
+def test_a_sample_submission_that_is_the_answers_is_refused(public):
+    (public / "sample_submission.csv").write_text((public / "answer.csv").read_text())
+    with pytest.raises(TaskError, match=r"sample_submission.csv holds the answers themselves"):
+        read_layout(public)
+
+
+@pytest.mark.parametrize("name", ["é" * 80, "[bold]x", "..x", "a b\n"])
+def test_any_name_of_a_folder_is_listed_and_gives_an_id(tmp_path, monkeypatch, name):
+    make_task(tmp_path / "all", name, rows=6)
+    monkeypatch.setenv("SANDMLE_DIR", str(tmp_path / "all"))
+    assert f"sandmle:{name}" in list_tasks()
+    assert TASK_ID.fullmatch(task_id(name))
 
 
 def test_a_link_is_refused_and_so_is_a_task_without_answers(public, tmp_path):

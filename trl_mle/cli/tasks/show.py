@@ -19,7 +19,7 @@ def list_() -> None:
 
     table = Table("task", "title")
     for id_, title in list_tasks().items():
-        table.add_row(id_, escape(title))
+        table.add_row(escape(id_), escape(title))
     Console().print(table)
 
 

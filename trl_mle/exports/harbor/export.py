@@ -14,6 +14,8 @@ from trl_mle.errors import TaskError
 from trl_mle.exports.harbor.grading_code import grading_code
 from trl_mle.exports.harbor.texts import SOLVE_SH, TEST_SH, dockerfile, instruction, task_toml, verifier_dockerfile
 from trl_mle.tasks.cache import prepare_new
+from trl_mle.tasks.mlebench.competitions import known
+from trl_mle.tasks.mlebench.own_graders import own_grader
 from trl_mle.tasks.task import Task
 
 GRADERS = ("tabular", "mlebench")
@@ -54,6 +56,14 @@ def export_harbor(
         raise TaskError(
             f"task {task.id!r} has the grader {task.grader!r}, which runs a program in a sandbox of this package; only "
             f"{' and '.join(GRADERS)} can be exported to Harbor."
+        )
+    options = task.grader_options
+    if task.grader == "mlebench" and not own_grader(
+        str(options.get("competition")), task.id_column, task.prediction_columns
+    ):
+        raise TaskError(
+            f"task {task.id!r} is graded by the package mlebench, which a verifier does not have; only the competitions "
+            f"{', '.join(known())} can be exported to Harbor."
         )
     if network not in NETWORKS:
         raise TaskError(f"network is {network!r} (`--network`); write {' or '.join(NETWORKS)}.")

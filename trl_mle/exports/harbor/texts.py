@@ -40,7 +40,7 @@ exec python /solution/reference.py
 def instruction(task: Task, agent_timeout_s: float, network: str) -> str:
     """Text of `instruction.md`: the task as in the prompt of a policy, with the rules for an agent."""
     text = template("task.j2").render(task_values(task))
-    before, rules, _ = text.partition(f"\n{RULES}\n")
+    before, rules, _ = text.rpartition(f"\n{RULES}\n")  # the last one: a description may have such a heading, too
     if not rules:
         raise TaskError(f"the prompt of task {task.id!r} has no part {RULES!r}.")
     offline = " There is no network." if network == "no-network" else ""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from trl_mle.errors import TaskError
 from trl_mle.grading.csv_rows import read_rows
 from trl_mle.grading.form import FormError, Table, parse_csv
 from trl_mle.grading.values import Kind, canonical, kind_of
@@ -48,6 +49,15 @@ class SampleForm:
         """
         stat = sample.stat()
         return _read(sample, id_column, stat.st_mtime_ns, stat.st_size)
+
+    def check_sample(self, sample: Path) -> list[list[str]]:
+        """The rows of the sample submission itself, which may be compressed.
+
+        Raises:
+            FormError: it has not the form of a submission: an id stands twice.
+        """
+        header, *rows = read_rows(sample)
+        return self.check(write_rows(header, rows))
 
     def check(self, data: bytes) -> list[list[str]]:
         """The rows of a submission in the order of the sample's rows and columns.
@@ -105,7 +115,9 @@ class SampleForm:
 @lru_cache(maxsize=256)
 def _read(sample: Path, id_column: str | None, mtime_ns: int, size: int) -> SampleForm:
     header, *rows = read_rows(sample)
-    columns = {name: [row[at].strip() for row in rows] for at, name in enumerate(header)}
+    columns = {name.strip(): [row[at].strip() for row in rows] for at, name in enumerate(header)}
+    if id_column is not None and id_column not in columns:
+        raise TaskError(f"{sample} has no column {id_column!r}, the id_column; add it or correct the key.")
     ids = tuple(columns[id_column]) if id_column is not None else ()
     values = {name: cells for name, cells in columns.items() if name != id_column}
     return SampleForm(
@@ -116,7 +128,7 @@ def _read(sample: Path, id_column: str | None, mtime_ns: int, size: int) -> Samp
         rows=len(rows),
         numbers=frozenset(name for name, cells in values.items() if cells and all(map(_is_finite, cells))),
         filled=frozenset(name for name, cells in values.items() if cells and all(cells)),
-        max_bytes=max(64 * 1024 + (len(rows) + 1) * len(header) * CELL_BYTES, 4 * size),
+        max_bytes=max(64 * 1024 + (len(rows) + 1) * len(header) * CELL_BYTES, 4 * len(write_rows(header, rows))),
     )
 
 

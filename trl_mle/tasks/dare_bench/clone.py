@@ -114,7 +114,8 @@ def read_dataset(clone: Path, name: str) -> DareDataset:
     if not isinstance(targets, list) or not targets or not all(isinstance(target, str) for target in targets):
         raise TaskError(f"{folder / 'verify' / 'all_metadata.json'}: target is {targets!r}, not names of columns.")
     is_series = entry["task"] == "time_series_analysis"
-    needed = [str(file) for file in entry.get("needed_files_v2") or []]
+    needed = entry.get("needed_files_v2")
+    needed = [str(file) for file in needed] if isinstance(needed, list) else []
     return DareDataset(
         name=name,
         kind=entry["task"],
@@ -146,7 +147,7 @@ def _read_questions(path: Path, mtime_ns: int) -> dict[str, dict[str, Any]]:
     questions = {}
     for entry in entries:
         name = entry.get("file_path") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or entry.get("task") not in KINDS:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or str(entry.get("task")) not in KINDS:
             raise TaskError(f"{path} holds the entry {str(entry)[:80]!r}, which is no data set; fetch the clone anew.")
         questions[name] = entry
     return dict(sorted(questions.items()))

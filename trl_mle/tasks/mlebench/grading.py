@@ -148,7 +148,7 @@ def _run(grader: GradeFunction, frame: pd.DataFrame, table: AnswerTable, split: 
     except Exception as error:
         if type(error).__name__ in REFUSALS:
             raise FormError(str(error)[:_SHOWN]) from error
-        if not _works(grader, table, split):
+        if not can_score(grader, table, split):
             raise GradingError(f"the grader failed: {type(error).__name__}: {error}") from error
         # The message of such an error may show answers, so it is not passed on.
         raise FormError(_complaint(frame, table, error)) from error
@@ -159,7 +159,8 @@ def _run(grader: GradeFunction, frame: pd.DataFrame, table: AnswerTable, split: 
     return float(score)
 
 
-def _works(grader: GradeFunction, table: AnswerTable, split: Split) -> bool:
+def can_score(grader: GradeFunction, table: AnswerTable, split: Split) -> bool:
+    """Whether the grader gives a score to a submission of the right form."""
     if split not in table.works:
         table.works[split] = any(_scores(grader, control, table, split) for control in _controls(table))
     return table.works[split]

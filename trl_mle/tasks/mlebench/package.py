@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -22,6 +23,9 @@ from trl_mle.tasks.mlebench.leaderboard import Leaderboard, is_pointer, read_lea
 
 GradeFunction = Callable[[Any, Any], float]
 """`(submission, answers) -> score`. Both are DataFrames, unless the answers are JSON lines: a list of dictionaries."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Names of competitions. A `task.yaml` of others may hold any text, and none may lead out of the package."""
 
 _import = threading.Lock()
 
@@ -40,7 +44,7 @@ def package_dir() -> Path | None:
 
 def competition_dir(competition: str) -> Path | None:
     """Folder of the competition in the package, or `None` if there is none."""
-    package = package_dir()
+    package = package_dir() if NAME.fullmatch(competition) else None
     folder = None if package is None else package / "competitions" / competition
     return folder if folder is not None and (folder / "config.yaml").is_file() else None
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import re
 import shutil
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import TaskError
-from trl_mle.grading import SPLIT_COLUMN
+from trl_mle.grading import PARTS, SPLIT_COLUMN
 from trl_mle.grading.csv_rows import read_header
 from trl_mle.tasks.cache import cache_dir, prepare_once
 from trl_mle.tasks.folder import load_folder
 from trl_mle.tasks.mlebench.competitions import Competition, find_competition, known, sample_path
 from trl_mle.tasks.mlebench.data_dir import PreparedData, find_prepared, prepared_competitions
+from trl_mle.tasks.mlebench.grading import AnswerTable, can_score, grader_of
 from trl_mle.tasks.mlebench.leaderboard import SCORE_COLUMN
-from trl_mle.tasks.mlebench.package import competition_dir
+from trl_mle.tasks.mlebench.package import NAME, competition_dir
 from trl_mle.tasks.mlebench.parts import public_rows
 from trl_mle.tasks.mlebench.public_files import copy_public, drop_fields, public_files
 from trl_mle.tasks.mlebench.tables import plain, read_answers
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PREFIX = "mlebench:"
 _HERE = Path(__file__).parent
+logger = logging.getLogger(__name__)
 _SHAPING = ("prepare.py", "public_files.py", "parts.py", "tables.py", "../splits.py", "../task_yaml.py")
 """Files that decide what a task folder holds."""
 IMAGES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"}
@@ -53,7 +55,7 @@ def load_mlebench(name: str) -> Task:
     Raises:
         TaskError: there is no such competition, its data is not prepared, or it cannot be made a task of.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not NAME.fullmatch(name):
         raise TaskError(
             f"{PREFIX + name!r} is not the name of a competition, such as 'mlebench:{next(iter(known()))}'."
         )
@@ -100,7 +102,7 @@ def build(competition: Competition, data: PreparedData, folder: Path) -> None:
     answers, sample = read_answers(private / source.name), read_answers(public / sample_file)
     id_column = competition.id_column or _find_id(answers, sample)
     if id_column is not None:
-        _divide(private, answers, sample, id_column)
+        _divide(competition, private, answers, sample, id_column)
     leaderboard = competition.leaderboard
     if leaderboard.scores:
         lines = "".join(f"{score!r}\n" for score in leaderboard.scores)
@@ -211,11 +213,25 @@ def _find_id(answers: Any, sample: pd.DataFrame) -> str | None:
     return next(iter(unique or [column for column in same if sample[column].nunique() > 1]), None)
 
 
-def _divide(private: Path, answers: pd.DataFrame, sample: pd.DataFrame, id_column: str) -> None:
+def _divide(
+    competition: Competition, private: Path, answers: pd.DataFrame, sample: pd.DataFrame, id_column: str
+) -> None:
+    """Divide the answers, if there are enough and the grader can score each part: some metrics need a row of each class."""
     targets = [column for column in sample.columns if column != id_column and column in answers.columns]
     try:
         public = public_rows(answers, id_column, targets)
     except TaskError:  # fewer than two ids
+        return
+    ids = _ids(answers, id_column)
+    table = AnswerTable(answers, sample, id_column, public, 0, ids if ids == _ids(sample, id_column) else None)
+    grader = grader_of(competition.id, id_column, tuple(str(name) for name in sample.columns if name != id_column))
+    if can_score(grader, table, "all") and not all(can_score(grader, table, part) for part in PARTS):
+        logger.warning(
+            "%s%s: its grader cannot score each half of the answers, so every split is all rows, and the reported score is the "
+            "rewarded one",
+            PREFIX,
+            competition.id,
+        )
         return
     lines = "".join("public\n" if row else "private\n" for row in public)
     (private / PARTS_FILE).write_text(f"{SPLIT_COLUMN}\n{lines}", encoding="utf-8")

@@ -29,6 +29,8 @@ MOST_UNPACKED_BYTES = 20 * 1024**3
 MOST_RATIO = 200
 """Most bytes of content per byte of an archive with more than `LARGE_BYTES` of content."""
 LARGE_BYTES = 1024**3
+_TABLES = {".csv", ".tsv", ".json", ".jsonl", ".parquet"}
+"""Suffixes of private files that may be the answers. A private picture may well be one of those that programs get."""
 _NOT_COPIED = {"description.md", "description_obfuscated.md"}
 
 
@@ -62,20 +64,31 @@ def copy_public(data: PreparedData, target: Path) -> None:
         TaskError: a file cannot be given to programs, or an archive is hostile.
     """
     names = [name for name in public_files(data) if str(name) not in _NOT_COPIED]
-    private = [path for path in data.private.rglob("*.csv") if path.is_file() and "sample" not in path.name.lower()]
+    private = [path for path in data.private.rglob("*") if _is_answers(path)]
     link = sum((data.public / name).stat().st_size for name in names) >= LINKED_FROM_BYTES
     for name in names:
         source = data.public / name
-        twin = next((path for path in private if filecmp.cmp(source, path, shallow=False)), None)
-        if twin is not None:
-            logger.warning("%s equals %s and is not given to programs", source, twin)
+        if _equals_answers(source, private):
             continue
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         _copy(source.resolve(), copy, link)
     for name in names:
         if name.suffix.lower() == ".zip" and (target / name).is_file():
-            unpack(target / name)
+            for path in unpack(target / name):
+                if _equals_answers(path, private):
+                    path.unlink()
+
+
+def _is_answers(path: Path) -> bool:
+    return path.suffix.lower() in _TABLES and path.is_file() and "sample" not in path.name.lower()
+
+
+def _equals_answers(path: Path, private: list[Path]) -> bool:
+    twin = next((table for table in private if filecmp.cmp(path, table, shallow=False)), None)
+    if twin is not None:
+        logger.warning("%s equals %s and is not given to programs", path, twin)
+    return twin is not None
 
 
 def _copy(source: Path, target: Path, link: bool) -> None:
@@ -90,10 +103,13 @@ def _copy(source: Path, target: Path, link: bool) -> None:
     target.chmod(0o444)
 
 
-def unpack(archive: Path) -> None:
+def unpack(archive: Path) -> list[Path]:
     """Replace a `.zip` by its files: beside it if that is where its paths lead, else in a folder of its name.
 
     An archive whose content is there already is removed. One that is too large, encrypted or damaged stays.
+
+    Returns:
+        `list[Path]`: the new files.
 
     Raises:
         TaskError: the archive leads out of its folder, holds links, or has far more content than its size allows.
@@ -104,7 +120,7 @@ def unpack(archive: Path) -> None:
             members = [member for member in file.infolist() if not member.is_dir()]
             size = sum(member.file_size for member in members)
             if not members or size > MOST_UNPACKED_BYTES or any(member.flag_bits & 1 for member in members):
-                return
+                return []
             _check_members(archive, members, size)
             folder = _folder(archive, members)
             for member in members:
@@ -119,8 +135,9 @@ def unpack(archive: Path) -> None:
         for path in written:
             path.unlink(missing_ok=True)
         logger.warning("%s stays packed: %s", archive.name, error)
-        return
+        return []
     archive.unlink()
+    return written
 
 
 def _check_members(archive: Path, members: list[zipfile.ZipInfo], size: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from trl_mle.tasks.mlebench.grading import AnswerTable, grader_of, score_submiss
 from trl_mle.tasks.mlebench.leaderboard import Leaderboard, read_leaderboard
 from trl_mle.tasks.mlebench.tables import plain, read_answers
 from trl_mle.tasks.task import Task
+from trl_mle.tasks.transform_yaml import is_number
 from trl_mle.types import Grade, Split
 
 PARTS_FILE = "parts.csv"
@@ -44,17 +44,22 @@ class MLEBenchTask(Task):
                 f"{yaml}: grader.answers is {options['answers']!r}, which is no file of {self.private_dir}."
             )
         numbers = options["thresholds"]
-        if (
-            not isinstance(numbers, list)
-            or len(numbers) != 4
-            or not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
-        ):
+        if not isinstance(numbers, list) or len(numbers) != 4 or not all(map(is_number, numbers)):
             raise TaskError(f"{yaml}: grader.thresholds is {numbers!r}; write gold, silver, bronze and median.")
-        if given := [name for name in self.target_columns if name in _fields(self.test_path)]:
-            raise TaskError(f"{self.test_path} holds the target {given[0]!r}: that gives the answers away; drop it.")
         grader_of(str(options["competition"]), self.id_column, self.prediction_columns)
         self.leaderboard()
-        self.answer_table()
+        try:
+            given = [name for name in self.target_columns if name in _fields(self.test_path)]
+            self.answer_table()
+        except (TaskError, OSError, MemoryError):
+            raise
+        except Exception as error:  # files of others, such as JSON that is nested too deeply
+            raise TaskError(
+                f"{self.folder} does not fit the grader 'mlebench' ({type(error).__name__}: {str(error)[:200]}); prepare or "
+                "pull the task again."
+            ) from error
+        if given:
+            raise TaskError(f"{self.test_path} holds the target {given[0]!r}: that gives the answers away; drop it.")
 
     @property
     def answers_path(self) -> Path:

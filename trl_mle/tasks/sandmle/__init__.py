@@ -13,7 +13,7 @@ from pathlib import Path
 from trl_mle.errors import TaskError
 from trl_mle.tasks.cache import cache_dir, prepare_once
 from trl_mle.tasks.folder import load_folder
-from trl_mle.tasks.sandmle.layout import EVALUATOR, Layout, find_folder, read_layout
+from trl_mle.tasks.sandmle.layout import EVALUATOR, Layout, find_folder, read_layout, task_id
 from trl_mle.tasks.task import Task
 
 PREFIX = "sandmle:"
@@ -29,7 +29,7 @@ def sandmle_titles() -> dict[str, str]:
         folders = sorted(Path(root).expanduser().iterdir()) if root else []
     except (OSError, RuntimeError, ValueError):
         return {}
-    named = [folder for folder in folders if (folder / "prepared" / "public" / EVALUATOR).is_file()]
+    named = [folder for folder in folders if os.path.isfile(folder / "prepared" / "public" / EVALUATOR)]
     return {PREFIX + folder.name: f"{folder.name} (SandMLE)" for folder in named}
 
 
@@ -41,8 +41,12 @@ def load_sandmle(name: str) -> Task:
         SandboxUnavailableError: this machine cannot isolate evaluators.
     """
     folder = _folder(name)
-    layout = read_layout(find_folder(folder))
-    target = cache_dir() / f"sandmle-{folder.name[:60]}-{_digest(layout)}"
+    try:
+        layout = read_layout(find_folder(folder))
+        digest = _digest(layout)
+    except OSError as error:
+        raise TaskError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    target = cache_dir() / f"sandmle-{task_id(folder.name)[:60]}-{digest}"
     prepared = prepare_once(target, lambda new: _build(folder.name, layout, new))
     try:
         return load_folder(prepared, PREFIX)

@@ -10,6 +10,7 @@ import ast
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,11 @@ class Layout:
     """Table with the ids of the sample submission and its targets; `None` if there is none that is understood."""
     id_column: str | None
     """Column of the sample submission that names each row once."""
+
+
+def task_id(name: str) -> str:
+    """Id of the task in the folder `name`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:100] or "task"
 
 
 def find_folder(folder: Path) -> Path:
@@ -85,11 +91,17 @@ def read_layout(folder: Path) -> Layout:
             if name in OPEN:
                 raise TaskError(f"{folder / name} holds the targets of rows to predict: that gives the answers away.")
             private.add(name)
+    if id_column is not None and {TRAIN, TEST} <= set(files) and _shows_test_rows(folder, id_column, predictions):
+        raise TaskError(
+            f"{folder / TRAIN} holds rows of {TEST} with their targets: that gives the answers away; remove the rows."
+        )
     if private == {EVALUATOR}:
         raise TaskError(
             f"{folder} has no file with answers: {EVALUATOR} names none that is there, and no name such as answer.csv says so."
         )
     answers = [name for name in sorted(private) if ids and _has_ids(folder / name, id_column, ids)]
+    if any(_holds_rows(folder / name, folder / SAMPLE) for name in answers):
+        raise TaskError(f"{folder / SAMPLE} holds the answers themselves; write a prediction without knowledge there.")
     return Layout(
         folder=folder,
         public=tuple(sorted(set(files) - private)),
@@ -156,6 +168,29 @@ def _holds_answers(path: Path, id_column: str | None, predictions: frozenset[str
     return 10 * len(_column(path, str(id_column)) & ids) >= len(ids)
 
 
+def _shows_test_rows(folder: Path, id_column: str, predictions: frozenset[str]) -> bool:
+    """Whether the train table holds at least a tenth of the rows of the test table: equal ids and equal features.
+
+    Equal ids alone say nothing, because in many tasks the ids of both tables begin with 1.
+    """
+    train, test = read_header(folder / TRAIN), read_header(folder / TEST)
+    shared = [name for name in test if name in train and name not in predictions]
+    if id_column not in shared or len(shared) < 2 or not predictions & set(train):
+        return False
+    rows = {tuple(row[test.index(name)] for name in shared) for row in _rows(folder / TEST)}
+    shown = {tuple(row[train.index(name)] for name in shared) for row in _rows(folder / TRAIN)}
+    return 10 * len(rows & shown) >= max(len(rows), 1)
+
+
+def _holds_rows(answers: Path, sample: Path) -> bool:
+    """Whether each row of the sample submission is a row of the answers, which has its columns among others."""
+    columns, header = read_header(sample), read_header(answers)
+    if not set(columns) <= set(header):
+        return False
+    known = {tuple(row[header.index(name)] for name in columns) for row in _rows(answers)}
+    return all(tuple(row) in known for row in _rows(sample))
+
+
 def _has_ids(path: Path, id_column: str | None, ids: frozenset[str]) -> bool:
     """Whether the table `path` names exactly the rows to predict, once each."""
     if not is_csv(path) or id_column not in read_header(path):
@@ -166,6 +201,12 @@ def _has_ids(path: Path, id_column: str | None, ids: frozenset[str]) -> bool:
 
 
 def _column(path: Path, name: str) -> set[str]:
+    at = read_header(path).index(name)
+    return {row[at] for row in _rows(path)}
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """The rows of a table, without its header."""
     rows = read_rows(path)
-    at = next(rows).index(name)
-    return {row[at] for row in rows}
+    next(rows)
+    return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from trl_mle.errors import GradingError, TaskError
 from trl_mle.grading.csv_rows import read_header, read_rows
 from trl_mle.grading.script import Score, write_rows
-from trl_mle.tasks.sandmle.layout import DESCRIPTION, EVALUATOR, SAMPLE, TEST, TRAIN, Layout
+from trl_mle.tasks.sandmle.layout import DESCRIPTION, EVALUATOR, SAMPLE, TEST, TRAIN, Layout, task_id
 from trl_mle.tasks.script_task import PARTS, ScriptTask
 from trl_mle.tasks.task_yaml import task_yaml
 from trl_mle.types import ScoreTransform, Split
@@ -42,7 +41,7 @@ def build(name: str, layout: Layout, folder: Path) -> None:
     train = read_header(layout.folder / TRAIN) if TRAIN in layout.public else []
     predictions = tuple(column for column in header if column != layout.id_column)
     task = ScriptTask(
-        id=re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:100] or "task",
+        id=task_id(name),
         title=_title(description, name),
         description=description,
         folder=folder,
