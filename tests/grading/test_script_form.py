@@ -1,7 +1,9 @@
 """Form checks against a sample submission, and verdicts on what an evaluator did: no sandbox."""
 
+import io
 import json
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,13 +24,41 @@ def sample(tmp_path):
 
 def test_rows_and_columns_come_in_the_order_of_the_sample(sample):
     rows = SampleForm.of(sample, "id").check(b"kind,note, id ,price\nblue,,a2,2\nred,y, a1,1e3\n")
-    assert rows == [["a1", "1e3", "red", "y"], ["a2", "2", "blue", ""]]
+    assert rows == [["a1", "1000.0", "red", "y"], ["a2", "2", "blue", ""]]
 
 
 def test_ids_that_are_numbers_are_compared_by_value_and_get_the_sample_spelling(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("id,y\n10,0\n11,0\n")
     assert SampleForm.of(path, "id").check(b"id,y\n11.0,1\n10.0,2\n") == [["10", "2"], ["11", "1"]]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**30), 10**30))
+@settings(max_examples=50, deadline=None)
+def test_numbers_of_any_spelling_are_numbers_for_pandas(tmp_path_factory, number, integer):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_text(SAMPLE)
+    rows = SampleForm.of(path, "id").check(
+        f"id,price,kind,note\na1,{number:+.400f},r,\na2,{integer:031d},r,\n".encode()
+    )
+    read = pd.read_csv(io.BytesIO(write_rows(("id", "price", "kind", "note"), rows)), float_precision="round_trip")
+    assert read["price"].tolist() == [float(f"{number:.400f}"), float(integer)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "reason"),
+    [
+        (("1", "2.5"), "column 'kind' has no text"),
+        (("True", "False"), "column 'kind' has no text"),
+        (("red", "NA"), "'NA' in column 'kind' is a missing value"),
+        (("red", "1"), None),
+    ],
+)
+def test_a_column_that_is_no_text_for_pandas_is_named(sample, kinds, reason):
+    form = SampleForm.of(sample, "id")
+    first, second = kinds
+    found = form.unlike_sample(form.check(f"id,price,kind,note\na1,1,{first},\na2,1,{second},\n".encode()))
+    assert (found is None) == (reason is None) and str(reason or "") in str(found)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +70,7 @@ def test_ids_that_are_numbers_are_compared_by_value_and_get_the_sample_spelling(
         ("id,price,kind,note\na1,1,r,\na3,1,r,\n", "no row for the id 'a2'"),
         ("id,price,kind,note\na1,1,r,\na2,nan,r,\n", "'nan' in column 'price', line 3 is not a finite number"),
         ("id,price,kind,note\na1,1,r,\na2,1_0,r,\n", "'1_0' in column 'price'"),
+        ("id,price,kind,note\na1,1,r,\na2,\u0661,r,\n", "'\u0661' in column 'price'"),
         ("id,price,kind,note\na1,1,r,\na2,,r,\n", "missing value in column 'price', line 3"),
         ("id,price,kind,note\na1,1,,\na2,1,r,\n", "missing value in column 'kind', line 2"),
         ("id,price,kind,note\na1,1,r,\na2,1,r,\na2,1,r,\n", "more than 2 rows"),

@@ -138,6 +138,12 @@ class ScriptTask(Task):
             # Whose fault? The policy's only if the evaluator scores the sample here and now.
             _prove(self, split)
             raise
+        except GradingError as error:
+            unlike = form.unlike_sample(rows) if evaluation.error else None
+            if unlike is None:
+                raise
+            _prove(self, split)
+            raise FormError(f"{unlike}; the evaluator failed with {evaluation.error[0]}") from error
 
     def _submission(self, form: SampleForm, rows: list[list[str]], split: Split) -> bytes:
         if split != "all":

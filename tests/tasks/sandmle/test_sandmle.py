@@ -152,3 +152,37 @@ def test_an_evaluator_that_needs_all_rows_has_one_part(cache, answers, caplog):
     task = load_task(f"sandmle:{variant(cache, 'one-part', 'both = answer', statement)}")
     assert "cannot be cut into a public and a private part" in caplog.text
     assert {task.grade(csv(answers), split).score for split in ("public", "private", "all")} == {0.0}
+
+
+@pytest.mark.slow
+def test_an_evaluator_that_counts_other_rows_as_wrong_has_one_part(cache, answers, caplog):
+    """It takes the rows from `test.csv`, and 0 for those that the submission lacks."""
+    statement = (
+        'answer = pd.read_csv(HERE / "test.csv")[["id"]].merge(answer, how="left").fillna(0)\n'
+        '    submission = answer[["id"]].merge(submission, how="left").fillna(500)\n    both = answer'
+    )
+    folder = variant(cache, "all-rows", "both = answer", statement)
+    text = (folder / "prepared/public/evaluator.py").read_text()
+    start = text.index("    if set(submission")
+    (folder / "prepared/public/evaluator.py").write_text(text[:start] + text[text.index("    if (submission") :])
+    task = load_task(f"sandmle:{folder}")
+    assert "cannot be cut into a public and a private part" in caplog.text
+    assert {task.grade(csv(answers), split).score for split in ("public", "private", "all")} == {0.0}
+
+
+@pytest.mark.slow
+def test_a_policy_cannot_make_its_failure_a_fault_by_numbers_for_texts(cache):
+    text = EVALUATOR.replace("both = answer", 'submission["kind"].str.lower()\n    both = answer')
+    folder = make_task(cache, "kinds", text)
+    sample = folder / "prepared/public/sample_submission.csv"
+    sample.write_text(
+        "\n".join(f"{line},{'a' if at else 'kind'}" for at, line in enumerate(sample.read_text().split()))
+    )
+    task = load_task(f"sandmle:{folder}")
+    good = pd.read_csv(task.sample_path)
+    assert task.grade(csv(good)).valid
+    refused = task.grade(csv(good.assign(kind=1)))
+    assert (
+        refused.reason
+        == "column 'kind' has no text, where the sample submission has texts; the evaluator failed with AttributeError"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,30 @@ from trl_mle.grading.form import FormError, Table, parse_csv
 from trl_mle.grading.values import Kind, canonical, kind_of
 
 CELL_BYTES = 512
+MISSING = frozenset(
+    [
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    ]
+)
+"""Words that pandas reads as missing values."""
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 @dataclass(frozen=True)
@@ -71,11 +96,28 @@ class SampleForm:
         for cells, line in zip(rows, table.lines, strict=True):
             for name, cell in zip(self.header, cells, strict=True):
                 self._check_cell(name, cell, line)
+            cells[:] = [
+                _plain(cell) if name in self.numbers else cell for name, cell in zip(self.header, cells, strict=True)
+            ]
         if len(rows) != self.rows:
             raise FormError(f"the submission has {len(rows)} rows; expected {self.rows}, as in the sample submission")
         if self.id_column is None:
             return rows
         return self._ordered(rows, table.lines)
+
+    def unlike_sample(self, rows: list[list[str]]) -> str | None:
+        """How `rows` differ in kind from the sample, if they do: evaluators that expect texts fail on numbers and missing values.
+
+        An evaluator reads tables with pandas, which takes a column of numbers alone for numbers, and words such as `NA` for
+        missing values.
+        """
+        for name in sorted(self.filled - self.numbers):
+            cells = {row[self.header.index(name)] for row in rows}
+            if missing := sorted(cells & MISSING):
+                return f"{missing[0]!r} in column {name!r} is a missing value"
+            if all(_is_finite(cell) or cell.lower() in ("true", "false") for cell in cells):
+                return f"column {name!r} has no text, where the sample submission has texts"
+        return None
 
     def _columns(self, table: Table) -> list[int]:
         found = [name.strip() for name in table.header]
@@ -134,9 +176,15 @@ def _read(sample: Path, id_column: str | None, mtime_ns: int, size: int) -> Samp
 
 def _is_finite(text: str) -> bool:
     try:
-        return "_" not in text and math.isfinite(float(text))
+        return text.isascii() and "_" not in text and math.isfinite(float(text))
     except ValueError:
         return False
+
+
+def _plain(number: str) -> str:
+    """A finite number in a spelling that every reader takes for one: pandas takes 30 digits for a text."""
+    is_int64 = _INTEGER.fullmatch(number) and abs(int(number)) < 2**63
+    return number if is_int64 else repr(float(number))
 
 
 def write_rows(header: Iterable[str], rows: Iterable[list[str]]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from trl_mle.tasks.task_yaml import task_yaml
 from trl_mle.types import ScoreTransform, Split
 
 SEED = 0
+PART_NAMES: tuple[Split, ...] = ("public", "private")
 METRIC_TEXT = "the score of the task's own evaluator, as the description says"
 logger = logging.getLogger(__name__)
 
@@ -118,15 +120,36 @@ def _add_parts(task: ScriptTask, layout: Layout) -> bool:
     path.write_bytes(
         write_rows(("id", "split"), [[id_, "public" if at in public else "private"] for at, id_ in enumerate(ids)])
     )
-    parts: tuple[Split, ...] = ("public", "private")
     try:
-        for part in parts:
+        for part in PART_NAMES:
             task.evaluate_sample(part)
+        if reason := _bias_of_parts(task):
+            raise GradingError(reason)
     except GradingError as error:
         logger.info("%s: the evaluator needs all rows: %s", layout.folder, error)
         path.unlink()
         return False
     return True
+
+
+def _bias_of_parts(task: ScriptTask) -> str | None:
+    """How the evaluator scores a perfect submission otherwise on a part than on all rows, if it does.
+
+    Then it knows the rows from elsewhere, such as `test.csv`, and counts those of the other part as wrong.
+    """
+    header, *rows = read_rows(task.private_dir / task.grader_options["answers"])
+    columns = read_header(task.sample_path)
+    if not set(columns) <= set(header):
+        return None
+    perfect = write_rows(columns, [[row[header.index(name)] for name in columns] for row in rows])
+    whole = task.grade(perfect, "all").score
+    if whole is None:  # such as probabilities of classes: the answers are no submission
+        return None
+    for part in PART_NAMES:
+        score = task.grade(perfect, part).score
+        if score is None or not math.isclose(score, whole, rel_tol=1e-6, abs_tol=1e-9):
+            return f"the answers themselves have the score {whole:g} on all rows and {score} on the {part} part"
+    return None
 
 
 def _title(description: str, name: str) -> str:
