@@ -20,6 +20,7 @@ from trl_mle.errors import TaskError
 from trl_mle.exports.harbor import export_harbor
 from trl_mle.exports.harbor.export import GRADERS
 from trl_mle.exports.harbor.grading_code import grading_code
+from trl_mle.exports.harbor.texts import instruction
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import folder
 from trl_mle.tasks.mlebench import package
@@ -280,3 +281,21 @@ def test_harbors_own_loader_opens_it(task, tmp_path, name):
         "artifacts": ["/app/submission.csv"],
         "network": "no-network",
     }
+
+
+def test_a_description_with_a_heading_of_rules_is_not_cut(task):
+    text = instruction(
+        replace(task, description="Predict.\n\n# Rules\nFirst.\n\nAnd the columns."), 60.0, "no-network"
+    )
+    assert "And the columns." in text and text.count("Work in /app") == 1
+
+
+def test_a_competition_that_the_package_alone_grades_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLEBENCH_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("TRL_MLE_CACHE", str(tmp_path / "cache"))
+    spooky(tmp_path / "data")
+    known = load_task("mlebench:spooky-author-identification")
+    other = replace(known, grader_options={**known.grader_options, "competition": "plant-pathology-2020-fgvc7"})
+    with pytest.raises(TaskError, match="graded by the package mlebench, which a verifier does not have"):
+        export_harbor(other, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
