@@ -48,7 +48,9 @@ def _position(score: float, direction: Direction, transform: ScoreTransform) -> 
     worst, best = transform.worst, transform.best
     if transform.kind == "log":
         score, worst, best = _signed_log(score), math.log(worst), math.log(best)
-    value = 2.0 * (score - worst) / (best - worst) - 1.0
+    value = 2.0 * ((score - worst) / (best - worst)) - 1.0
+    if not math.isfinite(score - worst):  # the halves of numbers near the largest float have a difference
+        value = 2.0 * ((score / 2 - worst / 2) / (best / 2 - worst / 2)) - 1.0
     if math.isfinite(value):
         return value, math.log1p(max(abs(value) - KNOT, 0.0))
     # The quotient has overflowed; its logarithm does not. Halves keep the difference finite.
