@@ -42,6 +42,8 @@ def ordered(first: float, second: float, direction: str) -> tuple[float, float]:
 
 @given(finite, finite, transforms())
 @example(1.7e308, -1.7e308, ("minimize", ScoreTransform("linear", 5e-324, 0.0, 0.0)))
+@example(0.0, 1.0, ("maximize", ScoreTransform("linear", -1e-93, 1.7e308)))
+@example(0.0, -1e308, ("maximize", ScoreTransform("linear", 1.0, 1.7e308)))
 @example(0.0, -5e-324, ("minimize", ScoreTransform("log", 1.0, 0.01, 0.0)))
 def test_scores_are_in_range_and_never_out_of_order(first, second, directed):
     direction, transform = directed

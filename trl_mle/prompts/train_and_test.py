@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trl_mle.errors import TaskError
 from trl_mle.prompts.file_list import columns_of, path_of, read_columns
 from trl_mle.prompts.table_summary import MAX_VALUE, TableSummary, clean, count_rows, name_of, summarize
-from trl_mle.text_tables import is_csv, separator_of
+from trl_mle.text_tables import COMPRESSED, is_csv, open_bytes, separator_of
 from trl_mle.types import TaskSpec
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ SHOWN_TARGETS = 4
 SUMMARIZED_BYTES = 256 * 1024**2
 """Size of the largest train file that is summarised as a whole. Of a larger one, the first rows are."""
 SUMMARIZED_ROWS = 200_000
+_COMPRESSION = 8
+"""Bytes of a table for each byte of its compressed file, about."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def read_tables(task: TaskSpec) -> Tables:
         train, notes = _train(task, train_path)
         columns = list(train.columns)
         summary = summarize(train, task.id_column, task.target_columns)
-        if train_path.stat().st_size > SUMMARIZED_BYTES:
+        if _is_large(train_path):
             summary = TableSummary(count_rows(train_path), summary.lines)
     if test_path is not None:
         notes += _id_notes(test_path, task.id_column)
@@ -65,6 +67,12 @@ def read_tables(task: TaskSpec) -> Tables:
 
 def _text_table(path: Path | None) -> Path | None:
     return path if path is not None and is_csv(path) else None
+
+
+def _is_large(path: Path) -> bool:
+    """Whether a train file is too large to be summarised as a whole."""
+    factor = _COMPRESSION if path.suffix.lower() in COMPRESSED else 1
+    return path.stat().st_size * factor > SUMMARIZED_BYTES
 
 
 def _test(task: TaskSpec, path: Path, train_columns: list[str]) -> str:
@@ -88,14 +96,12 @@ def _id_notes(path: Path, column: str | None) -> list[str]:
 
     if column is None or column not in read_columns(path):
         return []
-    sep = separator_of(path)
-    ids = pd.read_csv(path, sep=sep, usecols=[column])[column]
+    with open_bytes(path) as file:
+        ids = pd.read_csv(file, sep=separator_of(path), usecols=[column])[column]
     lost = ids.isna() | ids.duplicated(keep=False)
     if not lost.any():
         return []
-    written = pd.read_csv(path, sep=sep, usecols=[column], dtype=str, keep_default_na=False, skip_blank_lines=False)[
-        column
-    ]
+    written = _as_written(path, column)
     example = clean(written[lost.to_numpy()].iloc[0], MAX_VALUE) if len(written) == len(ids) else ""
     such = f" such as {example!r}" if example else ""
     return [
@@ -108,9 +114,9 @@ def _train(task: TaskSpec, path: Path) -> tuple[pd.DataFrame, list[str]]:
     """The train rows as programs read them, and a sentence about labels such as `None`, which stand there as they are written."""
     import pandas as pd
 
-    sep = separator_of(path)
-    rows = SUMMARIZED_ROWS if path.stat().st_size > SUMMARIZED_BYTES else None
-    train = pd.read_csv(path, sep=sep, nrows=rows)
+    rows = SUMMARIZED_ROWS if _is_large(path) else None
+    with open_bytes(path) as file:
+        train = pd.read_csv(file, sep=separator_of(path), nrows=rows)
     notes = []
     for name in task.target_columns:
         if name not in train:
@@ -118,9 +124,7 @@ def _train(task: TaskSpec, path: Path) -> tuple[pd.DataFrame, list[str]]:
         missing = train[name].isna()
         if not missing.any() or (pd.api.types.is_numeric_dtype(train[name]) and not missing.all()):
             continue
-        written = pd.read_csv(
-            path, sep=sep, nrows=rows, usecols=[name], dtype=str, keep_default_na=False, skip_blank_lines=False
-        )[name]
+        written = _as_written(path, name, rows)
         if len(written) != len(train) or not (words := sorted(set(written[missing]) - {""})):
             continue
         shown = ", ".join(repr(clean(word, MAX_VALUE)) for word in words)
@@ -129,3 +133,19 @@ def _train(task: TaskSpec, path: Path) -> tuple[pd.DataFrame, list[str]]:
             f"`pandas.read_csv` takes {shown} in {name_of(name)} for missing values unless `keep_default_na=False` is given."
         )
     return train, notes
+
+
+def _as_written(path: Path, column: str, rows: int | None = None) -> pd.Series:
+    """The cells of a column as text, with words such as `None` as they stand there."""
+    import pandas as pd
+
+    with open_bytes(path) as file:
+        return pd.read_csv(
+            file,
+            sep=separator_of(path),
+            nrows=rows,
+            usecols=[column],
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+        )[column]

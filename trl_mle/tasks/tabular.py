@@ -95,10 +95,13 @@ def _check_ids(path: Path, key: AnswerKey, task: TabularTask) -> None:
     """Check that the rows of `path` are those of the answers: by their ids, or by their number if they have none."""
     rows = read_rows(path)
     header = next(rows)
+    most = 2 * len(key.ids) + CHECKED_ROWS  # enough to say what is wrong
+    rows = islice(rows, most)
     if task.id_column is None:
         if (count := sum(1 for _ in rows)) != len(key.ids):
+            at_least = " or more" if count == most else ""
             raise TaskError(
-                f"{path} has {count} rows, but {task.answers_path} has {len(key.ids)}; they must be the same."
+                f"{path} has {count} rows{at_least}, but {task.answers_path} has {len(key.ids)}; they must be the same."
             )
         return
     at = header.index(task.id_column)
@@ -116,6 +119,7 @@ def _check_ids(path: Path, key: AnswerKey, task: TabularTask) -> None:
             f"{path} lacks {len(missing)} ids of {task.answers_path}, for example {min(missing)!r}; add them."
         )
     if extra := [id_ for value, id_ in found.items() if value not in expected]:
+        at_least = " or more" if len(ids) == most else ""
         raise TaskError(
-            f"{path} has {len(extra)} ids without an answer in {task.answers_path}, for example {min(extra)!r}."
+            f"{path} has {len(extra)}{at_least} ids without an answer in {task.answers_path}, for example {min(extra)!r}."
         )
