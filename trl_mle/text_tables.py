@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import io
 import lzma
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,6 +27,9 @@ MAX_UNPACKED_BYTES = 1024**3
 """Largest content of a compressed table, in bytes. A small archive may hold terabytes."""
 MAX_UNPACKED_LINE = 64 * 1024**2
 """Longest line of a compressed table, in bytes: a reader holds a whole line in memory."""
+
+_LONGEST_CELL = 2**31 - 1
+_limit = threading.Lock()
 
 
 def is_csv(path: Path) -> bool:
@@ -58,6 +63,19 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             what = "is encrypted" if len(members) == 1 else f"holds {len(members)} files"
             raise ValueError(f"{path} {what}; pack one file alone, without a password.")
         yield _limited(stack.enter_context(archive.open(members[0])), path)
+
+
+def next_row(reader: Iterator[list[str]]) -> list[str] | None:
+    """The next row of a `csv.reader`, whose cells may be of any length, or `None` at the end.
+
+    The limit to their length, 131,072 characters, belongs to the whole process. It stands again after each row.
+    """
+    with _limit:
+        usual = csv.field_size_limit(_LONGEST_CELL)
+        try:
+            return next(reader, None)
+        finally:
+            csv.field_size_limit(usual)
 
 
 class _Unpacked(io.RawIOBase):

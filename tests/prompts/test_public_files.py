@@ -169,3 +169,15 @@ def test_prompts_of_pandas_tables_are_unchanged_by_compression(task):
     table.to_csv(task.public_dir / "train.csv.xz", index=False)
     (task.public_dir / "train.csv").unlink()
     assert user(replace(task, train_file="train.csv.xz")) == plain.replace("train.csv,", "train.csv.xz,")
+
+
+def test_documents_of_any_length_stand_in_tables(task):
+    """The csv module refuses cells of more than 131,072 characters unless it is told otherwise."""
+    document = "word " * 40_000
+    for name in ("train.csv", "test.csv"):
+        header, first, *rest = (task.public_dir / name).read_text().splitlines()
+        lines = [f"{header},text", f"{first},{document}", *(f"{row},short" for row in rest)]
+        (task.public_dir / name).write_text("\n".join(lines) + "\n")
+    assert f"test.csv, {len(rest) + 1} rows" in user(task)
+    (task.public_dir / "more.csv").write_text(f"a,{document}\n1,2\n")
+    assert "more.csv, 1 rows" in user(task)

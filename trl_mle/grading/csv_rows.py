@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from trl_mle.errors import TaskError
-from trl_mle.text_tables import READ_ERRORS, is_csv, open_bytes, separator_of
+from trl_mle.text_tables import READ_ERRORS, is_csv, next_row, open_bytes, separator_of
 
 __all__ = ["is_csv", "next_row", "open_bytes", "read_header", "read_rows"]
-
-_LONGEST_CELL = 2**31 - 1
-_limit = threading.Lock()
 
 
 def read_header(path: Path) -> list[str]:
@@ -64,19 +60,6 @@ def read_rows(path: Path) -> Iterator[list[str]]:
         raise
     except ValueError as error:  # an archive with several files
         raise TaskError(str(error)) from error
-
-
-def next_row(reader: Iterator[list[str]]) -> list[str] | None:
-    """The next row of a `csv.reader`, whose cells may be of any length, or `None` at the end.
-
-    The limit to their length, 131,072 characters, belongs to the whole process. It stands again after each row.
-    """
-    with _limit:
-        usual = csv.field_size_limit(_LONGEST_CELL)
-        try:
-            return next(reader, None)
-        finally:
-            csv.field_size_limit(usual)
 
 
 def _undecodable_line(path: Path) -> int:

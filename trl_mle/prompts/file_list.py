@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from trl_mle.prompts.table_summary import clean, count_rows, escape_line, name_of
-from trl_mle.text_tables import READ_ERRORS, is_csv, open_bytes, separator_of
+from trl_mle.text_tables import READ_ERRORS, is_csv, next_row, open_bytes, separator_of
 
 MAX_PATH = 120
 """Longest path that is shown, in characters."""
@@ -81,7 +81,7 @@ def read_columns(path: Path) -> list[str]:
         READ_ERRORS, ValueError, csv.Error: the file cannot be read.
     """
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
-        return next(csv.reader(file, delimiter=separator_of(path)), [])
+        return next_row(csv.reader(file, delimiter=separator_of(path))) or []
 
 
 def _walk(folder: Path) -> Iterator[str]:

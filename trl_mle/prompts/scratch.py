@@ -17,7 +17,7 @@ from trl_mle.prompts.file_list import file_lines, path_of
 from trl_mle.prompts.table_summary import clean, escape_line, name_of
 from trl_mle.prompts.train_and_test import read_tables
 from trl_mle.special_tokens import escape
-from trl_mle.text_tables import READ_ERRORS, open_bytes, separator_of
+from trl_mle.text_tables import READ_ERRORS, next_row, open_bytes, separator_of
 from trl_mle.types import TaskSpec
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ def _cut(text: str, limit: int) -> str:
 def _sample(path: Path) -> dict[str, object]:
     """Header and first rows of the sample submission as CSV, or in words if the header is too long to be shown whole."""
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
-        rows = list(islice(csv.reader(file, delimiter=separator_of(path)), SAMPLE_ROWS + 1))
+        reader = csv.reader(file, delimiter=separator_of(path))
+        rows = list(islice(iter(lambda: next_row(reader), None), SAMPLE_ROWS + 1))
     header = rows[0] if rows else []
     lines = [_csv_line(row) for row in rows]
     # A name that is escaped in the prompt is another name in a file.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.special_tokens import escape
-from trl_mle.text_tables import open_bytes, separator_of
+from trl_mle.text_tables import next_row, open_bytes, separator_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,8 @@ def count_rows(path: Path) -> int:
     import csv
 
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
-        return sum(1 for row in csv.reader(file, delimiter=separator_of(path)) if row) - 1
+        reader = csv.reader(file, delimiter=separator_of(path))
+        return sum(1 for row in iter(lambda: next_row(reader), None) if row) - 1
 
 
 def summarize(table: pd.DataFrame, id_column: str | None, targets: str | Sequence[str]) -> TableSummary:
