@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trl_mle.errors import TaskError
-from trl_mle.tasks import load_task
+from trl_mle.tasks import load_task, task_yaml
 from trl_mle.tasks.mlebench import package
 
 MLEBENCH = "{name: mlebench, competition: spooky-author-identification, answers: test.csv, thresholds: [3, 2, 1, 0]}"
@@ -107,4 +107,24 @@ def test_parts_of_a_script_name_each_id_once(tmp_path, parts, message):
         assert load_task(folder).has_parts
         return
     with pytest.raises(TaskError, match=message):
+        load_task(folder)
+
+
+@pytest.mark.parametrize("name", ["../e.py", "/etc/passwd", '"e\\0.py"', "5"])
+def test_an_evaluator_is_a_file_of_the_private_folder(tmp_path, name):
+    with pytest.raises(TaskError, match=r"grader.evaluator is .* write a path inside private/"):
+        load_task(write(tmp_path, f"{{name: script, evaluator: {name}}}"))
+
+
+@pytest.mark.parametrize("key", ["packages", "unknown"])
+def test_aliases_of_aliases_are_refused(tmp_path, monkeypatch, key):
+    monkeypatch.setattr(task_yaml, "MAX_VALUES", 20_000)
+    nested = "".join(f", &a{at} [{', '.join([f'*a{at - 1}'] * 10)}]" for at in range(1, 9))
+    folder = write(tmp_path, SCRIPT)
+    with (folder / "task.yaml").open("a") as file:
+        file.write(f"{key}: [&a0 [x, x]{nested}]\n")
+    with pytest.raises(TaskError, match="without aliases"):
+        load_task(folder)
+    (folder / "task.yaml").write_text("id: &a [*a]\n")
+    with pytest.raises(TaskError, match=r"task\.yaml"):
         load_task(folder)

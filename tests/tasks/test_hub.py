@@ -180,6 +180,18 @@ def test_a_task_that_is_refused_leaves_nothing_and_the_others_come(tmp_path, tas
     assert load_task(pulled.folder).id == "zebra"
 
 
+def test_an_unforeseen_error_of_one_task_refuses_it_alone(tmp_path, task, hub, monkeypatch):
+    push_tasks([task], "me/tasks")
+    good = shutil.copytree(hub.root / "tasks/toy", hub.root / "tasks/zebra")
+    (good / "task.yaml").write_text((good / "task.yaml").read_text().replace("id: toy", "id: zebra", 1))
+    monkeypatch.setattr(
+        pull, "load_folder", lambda folder: 1 / 0 if "id: toy" in (folder / "task.yaml").read_text() else 0
+    )
+    refused, pulled = pull_tasks("me/tasks", tmp_path / "out")
+    assert refused.note == "its files cannot be read: ZeroDivisionError: division by zero"
+    assert os.listdir(tmp_path / "out") == ["zebra"] and pulled.folder is not None
+
+
 def test_a_grader_that_is_a_program_needs_trust(tmp_path, task, hub, monkeypatch):
     monkeypatch.setattr(pull, "CODE_GRADERS", ("tabular",))
     push_tasks([task], "me/tasks")

@@ -14,6 +14,7 @@ from trl_mle.grading.csv_rows import read_header, read_rows
 from trl_mle.grading.form import FormError, read_bytes
 from trl_mle.grading.script import Evaluator, SampleForm, Score, evaluate, read_score, write_rows
 from trl_mle.tasks.task import Task
+from trl_mle.tasks.task_yaml import is_inside
 from trl_mle.tasks.transform_yaml import is_number
 from trl_mle.types import Grade, Split
 
@@ -56,9 +57,8 @@ class ScriptTask(Task):
             name = options.get(key)
             if name is None and key == "answers":
                 continue
-            if not isinstance(name, str) or not (self.private_dir / name).resolve().is_relative_to(
-                self.private_dir.resolve()
-            ):
+            inside = isinstance(name, str) and is_inside(name)
+            if not inside or not (self.private_dir / name).resolve().is_relative_to(self.private_dir.resolve()):
                 raise TaskError(
                     f"{self.folder / 'task.yaml'}: grader.{key} is {name!r}; write a path inside private/."
                 )

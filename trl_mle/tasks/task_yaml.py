@@ -14,7 +14,7 @@ from trl_mle.errors import TaskError
 from trl_mle.grading import METRICS, get_metric
 from trl_mle.tasks.tabular import TabularTask
 from trl_mle.tasks.task import Task
-from trl_mle.tasks.transform_yaml import is_number, read_transform, transform_value
+from trl_mle.tasks.transform_yaml import MAX_LEADERBOARD, is_number, read_transform, transform_value
 from trl_mle.types import LARGEST, LONGEST_S, TaskSpec
 from trl_mle.yaml_values import compose, construct, dump, place_of
 
@@ -24,6 +24,8 @@ COLUMNS = ("id_column", "target_column", "target_columns")
 FILES = ("train_file", "test_file", "sample_file")
 OPTIONAL = ("time_limit_s", "memory_bytes", "threads", "packages", "transform", "metric_text", "license", "grader")
 KEYS = REQUIRED + COLUMNS + FILES + OPTIONAL
+MAX_VALUES = 3 * MAX_LEADERBOARD
+"""Largest number of values of a `task.yaml`."""
 
 
 def read_task_yaml(path: Path, graders: Mapping[str, type[Task]] | None = None) -> dict[str, Any]:
@@ -151,6 +153,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise TaskError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
         node = compose(text, str(path))
+        if node is not None:
+            _check_size(path, node)
         data = None if node is None else construct(node)
     except yaml.MarkedYAMLError as error:
         where = ": ".join(filter(None, (str(path), place_of(error))))
@@ -160,6 +164,18 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise TaskError(f"{path} holds {type(data).__name__}, not keys and values such as `metric: accuracy`.")
     return data
+
+
+def _check_size(path: Path, node: yaml.Node) -> None:
+    """Refuse aliases (`*name`) that stand for far more values than the file has: a message with such a value has no end."""
+    waiting, number = [node], 0
+    while waiting:
+        value = waiting.pop().value
+        number += 1
+        if number > MAX_VALUES:
+            raise TaskError(f"{path} has more than {MAX_VALUES} values, aliases counted; write them without aliases.")
+        if isinstance(value, list):
+            waiting += [part for item in value for part in (item if isinstance(item, tuple) else (item,))]
 
 
 def _check_metric(path: Path, data: dict[str, Any], kind: type[Task]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from trl_mle.tasks.cache import prepare_new
 from trl_mle.tasks.folder import GRADERS, load_folder
 from trl_mle.tasks.hub.layout import FOLDERS, PRIVATE, ROOT, hub_errors, place_of_file
 from trl_mle.tasks.task_yaml import read_task_yaml
+
+logger = logging.getLogger(__name__)
 
 CODE_GRADERS = ("script",)
 """Graders that run a program of the task folder."""
@@ -101,6 +104,13 @@ def pull_tasks(
             pulled.append(PulledTask(id_, folder, note))
         except TaskError as error:
             pulled.append(PulledTask(id_, None, str(error)))
+        except (
+            Exception
+        ) as error:  # of a library that reads what a stranger wrote; the other tasks are pulled all the same
+            logger.debug("task %s of %s", id_, repo_id, exc_info=True)
+            pulled.append(
+                PulledTask(id_, None, f"its files cannot be read: {type(error).__name__}: {str(error)[:200]}")
+            )
     return pulled
 
 
