@@ -23,6 +23,9 @@ _ID_NAMES = frozenset(
 )
 
 
+_LIKE_A_NUMBER = re.compile(r"[^\w,.]{0,3}(\d[\d., ]*|inf)[^\w,.]{0,3}", re.IGNORECASE)
+
+
 class ColumnKind(StrEnum):
     """Kinds of columns."""
 
@@ -50,6 +53,8 @@ class Column:
     """A value as it is written."""
     id_name: bool
     """Whether the name is one that ids have."""
+    no_number: str = ""
+    """Why a column in which most texts look like numbers is none of numbers."""
 
     @property
     def is_unique(self) -> bool:
@@ -58,10 +63,9 @@ class Column:
 
     @property
     def is_row_id(self) -> bool:
-        """Whether the column numbers or names the rows: by its name, and with another value in each row."""
-        return (
-            self.id_name and self.is_unique and self.kind in (ColumnKind.WHOLE, ColumnKind.CATEGORY, ColumnKind.TEXT)
-        )
+        """Whether the column numbers or names the rows: by its name, and with another value in each row that has one."""
+        unique = self.distinct + self.missing == self.rows and self.missing <= self.rows // 2
+        return self.id_name and unique and self.kind in (ColumnKind.WHOLE, ColumnKind.CATEGORY, ColumnKind.TEXT)
 
 
 def describe_columns(frame: pd.DataFrame, decimal: str | None = None) -> dict[str, Column]:
@@ -77,9 +81,8 @@ def describe_column(texts: pd.Series, decimal: str | None = None) -> Column:
     distinct = counts.index[~missing_words].tolist()
     name = str(texts.name)
     example = distinct[0] if distinct else ""
-    return Column(
-        name, _kind(texts, distinct, decimal), len(distinct), missing, len(texts), example, has_id_name(name)
-    )
+    kind, no_number = _kind(texts, distinct, missing, decimal)
+    return Column(name, kind, len(distinct), missing, len(texts), example, has_id_name(name), no_number)
 
 
 def words_of(name: str) -> list[str]:
@@ -93,19 +96,23 @@ def has_id_name(name: str) -> bool:
     return bool(words) and (words[-1] in _ID_WORDS or "".join(words) in _ID_NAMES)
 
 
-def _kind(texts: pd.Series, distinct: list[str], decimal: str | None) -> ColumnKind:
+def _kind(texts: pd.Series, distinct: list[str], missing: int, decimal: str | None) -> tuple[ColumnKind, str]:
+    """The kind, and `Column.no_number`."""
     if not distinct:
-        return ColumnKind.EMPTY
-    if len(distinct) == 1:
-        return ColumnKind.CONSTANT
+        return ColumnKind.EMPTY, ""
+    if len(distinct) == 1 and not missing:
+        return ColumnKind.CONSTANT, ""
     if all(canonical(text, Kind.INTEGER) is not None for text in distinct):
-        return ColumnKind.WHOLE
+        return ColumnKind.WHOLE, ""
     try:
         read_numbers(distinct, decimal)
-        return ColumnKind.NUMBER
-    except WrittenNumberError:
-        pass
+        return ColumnKind.NUMBER, ""
+    except WrittenNumberError as error:
+        reason = error.reason
     if read_dates(texts) is not None:
-        return ColumnKind.DATE
+        return ColumnKind.DATE, ""
+    numbers = sum(_LIKE_A_NUMBER.fullmatch(text) is not None for text in distinct)
+    if numbers < 0.9 * len(distinct):
+        reason = ""
     few = len(distinct) <= MOST_CATEGORIES and len(distinct) <= max(20, len(texts) // 2)
-    return ColumnKind.CATEGORY if few else ColumnKind.TEXT
+    return (ColumnKind.CATEGORY if few else ColumnKind.TEXT), reason

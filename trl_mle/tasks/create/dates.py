@@ -20,6 +20,8 @@ FORMATS = tuple(day + time for day in (*_DAY, *_WORDS) for time in _TIMES)
 # Four digits, or a month in letters: most columns are ruled out by their first value.
 _LIKE_A_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|(\d{1,2}[ -])?[A-Za-z]{3}")
 _TRIED = 200
+_PADDED = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?")
+"""ISO 8601 whose order as text is the order of time. `2024-3-1` is not."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def read_dates(texts: pd.Series) -> Dates | None:
     form, dates = next(iter(read.items()))
     if any(not other.equals(dates) for other in read.values()):
         return Dates(texts, ambiguous=True, changed=False)
-    if form.startswith("%Y-%m-%d"):
+    if form.startswith("%Y-%m-%d") and distinct.str.fullmatch(_PADDED).all():
         return Dates(texts, ambiguous=False, changed=False)
     shown = dates.dt.strftime(
         "%Y-%m-%d" if "%H" not in form else "%Y-%m-%d %H:%M:%S" + (".%f" if "%f" in form else "")

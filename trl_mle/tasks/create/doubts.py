@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import get_metric
-from trl_mle.tasks.create.column_kinds import Column, ColumnKind
+from trl_mle.tasks.column_names import clean_name
+from trl_mle.tasks.create.column_kinds import Column, ColumnKind, words_of
 from trl_mle.tasks.create.guess_target import quoted
 from trl_mle.tasks.create.leaks import find_leaks
 from trl_mle.tasks.create.questions import Choice, Question
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 LEAST_ENTITIES = 10
 """Values of an id that repeats from which on its rows count as those of one thing, such as a patient."""
 MOST_ROWS_PER_ENTITY = 100
+LEAST_TIMES = 20
+"""Different times from which on rows in their order are measurements over time."""
+_TIME_WORDS = frozenset(("time", "timestamp", "date", "datetime", "epoch", "unix", "year", "month", "week", "day"))
 
 
 def feature_doubts(
@@ -62,11 +66,14 @@ def _doubts_of(texts: pd.Series, request: Request) -> list[Question]:
         choices = [Choice("leave these rows out", "--drop-missing-targets", {"drop_missing_targets": True})]
         if words and metric.predicts != "number":
             shown = ", ".join(map(repr, words))
-            choices.append(Choice(f"{shown} are classes", "--keep-missing-words", {"keep_missing_words": True}))
-        held = f"hold {' or '.join(map(repr, words))} or nothing" if words else "have no value"
-        doubts.append(
-            Question(f"{int(missing.sum())} of {len(texts)} rows {held} in column {texts.name!r}.", tuple(choices))
-        )
+            are = "is a class" if len(words) == 1 else "are classes"
+            choices.append(Choice(f"{shown} {are}", "--keep-missing-words", {"keep_missing_words": True}))
+        count, empty = int(missing.sum()), (stripped == "").any()
+        if words:
+            held = f"hold{'s' * (count == 1)} {' or '.join(map(repr, words))}" + " or nothing" * bool(empty)
+        else:
+            held = "has no value" if count == 1 else "have no value"
+        doubts.append(Question(f"{count} of {len(texts)} rows {held} in column {texts.name!r}.", tuple(choices)))
     # With too many classes, the target is probably a number, which is said where it is read.
     no_classes = metric.predicts in ("number", "text") or stripped[~missing].nunique() > MAX_CLASSES
     if no_classes or request.rare is not None:
@@ -74,13 +81,16 @@ def _doubts_of(texts: pd.Series, request: Request) -> list[Question]:
     rare = rare_classes(stripped[~missing], request.rare_rows)
     if rare:
         shown = ", ".join(f"{label!r} ({count})" for label, count in list(rare.items())[:5])
-        choices = [Choice("leave their rows out", "--rare drop", {"rare": "drop"})]
-        if len(rare) > 1:
+        present = stripped[~missing]
+        common = present.nunique() - len(rare)
+        choices = [Choice("leave their rows out", "--rare drop", {"rare": "drop"})] if common > 1 else []
+        if len(rare) > 1 and common and present.isin(rare).sum() >= request.rare_rows:
             choices.append(Choice("make them one class", "--rare merge", {"rare": "merge"}))
         choices.append(Choice("keep them as they are", "--rare keep", {"rare": "keep"}))
         doubts.append(
             Question(
-                f"{len(rare)} of the classes of {texts.name!r} have fewer than {request.rare_rows} rows: {shown}"
+                f"{len(rare)} class{'' if len(rare) == 1 else 'es'} of {texts.name!r} "
+                f"{'has' if len(rare) == 1 else 'have'} fewer than {request.rare_rows} rows: {shown}"
                 + (" and more." if len(rare) > 5 else "."),
                 tuple(choices),
             )
@@ -98,13 +108,15 @@ def _split_doubts(frame: pd.DataFrame, columns: list[Column]) -> list[Question]:
             if column.rows <= MOST_ROWS_PER_ENTITY * column.distinct:
                 text = f"Column {name!r} repeats: {column.rows} rows have {column.distinct} different values."
                 together = Choice("keep rows of one value in one part", flag, {"split": f"group:{name}"})
-                doubts.append(Question(text, (together, at_random)))
-        elif column.kind is ColumnKind.DATE and not column.missing and column.distinct > column.rows // 2:
+                without = Choice("leave the column out", f"--drop {quoted(name)}", {"drop": (name,)})
+                doubts.append(Question(text, (together, without, at_random)))
+        elif _may_be_time(column):
             try:
-                ordered = times(frame[name]).is_monotonic_increasing
+                keys = times(frame[name])
             except TaskError:  # a date that may have the day or the month first
-                ordered = False
-            if ordered:
+                continue
+            # Some tables have the newest rows first.
+            if keys.is_monotonic_increasing or keys.is_monotonic_decreasing:
                 later = Choice(
                     "predict later rows from earlier ones",
                     f"--split {quoted('time:' + name)}",
@@ -117,6 +129,42 @@ def _split_doubts(frame: pd.DataFrame, columns: list[Column]) -> list[Question]:
                     )
                 )
     return doubts[:1]  # one split per task
+
+
+def _may_be_time(column: Column) -> bool:
+    """Whether rows in the order of the column are rows over time: few dates are in order by chance."""
+    named = not _TIME_WORDS.isdisjoint(words_of(column.name))
+    if column.missing or not (column.kind is ColumnKind.DATE or (named and column.kind is ColumnKind.WHOLE)):
+        return False
+    return column.distinct >= LEAST_TIMES or column.distinct > max(1, column.rows // 2)
+
+
+def kept_ids(columns: list[Column], request: Request) -> list[str]:
+    """Notes about features with names of ids whose values repeat."""
+    return [
+        f"Column {column.name!r} has a name of ids, repeats, and stays a feature (`--drop {quoted(column.name)}` leaves it out)."
+        for column in columns
+        if column.id_name and column.distinct >= LEAST_ENTITIES and column.name not in request.keep
+    ]
+
+
+def equal_but_for_case(frame: pd.DataFrame, request: Request) -> list[str]:
+    """Notes about classes that differ in capital letters alone."""
+    notes: list[str] = []
+    if request.metric is None or get_metric(request.metric).predicts not in ("label", "probability"):
+        return notes
+    for target in request.targets:
+        labels = sorted({clean_name(text) for text in frame[target].unique()})
+        by_fold: dict[str, str] = {}
+        for label in labels if {label.lower() for label in labels} - {"true", "false"} else ():
+            other = by_fold.setdefault(label.casefold(), label)
+            if other != label:
+                notes.append(
+                    f"The classes {other!r} and {label!r} of {target!r} differ in capital letters alone. Write them "
+                    "alike if they are one."
+                )
+                break
+    return notes
 
 
 def row_numbers(frame: pd.DataFrame, features: list[str], request: Request) -> list[str]:

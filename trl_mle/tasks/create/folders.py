@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
+from trl_mle.tasks.assemble import ID_COLUMN
 from trl_mle.tasks.create.image_files import ImageFile, check_images, find_images
 from trl_mle.tasks.create.kaggle import read_kaggle
 from trl_mle.tasks.create.origin import Origin
@@ -54,7 +55,15 @@ def read_folder(path: Path, targets: tuple[str, ...], sep: str | None, encoding:
             f"{path} is a folder; give the path of a CSV file, or a folder that has train.csv, or images with labels.csv or in "
             f"one folder per class{found}."
         )
-    sample = next((table for stem, table in tables.items() if "submission" in stem), None)
+    samples = {stem: table for stem, table in tables.items() if "submission" in stem}
+    if any("sample" in stem for stem in samples):
+        samples = {stem: table for stem, table in samples.items() if "sample" in stem}
+    if len(samples) > 1:
+        shown = ", ".join(repr(table.name) for table in samples.values())
+        raise TaskError(
+            f"{path} is a folder with several submissions: {shown}. Leave the sample submission alone there."
+        )
+    sample = next(iter(samples.values()), None)
     return read_kaggle(path, train, tables.get("test"), sample, targets, sep, encoding)
 
 
@@ -84,6 +93,11 @@ def _with_labels(
     table = read_text_table(labels, target, sep, encoding)
     column, file_of = _image_column(table, labels, names, target)
     frame = table.frame
+    if column == ID_COLUMN:  # the name of the new row ids
+        new = IMAGE
+        while new in frame.columns:
+            new += "_"
+        frame, column = frame.rename(columns={column: new}), new
     files = frame[column].str.strip().map(file_of)
     without = files.isna()
     if (files.value_counts() > 1).any():

@@ -83,7 +83,8 @@ def guess_target(columns: Mapping[str, Column], source: str) -> tuple[str, str] 
         return named[0], "by its name"
     common = [name for name in usable if "".join(words_of(name)) in COMMON_NAMES]
     last = list(columns)[-1]
-    if not named and common == [last]:
+    blocked = [name for name in columns if name not in usable and _may_be_meant(columns[name])]
+    if not named and common == [last] and not blocked:
         return last, "by its name, as the last column"
     candidates = named or list(dict.fromkeys([*common, *([last] if last in usable else []), usable[0], *usable[::-1]]))
     shown = candidates[:_LISTED]
@@ -91,8 +92,19 @@ def guess_target(columns: Mapping[str, Column], source: str) -> tuple[str, str] 
     if len(named) > 1:
         together = " ".join(f"--target {quoted(name)}" for name in named)
         choices.append(Choice("all of them", together, {"target": tuple(named)}))
-    more = f" (and {len(candidates) - len(shown)} more columns)" if len(candidates) > len(shown) else ""
+    count = len(candidates) - len(shown)
+    more = f" ({count} more column{'s' * (count > 1)} not shown)" if count else ""
+    for name in blocked[:_LISTED]:
+        column = columns[name]
+        reason = f", because {column.no_number}" if column.no_number else ""
+        more += f" Column {name!r} cannot be predicted as it is ({describe(column)}){reason}."
     return Question(f"Which column is to be predicted?{more}", tuple(choices))
+
+
+def _may_be_meant(column: Column) -> bool:
+    """Whether a column that cannot be predicted has a name that targets have."""
+    common = "".join(words_of(column.name)) in COMMON_NAMES and column.no_number != ""
+    return not column.id_name and (has_target_name(column.name) or common)
 
 
 def is_predictable(column: Column) -> bool:

@@ -63,12 +63,20 @@ def find_images(folder: Path) -> tuple[list[str], list[str]]:
                         if depth < DEEPEST:
                             open_folders.append((name, depth + 1))
                     elif Path(entry.name).suffix.lower() in SUFFIXES:
-                        images.append(name)
+                        images.append(_readable(name, folder))
         except OSError as error:
             raise TaskError(
                 f"{folder} is a folder, but {folder / inside} cannot be read: {error.strerror}."
             ) from error
     return sorted(images), sorted(links)
+
+
+def _readable(name: str, folder: Path) -> str:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TaskError(f"{folder} is a folder with the name {name!r}, which is not UTF-8; rename it.") from error
+    return name
 
 
 def read_image(path: Path) -> bytes:

@@ -81,11 +81,17 @@ def _relabelled(column: pd.Series, codes: np.ndarray, classes: int) -> Leak | No
 
 def _monotone(column: pd.Series, ranks: pd.Series | None, decimal: str | None) -> Leak | None:
     """The leak of a column that orders the rows as the target does, or the other way round."""
+    import numpy as np
+
     order = None if ranks is None else _ranks(column, decimal)
     if ranks is None or order is None or order.nunique() < LEAST_ROWS // 2:
         return None
     if (order == ranks).all() or (order == len(column) + 1 - ranks).all():
         return Leak(str(column.name), "orders the rows exactly as the target does")
+    # Rounded, or the target is: equal values may have different ones in the other column.
+    for signed in (order, -order):
+        if signed.iloc[np.lexsort((signed, ranks))].is_monotonic_increasing:
+            return Leak(str(column.name), "orders the rows as the target does, except those with equal values")
     return None
 
 

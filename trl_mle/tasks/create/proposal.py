@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,13 @@ from typing import TYPE_CHECKING
 from trl_mle.errors import TaskError
 from trl_mle.tasks.column_names import no_column
 from trl_mle.tasks.create.column_kinds import Column, ColumnKind, describe_column, describe_columns, has_id_name
-from trl_mle.tasks.create.doubts import feature_doubts, row_numbers, target_doubts
+from trl_mle.tasks.create.doubts import (
+    equal_but_for_case,
+    feature_doubts,
+    kept_ids,
+    row_numbers,
+    target_doubts,
+)
 from trl_mle.tasks.create.guess_metric import guess_metric
 from trl_mle.tasks.create.guess_target import guess_target, quoted
 from trl_mle.tasks.create.origin import Origin, read_origin
@@ -87,6 +94,7 @@ def complete(origin: Origin, request: Request) -> Proposal:
         if explicit
         else describe_columns(frame, decimal)
     )
+    nameless = _without_header(frame)
     reasons: dict[str, str] = {}
     questions: list[Question] = []
     request = replace(request, targets=request.targets or origin.targets, metric=request.metric or origin.metric)
@@ -94,8 +102,10 @@ def complete(origin: Origin, request: Request) -> Proposal:
         hidden = (*request.drop, origin.image_column)
         usable = {name: column for name, column in columns.items() if name not in hidden}
         found = guess_target(usable, source)
+        if isinstance(found, Question) and origin.image_column and len(found.choices) == 1:
+            found = found.choices[0].options["target"][0], "the only column that can be predicted"
         if isinstance(found, Question):
-            questions.append(found)
+            questions.append(replace(found, text=" ".join([found.text, *nameless])))
         else:
             request, reasons["target"] = replace(request, targets=(found[0],)), found[1]
     elif request.targets == origin.targets:
@@ -117,6 +127,15 @@ def complete(origin: Origin, request: Request) -> Proposal:
         reasons["split"] = "the default"
     notes = [] if not explicit else [doubt.sentence() for doubt in doubts]
     notes += row_numbers(frame, features, request) if explicit else []
+    notes += equal_but_for_case(frame, request)
+    if request.split is not None:
+        notes += kept_ids([columns[name] for name in features if name in columns], request)
+    notes += [
+        f"Column {name!r} is taken for text, because {columns[name].no_number}."
+        for name in features
+        if name in columns and columns[name].no_number
+    ]
+    notes += nameless
     return Proposal(
         origin,
         request,
@@ -126,6 +145,16 @@ def complete(origin: Origin, request: Request) -> Proposal:
         tuple(notes),
         tuple(questions if explicit else [*questions, *doubts]),
     )
+
+
+def _without_header(frame: pd.DataFrame) -> list[str]:
+    """A note if the names of columns look like data. Whole numbers are names that pandas gives."""
+    numbers = [name for name in frame.columns if re.fullmatch(r"[+-]?\d*\.\d+", str(name))]
+    if 2 * len(numbers) < len(frame.columns):
+        return []
+    return [
+        f"Columns are called {numbers[0]!r} and the like. If the first line is data, write a line with names above it."
+    ]
 
 
 def _metric(

@@ -54,6 +54,10 @@ class Request:
         targets = _names(target)
         if len(set(targets)) < len(targets):
             raise TaskError(f"target is {list(targets)!r} (`--target`); write each column once.")
+        if both := sorted({*_names(drop)} & {*_names(keep)}):
+            raise TaskError(
+                f"column {both[0]!r} is to be left out (`--drop`) and kept (`--keep`); write one of the two."
+            )
         if id_column is not None and not clean_name(id_column):
             raise TaskError(f"id_column is {id_column!r} (`--id`); write the name of a column.")
         return cls(

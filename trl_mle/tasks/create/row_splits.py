@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
+from trl_mle.grading.values import Kind, canonical
 from trl_mle.tasks.column_names import clean_name
 from trl_mle.tasks.create.dates import read_dates
 from trl_mle.tasks.splits import STRATA, stratified_mask
@@ -64,9 +65,14 @@ class RowSplit:
                 f"{int(missing.sum())} rows have no value in column {texts.name!r} of `--split {self}`, the first in line "
                 f"{texts.index[missing][0]}. Fill them in, or choose another split."
             )
-        return stripped if self.kind == "group" else times(texts)
+        if self.kind == "time":
+            return times(texts)
+        # `1` and `1.0` are one group, as programs read them.
+        return stripped.map({text: str(canonical(text, Kind.INTEGER) or text) for text in stripped.unique()})
 
-    def mask(self, keys: pd.Series | None, target: pd.Series, share: float, seed: int, numeric: bool) -> np.ndarray:
+    def mask(
+        self, keys: pd.Series | None, target: pd.Series, share: float, seed: int, numeric: bool, least: int = 1
+    ) -> np.ndarray:
         """(N,) booleans: the rows of the second part, about `share` of them.
 
         Args:
@@ -76,15 +82,17 @@ class RowSplit:
                 (N,) labels or numbers.
             numeric (`bool`):
                 Whether `target` holds numbers.
+            least (`int`, *optional*, defaults to `1`):
+                Fewest groups or times in the second part: 2 if it is to be divided again.
 
         Raises:
-            TaskError: a part would be empty.
+            TaskError: the rows have too few groups or times.
         """
         if keys is None:
             return stratified_mask(target, share, seed, numeric)
         if self.kind == "time":
-            return _later(keys, share, self)
-        return _of_some_groups(keys, target, share, seed, numeric, self)
+            return _later(keys, share, self, least)
+        return _of_some_groups(keys, target, share, seed, numeric, self, least)
 
 
 def times(texts: pd.Series) -> pd.Series:
@@ -114,28 +122,35 @@ def times(texts: pd.Series) -> pd.Series:
     return dates.iso
 
 
-def _later(keys: pd.Series, share: float, split: RowSplit) -> np.ndarray:
+def _later(keys: pd.Series, share: float, split: RowSplit, least: int) -> np.ndarray:
     import numpy as np
     import pandas as pd
 
     ranks, distinct = pd.factorize(keys, sort=True)
-    if len(distinct) < 2:
-        raise TaskError(f"`--split {split}` leaves a part empty: the rows have one time, {distinct[0]!r}.")
+    _check_distinct(len(distinct), "times", split, least)
     # Number of rows from each time on. The cut nearest to the wanted number that leaves rows on both sides.
     later = np.bincount(ranks)[::-1].cumsum()[::-1]
-    cut = 1 + int(np.argmin(np.abs(later[1:] - share * len(keys))))
+    cut = 1 + int(np.argmin(np.abs(later[1 : len(distinct) - least + 1] - share * len(keys))))
     return ranks >= cut
 
 
+def _check_distinct(distinct: int, what: str, split: RowSplit, least: int) -> None:
+    if distinct <= least:
+        parts = "train, public and private rows" if least > 1 else "two parts"
+        raise TaskError(
+            f"`--split {split}` leaves a part empty: the rows have {distinct} different {what}, and {parts} need at least "
+            f"{least + 1}. Choose another column."
+        )
+
+
 def _of_some_groups(
-    keys: pd.Series, target: pd.Series, share: float, seed: int, numeric: bool, split: RowSplit
+    keys: pd.Series, target: pd.Series, share: float, seed: int, numeric: bool, split: RowSplit, least: int
 ) -> np.ndarray:
     import numpy as np
     import pandas as pd
 
     groups, distinct = pd.factorize(keys)
-    if len(distinct) < 2:
-        raise TaskError(f"`--split {split}` leaves a part empty: the rows have one group, {distinct[0]!r}.")
+    _check_distinct(len(distinct), "groups", split, least)
     rng = np.random.default_rng(seed)
     strata = _strata(target, numeric)
     counts = np.zeros((len(distinct), strata.max() + 1))
@@ -147,7 +162,7 @@ def _of_some_groups(
         sums = counts[order].cumsum(axis=0)
         rows = sums.sum(axis=1)
         # Of the first groups in this order, as many as come nearest to the wanted number of rows.
-        many = 1 + int(np.argmin(np.abs(rows[:-1] - wanted.sum())))
+        many = least + int(np.argmin(np.abs(rows[least - 1 : -1] - wanted.sum())))
         part = sums[many - 1]
         missing = ((part == 0) | (part == counts.sum(axis=0))).sum()
         off = missing + np.abs(part - wanted).sum() / wanted.sum()

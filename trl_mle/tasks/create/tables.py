@@ -68,7 +68,8 @@ def read_rows(proposal: Proposal) -> LabelledRows:
     split = request.split or RowSplit()
     if copies := int(frame.loc[targets.index].duplicated().sum()):
         notes.append(
-            f"{copies} rows equal an earlier row. Where one is in train.csv, a program can look the other one up."
+            f"{copies} row{' equals' if copies == 1 else 's equal'} an earlier row. Where one is in train.csv, "
+            "a program can look the other one up."
         )
     keys = None if split.column is None else split.keys(origin.frame[split.column].loc[targets.index])
     notes += [
@@ -102,7 +103,7 @@ def build_tables(
     chosen = pd.concat([rows.features, rows.targets], axis=1).iloc[order].reset_index(drop=True)
     keys = None if rows.keys is None else rows.keys.iloc[order].reset_index(drop=True)
     share = round(test_fraction * len(chosen)) / len(chosen)
-    is_test = split.mask(keys, _stratum(chosen[targets], rows.metric), share, seed, numeric)
+    is_test = split.mask(keys, _stratum(chosen[targets], rows.metric), share, seed, numeric, least=2)
 
     def public(test: pd.DataFrame) -> np.ndarray:
         test_keys = None if keys is None else keys[is_test]
@@ -126,6 +127,11 @@ def _chosen(proposal: Proposal) -> pd.DataFrame:
     for target in request.targets:
         if target in request.drop:
             raise TaskError(f"{target!r} is the target and cannot be dropped.")
+        if request.split and target == request.split.column:
+            raise TaskError(
+                f"`--split {request.split}` splits by the target, whose order or groups would then give the answers away; choose "
+                "another column."
+            )
         if target == id_column:
             raise TaskError(
                 f"the target {target!r} has the name of the new row ids; name these otherwise, for example `--id row`."
