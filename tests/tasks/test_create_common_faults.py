@@ -122,9 +122,7 @@ def test_rows_over_time_are_asked_about(tmp_path, column):
     assert f"--split time:{next(iter(column))}" in asked(path)
 
 
-@pytest.mark.parametrize(
-    "values", [["1,234"] * 2 + [f"{i},{i}00" for i in range(100, 218)], ["inf", *map(str, range(119))]]
-)
+@pytest.mark.parametrize("values", [[f"1,{i}" for i in range(100, 220)], ["inf", *map(str, range(119))]])
 def test_a_target_that_is_no_number_is_named(tmp_path, values):
     path = table(tmp_path, target=values, rating=RNG.normal(size=ROWS))
 
