@@ -57,8 +57,11 @@ class ScriptTask(Task):
             name = options.get(key)
             if name is None and key == "answers":
                 continue
-            inside = isinstance(name, str) and is_inside(name)
-            if not inside or not (self.private_dir / name).resolve().is_relative_to(self.private_dir.resolve()):
+            if (
+                not isinstance(name, str)
+                or not is_inside(name)
+                or not (self.private_dir / name).resolve().is_relative_to(self.private_dir.resolve())
+            ):
                 raise TaskError(
                     f"{self.folder / 'task.yaml'}: grader.{key} is {name!r}; write a path inside private/."
                 )
