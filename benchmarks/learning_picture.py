@@ -43,7 +43,7 @@ def main() -> None:
             color, line, words = STYLES[arm]
             panel.plot(at, values.mean(axis=0), line, color=color, label=words)
             panel.fill_between(at, values.min(axis=0), values.max(axis=0), color=color, alpha=0.12, linewidth=0)
-        panel.set(title=f"{task} ({len(next(iter(table.values())))} seeds)", xlabel="sixth of the run")
+        panel.set(title=f"{task}, seeds: {len(next(iter(table.values())))}", xlabel="sixth of the run")
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel(FIGURE)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="lower center", ncols=2, frameon=False)

@@ -36,7 +36,9 @@ def find_leaks(features: pd.DataFrame, target: pd.Series, numeric: bool) -> dict
 
 
 def _leak(column: pd.Series, target: pd.Series, numeric: bool) -> str | None:
-    if numeric and column.dtype != object:
+    from pandas.api.types import is_numeric_dtype
+
+    if numeric and is_numeric_dtype(column):
         if _affine(column, target):
             return "an affine function of the target"
         if _monotone(column, target):
@@ -44,7 +46,7 @@ def _leak(column: pd.Series, target: pd.Series, numeric: bool) -> str | None:
     if _determines(column, target, numeric):
         return "each of its values goes with one target"
     if not numeric:
-        if column.dtype != object and _intervals(column, target):
+        if is_numeric_dtype(column) and _intervals(column, target):
             return "the classes are intervals of it"
         if column.isna().any() and _determines(column.isna().astype(int), target, numeric):
             return "its missing values decide the class"
