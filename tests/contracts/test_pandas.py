@@ -2,7 +2,7 @@
 
 from pandas._libs.parsers import STR_NA_VALUES
 
-from trl_mle.tasks.target_column import MISSING_WORDS
+from trl_mle.grading.values import MISSING_WORDS
 
 
 def test_the_words_are_those_of_pandas():

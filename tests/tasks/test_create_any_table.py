@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from trl_mle.errors import UserError
 from trl_mle.grading import METRICS
+from trl_mle.grading.values import MISSING_WORDS
 from trl_mle.prompts import build_prompt
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import create_task
 from trl_mle.tasks.column_names import clean_name
-from trl_mle.tasks.target_column import MISSING_WORDS
 
 ODD = [
     *sorted(MISSING_WORDS),

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from trl_mle.errors import TaskError
+from trl_mle.grading.values import MISSING_WORDS
 from trl_mle.prompts import build_prompt
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import create_task, load_task
-from trl_mle.tasks.target_column import MISSING_WORDS
 
 ROWS = 60
 

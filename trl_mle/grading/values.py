@@ -17,6 +17,29 @@ MAX_DIGITS = 64
 """Longest number that is compared by value, in characters."""
 EXACT = 2**53
 """Integers below it are exact as floats. A larger one with a point may have been rounded to that of another row."""
+MISSING_WORDS = frozenset(
+    [
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    ]
+)
+"""Words that pandas' `read_csv` takes for a missing value unless it is told not to."""
 TRUTH = {"true": "True", "false": "False", "1": "True", "0": "False", "1.0": "True", "0.0": "False"}
 
 TRUTH_AS_NUMBER = {"true": "1", "false": "0"}

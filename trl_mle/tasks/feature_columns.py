@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from trl_mle.tasks.target_column import MISSING_MARKS, MISSING_WORDS
+from trl_mle.grading.values import MISSING_WORDS
+from trl_mle.tasks.target_column import MISSING_MARKS
 from trl_mle.tasks.written_numbers import COMMA, POINT, is_written_number
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import Metric
-from trl_mle.grading.values import Kind, canonical, number_of
+from trl_mle.grading.values import MISSING_WORDS, Kind, canonical, number_of
 from trl_mle.tasks.column_names import clean_name
 from trl_mle.tasks.written_numbers import WrittenNumberError, read_numbers
 
@@ -17,29 +17,6 @@ if TYPE_CHECKING:
 
 MAX_CLASSES = 200
 """Most classes of a target. A column with more distinct values is probably a number with the wrong metric."""
-MISSING_WORDS = frozenset(
-    [
-        "#N/A",
-        "#N/A N/A",
-        "#NA",
-        "-1.#IND",
-        "-1.#QNAN",
-        "-NaN",
-        "-nan",
-        "1.#IND",
-        "1.#QNAN",
-        "<NA>",
-        "N/A",
-        "NA",
-        "NULL",
-        "NaN",
-        "None",
-        "n/a",
-        "nan",
-        "null",
-    ]
-)
-"""Words that pandas' `read_csv` takes for a missing value unless it is told not to."""
 MISSING_MARKS = frozenset(("?", "-", "--", ".", "..", "*"))
 """What stands for a missing number in some tables. Among classes, these are names."""
 _READ_AS_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?"

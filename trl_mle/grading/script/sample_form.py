@@ -18,32 +18,9 @@ from pathlib import Path
 from trl_mle.errors import TaskError
 from trl_mle.grading.csv_rows import read_rows
 from trl_mle.grading.form import FormError, Table, parse_csv
-from trl_mle.grading.values import Kind, canonical, kind_of
+from trl_mle.grading.values import MISSING_WORDS, Kind, canonical, kind_of
 
 CELL_BYTES = 512
-MISSING = frozenset(
-    [
-        "#N/A",
-        "#N/A N/A",
-        "#NA",
-        "-1.#IND",
-        "-1.#QNAN",
-        "-NaN",
-        "-nan",
-        "1.#IND",
-        "1.#QNAN",
-        "<NA>",
-        "N/A",
-        "NA",
-        "NULL",
-        "NaN",
-        "None",
-        "n/a",
-        "nan",
-        "null",
-    ]
-)
-"""Words that pandas reads as missing values."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
@@ -113,7 +90,7 @@ class SampleForm:
         """
         for name in sorted(self.filled - self.numbers):
             cells = {row[self.header.index(name)] for row in rows}
-            if missing := sorted(cells & MISSING):
+            if missing := sorted(cells & MISSING_WORDS):
                 return f"{missing[0]!r} in column {name!r} is a missing value"
             if all(_is_finite(cell) or cell.lower() in ("true", "false") for cell in cells):
                 return f"column {name!r} has no text, where the sample submission has texts"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import get_metric
+from trl_mle.grading.values import MISSING_WORDS
 from trl_mle.tasks.column_names import clean_name
 from trl_mle.tasks.create.column_kinds import Column, ColumnKind, words_of
 from trl_mle.tasks.create.guess_target import quoted
@@ -14,7 +15,7 @@ from trl_mle.tasks.create.questions import Choice, Question
 from trl_mle.tasks.create.rare_classes import rare_classes
 from trl_mle.tasks.create.request import Request
 from trl_mle.tasks.create.row_splits import times
-from trl_mle.tasks.target_column import MAX_CLASSES, MISSING_WORDS, is_missing
+from trl_mle.tasks.target_column import MAX_CLASSES, is_missing
 
 if TYPE_CHECKING:
     import pandas as pd

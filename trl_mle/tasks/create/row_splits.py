@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
-from trl_mle.grading.values import Kind, canonical
+from trl_mle.grading.values import MISSING_WORDS, Kind, canonical
 from trl_mle.tasks.column_names import clean_name
 from trl_mle.tasks.create.dates import read_dates
 from trl_mle.tasks.splits import STRATA, stratified_mask
-from trl_mle.tasks.target_column import MISSING_WORDS
 from trl_mle.tasks.written_numbers import WrittenNumberError, read_numbers
 
 if TYPE_CHECKING:
