@@ -106,3 +106,18 @@ class GradingError(InfrastructureError):
 def missing_extra(package: str, extra: str) -> UserError:
     """The error for an optional package that is not installed, naming the extra that brings it."""
     return UserError(f"`{package}` is not installed. Install it with `pip install 'trl_mle[{extra}]'`.")
+
+
+def hub_client_errors() -> tuple[type[Exception], ...]:
+    """What the client of the Hugging Face Hub raises if the Hub cannot be reached or refuses."""
+    import httpx
+    from huggingface_hub import errors
+
+    return (
+        errors.HfHubHTTPError,
+        errors.HFValidationError,
+        errors.LocalTokenNotFoundError,
+        errors.OfflineModeIsEnabled,
+        httpx.HTTPError,
+        OSError,
+    )

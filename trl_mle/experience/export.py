@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.errors import StoreError
+from trl_mle.errors import StoreError, hub_client_errors
 from trl_mle.experience.entries import row_of
 from trl_mle.experience.schema import STORE_VERSION
 from trl_mle.outcomes import Column, RunColumn, metric_column
@@ -69,9 +69,7 @@ def push(pages: Iterable[Sequence[tuple]], repo_id: str, *, private: bool, token
     Raises:
         StoreError: the Hub cannot be reached or refuses.
     """
-    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,9 +80,7 @@ def push(pages: Iterable[Sequence[tuple]], repo_id: str, *, private: bool, token
             api.upload_folder(
                 repo_id=repo_id, repo_type="dataset", folder_path=folder, commit_message=f"{rows} outcomes of trl_mle"
             )
-        except (
-            HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError
-        ) as error:  # fmt: skip
+        except hub_client_errors() as error:
             raise StoreError(
                 f"The experience could not be pushed to {repo_id!r}: {error}. Is it `user/name`, and has `hf auth login` "
                 "stored a token that may write? `export` writes the same file to disk."

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
-from trl_mle.errors import TaskError
+from trl_mle.errors import TaskError, hub_client_errors
 from trl_mle.tasks.task_yaml import is_inside
 
 ROOT = "tasks"
@@ -49,14 +49,9 @@ def place_of_file(path: str) -> tuple[str, str] | None:
 @contextmanager
 def hub_errors(what: str) -> Iterator[None]:
     """Turn any error of the Hub's client into a `TaskError` that begins with `what`."""
-    import httpx
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
-
     try:
         yield
-    except (
-        HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError
-    ) as error:  # fmt: skip
+    except hub_client_errors() as error:
         raise TaskError(
             f"{what}: {error}. Is it `user/name`, and has `hf auth login` stored a token with the rights for it? "
             "What was transferred is not transferred again."
