@@ -181,7 +181,9 @@ async def check_nothing_is_left(sandbox: LocalSandbox, task, chaos: Chaos, scrat
 
 
 def files_of_programs_in(folder: Path) -> list[Path]:
-    return [path for name in ("main.py", "submission.csv") for path in folder.rglob(name)]
+    names = ("main.py", "submission.csv")
+    # `os.walk` passes over a folder that is removed meanwhile; `Path.rglob` raises.
+    return [Path(parent, name) for parent, _, files in os.walk(folder) for name in files if name in names]
 
 
 async def gone(processes: list[psutil.Process]) -> None:
