@@ -40,7 +40,13 @@ TRAINING_MAY_IMPORT = {"types", "errors"}
 # A grader that is a program of others runs in a sandbox.
 BETWEEN_STAGES = {("tasks", "grading"), ("grading", "sandboxes")}
 HEAVY = {"torch", "trl", "transformers", "accelerate", "peft", "vllm", "deepspeed"}
-TORCH_FILES = {"transformers_backend.py", "tiny_policy.py"}
+TORCH_FILES = {
+    "transformers_backend.py",
+    "tiny_policy.py",
+    "transformers_policy.py",
+    "seeded_rows.py",
+    "vllm_policy.py",
+}
 """Files that load a model into this process. They are imported by whoever asks for one."""
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

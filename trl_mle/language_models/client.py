@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
-
 from trl_mle.circuit_breaker import CircuitBreaker
 from trl_mle.errors import InfrastructureError
 from trl_mle.language_models.backends import Answer, Backend, BackendError, Message
 from trl_mle.language_models.cache import AnswerCache, NoCache
+from trl_mle.language_models.request_queue import ClientTiming, RequestQueue
+
+__all__ = ["ClientTiming", "Failure", "ModelClient", "NoAnswerError"]
 
 Failure = Literal["timeout", "unavailable", "refused"]
 
@@ -34,18 +34,6 @@ class NoAnswerError(InfrastructureError):
     def __init__(self, kind: Failure, message: str):
         super().__init__(message)
         self.kind: Failure = kind
-
-
-@dataclass(frozen=True)
-class ClientTiming:
-    """Waiting times between the tries of one question."""
-
-    first_backoff_s: float = 0.5
-    """Longest pause before the first retry, in seconds; doubled for each further retry. The pause is drawn at random."""
-    longest_backoff_s: float = 8.0
-    """Longest random pause before any retry, in seconds."""
-    longest_retry_after_s: float = 30.0
-    """Longest pause that a server may ask for (`Retry-After`), in seconds."""
 
 
 @dataclass
@@ -104,14 +92,18 @@ class ModelClient:
             breaker if breaker is not None else CircuitBreaker(f"The language model {backend.model!r}", 30.0)
         )
         self.counts: Counter[str] = counts if counts is not None else Counter()
-        self.concurrency = concurrency
-        self.retries = retries
         self.wait_s = wait_s
         self.max_answer_chars = max_answer_chars
-        self.timing = timing or ClientTiming()
-        self._backoff = wait_random_exponential(self.timing.first_backoff_s, self.timing.longest_backoff_s)
+        self._queue: RequestQueue[Sequence[Message], Answer] = RequestQueue(
+            # By name at each call: whoever replaces the backend replaces it for every later question.
+            lambda messages: self.backend.complete(messages),
+            self.breaker,
+            self.counts,
+            concurrency=concurrency,
+            retries=retries,
+            timing=timing,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots = asyncio.Semaphore(concurrency)
         self._flights: dict[Hashable, _Flight] = {}
 
     async def ask(self, messages: Sequence[Message], key: str | None = None) -> Answer:
@@ -156,11 +148,10 @@ class ModelClient:
         await self.backend.aclose()
 
     def _use_running_loop(self) -> None:
-        """Start afresh in another event loop: semaphores and tasks belong to the loop that made them."""
+        """Start afresh in another event loop: tasks belong to the loop that made them."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
-            self._slots = asyncio.Semaphore(self.concurrency)
             self._flights = {}
 
     async def _answer(self, key: str | None, messages: Sequence[Message]) -> Answer:
@@ -168,55 +159,9 @@ class ModelClient:
         if cached is not None:
             self.counts["cache_hits"] += 1
             return cached
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(self._is_worth_a_retry),
-            stop=stop_after_attempt(1 + self.retries),
-            wait=self._pause_s,
-            reraise=True,
-        ):
-            with attempt:
-                answer = await self._request(messages)
+        answer = await self._queue.reply(messages)
         if self.max_answer_chars is not None and len(answer.text) > self.max_answer_chars:
             answer = Answer("", truncated=True)
         if key is not None:
             await asyncio.to_thread(self.cache.put, key, answer)
-        return answer
-
-    def _is_worth_a_retry(self, error: BaseException) -> bool:
-        return isinstance(error, BackendError) and error.retry and not self.breaker.is_open
-
-    def _pause_s(self, state: RetryCallState) -> float:
-        """Seconds until the next try: random and growing, and at least what the server asks for."""
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked_s = getattr(error, "retry_after_s", None) or 0.0
-        return max(self._backoff(state), min(asked_s, self.timing.longest_retry_after_s))
-
-    async def _request(self, messages: Sequence[Message]) -> Answer:
-        """Send one request when a slot is free and the breaker admits it."""
-        # Asked before the queue: behind an open breaker a question fails at once instead of after a wait.
-        if self.breaker.is_open and not self.breaker.admit():
-            raise BackendError("the endpoint is down", down=True)
-        probing = self.breaker.is_open
-        try:
-            async with self._slots:
-                if self.breaker.is_open and not probing:  # the breaker opened while this request queued
-                    raise BackendError("the endpoint is down", down=True)
-                return await self._send(messages)
-        finally:
-            if probing and self.breaker.is_open:
-                self.breaker.release()  # a cancelled probe has reported nothing and would block the next one
-
-    async def _send(self, messages: Sequence[Message]) -> Answer:
-        started = time.monotonic()
-        self.counts["requests"] += 1
-        try:
-            answer = await self.backend.complete(messages)
-        except BackendError as error:
-            self.counts["request_errors"] += 1
-            if error.down:
-                self.breaker.failed(str(error), error.permanent)
-            raise
-        finally:
-            self.counts["request_ms"] += round(1000 * (time.monotonic() - started))
-        self.breaker.succeeded()
         return answer

@@ -1,0 +1,129 @@
+"""TransformersPolicy: seeds belong to rows, batches do not matter, adapters load, callers may leave."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections import Counter
+
+import pytest
+import torch
+
+from tests.support.tiny import save_chat_model
+from trl_mle.errors import ConfigError
+from trl_mle.language_models.client import NoAnswerError
+from trl_mle.language_models.sampling import open_policy
+from trl_mle.language_models.sampling.seeded_rows import SeededRows
+
+SETTINGS = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 6}
+
+
+def prompt(text):
+    return [{"role": "user", "content": text}]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_chat_model(tmp_path_factory.mktemp("model"))
+
+
+async def test_a_sample_depends_on_prompt_and_seed_and_not_on_its_batch(model):
+    policy = open_policy(model, dtype="float32", batch_size=5)
+    together = await asyncio.gather(
+        *(
+            policy.sample(prompt(text), 3, seed=seed, **SETTINGS)
+            for text, seed in (("a", 7), ("a longer one", 7), ("a", 9))
+        )
+    )
+    alone = [await policy.sample(prompt("a longer one"), 1, seed=7 + index, **SETTINGS) for index in range(3)]
+    assert [sample.text for sample in together[1]] == [samples[0].text for samples in alone]
+    assert together[0][2].text == together[2][0].text  # both have the seed 9
+    assert len({sample.text for samples in together for sample in samples}) > 4
+    assert all(sample.tokens == 6 and sample.truncated for samples in together for sample in samples)
+    greedy = await policy.sample(prompt("a"), 2, seed=1, **SETTINGS | {"temperature": 0.0})
+    assert greedy[0].text == greedy[1].text
+    await policy.aclose()
+
+
+def test_noise_samples_from_the_softmax():
+    """Frequencies of 4,000 draws are within five standard deviations of the probabilities."""
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+    draws = 4000
+    rows = SeededRows(range(draws), 0.5, 1.0, "cpu", threading.Event())
+    picked = Counter(rows(None, logits.expand(draws, 4)).argmax(-1).tolist())
+    for token, probability in enumerate(torch.softmax(logits[0] / 0.5, -1).tolist()):
+        deviation = math.sqrt(probability * (1 - probability) / draws)
+        assert abs(picked[token] / draws - probability) < 5 * deviation
+    nucleus = SeededRows(range(draws), 1.0, 0.5, "cpu", threading.Event())
+    assert set(nucleus(None, logits.expand(draws, 4)).argmax(-1).tolist()) == {0}
+
+
+async def test_a_prompt_beyond_the_context_is_refused_and_a_near_one_is_cut(model):
+    policy = open_policy(model)
+    (sample,) = await policy.sample(prompt("x"), 1, seed=0, **SETTINGS | {"max_tokens": 10_000})
+    assert sample.tokens + sample.prompt_tokens <= policy.context_tokens
+    with pytest.raises(NoAnswerError, match="context") as caught:
+        await policy.sample([*prompt("twenty characters...")] * 20, 1, seed=0, **SETTINGS)
+    assert caught.value.kind == "refused"
+    await policy.aclose()
+
+
+async def test_a_caller_that_leaves_stops_the_batch(model):
+    policy = open_policy(model)
+    tokens = 0
+    forward = policy._model.forward
+
+    def counting(*args, **kwargs):
+        nonlocal tokens
+        tokens += 1
+        return forward(*args, **kwargs)
+
+    policy._model.forward = counting
+    asked = asyncio.create_task(policy.sample(prompt("x"), 2, seed=0, **SETTINGS | {"max_tokens": 240}))
+    while tokens < 3:
+        await asyncio.sleep(0.001)
+    asked.cancel()
+    await asyncio.gather(policy._runner, asked, return_exceptions=True)
+    assert tokens < 240
+    assert len(await policy.sample(prompt("x"), 1, seed=0, **SETTINGS)) == 1
+    await policy.aclose()
+
+
+async def test_memory_that_runs_out_halves_the_batch(model, monkeypatch):
+    policy = open_policy(model, batch_size=8)
+    generate, sizes = policy._generate, []
+
+    def scarce(batch, stop):
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError
+        return generate(batch, stop)
+
+    monkeypatch.setattr(policy, "_generate", scarce)
+    assert len(await policy.sample(prompt("x"), 8, seed=0, **SETTINGS)) == 8
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    await policy.aclose()
+
+
+async def test_an_adapter_is_loaded_on_its_base_model(model, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    adapter = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model),
+        LoraConfig(r=4, init_lora_weights=False, target_modules="all-linear"),
+    )
+    adapter.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path)
+    written = []
+    for source in (model, str(tmp_path)):
+        policy = open_policy(source)
+        written.append(await policy.sample(prompt("x"), 4, seed=0, **SETTINGS))
+        await policy.aclose()
+    assert [sample.text for sample in written[0]] != [sample.text for sample in written[1]]
+
+
+def test_a_model_that_cannot_be_loaded_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="nothing"):
+        open_policy(str(tmp_path / "nothing"))

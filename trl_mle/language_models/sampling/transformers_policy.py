@@ -1,0 +1,238 @@
+"""`TransformersPolicy`: samples of a model, or of an adapter on its base model, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList
+
+from trl_mle.errors import ConfigError
+from trl_mle.language_models.client import NoAnswerError
+from trl_mle.language_models.sampling.policy import SEEDS, Sample
+from trl_mle.language_models.sampling.seeded_rows import SeededRows, StoppedError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Row:
+    """One sample that is asked for."""
+
+    ids: tuple[int, ...]
+    """Tokens of the prompt."""
+    most: int
+    """Most tokens of the completion."""
+    temperature: float
+    top_p: float
+    seed: int
+    future: asyncio.Future[Sample]
+
+    @property
+    def settings(self) -> tuple[int, float, float]:
+        """Rows with equal ones can share a batch."""
+        return self.most, self.temperature, self.top_p
+
+
+class TransformersPolicy:
+    """A policy in this process, sampled in batches.
+
+    Samples that wait at the same time share a batch. Each row has a random generator of its own, so a sample depends on its
+    prompt and seed and not on its batch, up to the rounding of the matrix products.
+
+    Args:
+        model (`str`):
+            Hub id, folder of a model, or folder of an adapter (`peft`), whose base model is loaded with it.
+        device (`str`, *optional*):
+            Device. Defaults to the first GPU, or to the CPU.
+        dtype (`str`, *optional*, defaults to `"auto"`):
+            Data type of the weights.
+        batch_size (`int`, *optional*):
+            Most rows of a batch. Defaults to 64 on a GPU and 16 on a CPU. It is halved if memory runs out.
+        chat_template_kwargs (mapping, *optional*):
+            Arguments of the chat template, as in training: `{"enable_thinking": False}`.
+
+    Raises:
+        ConfigError: the model cannot be loaded, or has no chat template.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str | None = None,
+        dtype: str = "auto",
+        batch_size: int | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ):
+        self.model = model
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.batch_size = batch_size or (16 if self.device == "cpu" else 64)
+        if self.batch_size < 1:
+            raise ConfigError(f"`batch_size` of the policy {model!r} is {batch_size}; it must be 1 or more.")
+        self.samples_per_request = self.batch_size
+        self._template = dict(chat_template_kwargs or {})
+        self._tokenizer: Any
+        self._model: Any
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
+            self._model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        except (OSError, ValueError, ImportError) as error:
+            raise ConfigError(f"The policy {model!r} cannot be loaded: {error}") from error
+        if self._tokenizer.chat_template is None:
+            raise ConfigError(f"The policy {model!r} has no chat template. Give an instruction-tuned model.")
+        if self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._model.to(self.device).eval().requires_grad_(False)
+        self.context_tokens: int | None = getattr(self._model.config, "max_position_embeddings", None)
+        self._queue: list[_Row] = []
+        self._runner: asyncio.Task[None] | None = None
+
+    async def sample(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        n: int,
+        *,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int,
+    ) -> list[Sample]:
+        """See [`Policy`]. Sample `i` has the seed `seed + i`."""
+        if not temperature >= 0 or not 0 < top_p <= 1 or max_tokens < 1 or n < 1:
+            raise ConfigError(
+                f"The policy cannot be sampled with temperature {temperature}, top_p {top_p}, {max_tokens} tokens and {n} samples."
+            )
+        ids = tuple(self._ids(messages))
+        room = max_tokens if self.context_tokens is None else min(max_tokens, self.context_tokens - len(ids))
+        if room < 1:  # beyond its context a model answers nonsense instead of failing
+            raise NoAnswerError(
+                "refused", f"a prompt of {len(ids)} tokens leaves no room in the context of {self.context_tokens}"
+            )
+        loop = asyncio.get_running_loop()
+        rows = [
+            _Row(ids, room, temperature, top_p, (seed + index) % SEEDS, loop.create_future()) for index in range(n)
+        ]
+        self._queue += rows
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run())
+        try:
+            return list(await asyncio.gather(*(row.future for row in rows)))
+        finally:
+            for row in rows:  # of a caller that has left; a future that is done stays done
+                row.future.cancel()
+
+    def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
+        """See [`Policy`]."""
+        return len(self._ids(messages))
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Special tokens of the tokenizer, which no text of a prompt may hold."""
+        return tuple(self._tokenizer.all_special_tokens)
+
+    async def aclose(self) -> None:
+        """See [`Policy`]."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+        self._model = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # for the next policy of a comparison
+
+    def _ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        return self._tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=False,
+            **self._template,
+        )
+
+    async def _run(self) -> None:
+        while self._queue:
+            self._queue = [row for row in self._queue if not row.future.done()]
+            batch = [row for row in self._queue if row.settings == self._queue[0].settings][: self.batch_size]
+            self._queue = [row for row in self._queue if row not in batch]
+            if batch:
+                await self._run_batch(batch)
+
+    async def _run_batch(self, batch: list[_Row]) -> None:
+        stop, started = threading.Event(), time.monotonic()
+        work = asyncio.create_task(asyncio.to_thread(self._generate, batch, stop))
+        waiting = asyncio.gather(*(row.future for row in batch), return_exceptions=True)
+        try:
+            await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():  # every caller has left, so that nobody needs the rest
+                stop.set()
+            texts = await work
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.gather(work, return_exceptions=True)
+            raise
+        except StoppedError:
+            return
+        except torch.OutOfMemoryError:
+            if len(batch) > 1:
+                self.batch_size = max(1, len(batch) // 2)
+                logger.warning(
+                    "Memory ran out with %d rows; batches have %d from now on.", len(batch), self.batch_size
+                )
+                self._queue = [*batch, *self._queue]
+                return
+            _fail(batch, "unavailable", "memory ran out with one row")
+        except Exception as error:  # any error of the model: each waiting caller gets it
+            logger.exception("The policy %r failed", self.model)
+            _fail(batch, "unavailable", f"the model failed: {type(error).__name__}: {error}")
+        else:
+            seconds = time.monotonic() - started
+            for row, (text, tokens, truncated) in zip(batch, texts, strict=True):
+                if not row.future.done():
+                    row.future.set_result(Sample(text, tokens, truncated, seconds, len(row.ids)))
+
+    @torch.inference_mode()
+    def _generate(self, batch: list[_Row], stop: threading.Event) -> list[tuple[str, int, bool]]:
+        """Text, number of tokens and whether it was cut off, of each row."""
+        most, temperature, top_p = batch[0].settings
+        inputs = self._tokenizer.pad({"input_ids": [list(row.ids) for row in batch]}, return_tensors="pt").to(
+            self.device
+        )
+        # The settings are these, whatever the model's own configuration says. Sampling is in `SeededRows`, hence `do_sample`.
+        output = self._model.generate(
+            **inputs,
+            max_new_tokens=most,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            repetition_penalty=1.0,
+            pad_token_id=self._tokenizer.pad_token_id,
+            logits_processor=LogitsProcessorList(
+                [SeededRows([row.seed for row in batch], temperature, top_p, self.device, stop)]
+            ),
+        )
+        ends = self._end_tokens()
+        return [self._read(row.tolist(), ends) for row in output[:, inputs["input_ids"].shape[1] :]]
+
+    def _read(self, tokens: list[int], ends: set[int]) -> tuple[str, int, bool]:
+        length = next((place + 1 for place, token in enumerate(tokens) if token in ends), None)
+        kept = tokens if length is None else tokens[:length]
+        return self._tokenizer.decode(kept, skip_special_tokens=True), len(kept), length is None
+
+    def _end_tokens(self) -> set[int]:
+        # A chat model often has two: one ends its turn (in the generation settings), one ends the text (the tokenizer's).
+        configured = self._model.generation_config.eos_token_id
+        tokens = configured if isinstance(configured, list) else [configured]
+        return {token for token in (*tokens, self._tokenizer.eos_token_id) if token is not None}
+
+
+def _fail(batch: list[_Row], kind: Any, message: str) -> None:
+    for row in batch:
+        if not row.future.done():
+            row.future.set_exception(NoAnswerError(kind, message))
