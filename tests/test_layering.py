@@ -27,7 +27,8 @@ FLOORS = (
     ("rewards",),
     ("experience",),
     ("curriculum",),
-    ("environments", "evaluation", "exports"),
+    ("environments",),
+    ("evaluation", "exports"),
     ("reports",),
     ("scripts",),
     ("cli",),
@@ -40,6 +41,7 @@ TRAINING_MAY_IMPORT = {"types", "errors"}
 # A grader that is a program of others runs in a sandbox.
 BETWEEN_STAGES = {("tasks", "grading"), ("grading", "sandboxes")}
 HEAVY = {"torch", "trl", "transformers", "accelerate", "peft", "vllm", "deepspeed"}
+ABOVE_STAGES = ("rewards", "experience", "environments", "evaluation", "reports")
 TORCH_FILES = {
     "transformers_backend.py",
     "tiny_policy.py",
@@ -177,7 +179,7 @@ def test_importing_the_package_and_the_stages_loads_no_heavy_library():
     script = (
         "import sys, trl_mle, trl_mle.types, trl_mle.errors, trl_mle.config, trl_mle.outcomes\n"
         + "from trl_mle import prompts_dataset\n"
-        + "".join(f"import trl_mle.{part}\n" for part in [*stages, "rewards", "experience", "evaluation", "reports"])
+        + "".join(f"import trl_mle.{part}\n" for part in [*stages, *ABOVE_STAGES])
         + "print(sorted({'torch', 'trl', 'transformers', 'datasets', 'sklearn', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -13,12 +13,15 @@ from trl_mle._version import __version__ as __version__
 # Type checkers read the public names here, and the interpreter reads them in `_NAMES`. A test compares the two.
 if TYPE_CHECKING:
     from trl_mle.config import E2BConfig as E2BConfig
+    from trl_mle.config import EpisodeBudget as EpisodeBudget
     from trl_mle.config import InstrumentationConfig as InstrumentationConfig
     from trl_mle.config import PoolConfig as PoolConfig
     from trl_mle.config import RayConfig as RayConfig
     from trl_mle.config import RewardConfig as RewardConfig
     from trl_mle.config import SandboxConfig as SandboxConfig
     from trl_mle.dataset import prompts_dataset as prompts_dataset
+    from trl_mle.environments import MLEEnvironment as MLEEnvironment
+    from trl_mle.environments import MLESpec as MLESpec
     from trl_mle.experience import Experience as Experience
     from trl_mle.experience import ExperienceStore as ExperienceStore
     from trl_mle.instrumentation import ASTInstrumenter as ASTInstrumenter
@@ -47,8 +50,9 @@ if TYPE_CHECKING:
     from trl_mle.types import Program as Program
 
 _NAMES = {
-    "trl_mle.config": "E2BConfig InstrumentationConfig PoolConfig RayConfig RewardConfig SandboxConfig",
+    "trl_mle.config": "E2BConfig EpisodeBudget InstrumentationConfig PoolConfig RayConfig RewardConfig SandboxConfig",
     "trl_mle.dataset": "prompts_dataset",
+    "trl_mle.environments": "MLEEnvironment MLESpec",
     "trl_mle.experience": "Experience ExperienceStore",
     "trl_mle.instrumentation": "ASTInstrumenter LLMInstrumenter",
     "trl_mle.programs": "extract_program",

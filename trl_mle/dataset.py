@@ -80,15 +80,21 @@ def _rows(
     tasks: Mapping[str, TaskSpec] | Iterable[TaskSpec | str | Path] | TaskSpec | str | Path,
 ) -> list[dict[str, Any]]:
     """One row per task."""
-    rows = [{"prompt": build_prompt(task), "task": name} for name, task in _by_name(tasks).items()]
+    rows = [{"prompt": build_prompt(task), "task": name} for name, task in tasks_by_name(tasks).items()]
     if not rows:
         raise ConfigError("`tasks` is empty; give at least one task, such as 'builtin:digits'.")
     return rows
 
 
-def _by_name(
+def tasks_by_name(
     tasks: Mapping[str, TaskSpec] | Iterable[TaskSpec | str | Path] | TaskSpec | str | Path,
 ) -> dict[str, TaskSpec]:
+    """Name -> task, as [`prompts_dataset`] takes them; names are loaded.
+
+    Raises:
+        ConfigError: a task stands twice in `tasks`, or something that is no task.
+        TaskError: there is no task of a name.
+    """
     if isinstance(tasks, Mapping):
         return dict(tasks)
     by_name: dict[str, TaskSpec] = {}

@@ -109,6 +109,16 @@ class RunColumn(StrEnum):
     """Public score of that outcome on the scale of the reward, in [-1, 1]; missing if it failed."""
     DEPTH = "lineage_depth"
     """Number of earlier outcomes in its lineage: 0 from scratch."""
+    PER_ACTION_DURATIONS = "per_action_durations"
+    """Seconds of each action of a completion; an action is a message of the policy."""
+    PER_ACTION_REWARDS = "per_action_rewards"
+    """What each action adds to the reward."""
+    TURNS = "turns"
+    """Tool calls of an agent, as JSON text (`trl_mle.environments.read_turns`)."""
+    PROGRAMS_RUN = "programs_run"
+    """Programs that an agent ran. The columns of the outcome are those of the one that counts; durations are those of all."""
+    SUBMITTED = "submitted"
+    """Whether an agent submitted. Without it, its last valid submission counts all the same."""
 
 
 OLD_COLUMNS = {"action_durations": "per_action_durations"}

@@ -8,6 +8,7 @@ field's type, default and docstring.
 from trl_mle.config.base import BackendConfig, Key, RunContext, usable_cores
 from trl_mle.config.curriculum import CurriculumConfig
 from trl_mle.config.e2b_cloud import E2BConfig
+from trl_mle.config.episode import EpisodeBudget
 from trl_mle.config.experience import ExperienceConfig
 from trl_mle.config.instrumentation import InstrumentationConfig
 from trl_mle.config.local import SandboxConfig
@@ -19,6 +20,7 @@ __all__ = [
     "BackendConfig",
     "CurriculumConfig",
     "E2BConfig",
+    "EpisodeBudget",
     "ExperienceConfig",
     "InstrumentationConfig",
     "Key",

@@ -55,14 +55,7 @@ def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
         ExtractionError: there is no program; the `reason` is one of `REASONS`.
     """
     text = _text_of(completion)
-    if not text.strip():
-        raise ExtractionError("empty_completion", "the completion has no text")
-    if len(text) > MAX_CHARACTERS:
-        raise ExtractionError("too_long", f"{len(text)} characters; at most {MAX_CHARACTERS} are read")
-    bad = _UNDECODABLE.search(text)
-    if bad is not None:
-        raise ExtractionError("undecodable", f"character U+{ord(bad[0]):04X} at position {bad.start()}")
-
+    check_text(text)
     answer = after_leading_sections(text.replace("\r\n", "\n").replace("\r", "\n"))
     if answer is None:
         raise ExtractionError("unterminated_thinking", "the completion ends inside a thinking section")
@@ -78,6 +71,17 @@ def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
     hidden = set(thinking)
     plan = "\n".join(line for number, line in enumerate(lines[: block.start]) if number not in hidden)
     return Program(plan=plan.strip(), code=block.code)
+
+
+def check_text(text: str) -> None:
+    """Raise `ExtractionError` if `text` cannot hold a program: `empty_completion`, `too_long` or `undecodable`."""
+    if not text.strip():
+        raise ExtractionError("empty_completion", "the completion has no text")
+    if len(text) > MAX_CHARACTERS:
+        raise ExtractionError("too_long", f"{len(text)} characters; at most {MAX_CHARACTERS} are read")
+    bad = _UNDECODABLE.search(text)
+    if bad is not None:
+        raise ExtractionError("undecodable", f"character U+{ord(bad[0]):04X} at position {bad.start()}")
 
 
 def _text_of(completion: object) -> str:

@@ -119,16 +119,17 @@ def _facts(task: TaskSpec, parent: Outcome, metric: str) -> list[str]:
         score = parent.public.score if parent.public else None
         facts = ["It is valid." if score is None else f"Its score: {score:.6g} ({metric}; {better} is better)."]
     else:
-        facts = [_failure(parent)]
+        facts = [failure_sentence(parent)]
     seconds = parent.duration_s
     if seconds is not None and math.isfinite(seconds):
-        facts.append(f"It ran {_seconds(seconds)} s of at most {task.time_limit_s:g} s.")
+        facts.append(f"It ran {rounded_seconds(seconds)} s of at most {task.time_limit_s:g} s.")
     if parent.execution is not None:
-        facts += _metrics(parent.execution)
+        facts += reported_metrics(parent.execution)
     return facts
 
 
-def _failure(parent: Outcome) -> str:
+def failure_sentence(parent: Outcome) -> str:
+    """Why an outcome is not valid, as a prompt says it."""
     execution = parent.execution
     if parent.kind == "timeout":
         return "It failed. It was stopped at its time limit."
@@ -142,11 +143,13 @@ def _failure(parent: Outcome) -> str:
     return f"It failed. Its submission is not valid: {clean(reason, MAX_REASON)}." if reason else "It failed."
 
 
-def _metrics(execution: Execution) -> list[str]:
+def reported_metrics(execution: Execution) -> list[str]:
+    """The sentence about the named metrics that a program printed; empty if there are none."""
     values = {name: execution.metrics[name] for name in PROGRAM_METRICS if name in execution.metrics}
     reported = ", ".join(f"{name.replace('_', ' ')} {value:.6g}" for name, value in values.items())
     return [f"It reported: {reported}."] if reported else []
 
 
-def _seconds(seconds: float) -> str:
+def rounded_seconds(seconds: float) -> str:
+    """`seconds` with about three digits."""
     return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.1f}" if seconds < 100 else f"{seconds:.0f}"

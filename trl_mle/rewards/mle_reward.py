@@ -152,16 +152,39 @@ class MLEReward:
         if task is None:
             raise TaskError("The dataset has no column `task`. Add one with task names such as 'builtin:digits'.")
         tasks = [self.task(name) for name in task]
-        await self._open()
+        await self.open()
         outcomes = await asyncio.gather(
             *(
                 self.score(completion, of_task, group=hash((of_task.id, str(prompt))))
                 for prompt, completion, of_task in zip(prompts, completions, tasks, strict=True)
             )
         )
+        self.record(outcomes, log_extra, log_metric, columns=prompt_columns(kwargs), whole=whole)
+        return outcomes
+
+    def record(
+        self,
+        outcomes: list[Outcome],
+        log_extra: Callable[[str, list], None] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        *,
+        columns: Mapping[str, list] | None = None,
+        whole: bool = True,
+    ) -> None:
+        """Log the outcomes of a batch, and stop training if the infrastructure is down.
+
+        Args:
+            columns (mapping, *optional*):
+                Further columns, each with one value per outcome. One with the name of a column of outcomes replaces it.
+            whole (`bool`, *optional*, defaults to `True`):
+                Whether TRL logs the reward itself.
+
+        Raises:
+            SandboxError: nothing could be scored for several batches in a row.
+        """
         if log_extra is not None:
-            columns = {**rollout_columns(outcomes, with_reward=not whole), **prompt_columns(kwargs)}
-            for column, values in columns.items():
+            all_columns = {**rollout_columns(outcomes, with_reward=not whole), **(columns or {})}
+            for column, values in all_columns.items():
                 log_extra(column, values)
         if (warning := self._idle.observe(outcomes)) is not None:
             logger.warning("%s", warning)
@@ -171,7 +194,6 @@ class MLEReward:
             for name, value in self.scorer.take_metrics().items():
                 log_metric(name, value)
         self._check_faults(outcomes)
-        return outcomes
 
     def task(self, name: str) -> Task:
         """The task of that name, loaded once."""
@@ -193,7 +215,7 @@ class MLEReward:
                 f"No completion of the last {self._faulty_batches} batches could be scored. Last: {message}"
             )
 
-    async def _open(self) -> None:
+    async def open(self) -> None:
         """Open the sandbox once, in the event loop that the trainer runs reward functions in.
 
         With `overlap_execution` each completion is a call, and calls come while the sandbox opens. All of them wait for one

@@ -133,7 +133,14 @@ class ProgramScorer:
         """Metric -> value since the last call, of the instrumenter and of the sandbox."""
         return self._adapter.take_metrics() | self.sandbox.take_metrics()
 
-    async def score(self, completion: str | list[dict] | Program, task: Task, group: Hashable = None) -> Outcome:
+    async def score(
+        self,
+        completion: str | list[dict] | Program,
+        task: Task,
+        group: Hashable = None,
+        *,
+        limits: Limits | None = None,
+    ) -> Outcome:
         """The outcome of one completion. An infrastructure fault is an outcome, too, not an exception.
 
         Args:
@@ -143,6 +150,8 @@ class ProgramScorer:
                 What the program is to solve.
             group (hashable, *optional*):
                 Groups take turns in the sandbox. Completions of one prompt are a group.
+            limits ([`Limits`], *optional*):
+                What the program may use. Defaults to `limits_for(task)`.
 
         Raises:
             SandboxUnavailableError: the sandbox cannot work on this machine; retrying does not help.
@@ -152,9 +161,9 @@ class ProgramScorer:
         try:
             program = completion if isinstance(completion, Program) else await _extract(completion)
         except ExtractionError as error:
-            return self._not_extracted(task, error.reason)
+            return self.not_extracted(task, error.reason)
         try:
-            return await self.score_program(program, task, group)
+            return await self.score_program(program, task, group, limits=limits)
         except SandboxUnavailableError:
             raise
         except InfrastructureError as error:
@@ -163,7 +172,9 @@ class ProgramScorer:
             logger.exception("Scoring a completion for %s failed", task.id)
             return self._fault(task, program, f"{type(error).__name__}: {error}")
 
-    async def score_program(self, program: Program, task: Task, group: Hashable = None) -> Outcome:
+    async def score_program(
+        self, program: Program, task: Task, group: Hashable = None, *, limits: Limits | None = None
+    ) -> Outcome:
         """The outcome of one program, where a fault is an exception.
 
         Raises:
@@ -172,7 +183,7 @@ class ProgramScorer:
         """
         check_is_task(task)
         instrumented = await self._instrument(program)
-        execution = await self._execute(instrumented, task, group)
+        execution = await self._execute(instrumented, task, group, limits or self.limits_for(task))
         public, private = await self._grade(execution, task)
         kind = classify(execution, public)
         parts = reward_parts(kind, len(execution.milestones), public, task.direction, task.transform, self.config)
@@ -205,10 +216,12 @@ class ProgramScorer:
             reason = f"{type(error).__name__}: {error}"
             return fallbacks.uninstrumented(program, nonce, fallbacks.FAILED, reason)
 
-    async def _execute(self, instrumented: InstrumentedProgram, task: Task, group: Hashable) -> Execution:
+    async def _execute(
+        self, instrumented: InstrumentedProgram, task: Task, group: Hashable, limits: Limits
+    ) -> Execution:
         """Run the program and read its marks; only marks that the instrumenter inserted count."""
         execution = await self.sandbox.run(
-            instrumented.code, task, self.limits_for(task), source=instrumented.program.code, group=group
+            instrumented.code, task, limits, source=instrumented.program.code, group=group
         )
         return replace(
             execution,
@@ -240,8 +253,13 @@ class ProgramScorer:
             raise GradingError(f"grading failed: {error}") from error
         return public, private
 
-    def _not_extracted(self, task: Task, reason: str) -> Outcome:
-        """The outcome of a completion without a usable program: a failure that never ran."""
+    def not_extracted(self, task: Task, reason: str) -> Outcome:
+        """The outcome of a completion without a usable program: a failure that never ran.
+
+        Args:
+            reason (`str`):
+                Why there is none, as a short identifier.
+        """
         parts = reward_parts("failure", 0, None, task.direction, task.transform, self.config)
         return Outcome(
             task_id=task.id,

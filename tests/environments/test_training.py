@@ -1,0 +1,140 @@
+"""An agent in the real trainers, with programs in the real sandbox: every kind of rollout ends as it should."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from trl import GRPOConfig, GRPOTrainer
+
+from tests.rewards.test_mle_reward import GOOD
+from tests.support.agents import call, run_program, scripted_model, short_prompts
+from tests.support.drop_in_tools import tokenizer
+from tests.support.sandbox_doubles import Scripted, execution
+from tests.support.tasks import toy_task
+from tests.support.tiny import tiny_args
+from trl_mle import DurationAwareConfig, DurationAwareTrainer, EpisodeBudget, LocalSandbox, MLESpec
+from trl_mle.environments import read_turns
+from trl_mle.outcomes import from_row, read_rollouts
+from trl_mle.types import MILESTONES
+
+LOADS = 'import pandas as pd\ntrain = pd.read_csv("input/train.csv")\ntrain["nothing"]'
+MEAN = GOOD.replace("model.predict(test[[", "0 * model.predict(test[[")
+SCRIPTS = [
+    [run_program(LOADS), run_program(GOOD), call("submit")],
+    [run_program(GOOD), run_program(MEAN)],
+    ["I cannot do this."],
+    [call("run_program", program=GOOD), call("shell", command="ls"), call("submit")],
+]
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    task = toy_task(tmp_path_factory.mktemp("task"))
+    made = MLESpec(
+        {"toy": task}, budget=EpisodeBudget(runs=2, observation_characters=700), sandbox=LocalSandbox(workers=2)
+    )
+    yield made
+    made.close()
+
+
+def train(trainer_class, args, spec):
+    trainer = trainer_class(
+        model=scripted_model(SCRIPTS),
+        processing_class=tokenizer(),
+        args=args,
+        train_dataset=short_prompts("toy"),
+        environment_factory=spec.environment_factory,
+        reward_funcs=spec.reward_funcs,
+    )
+    trainer.train()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def run(spec, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    trainer = train(DurationAwareTrainer, agent_args(folder), spec)
+    return trainer, read_rollouts(folder)
+
+
+def agent_args(folder, config_class=DurationAwareConfig):
+    return tiny_args(
+        folder,
+        config_class,
+        per_device_train_batch_size=4,
+        max_steps=1,
+        max_completion_length=6000,
+        log_completions=False,
+    )
+
+
+def test_rewards_of_each_kind_of_rollout(run):
+    _, rollouts = run
+    assert list(rollouts["kind"]) == ["valid", "valid", "failure", "failure"]
+    rewards = list(rollouts["mle_reward"])
+    good, mean = rewards[0], rewards[1]
+    assert -1 <= mean < good <= 1, "the last valid submission counts, not the best one"
+    assert rewards[2:] == pytest.approx([-10.0, -10.0])
+    assert list(rollouts["extraction_reason"])[2:] == ["no_tool_call", "no_tool_call"]
+    assert list(rollouts["programs_run"]) == [2, 2, 0, 0]
+    assert list(rollouts["submitted"]) == [True, False, False, False]
+
+
+def test_every_message_has_its_seconds_and_its_part_of_the_reward(run):
+    _, rollouts = run
+    seconds = [list(row) for row in rollouts["per_action_durations"]]
+    assert [[value is not None and value == value for value in row] for row in seconds] == [
+        [True, True, False, False],
+        [True, True, False],
+        [False],
+        [False, False, False, False],
+    ]
+    for total, row in zip(rollouts["action_duration"], seconds, strict=True):
+        ran = [value for value in row if value is not None and value == value]
+        assert sum(ran) == pytest.approx(total) if ran else total != total or total is None
+    rewards = [list(row) for row in rollouts["per_action_rewards"]]
+    assert rewards[0] == pytest.approx([0.2, rollouts["mle_reward"][0] + 9.8, 0, 0])
+    for row, reward in zip(rewards, rollouts["mle_reward"], strict=True):
+        assert sum(row) == pytest.approx(reward + 10)
+
+
+def test_turns_are_kept(run):
+    _, rollouts = run
+    turns = [read_turns(text) for text in rollouts["turns"]]
+    assert [[(turn["tool"], turn["kind"], turn["action"]) for turn in row] for row in turns] == [
+        [("run_program", "failure", 0), ("run_program", "valid", 1), ("submit", None, 2)],
+        [("run_program", "valid", 0), ("run_program", "valid", 1)],
+        [],
+        [("submit", None, 2)],
+    ]
+    failed, repaired, _ = turns[0]
+    assert failed["milestones"] == ["imported_libraries", "loaded_data"]
+    assert "KeyError: 'nothing'" in failed["observation"]
+    assert repaired["milestones"] == list(MILESTONES)
+    assert repaired["code"].strip() == GOOD.strip()
+    assert str(repaired["public_score"])[:6] not in repaired["observation"], "the score on the answers is not told"
+    assert "valid submission" in repaired["observation"]
+    row = rollouts.iloc[0].to_dict()
+    assert from_row(row).program.code.strip() == GOOD.strip()
+    assert "nonce" not in json.dumps(turns)
+
+
+def test_metrics_and_weights(run):
+    trainer, _ = run
+    (logged,) = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert logged["episodes/programs"] == pytest.approx(1.0)
+    assert logged["episodes/no_tool_call_share"] == pytest.approx(0.25)
+    assert logged["programs/valid_share"] == pytest.approx(0.5)
+    assert logged["tools/failure_frequency"] > 0
+    assert "rewards/mle_reward/mean" in logged
+    assert not [name for name in logged if "Environment" in name], "the environment is no second source of reward"
+
+
+def test_plain_trl_trains_too(tmp_path):
+    spec = MLESpec({"toy": toy_task(tmp_path)}, budget=EpisodeBudget(runs=2), sandbox=Scripted(execution()))
+    trainer = train(GRPOTrainer, agent_args(tmp_path, GRPOConfig), spec)
+    (logged,) = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert logged["episodes/programs"] == pytest.approx(1.0)
+    assert len(trainer.reward_funcs) == 1
+    spec.close()
