@@ -219,6 +219,8 @@ class Limits:
     early_exit: float = 0.0
     """A program is stopped once the progress that it prints shows that it needs more than this many times `wall_s`; 0: never. It
     is a time-out, and its seconds are counted as if it had run to its limit."""
+    keep_bytes: int = 0
+    """Bytes of all files together that `Execution.files` may hold, at most half of `work_bytes`; 0: none is read."""
 
     @classmethod
     def for_task(cls, task: TaskSpec, wall_s: float | None = None) -> Limits:
@@ -261,6 +263,11 @@ class Execution:
     """Content of `submission.csv`, or `None`."""
     submission_reason: str | None = None
     """Why there is no submission although a file of that name exists (a link, too large ...)."""
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Name -> content of the regular files that the program left in its folder, for `Sandbox.run(files=...)` of a later program.
+    Names are relative, with `/` between folders. Empty without `Limits.keep_bytes`."""
+    files_cut: int = 0
+    """Files, links and folders that were left out of `files`: too large, too many, no regular file, or an unsuitable name."""
 
 
 @dataclass(frozen=True)

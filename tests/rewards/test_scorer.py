@@ -36,7 +36,7 @@ async def test_without_instrumentation_a_program_runs_as_it_is(tmp_path):
     ran = []
 
     class Recording(Scripted):
-        async def run(self, code, task, limits=None, *, source=None, group=None):
+        async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
             ran.append((code, source))
             return await super().run(code, task, limits)
 
@@ -115,7 +115,7 @@ class SetsItsWorkers(OnlyRuns, Sandbox):
 
 
 class InheritsAll(OnlyRuns, Sandbox):
-    """The defaults of the protocol, and a `run` without `source` and `group`."""
+    """The defaults of the protocol, and a `run` without `source`, `group` and `files`."""
 
 
 @pytest.mark.parametrize(("sandbox_class", "workers"), [(SetsItsWorkers, 3), (InheritsAll, 64)])

@@ -111,6 +111,7 @@ async def results(sandbox, entries, folder) -> dict[str, Result]:
 async def test_the_same_everywhere(backend, expected_of_few, tmp_path):
     async with backend() as other:
         check(expected_of_few, expected_of_few, await results(other, few(), tmp_path))
+        await check_kept_files(other, task_of(few()[0], tmp_path))
 
 
 @pytest.mark.slow
@@ -122,6 +123,26 @@ async def test_many_programs_are_the_same_everywhere(backend, tmp_path):
         expected, again = await results(local, entries, tmp_path), await results(local, entries, tmp_path)
     async with backend() as other:
         check(expected, again, await results(other, entries, tmp_path))
+
+
+async def check_kept_files(sandbox, task) -> None:
+    """A program finds the files of an earlier one, and nothing of what is left out."""
+    limits = Limits(wall_s=60, keep_bytes=1 << 20)
+    write = """
+import os
+os.mkdir("a")
+open("a/größe", "wb").write(bytes([0, 255]))
+open("json.py", "w")
+open("large", "wb").truncate(2 << 20)
+"""
+    first = await sandbox.run(write, task, limits)
+    assert (first.status, first.files, first.files_cut) == ("ok", {"a/größe": b"\x00\xff"}, 2), first.stderr
+    many = {f"{number:03}": bytes(5000) for number in range(200)}
+    second = await sandbox.run(
+        "import os; print(*sorted(os.listdir()), sep=',')", task, limits, files={**first.files, **many}
+    )
+    assert second.stdout == ",".join([*many, "a", "input", "main.py", "tmp"]) + "\n"
+    assert second.files == {**first.files, **many}
 
 
 def check(expected: dict[str, Result], again: dict[str, Result], found: dict[str, Result]) -> None:

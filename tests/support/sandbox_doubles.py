@@ -42,7 +42,7 @@ class Scripted(SandboxDouble):
         self.limits: list[Limits | None] = []
         """The limits of each call."""
 
-    async def run(self, code, task, limits=None, *, source=None, group=None):
+    async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
         self.calls += 1
         self.limits.append(limits)
         reply = self.answers[min(self.calls, len(self.answers)) - 1]
@@ -59,6 +59,6 @@ def execution(status="ok", submission=None, **changes) -> Execution:
 class Repeating(Scripted):
     """Gives its answers in turn, again and again. Each program prints its own text, marks included."""
 
-    async def run(self, code, task, limits=None, *, source=None, group=None):
+    async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
         self.calls += 1
         return replace(self.answers[self.calls % len(self.answers)], stdout=code)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trl_mle.errors import ConfigError
+from trl_mle.sandboxes.local.runner.limits import kept_files
 from trl_mle.text_tables import READ_ERRORS, open_bytes
 from trl_mle.types import LARGEST, LONGEST_S, NUMBER_BYTES, Execution, Limits, TaskSpec
 
@@ -47,6 +48,7 @@ class Sandbox(Protocol):
         *,
         source: str | None = None,
         group: Hashable = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Execution:
         """Run `code` with the task's public files under `./input/` and return what happened.
 
@@ -63,8 +65,12 @@ class Sandbox(Protocol):
             group (hashable, *optional*):
                 A key for fair queueing, for example one per prompt. `SandboxPool` serves groups round-robin; a backend
                 without a queue ignores the key.
+            files (`Mapping[str, bytes]`, *optional*):
+                Relative name -> content of the files that lie in the working directory when the program starts, for example
+                `Execution.files` of an earlier program. With `limits.keep_bytes` the execution returns what lies there at the end.
 
         Raises:
+            ConfigError: `files` has a name or a size that no program could have left.
             SandboxError: the sandbox failed. Nothing is known about the program except whether it `may_have_started`.
         """
         ...
@@ -82,7 +88,7 @@ class Sandbox(Protocol):
         return type(self).__name__
 
 
-_OPTIONS = ("source", "group")
+_OPTIONS = ("source", "group", "files")
 """Keywords of `Sandbox.run` that a sandbox may lack."""
 
 
@@ -118,8 +124,14 @@ class _Adapter(Sandbox):
         *,
         source: str | None = None,
         group: Hashable = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Execution:
-        options = {"source": source, "group": group}
+        options = {"source": source, "group": group, "files": files}
+        if files and "files" not in self._options:
+            raise ConfigError(
+                f"{type(self.wrapped).__name__}.run takes no `files`, so programs cannot find what earlier ones have left there. "
+                "Use a sandbox of `trl_mle`, or give no files."
+            )
         result: Execution = await self.wrapped.run(
             code, task, limits, **{name: options[name] for name in self._options}
         )
@@ -137,7 +149,7 @@ class _Adapter(Sandbox):
 
 def as_sandbox(sandbox: Any) -> Sandbox:
     """`sandbox` itself if it implements [`Sandbox`], else an adapter. An object needs a context and `run` alone, and `run` may
-    lack the arguments `source` and `group`.
+    lack the arguments `source`, `group` and `files`.
 
     Raises:
         ConfigError: `sandbox` cannot run programs.
@@ -207,9 +219,16 @@ def check_limits(limits: Limits) -> None:
     wall_s = counts.pop("wall_s")
     if not (isinstance(wall_s, (int, float)) and math.isfinite(wall_s) and 0 < wall_s <= LONGEST_S):
         raise ConfigError(f"`limits.wall_s` is {wall_s!r}; it must be a positive number of seconds, at most a year.")
+    keep_bytes = counts.pop("keep_bytes")
     early_exit = counts.pop("early_exit")
     if not isinstance(early_exit, (int, float)) or not (early_exit == 0 or 1 <= early_exit < math.inf):
         raise ConfigError(f"`limits.early_exit` is {early_exit!r}; it must be 0 (never) or a number of at least 1.")
     for name, value in counts.items():
         if not isinstance(value, int) or not 1 <= value <= LARGEST:
             raise ConfigError(f"`limits.{name}` is {value!r}; it must be a whole number of at least 1, at most 2**50.")
+    most_kept = kept_files.most_bytes(limits.work_bytes)
+    if not isinstance(keep_bytes, int) or not 0 <= keep_bytes <= most_kept:
+        raise ConfigError(
+            f"`limits.keep_bytes` is {keep_bytes!r}; it must be a whole number from 0 (nothing is kept) to half of "
+            f"`limits.work_bytes`, which is {most_kept}."
+        )

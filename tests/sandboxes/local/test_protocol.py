@@ -43,8 +43,9 @@ from trl_mle.types import Execution, ExecutionStatus, Limits
 
 LIMITS = ProgramLimits(**asdict(Limits(wall_s=5)))
 FILES = TaskFiles(("numpy",), ("/home", "/root"), "/public")
-REQUEST = ProgramRequest("print('\ud800')", "source \U0001f600", "/public", LIMITS)
-RESULT = ProgramResult("ok", 0, 1.0, 0.5, 100, b"out\xff", b"", 0, 3, b"id,y\n", None)
+KEPT = {"model.bin": b"\x00\xff", "blob": b"", "ordner/größe.txt": b"3"}
+REQUEST = ProgramRequest("print('\ud800')", "source \U0001f600", "/public", LIMITS, KEPT)
+RESULT = ProgramResult("ok", 0, 1.0, 0.5, 100, b"out\xff", b"", 0, 3, b"id,y\n", None, KEPT, 2)
 FAULT = ProgramFault("no space", may_have_started=False, lasting=False)
 MESSAGES = [
     WorkerSettings("/folder", 12, ("numpy", "pandas"), (), True),
@@ -108,6 +109,15 @@ def test_another_message_is_a_clear_error(change, error):
         frames.from_json(json.dumps(changed))
 
 
+@pytest.mark.parametrize(
+    "files", [[], "text", None, {"name": "text"}, {"name": {"blob": 2}}, {"name": {"name": {"blob": 0}}}]
+)
+def test_files_that_are_no_blobs_are_a_clear_error(files):
+    changed = {**plain(ProgramResult("ok", 0, 1.0, 0.5, 1, b"", b"", 0, 0, None, None)), "files": files}
+    with pytest.raises(frames.FrameError):
+        frames.decode(json.dumps({"message": changed, "blobs": [0, 0]}).encode(), b"")
+
+
 @pytest.mark.parametrize("blob", [{"blob": 5}, {"blob": -1}, {"blob": "0"}, {"blob": 1.5}, "text", None])
 def test_a_blob_that_is_not_there_is_a_clear_error(blob):
     changed = {**plain(ProgramResult("ok", 0, 1.0, 0.5, 1, b"", b"", 0, 0, None, None)), "stdout": blob}
@@ -138,6 +148,7 @@ def test_the_fields_are_those_of_the_package():
     }
     execution = to_execution(RESULT)
     assert (execution.stdout, execution.submission, execution.stderr_cut_bytes) == ("out\ufffd", b"id,y\n", 3)
+    assert (execution.files, execution.files_cut) == (KEPT, 2)
 
 
 @pytest.mark.parametrize("reason", ["short", "\\" * 10_000, "\U0001f600" * 5000, "\x00" * 5000])

@@ -53,6 +53,8 @@ class Fake(Sandbox):
     started: Counter[str] = field(default_factory=Counter)
     """How often each program has begun."""
     order: list[str] = field(default_factory=list)
+    files: list[dict[str, bytes] | None] = field(default_factory=list)
+    """The files of each call."""
     running: int = 0
     most: int = 0
     open: bool = False
@@ -67,7 +69,8 @@ class Fake(Sandbox):
     async def __aexit__(self, *exc_info):
         self.open = False
 
-    async def run(self, code, task, limits=None, *, source=None, group=None):
+    async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
+        self.files.append(files)
         if not self.open:
             raise SandboxUnavailableError("not open")
         self.order.append(code)
@@ -103,6 +106,19 @@ async def results_of(pool, codes, groups=None):
     groups = groups or [None] * len(codes)
     runs = (pool.run(code, TASK, LIMITS, group=group) for code, group in zip(codes, groups, strict=True))
     return await asyncio.gather(*runs, return_exceptions=True)
+
+
+async def test_every_try_gets_the_files_of_the_call():
+    """Also if the caller changes them meanwhile."""
+    fake = Fake(script={"a": [NOT_STARTED, NOT_STARTED, 0.0]})
+    files = {"x": b"1"}
+    async with pool_of(fake, PoolTiming(first_pause_s=0.001), retries=2) as pool:
+        assert pool.sandbox is fake
+        running = asyncio.ensure_future(pool.run("a", TASK, LIMITS, files=files))
+        await until(lambda: fake.files)
+        files["x"] = b"2"
+        assert (await running).status == "ok"
+    assert fake.files == [{"x": b"1"}] * 3
 
 
 # --- who is next

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
 from trl_mle.sandboxes.e2b_cloud.vm import VM
 from trl_mle.sandboxes.e2b_cloud.vm_pool import CLOSED, VMPool, finish
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
+from trl_mle.sandboxes.kept_files import check_files
 from trl_mle.sandboxes.local.runner.protocol import ProgramFault, ProgramLimits, ProgramRequest, ProgramResult
 from trl_mle.sandboxes.local.worker_process import to_execution
 from trl_mle.sandboxes.python_version import warn_of_version
@@ -161,6 +162,7 @@ class E2BSandbox:
         *,
         source: str | None = None,
         group: Hashable = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Execution:
         """Run `code` with the task's public files under `./input/` and return what happened.
 
@@ -168,6 +170,7 @@ class E2BSandbox:
         the E2B sandbox of the program is killed before it returns.
 
         Raises:
+            ConfigError: `limits` or `files` are out of bounds.
             SandboxUnavailableError: the sandbox is not started, E2B refuses the key or the template, or the template lacks
                 what the task needs.
             SandboxError: E2B failed; nothing is known about the program. `may_have_started` says whether it may have run.
@@ -175,6 +178,7 @@ class E2BSandbox:
         self._check_running()
         limits = limits or self.limits_for(task)
         check_limits(limits)
+        kept = check_files(files, limits)
         self._check_session(limits)
         async with self._slots:
             key, archive = await self._public(task)
@@ -183,9 +187,8 @@ class E2BSandbox:
             try:
                 await vm.give(key, archive)
                 self._warn_of_memory(vm, task, limits)
-                request = ProgramRequest(
-                    code, code if source is None else source, public="", limits=ProgramLimits(**asdict(limits))
-                )
+                program_limits = ProgramLimits(**asdict(limits))
+                request = ProgramRequest(code, code if source is None else source, "", program_limits, kept)
                 reply = await vm.run(tuple(task.packages), request, key)
                 keep = isinstance(reply, ProgramResult) or reply.lasting
             except SandboxError as error:

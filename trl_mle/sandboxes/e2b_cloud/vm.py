@@ -141,8 +141,10 @@ class VM:
             program=replace(request, limits=limits, public=public),
         )
         with explained("uploading the program"):
-            await self._write(f"{run_folder}/request", frames.pack(message))
-        most = 2 * limits.output_bytes + limits.submission_bytes + 1024**2
+            frame = frames.pack(message)
+            await self._write(f"{run_folder}/request", frame, len(frame))
+        # Outputs, submission, kept files, and what the message has beside them, names of kept files included.
+        most = 2 * limits.output_bytes + limits.submission_bytes + limits.keep_bytes + 2 * 1024**2
         deadline = time.monotonic() + wait_s + self.timing.answer_s / 2
         # Started in the background: a stream that breaks later must not look like a start that failed.
         with explained("starting the program", may_have_started=None):

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from trl_mle.config import SandboxConfig, usable_cores
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
+from trl_mle.sandboxes.kept_files import check_files
 from trl_mle.sandboxes.local.runner.limits import removal
 from trl_mle.sandboxes.local.runner.protocol import (
     Layers,
@@ -194,6 +195,7 @@ class LocalSandbox:
         *,
         source: str | None = None,
         group: Hashable = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Execution:
         """Run `code` with the task's public files under `./input/` and return what happened.
 
@@ -201,21 +203,24 @@ class LocalSandbox:
         its processes are gone before it returns. `group` is ignored: use `SandboxPool` for fair queueing.
 
         Raises:
+            ConfigError: `limits` or `files` are out of bounds.
             SandboxUnavailableError: the sandbox is not started, or lacks a package or folder that the task needs.
             SandboxError: the sandbox failed. Nothing is known about the program except whether it `may_have_started`.
         """
         self._check_running()
         limits = limits or self.limits_for(task)
         check_limits(limits)
+        kept = check_files(files, limits)
         slot = await self._idle.get()
         await slot.in_use.acquire()
         try:
             public = os.path.realpath(task.public_dir)
             hidden = (str(task.folder), str(_PACKAGE), os.path.expanduser("~"))
-            files = TaskFiles(tuple(task.packages), hidden, public)
-            request = ProgramRequest(code, code if source is None else source, public, ProgramLimits(**asdict(limits)))
+            task_files = TaskFiles(tuple(task.packages), hidden, public)
+            program_limits = ProgramLimits(**asdict(limits))
+            request = ProgramRequest(code, code if source is None else source, public, program_limits, kept)
             started = time.monotonic()
-            reply = await self._ask(slot, files, request)
+            reply = await self._ask(slot, task_files, request)
             if isinstance(reply, ProgramFault) and not reply.lasting:
                 await slot.stop()  # whatever the fault, the next program gets a new worker
         except SandboxError as error:

@@ -209,6 +209,8 @@ def to_execution(result: ProgramResult) -> Execution:
         stderr_cut_bytes=result.stderr_cut_bytes,
         submission=result.submission,
         submission_reason=result.submission_reason,
+        files=result.files,
+        files_cut=result.files_cut,
     )
 
 

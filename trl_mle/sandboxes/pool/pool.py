@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
@@ -139,6 +139,7 @@ class SandboxPool:
         *,
         source: str | None = None,
         group: Hashable = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Execution:
         """Run `code` as soon as the queue reaches it; see [`Sandbox.run`].
 
@@ -150,6 +151,7 @@ class SandboxPool:
             SandboxUnavailableError: the sandbox cannot work as configured.
             SandboxError: the sandbox failed, and the program must not be retried or `retries` are used up.
         """
+        kept = dict(files) if files else None  # each try gets what this call was given
         # One deadline for all tries: `queue_s` limits how long the program waits in all.
         deadline = None if self.config.queue_s is None else asyncio.get_running_loop().time() + self.config.queue_s
         self._show_line()
@@ -163,7 +165,7 @@ class SandboxPool:
                 reraise=True,
             ):
                 with attempt:
-                    execution = await self._try(code, task, limits, source, group, deadline)
+                    execution = await self._try(code, task, limits, source, group, kept, deadline)
             assert execution is not None
         except asyncio.CancelledError:
             # Counted apart: a cancellation is neither a result of the program nor a fault of the sandbox.
@@ -187,13 +189,15 @@ class SandboxPool:
         limits: Limits | None,
         source: str | None,
         group: Hashable,
+        files: Mapping[str, bytes] | None,
         deadline: float | None,
     ) -> Execution:
         """Wait for a lease and give the program to the sandbox once."""
         lease = await self._dispatcher.acquire(group, deadline)
         try:
             longest_s = (limits or self.limits_for(task)).wall_s + self.config.slack_s
-            call = asyncio.ensure_future(self.sandbox.run(code, task, limits, source=source, group=group))
+            run = self.sandbox.run(code, task, limits, source=source, group=group, files=files)
+            call = asyncio.ensure_future(run)
         except BaseException as error:
             # There is no call whose end would release the lease, for example because `run` takes other arguments.
             self._dispatcher.release(lease, error)

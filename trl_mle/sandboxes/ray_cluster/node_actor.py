@@ -13,7 +13,7 @@ import platform
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,14 @@ class NodeActor:
         return None
 
     async def run(
-        self, call: int, key: str, code: str, source: str | None, task: TaskSpec, limits: Limits
+        self,
+        call: int,
+        key: str,
+        code: str,
+        source: str | None,
+        task: TaskSpec,
+        limits: Limits,
+        files: Mapping[str, bytes] | None = None,
     ) -> Execution | NodeFault:
         """Run a program; see [`LocalSandbox.run`]."""
         if self._sandbox is None:
@@ -134,7 +141,7 @@ class NodeActor:
             del self._cancelled[call]
             return NodeFault("the program was cancelled before it came here")
         task = replace(task, folder=self._tasks[key])
-        self._calls[call] = asyncio.ensure_future(self._sandbox.run(code, task, limits, source=source))
+        self._calls[call] = asyncio.ensure_future(self._sandbox.run(code, task, limits, source=source, files=files))
         try:
             return await self._calls[call]
         except asyncio.CancelledError:

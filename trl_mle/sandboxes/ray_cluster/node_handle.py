@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
@@ -231,7 +231,15 @@ class NodeHandle:
             raise LostError(self._lost_message(error), may_have_started=False) from error
 
     async def run(
-        self, call: int, key: str, code: str, source: str | None, task: TaskSpec, limits: Limits, longest_s: float
+        self,
+        call: int,
+        key: str,
+        code: str,
+        source: str | None,
+        task: TaskSpec,
+        limits: Limits,
+        longest_s: float,
+        files: Mapping[str, bytes] | None = None,
     ) -> Execution:
         """Run a program on the node. If the call is cancelled, the program is gone before it returns.
 
@@ -243,7 +251,7 @@ class NodeHandle:
         if self.state != "ready":
             raise LostError(f"node {self.node.address} was lost: {self.reason}", may_have_started=False)
         try:
-            ref = actor.run.remote(call, key, code, source, task, limits)
+            ref = actor.run.remote(call, key, code, source, task, limits, files)
         except Exception as error:  # the program has not left this process
             raise SandboxError(f"the program could not be sent: {error}", may_have_started=False) from error
         reply = asyncio.ensure_future(_result(ref))

@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 import statistics
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from hashlib import sha256
@@ -17,6 +17,7 @@ from typing import Any
 from trl_mle.config import RayConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.base import check_limits, default_limits
+from trl_mle.sandboxes.kept_files import check_files
 from trl_mle.sandboxes.ray_cluster import archive_stream, cluster
 from trl_mle.sandboxes.ray_cluster.cluster import ClusterNode
 from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle, NodeState
@@ -159,6 +160,7 @@ class RaySandbox:
         *,
         source: str | None = None,
         group: Hashable = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Execution:
         """Run `code` on a node with the task's public files under `./input/` and return what happened.
 
@@ -166,6 +168,7 @@ class RaySandbox:
         cancelled, the program and all its processes are gone before it returns.
 
         Raises:
+            ConfigError: `limits` or `files` are out of bounds.
             SandboxUnavailableError: the sandbox is not started, or a node lacks a package or file that the task needs.
             SandboxError: the sandbox failed. Nothing is known about the program except whether it `may_have_started`.
         """
@@ -175,6 +178,7 @@ class RaySandbox:
             )
         limits = limits or self.limits_for(task)
         check_limits(limits)
+        kept = check_files(files, limits)
         self._warn(limits)
         key, pieces = await self._packed(task)
         spec = _without_host_details(task)
@@ -186,7 +190,8 @@ class RaySandbox:
                 self._pieces.pop(os.path.realpath(task.public_dir), None)  # the objects may be lost: pack them again
                 raise
             call = next(self._call_ids)
-            return await node.run(call, key, code, source, spec, limits, limits.wall_s + self._timing.answer_s)
+            longest_s = limits.wall_s + self._timing.answer_s
+            return await node.run(call, key, code, source, spec, limits, longest_s, kept)
         finally:
             self._slots.give_back(node)
 

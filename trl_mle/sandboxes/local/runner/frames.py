@@ -5,8 +5,8 @@ A frame is a header (size of the body, size of all blobs), a body in JSON, and b
     header   body                                                          blobs
     >QQ      {"message": {"type": "ProgramResult", ...}, "blobs": [5, 0]}  stdout, stderr
 
-A field of type `bytes` travels as a blob. A frame with an unknown message, an unknown or missing field, or a value of another
-type is a `FrameError`.
+A field of type `bytes` travels as a blob, one of type `dict[str, bytes]` as one blob per key. A frame with an unknown message, an
+unknown or missing field, or a value of another type is a `FrameError`.
 """
 
 from __future__ import annotations
@@ -155,6 +155,8 @@ def _to_plain(value: Any, blobs: list[bytes]) -> Any:
     if isinstance(value, bytes):
         blobs.append(value)
         return {"blob": len(blobs) - 1}
+    if isinstance(value, dict):
+        return {name: _to_plain(content, blobs) for name, content in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -186,6 +188,9 @@ def _to_value(plain: Any, hint: Any, blobs: list[bytes], name: str) -> Any:
         elif option is bytes:
             if isinstance(plain, dict) and plain.keys() == {"blob"} and plain["blob"] in range(len(blobs)):
                 return blobs[plain["blob"]]
+        elif get_origin(option) is dict:
+            if isinstance(plain, dict):
+                return {key: _to_value(content, bytes, blobs, name) for key, content in plain.items()}
         elif get_origin(option) is Literal:
             if plain in get_args(option):
                 return plain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from .isolation.landlock import SCOPED_SIGNALS
@@ -114,6 +114,7 @@ class ProgramLimits(Message):
     submission_bytes: int
     threads: int
     early_exit: float = 0.0
+    keep_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ class ProgramRequest(Message):
     public: str
     """The folder of the task's public files."""
     limits: ProgramLimits
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Name -> content of the files that lie in the program's folder when it starts."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,8 @@ class ProgramResult(Message):
     stderr_cut_bytes: int
     submission: bytes | None
     submission_reason: str | None
+    files: dict[str, bytes] = field(default_factory=dict)
+    files_cut: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 
 from .. import frames
+from ..limits import kept_files
 from ..limits.early_exit import EarlyExit
 from ..limits.monitor import LimitPassed, LimitsMonitor
 from ..limits.workdir import WorkFolder
@@ -52,6 +53,7 @@ class SupervisedProgram:
 
     def __init__(self, request: ProgramRequest, policy: TaskPolicy, worker: WorkerInfo, work: WorkFolder):
         self._request = request
+        self._modules = policy.packages.modules
         self._limits = request.limits
         self._work = work
         self._worker = worker
@@ -203,6 +205,7 @@ class SupervisedProgram:
         if self._stopped is not None and status == self._stopped.status:
             err.add_remark(f"Stopped by the sandbox: {self._stopped.reason}.")
         submission, reason = self._work.read_submission(self._limits.submission_bytes)
+        files, files_cut = self._kept_files()
         spared_s = self._early_exit.spared_s(ended.at - started.at) if status == "timeout" else 0.0
         # The kernel does not account for children whose parent has said that it will not wait for them: the monitor saw them.
         orphans = self._reports.all_ended
@@ -220,7 +223,17 @@ class SupervisedProgram:
             stderr_cut_bytes=err.cut,
             submission=submission,
             submission_reason=reason,
+            files=files,
+            files_cut=files_cut,
         )
+
+    def _kept_files(self) -> tuple[dict[str, bytes], int]:
+        """What the program left for the next one, and the number of entries that are left out."""
+        limits = self._limits
+        # Processes that cannot be ended may still write.
+        if not limits.keep_bytes or self._killed_at is not None:
+            return {}, 0
+        return kept_files.collect(self._work.descriptor, limits.keep_bytes, limits.work_bytes, self._modules)
 
     def _status(self, wall_s: float, exit_code: int | None) -> tuple[Status, int | None]:
         """Status and exit code of a program that ran for `wall_s` seconds."""

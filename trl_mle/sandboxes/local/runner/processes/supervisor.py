@@ -10,10 +10,12 @@ import signal
 import socket
 import traceback
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import NoReturn
 
 from .. import frames
 from ..isolation import kernel, namespaces
+from ..limits import kept_files
 from ..limits.workdir import WorkFolder
 from ..policy import TaskPolicy
 from ..protocol import ProgramFault, ProgramRequest, ProgramResult, Reply
@@ -117,6 +119,10 @@ def _run(
         namespaces.unshare(with_mounts=layers.private_root)
     work = WorkFolder(worker.folder, request.limits, layers.private_root, worker.in_memory)
     cleanup.callback(work.remove)
+    if request.files:
+        # Before any process of the program exists. The program's own process gets no copy of them.
+        kept_files.write(work.descriptor, request.files)
+        request = replace(request, files={})
     program = SupervisedProgram(request, policy, worker, work)
     programs.append(program)
     cleanup.callback(program.end)
