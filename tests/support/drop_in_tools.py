@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import torch
 from datasets import Dataset
 
@@ -48,6 +50,28 @@ def double(x: int) -> int:
     return 2 * x
 
 
+def _later_double():
+    async def double(x: int) -> int:
+        """
+        Doubles a number.
+
+        Args:
+            x: The number.
+
+        Returns:
+            Twice the number.
+        """
+        # The later the call, the sooner the answer.
+        await asyncio.sleep(0.02 / (1 + x))
+        return 2 * x
+
+    return double
+
+
+later_double = _later_double()
+"""`double` as an asynchronous tool of the same name."""
+
+
 class Counter:
     """An environment with one tool."""
 
@@ -64,6 +88,24 @@ class Counter:
         Returns:
             The sum so far.
         """
+        self.sum += x
+        return self.sum
+
+
+class LaterCounter(Counter):
+    """The same with an asynchronous tool."""
+
+    async def add(self, x: int) -> int:
+        """
+        Adds a number.
+
+        Args:
+            x: The number.
+
+        Returns:
+            The sum so far.
+        """
+        await asyncio.sleep(0.02 / (1 + x))
         self.sum += x
         return self.sum
 

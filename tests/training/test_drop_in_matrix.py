@@ -87,6 +87,12 @@ FEATURES: dict[str, Feature] = {
     "environments": Feature(
         {"max_completion_length": 120}, {**CALLS, "environment_factory": lambda: tools.Counter}, overlap=False
     ),
+    "asynchronous tools": Feature(
+        {"max_completion_length": 120}, {**CALLS, "tools": lambda: [tools.later_double]}, overlap=False
+    ),
+    "asynchronous environments": Feature(
+        {"max_completion_length": 120}, {**CALLS, "environment_factory": lambda: tools.LaterCounter}, overlap=False
+    ),
     "rollout_func": Feature(parameters={"rollout_func": lambda: rollouts}),
 }
 
@@ -106,6 +112,7 @@ COMBINATIONS = [
     ["loss luspo", "adaptive entropy", "iterable dataset", "reference model", "normalize_then_sum"],
     ["loss vespo", "rollout_func", "entropy_coef", "dataset in order"],
     ["tools", "environments"],
+    ["asynchronous tools", "asynchronous environments"],
 ]
 """Features that are tried together, so that all of them take seconds. Each feature is in one."""
 

@@ -9,12 +9,15 @@ from trl import GRPOConfig
 
 from trl_mle.errors import ConfigError
 from trl_mle.training.collapse.settings import CollapseSettings
+from trl_mle.training.turns.settings import TurnSettings
 from trl_mle.training.weighting.config import DurationSettings
 
 
 @dataclass
-class DurationAwareConfig(DurationSettings, CollapseSettings, GRPOConfig):
-    """`trl.GRPOConfig` with the parameters of [`DurationSettings`], [`CollapseSettings`] and those below; all else is as in TRL.
+class DurationAwareConfig(DurationSettings, CollapseSettings, TurnSettings, GRPOConfig):
+    """`trl.GRPOConfig` with the parameters of [`DurationSettings`], [`CollapseSettings`], [`TurnSettings`] and those below.
+
+    All else is as in TRL.
 
     > Parameters that control overlapping execution
 
@@ -111,6 +114,7 @@ class DurationAwareConfig(DurationSettings, CollapseSettings, GRPOConfig):
         super().__post_init__()
         self.check_durations()
         self.check_collapse()
+        self.check_turns()
         if self.overlap_execution:
             self._check_overlap()
         if self.replace_flat_groups:

@@ -29,6 +29,7 @@ from trl_mle.training.resume.trainer import ResumableTrainer
 from trl_mle.training.reward_scale import RewardScale, scale_keys
 from trl_mle.training.rollout_writer import RolloutWriter, logged_columns
 from trl_mle.training.scored_batch import ScoredBatch
+from trl_mle.training.turns.tool_rollouts import ToolRollouts, tool_rollouts_of
 from trl_mle.training.weighted_advantages import flags, weighted
 from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
 from trl_mle.training.weighting.samples import SampleBatch
@@ -66,7 +67,8 @@ class DurationAwareTrainer(ResumableTrainer):
     its own seconds, see `trl_mle.training.weighting.actions`. The mean of the weights is over the actions that are trained
     on: those of unscorable and of masked truncated completions have no part in it.
 
-    With `overlap_execution`, programs run while the policy generates and learns, see [`OverlapExecution`].
+    With `overlap_execution`, programs run while the policy generates and learns, see [`OverlapExecution`]. Asynchronous tools and
+    tools of environments run at the same time for all rollouts, see [`ToolRollouts`].
 
     Example:
 
@@ -112,6 +114,7 @@ class DurationAwareTrainer(ResumableTrainer):
     model_card_sections: dict[str, str]
     _overlap: OverlapExecution | None = None
     _collapse: CollapseWatch | None = None
+    _tool_rollouts: ToolRollouts | None = None
     _scored: ScoredBatch | None = None
     _rollout_writer: RolloutWriter | None = None
     _told_of_unusable = False
@@ -178,6 +181,7 @@ class DurationAwareTrainer(ResumableTrainer):
             self.add_callback(self._collapse.callback())
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
+        self._tool_rollouts = tool_rollouts_of(self)
         for callback in self.weighting.callbacks():
             self.add_callback(callback)
         if args.save_rollouts:
@@ -207,7 +211,23 @@ class DurationAwareTrainer(ResumableTrainer):
         if self.weighting is None:
             return super()._generate(prompts)
         with timed("generation", self._metrics[self._mode]):
-            return super()._generate(prompts)
+            generated = super()._generate(prompts)
+        if self._tool_rollouts is not None:
+            self._tool_rollouts.report(self._metrics[self._mode])
+        return generated
+
+    def _tool_call_loop(
+        self, prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields
+    ) -> Any:
+        arguments = (prompts, prompt_ids, completion_ids, completions, logprobs, images, multimodal_fields)
+        if self._tool_rollouts is None:
+            return super()._tool_call_loop(*arguments)
+        return self._tool_rollouts.run(super()._tool_call_loop, *arguments)
+
+    def _generate_single_turn(self, prompt_ids, images, *args, **kwargs) -> Any:
+        if self._tool_rollouts is None:
+            return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
+        return self._tool_rollouts.generate(super()._generate_single_turn, prompt_ids, images, *args, **kwargs)
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         logps = None if self._overlap is None else self._overlap.replayed_logps(logits_to_keep)

@@ -24,6 +24,9 @@ def unrepeatable(trainer: Any) -> list[str]:
         "`overlap_execution` trains on programs in the order in which they finish, unless `overlap_order` is 'launched'": (
             args.overlap_execution and args.overlap_order != "launched"
         ),
+        "`tool_rollouts` is 'independent': which rollouts are generated together depends on how long tools take": (
+            bool(trainer.tools) and args.tool_rollouts == "independent"
+        ),
         "`use_vllm`: the inference engine's random state is not saved": args.use_vllm,
         "`save_only_model`: the checkpoint has neither optimizer nor random state": args.save_only_model,
         "`ignore_data_skip`: the data begin anew": args.ignore_data_skip,
