@@ -25,6 +25,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer import utils
 
+from tests.support import drop_in_tools
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from tests.support.trl_async import VLLM_CLIENT, tree_attention
 from trl_mle import AsyncDurationAwareTrainer
@@ -402,3 +403,49 @@ class TestAsynchronousTrainer:
     def test_the_loader_of_several_processes_wraps_the_one_with_the_collator(self):
         assert issubclass(DataLoaderDispatcher, DataLoaderAdapter)
         assert "self.base_dataloader" in source(DataLoaderAdapter.__init__)
+
+
+def test_tools_of_an_environment_are_the_functions_of_its_class(tmp_path):
+    """`get_reward = None` on the class keeps it from being a second source of reward (`environments/spec.py`)."""
+
+    class Base:
+        def reset(self, **row) -> None: ...
+
+        async def act(self, code: str) -> str:
+            """
+            Acts.
+
+            Args:
+                code: What to do.
+
+            Returns:
+                What came of it.
+            """
+            return code
+
+        @property
+        def state(self) -> int:
+            raise AssertionError("TRL evaluates no property")
+
+        def get_reward(self) -> float:
+            return 0.0
+
+    class Silent(Base):
+        get_reward = None
+
+        def __init__(self):
+            self.get_reward = super().get_reward
+
+    names = {}
+    for environment in (Base, Silent):
+        trainer = GRPOTrainer(
+            model=drop_in_tools.calling_model(),
+            processing_class=drop_in_tools.tokenizer(),
+            args=tiny_args(tmp_path, GRPOConfig),
+            train_dataset=drop_in_tools.conversations(),
+            environment_factory=environment,
+            reward_funcs=lambda completions, **kwargs: [0.0] * len(completions),
+        )
+        assert [tool.__name__ for tool in trainer.tools] == ["act"]
+        names[environment] = trainer.reward_func_names[1:]
+    assert names == {Base: ["Base"], Silent: []}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from dataclasses import replace
 
 import pytest
+from transformers.utils import get_json_schema
 
 from tests.support.hang import HANG_S
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
-from trl_mle import EpisodeBudget, MLEEnvironment, MLESpec, RewardConfig
+from trl_mle import EpisodeBudget, LocalSandbox, MLEEnvironment, MLESpec, RewardConfig
 from trl_mle.environments.actions import action_rewards, actions_of
 from trl_mle.environments.episode_reward import EpisodeReward
 from trl_mle.errors import ConfigError, GradingError, SandboxError, SandboxUnavailableError, TaskError
@@ -212,6 +214,23 @@ def test_what_a_row_must_have(task):
         _ = MLEEnvironment(agent._reward).episode
 
 
+def test_what_the_policy_reads_of_the_tools(task):
+    agent, _ = environment(task)
+    functions = [get_json_schema(tool)["function"] for tool in (agent.run_program, agent.submit)]
+    assert [function["name"] for function in functions] == ["run_program", "submit"]
+    assert functions[0]["parameters"]["properties"]["code"] == {"type": "string", "description": "The whole program."}
+    assert "submission.csv" in functions[0]["description"]
+    assert functions[1]["parameters"]["properties"] == {}
+
+
+def test_a_spec_travels_to_another_process(task):
+    spec = MLESpec({"toy": task}, sandbox=LocalSandbox(workers=1))
+    factory, (reward,) = pickle.loads(pickle.dumps((spec.environment_factory, spec.reward_funcs)))
+    made = factory()
+    made.reset(task="toy")
+    assert made._scores_with(reward.reward)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -242,6 +261,10 @@ async def test_the_environment_of_another_trainer_is_named(task):
     agent, _ = environment(task)
     with pytest.raises(ConfigError, match="Give the trainer `environment_factory="):
         await EpisodeReward(agent._reward)([""], [""], environments=None)
+    other, _ = environment(task)
+    for wrong in (other, object()):
+        with pytest.raises(ConfigError, match="not its own"):
+            await EpisodeReward(agent._reward)([""], [""], environments=[wrong])
 
 
 def test_a_reward_of_other_numbers(task):

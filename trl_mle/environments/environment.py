@@ -141,6 +141,10 @@ class MLEEnvironment:
         """Reward of the rollout if it ended here; `None` after an infrastructure fault."""
         return self._current().outcome.reward
 
+    def _scores_with(self, reward: MLEReward) -> bool:
+        """Whether the programs of this environment are scored by `reward`."""
+        return self._reward is reward
+
     def _current(self) -> RunningEpisode:
         if self._episode is None:
             raise ConfigError("The environment has no task: call `reset(task=...)` first.")
@@ -178,9 +182,15 @@ class MLEEnvironment:
 
 async def _read(code: Any) -> Program:
     """The program of an argument. A long text is read in a thread, so that other rollouts go on meanwhile."""
-    if isinstance(code, str) and len(code) > SHORT:
-        return await asyncio.to_thread(program_of_argument, code)
-    return program_of_argument(code)
+    try:
+        if isinstance(code, str) and len(code) > SHORT:
+            return await asyncio.to_thread(program_of_argument, code)
+        return program_of_argument(code)
+    except ExtractionError:
+        raise
+    except Exception as error:  # whatever a text does to this code, it is the text of a policy
+        logger.exception("The argument of a tool could not be read")
+        raise ExtractionError("too_complex", f"{type(error).__name__}: {error}") from error
 
 
 def _fault(episode: RunningEpisode, program: Program, error: BaseException) -> Outcome:

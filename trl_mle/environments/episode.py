@@ -23,7 +23,7 @@ class Turn:
     value: float | None
     """Reward of the episode if it ended after this turn; `None` after an infrastructure fault."""
     outcome: Outcome | None = None
-    """Outcome of the program; `None` if the call ran none."""
+    """Outcome of the program, without the content of its submission; `None` if the call ran none."""
     refused: str | None = None
     """Why the call did nothing, as a short identifier: `submitted`, `fault`, `runs`, `seconds` (what had ended the episode, or was
     spent), or a reason of `ExtractionError`. `None` if it did what it is for."""

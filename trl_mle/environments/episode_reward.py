@@ -18,6 +18,11 @@ from trl_mle.rewards.records import OCCASIONAL_METRICS
 from trl_mle.rewards.reward_parts import RewardPart, SharedRuns
 from trl_mle.types import Outcome
 
+NO_ENVIRONMENTS = (
+    "The reward of an `MLESpec` got no environments. Give the trainer `environment_factory=spec.environment_factory`. TRL's "
+    "asynchronous trainer gives reward functions no environments, so an `MLESpec` does not work with it."
+)
+
 
 class EpisodeReward:
     """Asynchronous TRL reward function of [`MLEEnvironment`]: the reward of each episode, and everything known about its turns.
@@ -81,7 +86,9 @@ class EpisodeReward:
             whole (`bool`, *optional*, defaults to `True`):
                 Whether TRL logs the reward itself.
         """
-        episodes = [_episode_of(environment) for environment in environments or [None] * len(completions)]
+        if environments is None or len(environments) != len(completions):
+            raise ConfigError(NO_ENVIRONMENTS)
+        episodes = [self._episode_of(environment) for environment in environments]
         for episode in episodes:
             if episode.unavailable is not None:
                 raise episode.unavailable
@@ -112,6 +119,15 @@ class EpisodeReward:
         }
         return {str(name): values for name, values in columns.items()}
 
+    def _episode_of(self, environment: Any) -> Episode:
+        if not isinstance(environment, MLEEnvironment) or not environment._scores_with(self.reward):
+            raise ConfigError(
+                f"The reward of an `MLESpec` got the environment {environment!r}, which is not its own. Give the trainer "
+                "`environment_factory=spec.environment_factory` of the same spec, alone: environments of other kinds cannot be "
+                "mixed with it."
+            )
+        return environment.episode
+
     def model_card_sections(self) -> dict[str, str]:
         """Title -> Markdown: the tasks and the reward settings, for the model card."""
         return self.reward.model_card_sections()
@@ -119,15 +135,6 @@ class EpisodeReward:
     def close(self) -> None:
         """Close the sandbox and the instrumenter, see [`MLEReward.close`]."""
         self.reward.close()
-
-
-def _episode_of(environment: Any) -> Episode:
-    if not isinstance(environment, MLEEnvironment):
-        raise ConfigError(
-            f"The reward of an `MLESpec` got the environment {environment!r}. Give the trainer "
-            "`environment_factory=spec.environment_factory` of the same spec."
-        )
-    return environment.episode
 
 
 def _log_metrics(episodes: Sequence[Episode], log_metric: Callable[[str, float], None]) -> None:

@@ -23,6 +23,7 @@ REFUSALS = {
     "not_text": "Nothing was run: `code` must be a string that holds a complete Python program.",
     "empty_completion": "Nothing was run: `code` is empty.",
     "too_long": "Nothing was run: `code` is too long.",
+    "too_complex": "Nothing was run: `code` cannot be read.",
     "undecodable": "Nothing was run: `code` holds a character that no program can have.",
 }
 """By why a call did nothing: what the tool answers."""
@@ -66,8 +67,8 @@ class Observer:
         """
         if outcome.kind == "fault":
             return FAULT
-        facts = "\n".join([*self._facts(outcome, episode, limit_s), _what_is_left(episode)])
         limit = self.budget.observation_characters
+        facts = self._within(limit, [*self._facts(outcome, episode, limit_s), _what_is_left(episode)])
         texts, room = _outputs(outcome, limit), limit
         # Escapes lengthen a text by a factor that is only known afterwards.
         for _ in range(4):
@@ -93,6 +94,11 @@ class Observer:
         if self.show_public_score and outcome.kind == "valid" and score is not None:
             facts.append(f"Its score on the public part of the answers: {score:.6g}.")
         return facts
+
+    def _within(self, limit: int, facts: list[str]) -> str:
+        """`facts` in at most `limit` characters. The first one is cut, which may name what a submission holds."""
+        verdict, *others = [self._escaped(fact) for fact in facts]
+        return "\n".join([verdict[: max(0, limit - sum(len(fact) + 1 for fact in others))], *others])
 
     def _escaped(self, text: str) -> str:
         return escape_tokens(text, self.special_tokens)

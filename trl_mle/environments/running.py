@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from trl_mle.config import EpisodeBudget
@@ -92,7 +93,7 @@ class RunningEpisode:
             return
         self.seconds_left = max(0.0, self.seconds_left - (outcome.duration_s or 0.0))
         if outcome.kind == "valid":
-            self.valid, self.valid_run = outcome, self.run
+            self.valid, self.valid_run = outcome, self.run  # with its submission; turns are kept without theirs
         elif self._failed is None or _milestones(outcome) >= _milestones(self._failed):
             self._failed = outcome
 
@@ -109,7 +110,8 @@ class RunningEpisode:
         refused: str | None = None,
     ) -> str:
         """Enter a call into the books. Returns its observation."""
-        self._turns.append(Turn(tool, arguments, observation, self.outcome.reward, outcome, refused))
+        kept = None if outcome is None else _without_submission(outcome)
+        self._turns.append(Turn(tool, arguments, observation, self.outcome.reward, kept, refused))
         return observation
 
     def record(self) -> Episode:
@@ -122,6 +124,13 @@ class RunningEpisode:
             submitted=self._submitted,
             unavailable=self._unavailable,
         )
+
+
+def _without_submission(outcome: Outcome) -> Outcome:
+    """`outcome` without the content of its submission, which may be large, and of which an episode needs one."""
+    if outcome.execution is None or outcome.execution.submission is None:
+        return outcome
+    return replace(outcome, execution=replace(outcome.execution, submission=None))
 
 
 def _milestones(outcome: Outcome) -> int:
