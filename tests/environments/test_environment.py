@@ -90,6 +90,26 @@ async def test_the_budget_of_seconds_is_the_limit_of_the_last_program(task):
     assert agent.episode.seconds == 25.5
 
 
+async def test_files_go_from_one_program_to_the_next(task, good):
+    seen = []
+
+    class Files(Scripted):
+        async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
+            seen.append((dict(files or {}), limits.keep_bytes))
+            return replace(await super().run(code, task, limits), files={code: b"x"}, files_cut=len(seen) - 1)
+
+    agent, _ = environment(task, Files(good))
+    texts = [await agent.run_program(code) for code in ("a", None, "b")]
+    assert seen == [({}, 8 * 1024**2), ({"a": b"x"}, 8 * 1024**2)]
+    assert "Files for the next program: a.\n" in texts[0]
+    assert "Files for the next program: b. 1 could not be kept." in texts[2]
+    assert not [turn for turn in agent.episode.turns if turn.outcome and turn.outcome.execution.files]
+    assert agent.episode.outcome.execution.submission == good.submission
+    agent.reset(task="toy")
+    await agent.run_program("c")
+    assert seen[-1][0] == {}, "nothing goes from one rollout to another"
+
+
 @pytest.mark.parametrize("code", NONSENSE, ids=lambda code: repr(code)[:12])
 async def test_nonsense_costs_a_run_and_pays_nothing(task, code):
     agent, sandbox = environment(task, runs=2)
@@ -155,7 +175,7 @@ async def test_two_calls_of_a_rollout_run_one_after_another(task):
     running = []
 
     class Watched(Scripted):
-        async def run(self, code, task, limits=None, *, source=None, group=None):
+        async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
             running.append(code)
             assert len(running) == 1
             await asyncio.sleep(0.01)
@@ -175,7 +195,7 @@ async def test_a_call_of_an_earlier_rollout_changes_nothing_of_the_next_one(task
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     class Waiting(Scripted):
-        async def run(self, code, task, limits=None, *, source=None, group=None):
+        async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
             begun.set()
             await go_on.wait()
             return await super().run(code, task, limits)
@@ -192,7 +212,7 @@ async def test_a_call_of_an_earlier_rollout_changes_nothing_of_the_next_one(task
 
 async def test_a_cancelled_run_is_a_fault(task):
     class Endless(Scripted):
-        async def run(self, code, task, limits=None, *, source=None, group=None):
+        async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
             await asyncio.Event().wait()
 
     agent, _ = environment(task, Endless())

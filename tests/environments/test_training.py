@@ -20,9 +20,11 @@ from trl_mle.types import MILESTONES
 
 LOADS = 'import pandas as pd\ntrain = pd.read_csv("input/train.csv")\ntrain["nothing"]'
 MEAN = GOOD.replace("model.predict(test[[", "0 * model.predict(test[[")
+LEAVES = 'open("note.txt", "w").write("kept")\n'
+SEES = 'import os\nprint(sorted(os.listdir(".")), open("note.txt").read())\n'
 SCRIPTS = [
     [run_program(LOADS), run_program(GOOD), call("submit")],
-    [run_program(GOOD), run_program(MEAN)],
+    [run_program(GOOD + LEAVES), run_program(SEES + MEAN)],
     ["I cannot do this."],
     [call("run_program", program=GOOD), call("shell", command="ls"), call("submit")],
 ]
@@ -118,6 +120,14 @@ def test_turns_are_kept(run):
     row = rollouts.iloc[0].to_dict()
     assert from_row(row).program.code.strip() == GOOD.strip()
     assert "nonce" not in json.dumps(turns)
+
+
+def test_files_are_there_for_the_next_program(run):
+    _, rollouts = run
+    first, second = read_turns(rollouts["turns"][1])
+    assert "Files for the next program: note.txt." in first["observation"]
+    assert "'note.txt', 'tmp'] kept" in second["stdout"]
+    assert "submission.csv" not in second["stdout"]
 
 
 def test_metrics_and_weights(run):

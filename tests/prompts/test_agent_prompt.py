@@ -22,6 +22,10 @@ def test_it_has_the_task_and_the_budget(task):
     assert "At most 3 programs may be run, for 60 s in all." in user["content"]
     assert "submit()" in user["content"]
     assert [system["role"], user["role"]] == ["system", "user"]
+    assert "files that the one before it" not in user["content"]
+    assert (
+        "files that the one before it" in build_agent_prompt(task, runs=3, seconds=60, keeps_files=True)[1]["content"]
+    )
     assert "Only one program may be run, for 20 s." in build_agent_prompt(task, runs=1, seconds=20)[1]["content"]
 
 

@@ -23,18 +23,22 @@ class EpisodeBudget:
             times the limit of one program.
         observation_characters (`int`, *optional*, defaults to `2000`):
             Longest text that a tool answers with, in characters.
+        keep_bytes (`int`, *optional*, defaults to 8 MiB):
+            Bytes of the files that a program leaves for the next one of its episode. A rollout holds as much memory; 0 keeps
+            none.
     """
 
     runs: int = 4
     seconds: float | None = None
     observation_characters: int = 2000
+    keep_bytes: int = 8 * 1024**2
 
     def __post_init__(self):
-        for name in ("runs", "observation_characters"):
+        for name in ("runs", "observation_characters", "keep_bytes"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(f"`{name}` is {value!r}; it must be a whole number.")
-        check_least(self, runs=1, observation_characters=LEAST_CHARACTERS)
+        check_least(self, runs=1, observation_characters=LEAST_CHARACTERS, keep_bytes=0)
         check_seconds(self, "seconds")
 
     def seconds_for(self, limit_s: float) -> float:

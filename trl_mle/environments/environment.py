@@ -153,11 +153,12 @@ class MLEEnvironment:
     async def _run(self, program: Program, episode: RunningEpisode, limit_s: float) -> Outcome:
         """Run and grade a program, and enter its outcome. Whatever goes wrong that is not the program's fault is a fault."""
         scorer = self._reward.scorer
-        limits = replace(scorer.limits_for(episode.task), wall_s=limit_s)
+        limits = scorer.limits_for(episode.task)
+        limits = replace(limits, wall_s=limit_s, keep_bytes=min(self._budget.keep_bytes, limits.work_bytes // 2))
         unavailable = None
         try:
             await self._reward.open()
-            outcome = await scorer.score(program, episode.task, episode.group, limits=limits)
+            outcome = await scorer.score(program, episode.task, episode.group, limits=limits, files=episode.files)
         except SandboxUnavailableError as error:
             # Raised here, it would become the text that a policy reads. The reward function raises it.
             unavailable = error

@@ -13,7 +13,8 @@ from trl_mle.config import EpisodeBudget
 from trl_mle.environments.running import RunningEpisode
 from trl_mle.prompts.earlier import failure_sentence, reported_metrics, rounded_seconds
 from trl_mle.prompts.quoting import clean_output, escape_tokens, fenced, keep_end, keep_ends, own_traceback
-from trl_mle.types import Outcome
+from trl_mle.prompts.table_summary import MAX_NAME, clean
+from trl_mle.types import Execution, Outcome
 
 REFUSALS = {
     "submitted": "The task has ended: a submission was taken. Nothing was run.",
@@ -30,6 +31,9 @@ REFUSALS = {
 NOT_SUBMITTED = "No program has made a valid submission, so there is nothing to submit."
 SUBMITTED = "The submission of program {run} was taken. The task has ended."
 FAULT = "The program could not be run because of a fault of the machine. The task has ended."
+
+SHOWN_FILES = 5
+"""Names of kept files that an observation has."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Observer:
             names = ", ".join(name.replace("_", " ") for name in outcome.execution.milestones)
             facts.append(f"Steps reached: {names or 'none'}.")
             facts += reported_metrics(outcome.execution)
+            facts += _files(outcome.execution)
         score = outcome.public.score if outcome.public is not None else None
         if self.show_public_score and outcome.kind == "valid" and score is not None:
             facts.append(f"Its score on the public part of the answers: {score:.6g}.")
@@ -102,6 +107,17 @@ class Observer:
 
     def _escaped(self, text: str) -> str:
         return escape_tokens(text, self.special_tokens)
+
+
+def _files(execution: Execution) -> list[str]:
+    """The sentence about files that the program left for the next one; empty if there are none."""
+    if not execution.files and not execution.files_cut:
+        return []
+    names = [clean(name, MAX_NAME) for name in list(execution.files)[:SHOWN_FILES]]
+    more = len(execution.files) - len(names)
+    others = [f"{more} more"] if more else []
+    left_out = f" {execution.files_cut} could not be kept." if execution.files_cut else ""
+    return [f"Files for the next program: {', '.join([*names, *others]) or 'none'}.{left_out}"]
 
 
 def _what_is_left(episode: RunningEpisode) -> str:

@@ -48,6 +48,8 @@ class RunningEpisode:
         """The last valid submission."""
         self.valid_run: int | None = None
         """Number of the program that made it, from 1."""
+        self.files: Mapping[str, bytes] = {}
+        """Name -> content of the files that the last program left for the next one."""
         self.run = 0
         """Number of the last program, from 1."""
         self._nothing = nothing
@@ -92,8 +94,10 @@ class RunningEpisode:
             self._fault, self._unavailable = outcome, unavailable
             return
         self.seconds_left = max(0.0, self.seconds_left - (outcome.duration_s or 0.0))
+        if outcome.execution is not None:
+            self.files = outcome.execution.files
         if outcome.kind == "valid":
-            self.valid, self.valid_run = outcome, self.run  # with its submission; turns are kept without theirs
+            self.valid, self.valid_run = outcome, self.run  # with its submission; turns are kept without one
         elif self._failed is None or _milestones(outcome) >= _milestones(self._failed):
             self._failed = outcome
 
@@ -110,7 +114,7 @@ class RunningEpisode:
         refused: str | None = None,
     ) -> str:
         """Enter a call into the books. Returns its observation."""
-        kept = None if outcome is None else _without_submission(outcome)
+        kept = None if outcome is None else _without_files(outcome)
         self._turns.append(Turn(tool, arguments, observation, self.outcome.reward, kept, refused))
         return observation
 
@@ -126,11 +130,11 @@ class RunningEpisode:
         )
 
 
-def _without_submission(outcome: Outcome) -> Outcome:
-    """`outcome` without the content of its submission, which may be large, and of which an episode needs one."""
-    if outcome.execution is None or outcome.execution.submission is None:
+def _without_files(outcome: Outcome) -> Outcome:
+    """`outcome` without the content of its submission and its files, which may be large, and which an episode needs once."""
+    if outcome.execution is None:
         return outcome
-    return replace(outcome, execution=replace(outcome.execution, submission=None))
+    return replace(outcome, execution=replace(outcome.execution, submission=None, files={}))
 
 
 def _milestones(outcome: Outcome) -> int:

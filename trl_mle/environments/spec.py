@@ -117,6 +117,7 @@ class MLESpec:
             runs=self.budget.runs,
             seconds=self.budget.seconds_for(limit_s),
             limit_s=limit_s,
+            keeps_files=self.budget.keep_bytes > 0 and self.budget.runs > 1,
             budget=self.prompt_budget,
         )
 

@@ -15,6 +15,7 @@ def build_agent_prompt(
     runs: int,
     seconds: float,
     limit_s: float | None = None,
+    keeps_files: bool = False,
     budget: PromptBudget | None = None,
 ) -> Messages:
     """Build the chat messages that ask for a solution of `task` in several runs. They state the task, the tools and the budget.
@@ -28,6 +29,8 @@ def build_agent_prompt(
             Seconds of execution of all programs together.
         limit_s (`float`, *optional*):
             Seconds of execution of one program. Defaults to the limit of the task.
+        keeps_files (`bool`, *optional*, defaults to `False`):
+            Whether a program finds the files that the one before it has left.
         budget ([`PromptBudget`], *optional*):
             Most tokens of the prompt.
 
@@ -43,7 +46,7 @@ def build_agent_prompt(
     if limit_s is not None:
         values["time_limit_s"] = f"{limit_s:g}"
     text = template("task.j2").render(values)
-    user = template("agent.j2").render(task=text, runs=runs, seconds=f"{seconds:g}").strip()
+    user = template("agent.j2").render(task=text, runs=runs, seconds=f"{seconds:g}", keeps_files=keeps_files).strip()
     messages = [
         {"role": "system", "content": template("agent_system.j2").render().strip()},
         {"role": "user", "content": escape_tokens(user, budget.special_tokens if budget else ())},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -140,6 +140,7 @@ class ProgramScorer:
         group: Hashable = None,
         *,
         limits: Limits | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Outcome:
         """The outcome of one completion. An infrastructure fault is an outcome, too, not an exception.
 
@@ -152,6 +153,8 @@ class ProgramScorer:
                 Groups take turns in the sandbox. Completions of one prompt are a group.
             limits ([`Limits`], *optional*):
                 What the program may use. Defaults to `limits_for(task)`.
+            files (`Mapping[str, bytes]`, *optional*):
+                Files in its working directory when it starts, for example `Execution.files` of an earlier program.
 
         Raises:
             SandboxUnavailableError: the sandbox cannot work on this machine; retrying does not help.
@@ -163,7 +166,7 @@ class ProgramScorer:
         except ExtractionError as error:
             return self.not_extracted(task, error.reason)
         try:
-            return await self.score_program(program, task, group, limits=limits)
+            return await self.score_program(program, task, group, limits=limits, files=files)
         except SandboxUnavailableError:
             raise
         except InfrastructureError as error:
@@ -173,7 +176,13 @@ class ProgramScorer:
             return self._fault(task, program, f"{type(error).__name__}: {error}")
 
     async def score_program(
-        self, program: Program, task: Task, group: Hashable = None, *, limits: Limits | None = None
+        self,
+        program: Program,
+        task: Task,
+        group: Hashable = None,
+        *,
+        limits: Limits | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Outcome:
         """The outcome of one program, where a fault is an exception.
 
@@ -183,7 +192,7 @@ class ProgramScorer:
         """
         check_is_task(task)
         instrumented = await self._instrument(program)
-        execution = await self._execute(instrumented, task, group, limits or self.limits_for(task))
+        execution = await self._execute(instrumented, task, group, limits or self.limits_for(task), files)
         public, private = await self._grade(execution, task)
         kind = classify(execution, public)
         parts = reward_parts(kind, len(execution.milestones), public, task.direction, task.transform, self.config)
@@ -217,11 +226,16 @@ class ProgramScorer:
             return fallbacks.uninstrumented(program, nonce, fallbacks.FAILED, reason)
 
     async def _execute(
-        self, instrumented: InstrumentedProgram, task: Task, group: Hashable, limits: Limits
+        self,
+        instrumented: InstrumentedProgram,
+        task: Task,
+        group: Hashable,
+        limits: Limits,
+        files: Mapping[str, bytes] | None,
     ) -> Execution:
         """Run the program and read its marks; only marks that the instrumenter inserted count."""
         execution = await self.sandbox.run(
-            instrumented.code, task, limits, source=instrumented.program.code, group=group
+            instrumented.code, task, limits, source=instrumented.program.code, group=group, files=files
         )
         return replace(
             execution,
