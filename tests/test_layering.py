@@ -30,6 +30,7 @@ FLOORS = (
     ("environments",),
     ("evaluation", "exports"),
     ("reports",),
+    ("solve",),
     ("scripts",),
     ("cli",),
 )

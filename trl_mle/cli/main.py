@@ -10,6 +10,7 @@ import typer
 from trl_mle._version import __version__
 from trl_mle.cli import experience, tasks
 from trl_mle.cli.doctor import doctor
+from trl_mle.cli.solve import solve
 from trl_mle.cli.train import add_commands
 from trl_mle.scripts.user_errors import user_errors
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.add_typer(tasks.app, name="tasks", help="List, show, prepare, validate and create tasks.")
 app.add_typer(experience.app, name="experience", help="Show, export and import the experience of a run.")
 app.command()(doctor)
+app.command()(solve)
 add_commands(app)
 
 

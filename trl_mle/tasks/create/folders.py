@@ -55,6 +55,20 @@ def read_folder(path: Path, targets: tuple[str, ...], sep: str | None, encoding:
             f"{path} is a folder; give the path of a CSV file, or a folder that has train.csv, or images with labels.csv or in "
             f"one folder per class{found}."
         )
+    return read_kaggle(path, train, tables.get("test"), _sample(path, tables), targets, sep, encoding)
+
+
+def unlabelled_tables(path: Path) -> tuple[Path | None, Path | None]:
+    """The test table and the sample submission of a Kaggle folder, each `None` if it is not there.
+
+    Raises:
+        TaskError: the folder cannot be read, or has two files for one of them.
+    """
+    tables = _tables(path)
+    return tables.get("test"), _sample(path, tables)
+
+
+def _sample(path: Path, tables: dict[str, Path]) -> Path | None:
     samples = {stem: table for stem, table in tables.items() if "submission" in stem}
     if any("sample" in stem for stem in samples):
         samples = {stem: table for stem, table in samples.items() if "sample" in stem}
@@ -63,8 +77,7 @@ def read_folder(path: Path, targets: tuple[str, ...], sep: str | None, encoding:
         raise TaskError(
             f"{path} is a folder with several submissions: {shown}. Leave the sample submission alone there."
         )
-    sample = next(iter(samples.values()), None)
-    return read_kaggle(path, train, tables.get("test"), sample, targets, sep, encoding)
+    return next(iter(samples.values()), None)
 
 
 def _tables(path: Path) -> dict[str, Path]:

@@ -64,7 +64,7 @@ def read_rows(proposal: Proposal) -> LabelledRows:
     features, more = read_features(
         frame.drop(columns=list(request.targets)), decimal, named=request.decimal is not None
     )
-    features, dated = _with_dates(features)
+    features, dated = with_iso_dates(features)
     split = request.split or RowSplit()
     if copies := int(frame.loc[targets.index].duplicated().sum()):
         notes.append(
@@ -150,7 +150,7 @@ def _chosen(proposal: Proposal) -> pd.DataFrame:
     return frame
 
 
-def _with_dates(features: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def with_iso_dates(features: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The features with dates as ISO 8601."""
     import pandas as pd
 

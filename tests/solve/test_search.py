@@ -1,0 +1,185 @@
+"""A search: the best attempt is kept, whatever ends it, and a later session goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+
+import pandas as pd
+import pytest
+
+from tests.support.sandbox_doubles import SandboxDouble
+from tests.support.solving import NumberSandbox, ScriptedPolicy, text_of
+from tests.support.tasks import toy_task
+from trl_mle import ProgramScorer
+from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
+from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
+from trl_mle.language_models.client import NoAnswerError
+from trl_mle.solve import Problem, SearchSettings, solve
+from trl_mle.solve.attempts import FACTS, AttemptLog
+
+LONG_S = 60.0
+
+
+def offset(value) -> str:
+    return text_of(f"offset = {value}")
+
+
+def open_file(out, name):
+    return (out / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def problem(tmp_path):
+    return Problem("toy", toy_task(tmp_path))
+
+
+@pytest.fixture
+def out(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def scorer(sandbox):
+    return ProgramScorer(sandbox, NoInstrumenter())
+
+
+async def search(problem, policy, out, sandbox, budget_s=LONG_S, **settings):
+    return await solve(problem, policy, out, budget_s, scorer(sandbox), SearchSettings(**settings))
+
+
+async def test_the_best_by_public_score_is_written_and_improved(problem, out):
+    policy = ScriptedPolicy(offset(0.9), "no program", offset(0.1), offset(0.5))
+    found = await search(problem, policy, out, NumberSandbox(fails_on=(0.5,)), attempts=8)
+    assert (found.attempts, found.valid, found.reason) == (8, 4, "8 attempts are made")
+    assert open_file(out, "solution.py").strip() == "offset = 0.1"
+    written = pd.read_csv(out / "submission.csv")
+    test = pd.read_csv(problem.task.test_path)
+    assert (written["y"] - (2 * test["a"] - test["b"] + 0.1)).abs().max() < 1e-9
+    assert found.best is not None and found.best.outcome.public == problem.task.grade(out / "submission.csv")
+    assert dict(found.failures) == {"no program: no code block": 2, "ValueError: bad offset 0.5": 2}
+    page = open_file(out, "page.html")
+    assert "offset = 0.1" in page and "bad offset 0.5" in page
+    shown = [text for prompt in policy.prompts for text in [prompt[-1]["content"]] if "offset =" in text]
+    assert shown, "no prompt shows an earlier program"
+
+
+async def test_nothing_valid_is_said_and_the_page_is_written(problem, out):
+    found = await search(problem, ScriptedPolicy(offset(1)), out, NumberSandbox(fails_on=(1.0,)), attempts=4)
+    assert found.best is None and found.failures == (("ValueError: bad offset 1.0", 4),)
+    assert not (out / "solution.py").exists() and not (out / "submission.csv").exists()
+    assert "bad offset" in open_file(out, "page.html")
+
+
+async def test_a_later_session_goes_on(problem, out):
+    await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=2)
+    sandbox = NumberSandbox()
+    found = await search(problem, ScriptedPolicy(offset(0.4), offset(0.2)), out, sandbox, attempts=6)
+    assert found.attempts == 6 and len(sandbox.ran) == 4
+    assert open_file(out, "solution.py").strip() == "offset = 0.2"
+    assert len(json.loads(open_file(out, "solve.json"))["sessions"]) == 2
+    again = await search(problem, ScriptedPolicy(offset(0.5)), out, NumberSandbox(), attempts=6)
+    assert again.attempts == 6 and again.best is not None and again.best.id == found.best.id
+
+
+async def test_files_of_another_attempt_are_written_again(problem, out):
+    """As after a kill between the two files."""
+    await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)
+    submission = (out / "submission.csv").read_bytes()
+    (out / "solution.py").write_text("offset = 7")
+    (out / "submission.csv").write_text("half")
+    with (out / FACTS).open("ab") as file:
+        file.write(b'{"id": 1, "sec')
+    sandbox = NumberSandbox()
+    found = await search(problem, ScriptedPolicy(offset(0.9)), out, sandbox, attempts=1)
+    assert [ran for ran, _ in sandbox.ran] == [0.3]
+    assert (out / "submission.csv").read_bytes() == submission and open_file(out, "solution.py").strip() == "offset = 0.3"
+    assert found.best is not None
+    log = AttemptLog(out)  # the line that was cut spoils no later one
+    assert [attempt.facts is not None for attempt in log] == [True]
+    log.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_search_and_keeps_the_best(problem, out, number):
+    sandbox = NumberSandbox(hangs_on=(0.0,))
+    policy = ScriptedPolicy(offset(0.3), offset(0.0))
+
+    def interrupt(moment, new_best):
+        if new_best is not None:
+            os.kill(os.getpid(), number)
+
+    found = await solve(problem, policy, out, LONG_S, scorer(sandbox), on_progress=interrupt)
+    assert found.reason == "interrupted" and open_file(out, "solution.py").strip() == "offset = 0.3"
+    assert sandbox.cancelled > 0 and (out / "page.html").exists()
+
+
+async def test_programs_that_run_at_the_end_of_the_budget_are_stopped(problem, out):
+    sandbox = NumberSandbox(hangs_on=(0.0,))
+    found = await search(problem, ScriptedPolicy(offset(0.4), offset(0.0)), out, sandbox, budget_s=1.0)
+    assert found.reason == "the budget is over" and found.best is not None and sandbox.cancelled > 0
+
+
+async def test_a_policy_that_does_not_answer_ends_the_search(problem, out, monkeypatch):
+    async def at_once(seconds):
+        await real_sleep(0)
+
+    real_sleep = asyncio.sleep
+    monkeypatch.setattr("trl_mle.solve.search.asyncio.sleep", at_once)
+    policy = ScriptedPolicy(offset(0.3), offset(0.3), offset(0.3), offset(0.3), *[NoAnswerError("unavailable", "gone")] * 9)
+    found = await search(problem, policy, out, NumberSandbox(), answer_failures=3)
+    assert found.reason == "the policy gives no answers: gone" and found.best is not None
+
+
+async def test_a_prompt_that_is_refused_is_not_a_dead_policy(problem, out, monkeypatch):
+    """A prompt with an earlier program may be too long; prompts from scratch go on."""
+
+    class Picky(ScriptedPolicy):
+        async def sample(self, messages, n, **settings):
+            if "offset =" in messages[-1]["content"]:
+                raise NoAnswerError("refused", "too long")
+            return await super().sample(messages, n, **settings)
+
+    monkeypatch.setattr("trl_mle.solve.search.REFUSED_S", 0.0)
+    found = await search(problem, Picky(offset(0.3)), out, NumberSandbox(), attempts=40, answer_failures=1)
+    assert found.attempts == 40
+
+
+async def test_a_sandbox_that_fails_again_and_again_ends_the_search(problem, out):
+    sandbox = NumberSandbox(answers=[SandboxError("gone", may_have_started=True)] * 1000)
+    found = await search(problem, ScriptedPolicy(offset(0.3)), out, sandbox)
+    assert found.best is None and "could not be scored" in found.reason and "gone" in found.reason
+    assert "infrastructure" in found.failures[0][0]
+
+
+async def test_a_sandbox_that_cannot_work_is_an_error(problem, out):
+    class Unavailable(SandboxDouble):
+        async def __aenter__(self):
+            raise SandboxUnavailableError("no namespaces here")
+
+    with pytest.raises(SandboxUnavailableError, match="no namespaces"):
+        await search(problem, ScriptedPolicy(offset(0.3)), out, Unavailable())
+
+
+async def test_a_full_disk_is_raised(problem, out, monkeypatch):
+    def full(*arguments):
+        raise ConfigError("disk is full")
+
+    monkeypatch.setattr("trl_mle.solve.result_files.write_whole", full)
+    with pytest.raises(ConfigError, match="disk is full"):
+        await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=4)
+
+
+async def test_a_folder_of_another_search_is_refused(problem, out):
+    await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)
+    with pytest.raises(ConfigError, match="holds a search for toy, not for other"):
+        await search(Problem("other", problem.task), ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)
+
+
+async def test_each_request_has_its_own_seed(problem, out):
+    policy = ScriptedPolicy(offset(0.3))
+    await search(problem, policy, out, NumberSandbox(), attempts=20)
+    assert len(set(policy.seeds)) == len(policy.seeds) >= 5

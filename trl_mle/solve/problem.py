@@ -1,0 +1,118 @@
+"""`open_problem`: from what a user has to the task of a search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trl_mle.errors import ConfigError, TaskError
+from trl_mle.solve.files import write_whole
+from trl_mle.solve.real_test import RealTest, prepare_real_test
+from trl_mle.tasks import Task, create_task, load_task
+from trl_mle.tasks.create import Request, propose, raise_open
+from trl_mle.tasks.create.folders import unlabelled_tables
+from trl_mle.tasks.folder import load_folder
+
+HELD_OUT = "held_out"
+REAL = "real"
+OPTIONS = "options.json"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be solved."""
+
+    source: str
+    """Name of the task, or the folder of the user."""
+    task: Task
+    """The task that attempts are scored on. Of a Kaggle folder, a part of its train rows is held out."""
+    real: RealTest | None = None
+    """The user's real test file; `None` if the test file is that of `task`."""
+
+
+def is_kaggle_folder(source: str) -> bool:
+    """Whether `source` is a folder of tables and not a task folder."""
+    path = Path(source).expanduser()
+    try:
+        return path.is_dir() and not (path / "task.yaml").exists()
+    except OSError:
+        return False
+
+
+def open_problem(
+    source: str, out: Path, options: Mapping[str, Any] | None = None, time_limit_s: float | None = None
+) -> Problem:
+    """Load a task, or make one from a Kaggle folder by holding out a part of its train rows.
+
+    Args:
+        source (`str`):
+            Name of a task, a task folder, or a folder with `train.csv` and `test.csv`.
+        out (`Path`):
+            Folder of the search. A task that was made there is used again.
+        options (mapping, *optional*):
+            Arguments of [`create_task`] about the data, for a Kaggle folder.
+        time_limit_s (`float`, *optional*):
+            Wall-clock limit of a program in seconds. Defaults to the task's.
+
+    Raises:
+        TaskError: there is no such task, or the folder has no test file or no usable train table.
+    """
+    if not is_kaggle_folder(source):
+        task = load_task(source)
+        return Problem(source, _limited(task, time_limit_s))
+    path = Path(source).expanduser().resolve()
+    options = dict(options or {})
+    sep, encoding = options.pop("sep", None), options.pop("encoding", None)
+    check_tables(source)
+    request = Request.of(**{"target": None, "metric": None, "drop": (), "keep": (), **options})
+    proposal = propose(path, request, sep, encoding)
+    raise_open(proposal.questions, str(path))
+    if proposal.origin.images:
+        raise TaskError(
+            f"{path} is a folder of images; `solve` takes tables. Make a task of it: `trl-mle tasks create {path}`."
+        )
+    folder = out / HELD_OUT / path.name
+    if not folder.exists():
+        limit = {} if time_limit_s is None else {"time_limit_s": time_limit_s}
+        create_task(path, out=folder, sep=sep, encoding=encoding, **options, **limit)
+    task = _limited(load_folder(folder), time_limit_s)
+    return Problem(str(path), task, prepare_real_test(proposal, task, out / REAL, sep=sep, encoding=encoding))
+
+
+def check_tables(source: str) -> None:
+    """Raise `TaskError` if a folder that is no task folder lacks a train table or a test file."""
+    path = Path(source).expanduser().resolve()
+    test, _ = unlabelled_tables(path)
+    if test is None:
+        raise TaskError(
+            f"{path} has no task.yaml and no test.csv, so there is nothing to predict. Put the test file there, or make a task of "
+            f"the train table: `trl-mle tasks create {path}`."
+        )
+
+
+def save_options(out: Path, options: Mapping[str, Any]) -> None:
+    """Keep what was decided about a Kaggle folder for later sessions."""
+    write_whole(out / OPTIONS, json.dumps(dict(options), indent=2) + "\n")
+
+
+def read_options(out: Path) -> dict[str, Any] | None:
+    """What an earlier session has decided; `None` if there is none.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = out / OPTIONS
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Choose another folder with `--out`.") from error
+
+
+def _limited(task: Task, time_limit_s: float | None) -> Task:
+    return task if time_limit_s is None else replace(task, time_limit_s=time_limit_s)

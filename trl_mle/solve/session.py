@@ -1,0 +1,230 @@
+"""`solve`: one session of a search in a folder, from its files to its page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trl_mle.errors import ConfigError
+from trl_mle.prompts import PromptBudget
+from trl_mle.rewards.scorer import ProgramScorer
+from trl_mle.solve.attempts import Attempt, AttemptLog
+from trl_mle.solve.budget import Deadline
+from trl_mle.solve.files import write_whole
+from trl_mle.solve.page import PAGE, Ending, write_page
+from trl_mle.solve.problem import Problem
+from trl_mle.solve.prompting import Prompting
+from trl_mle.solve.reasons import commonest
+from trl_mle.solve.result_files import ResultFiles
+from trl_mle.solve.search import Search, SearchSettings
+
+if TYPE_CHECKING:
+    from trl_mle.language_models.sampling import Policy
+
+STATE = "solve.json"
+PAGE_S = 20.0
+"""Seconds between two versions of the page while a search goes on."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a search reached."""
+
+    out: Path
+    best: Attempt | None
+    """`None` if no attempt was valid."""
+    attempts: int
+    """Attempts of all sessions."""
+    valid: int
+    seconds: float
+    """Seconds of search, of all sessions."""
+    reason: str
+    """Why the session ended."""
+    failures: tuple[tuple[str, int], ...]
+    """The commonest reasons of failures, with their counts."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A moment of a search, for whoever shows it."""
+
+    attempts: int
+    valid: int
+    running: int
+    best: Attempt | None
+    left_s: float
+
+
+async def solve(
+    problem: Problem,
+    policy: Policy,
+    out: Path,
+    budget_s: float,
+    scorer: ProgramScorer,
+    settings: SearchSettings | None = None,
+    *,
+    prompt_budget: PromptBudget | None = None,
+    shares: Mapping[str, float] | None = None,
+    on_progress: Callable[[Progress, Attempt | None], None] = lambda progress, new_best: None,
+) -> Solution:
+    """Search for `budget_s` seconds and leave `solution.py`, `submission.csv` and `page.html` in `out`.
+
+    Attempts of an earlier session in `out` count, and are built on. SIGINT and SIGTERM end the session as its budget does. A
+    second one ends the process.
+
+    Args:
+        problem ([`Problem`]):
+            What is to be solved.
+        policy ([`Policy`]):
+            Who writes the programs. The caller closes it.
+        out (`Path`):
+            An existing folder.
+        budget_s (`float`):
+            Seconds of this session, from the first prompt.
+        scorer ([`ProgramScorer`]):
+            Runs and grades programs. It is opened and closed here.
+        settings ([`SearchSettings`], *optional*):
+            How the policy is sampled.
+        prompt_budget ([`PromptBudget`], *optional*):
+            Most tokens of a prompt.
+        shares (mapping, *optional*):
+            `improve_share` and `debug_share` of [`Prompting`].
+        on_progress (`Callable`, *optional*):
+            Called after each attempt, and about once per second; the attempt is given if it has become the best.
+
+    Raises:
+        ConfigError: `out` holds the search of another task, or a setting cannot work.
+        SandboxUnavailableError: programs cannot be isolated on this machine.
+    """
+    settings = settings or SearchSettings()
+    state = _begin(out, problem, policy.model, budget_s)
+    log = AttemptLog(out)
+    try:
+        prompting = Prompting(
+            problem.task, log.store, prompt_budget, seed=settings.seed + len(log), **dict(shares or {})
+        )
+        async with scorer:
+            return await _session(problem, policy, out, budget_s, scorer, settings, log, prompting, state, on_progress)
+    finally:
+        log.close()
+
+
+async def _session(
+    problem: Problem,
+    policy: Policy,
+    out: Path,
+    budget_s: float,
+    scorer: ProgramScorer,
+    settings: SearchSettings,
+    log: AttemptLog,
+    prompting: Prompting,
+    state: dict[str, Any],
+    on_progress: Callable[[Progress, Attempt | None], None],
+) -> Solution:
+    valid = sum(attempt.outcome.kind == "valid" for attempt in log)
+    due = time.monotonic() + PAGE_S
+
+    def note(attempt: Attempt, is_best: bool) -> None:
+        nonlocal valid, due
+        valid += attempt.outcome.kind == "valid"
+        show(attempt if is_best else None)
+        started = time.monotonic()
+        if started > due:
+            page("the search goes on")
+            # Of a search with thousands of attempts, a page takes seconds.
+            due = time.monotonic() + max(PAGE_S, 20 * (time.monotonic() - started))
+
+    def show(new_best: Attempt | None = None) -> None:
+        on_progress(Progress(len(log), valid, search.running, search.best, deadline.left_s), new_best)
+
+    def page(reason: str) -> None:
+        models = tuple(dict.fromkeys(session["model"] for session in state["sessions"]))
+        write_page(out / PAGE, problem, list(log), search.best, Ending(reason, log.seconds, models))
+
+    search = Search(problem, policy, scorer, log, prompting, ResultFiles(out), settings, note)
+    stop = asyncio.Event()
+    deadline = Deadline(budget_s)
+    with _signals(stop):
+        await search.restore()
+        deadline = Deadline(budget_s)
+        show()
+        ticking = asyncio.create_task(_tick(show))
+        try:
+            reason = await search.run(deadline, stop)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                page("an error")
+            raise
+        finally:
+            ticking.cancel()
+    page(reason)
+    state["sessions"][-1] |= {"reason": reason, "seconds": round(deadline.elapsed_s, 1)}
+    _save(out, state)
+    failures = commonest(list(log))
+    return Solution(out, search.best, len(log), valid, log.seconds, reason, tuple(failures))
+
+
+async def _tick(show: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        show()
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`. The second signal does what it does by default."""
+    loop = asyncio.get_running_loop()
+    caught = (signal.SIGINT, signal.SIGTERM)
+
+    def restore() -> None:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+    def ask_to_stop() -> None:
+        stop.set()
+        restore()
+
+    try:
+        for number in caught:
+            loop.add_signal_handler(number, ask_to_stop)
+    except (ValueError, RuntimeError, NotImplementedError):  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _begin(out: Path, problem: Problem, model: str, budget_s: float) -> dict[str, Any]:
+    """The state of the search in `out`, with a new session."""
+    path = out / STATE
+    state: dict[str, Any] = {"source": problem.source, "task": problem.task.id, "sessions": []}
+    if path.exists():
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            known = {"source": str(earlier["source"]), "task": str(earlier["task"])}
+            sessions = [dict(session) for session in earlier["sessions"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path} is not the state of a search: {error}. Choose another folder with `--out`."
+            ) from error
+        if known["task"] != problem.task.id or known["source"] != problem.source:
+            raise ConfigError(
+                f"{out} holds a search for {known['source']}, not for {problem.source}. Choose another folder with `--out`."
+            )
+        state["sessions"] = sessions
+    state["sessions"].append({"model": model, "budget_s": budget_s, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    _save(out, state)
+    return state
+
+
+def _save(out: Path, state: dict[str, Any]) -> None:
+    write_whole(out / STATE, json.dumps(state, indent=2) + "\n")
