@@ -17,7 +17,7 @@ def test_durations_with_units(text, seconds):
 
 @pytest.mark.parametrize("text", ["30", "", "m", "half an hour", "-5m", "0s", "60d", "1e99h", "nat", "30x", "\0s"])
 def test_anything_else_names_the_value_and_the_fix(text):
-    with pytest.raises(ConfigError, match="--budget.*such as `30m`"):
+    with pytest.raises(ConfigError, match=r"--budget.*such as `30m`"):
         parse_budget(text)
 
 

@@ -29,7 +29,7 @@ def kaggle_folder(folder: Path, rows: int = 120, test_rows: int = 30) -> Path:
     rng = np.random.default_rng(0)
     count = rows + test_rows
     area, rooms = rng.uniform(40, 200, count).round(1), rng.integers(1, 7, count)
-    price = (900 * area + 8000 * rooms + rng.normal(0, 2000, count)).round()
+    price = (900 * area + 8000 * rooms + rng.normal(0, 2000, count)).round().astype(int)
     frame = pd.DataFrame(
         {
             "Id": [f"h{number:04d}" for number in rng.permutation(count)],

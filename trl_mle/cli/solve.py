@@ -59,13 +59,24 @@ def solve(
 
     Exit code 0 if there is a solution, 1 if no program was valid.
     """
-    from trl_mle.scripts.console import prepare_console
+    from trl_mle.scripts.console import hide_bars, prepare_console
     from trl_mle.solve import SearchSettings, open_problem, parse_budget
 
     prepare_console()
+    if endpoint is None:
+        hide_bars()  # of loading a model
     console = Console()
     budget_s = parse_budget(budget)
-    settings = SearchSettings(temperature, top_p, max_tokens, samples_per_prompt, attempts, seed=seed)
+    settings = SearchSettings(
+        temperature,
+        top_p,
+        max_tokens,
+        samples_per_prompt,
+        attempts,
+        improve_share=improve_share,
+        debug_share=debug_share,
+        seed=seed,
+    )
     folder = _folder(out, source)
     options = _options(source, folder, target, metric, drop, keep, split, yes, console)
     problem = open_problem(source, folder, options, time_limit)
@@ -76,7 +87,6 @@ def solve(
             folder,
             budget_s,
             settings,
-            {"improve_share": improve_share, "debug_share": debug_share},
             max_prompt_tokens,
             (workers, isolation),
             console,
@@ -140,7 +150,6 @@ async def _solve(
     out: Path,
     budget_s: float,
     settings: SearchSettings,
-    shares: dict[str, float],
     max_prompt_tokens: int,
     sandbox: tuple[int | None, str],
     console: Console,
@@ -166,7 +175,6 @@ async def _solve(
                 scorer,
                 settings,
                 prompt_budget=budget,
-                shares=shares,
                 on_progress=display.update,
             )
     finally:

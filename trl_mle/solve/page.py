@@ -133,13 +133,11 @@ def _lineage(best: Attempt, by_id: dict[int, Attempt]) -> list[dict[str, Any]]:
 
 
 def _difference(parent: Attempt, child: Attempt) -> str:
-    texts = [_code(attempt.outcome.program.code) if attempt.outcome.program else "" for attempt in (parent, child)]
-    if max(map(len, texts)) > SHOWN_CODE // 4:  # the comparison takes the square of the length
+    old, new = (_code(attempt.outcome.program.code) if attempt.outcome.program else "" for attempt in (parent, child))
+    if max(len(old), len(new)) > SHOWN_CODE // 4:  # the comparison takes the square of the length
         return ""
-    lines = difflib.unified_diff(
-        *(text.split("\n") for text in texts), f"attempt {parent.id}", f"attempt {child.id}", lineterm=""
-    )
-    return "\n".join(lines)
+    names = (f"attempt {parent.id}", f"attempt {child.id}")
+    return "\n".join(difflib.unified_diff(old.split("\n"), new.split("\n"), *names, lineterm=""))
 
 
 def _code(code: str) -> str:

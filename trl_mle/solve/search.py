@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FAULTS = 12
+FAULTS = 8
 """Faults of sandbox or grader in a row after which a search ends."""
 REFUSED_S = 0.5
 """Seconds until the next prompt after one that the policy refused."""
@@ -51,6 +51,10 @@ class SearchSettings:
             Attempts after which the search ends, earlier sessions included. Defaults to no limit.
         answer_failures (`int`, *optional*, defaults to `5`):
             Requests without an answer, in a row, after which the search ends.
+        improve_share (`float`, *optional*, defaults to `0.6`):
+            Share of prompts that show a valid program.
+        debug_share (`float`, *optional*, defaults to `0.1`):
+            Share of prompts that show a program that failed. The rest are from scratch.
         seed (`int`, *optional*, defaults to `0`):
             Seed of samples and of prompts.
     """
@@ -61,6 +65,8 @@ class SearchSettings:
     samples_per_prompt: int = 4
     attempts: int | None = None
     answer_failures: int = 5
+    improve_share: float = 0.6
+    debug_share: float = 0.1
     seed: int = 0
 
 
@@ -106,6 +112,7 @@ class Search:
         self._scoring: set[asyncio.Task[None]] = set()
         self._confirming: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
+        self._given_up = asyncio.Event()
         self._faults = 0
         self._over: str | None = None
         self._error: BaseException | None = None
@@ -137,16 +144,17 @@ class Search:
         """
         self._deadline = deadline
         sampling = asyncio.create_task(self._sample_on())
-        stopped = asyncio.create_task(stop.wait())
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in (stop, self._given_up)]
         try:
-            await asyncio.wait((sampling, stopped), timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
-            if sampling.done() and self._scoring and not stop.is_set():
-                rest = asyncio.gather(*self._scoring, return_exceptions=True)
-                await asyncio.wait((rest, stopped), timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sampling, *ends), timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
+            if sampling.done() and self._scoring:
+                rest = asyncio.create_task(_all(self._scoring))
+                await asyncio.wait((rest, *ends), timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
+                rest.cancel()
         finally:
-            for task in (sampling, stopped, *self._scoring):
+            for task in (sampling, *ends, *self._scoring):
                 task.cancel()
-            await asyncio.gather(sampling, stopped, *self._scoring, return_exceptions=True)
+            await asyncio.gather(sampling, *ends, *self._scoring, return_exceptions=True)
             await asyncio.gather(*self._confirming, return_exceptions=True)
         if self._error is not None:
             raise self._error
@@ -201,13 +209,18 @@ class Search:
             await work
         except Exception as error:
             self._error = self._error or error
-            self._over = "an error"
+            self._give_up("an error")
+
+    def _give_up(self, reason: str) -> None:
+        """End the search without waiting for the programs that run."""
+        self._over = self._over or reason
+        self._given_up.set()
 
     async def _attempt(self, sample: Sample, prompt: Prompt) -> None:
         outcome = await self.scorer.score(sample.text, self.problem.task, group=prompt.parent)
         self._faults = self._faults + 1 if outcome.kind == "fault" else 0
         if self._faults >= FAULTS:
-            self._over = f"the last {FAULTS} programs could not be scored: {outcome.fault}"
+            self._give_up(f"the last {FAULTS} programs could not be scored: {outcome.fault}")
         id_ = self.log.add(outcome, prompt.kind, prompt.parent)
         second = self._earlier_s + self._deadline.elapsed_s
         facts = Facts(id_, round(second, 3), self.policy.model, sample.tokens, sample.truncated)
@@ -274,6 +287,10 @@ class Search:
             except SandboxError as error:
                 logger.warning("The best program is run again after a fault of the sandbox: %s", error)
         return await self.scorer.sandbox.run(code, task, limits)
+
+
+async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Any) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,6 @@ async def solve(
     settings: SearchSettings | None = None,
     *,
     prompt_budget: PromptBudget | None = None,
-    shares: Mapping[str, float] | None = None,
     on_progress: Callable[[Progress, Attempt | None], None] = lambda progress, new_best: None,
 ) -> Solution:
     """Search for `budget_s` seconds and leave `solution.py`, `submission.csv` and `page.html` in `out`.
@@ -94,8 +93,6 @@ async def solve(
             How the policy is sampled.
         prompt_budget ([`PromptBudget`], *optional*):
             Most tokens of a prompt.
-        shares (mapping, *optional*):
-            `improve_share` and `debug_share` of [`Prompting`].
         on_progress (`Callable`, *optional*):
             Called after each attempt, and about once per second; the attempt is given if it has become the best.
 
@@ -108,73 +105,80 @@ async def solve(
     log = AttemptLog(out)
     try:
         prompting = Prompting(
-            problem.task, log.store, prompt_budget, seed=settings.seed + len(log), **dict(shares or {})
+            problem.task,
+            log.store,
+            prompt_budget,
+            improve_share=settings.improve_share,
+            debug_share=settings.debug_share,
+            seed=settings.seed + len(log),
         )
+        search = Search(problem, policy, scorer, log, prompting, ResultFiles(out), settings)
+        session = _Session(search, out, state, on_progress)
         async with scorer:
-            return await _session(problem, policy, out, budget_s, scorer, settings, log, prompting, state, on_progress)
+            return await session.run(budget_s)
     finally:
         log.close()
 
 
-async def _session(
-    problem: Problem,
-    policy: Policy,
-    out: Path,
-    budget_s: float,
-    scorer: ProgramScorer,
-    settings: SearchSettings,
-    log: AttemptLog,
-    prompting: Prompting,
-    state: dict[str, Any],
-    on_progress: Callable[[Progress, Attempt | None], None],
-) -> Solution:
-    valid = sum(attempt.outcome.kind == "valid" for attempt in log)
-    due = time.monotonic() + PAGE_S
+class _Session:
+    """A search with what is written and shown of it."""
 
-    def note(attempt: Attempt, is_best: bool) -> None:
-        nonlocal valid, due
-        valid += attempt.outcome.kind == "valid"
-        show(attempt if is_best else None)
+    def __init__(
+        self,
+        search: Search,
+        out: Path,
+        state: dict[str, Any],
+        on_progress: Callable[[Progress, Attempt | None], None],
+    ):
+        self.search, self.log, self.out, self.state, self.on_progress = search, search.log, out, state, on_progress
+        self._valid = sum(attempt.outcome.kind == "valid" for attempt in self.log)
+        self._deadline = Deadline(0.0)
+        self._page_due = time.monotonic() + PAGE_S
+        search.on_attempt = self._note
+
+    async def run(self, budget_s: float) -> Solution:
+        """Search, write the page, and say what was reached."""
+        stop = asyncio.Event()
+        with _signals(stop):
+            await self.search.restore()
+            self._deadline = Deadline(budget_s)
+            ticking = asyncio.create_task(self._tick())
+            try:
+                reason = await self.search.run(self._deadline, stop)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    self._write_page("an error")
+                raise
+            finally:
+                ticking.cancel()
+        self._write_page(reason)
+        self.state["sessions"][-1] |= {"reason": reason, "seconds": round(self._deadline.elapsed_s, 1)}
+        _save(self.out, self.state)
+        failures = tuple(commonest(list(self.log)))
+        return Solution(self.out, self.search.best, len(self.log), self._valid, self.log.seconds, reason, failures)
+
+    def _note(self, attempt: Attempt, is_best: bool) -> None:
+        self._valid += attempt.outcome.kind == "valid"
+        self._show(attempt if is_best else None)
         started = time.monotonic()
-        if started > due:
-            page("the search goes on")
+        if started > self._page_due:
+            self._write_page("the search goes on")
             # Of a search with thousands of attempts, a page takes seconds.
-            due = time.monotonic() + max(PAGE_S, 20 * (time.monotonic() - started))
+            self._page_due = time.monotonic() + max(PAGE_S, 20 * (time.monotonic() - started))
 
-    def show(new_best: Attempt | None = None) -> None:
-        on_progress(Progress(len(log), valid, search.running, search.best, deadline.left_s), new_best)
+    def _show(self, new_best: Attempt | None = None) -> None:
+        moment = Progress(len(self.log), self._valid, self.search.running, self.search.best, self._deadline.left_s)
+        self.on_progress(moment, new_best)
 
-    def page(reason: str) -> None:
-        models = tuple(dict.fromkeys(session["model"] for session in state["sessions"]))
-        write_page(out / PAGE, problem, list(log), search.best, Ending(reason, log.seconds, models))
+    async def _tick(self) -> None:
+        while True:
+            self._show()
+            await asyncio.sleep(1.0)
 
-    search = Search(problem, policy, scorer, log, prompting, ResultFiles(out), settings, note)
-    stop = asyncio.Event()
-    deadline = Deadline(budget_s)
-    with _signals(stop):
-        await search.restore()
-        deadline = Deadline(budget_s)
-        show()
-        ticking = asyncio.create_task(_tick(show))
-        try:
-            reason = await search.run(deadline, stop)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                page("an error")
-            raise
-        finally:
-            ticking.cancel()
-    page(reason)
-    state["sessions"][-1] |= {"reason": reason, "seconds": round(deadline.elapsed_s, 1)}
-    _save(out, state)
-    failures = commonest(list(log))
-    return Solution(out, search.best, len(log), valid, log.seconds, reason, tuple(failures))
-
-
-async def _tick(show: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(1.0)
-        show()
+    def _write_page(self, reason: str) -> None:
+        models = tuple(dict.fromkeys(str(session["model"]) for session in self.state["sessions"]))
+        ending = Ending(reason, self.log.seconds, models)
+        write_page(self.out / PAGE, self.search.problem, list(self.log), self.search.best, ending)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,154 @@
+"""A Kaggle folder: attempts are scored on held-out rows, and the best program runs on the real test file."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tests.support.sandbox_doubles import SandboxDouble, execution
+from tests.support.solving import COPY, ScriptedPolicy, kaggle_folder, text_of
+from trl_mle import LocalSandbox, ProgramScorer
+from trl_mle.config import SandboxConfig
+from trl_mle.errors import TaskError
+from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
+from trl_mle.solve import SearchSettings, open_problem, solve
+from trl_mle.solve.problem import HELD_OUT, REAL
+
+OPTIONS = {"target": ("price",), "metric": "rmse", "drop": (), "keep": (), "split": None}
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory):
+    return kaggle_folder(tmp_path_factory.mktemp("kaggle"))
+
+
+@pytest.fixture
+def out(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def test_real_files_have_the_form_of_the_task(houses, out):
+    problem = open_problem(str(houses), out, OPTIONS)
+    task, real = problem.task, problem.real
+    assert real is not None and task.folder == out / HELD_OUT / "houses" and real.spec.folder == out / REAL
+    train, held_out = pd.read_csv(real.spec.train_path), pd.read_csv(task.train_path)
+    test, sample = pd.read_csv(real.spec.test_path), pd.read_csv(real.spec.sample_path)
+    assert list(train.columns) == list(held_out.columns) and list(train.dtypes) == list(held_out.dtypes)
+    assert [name for name in train.columns if name != "price"] == list(test.columns)
+    source = pd.read_csv(houses / "test.csv", sep=";", decimal=",")
+    assert list(test["Id"]) == list(sample["Id"]) == list(source["Id"])
+    assert list(test["area"]) == list(source["area"])
+    assert test["sold"].str.fullmatch(r"2021-\d\d-\d\d").all()
+    known = pd.read_csv(houses / "train.csv", sep=";", decimal=",")
+    assert len(train) == len(known) and sorted(train["price"]) == sorted(known["price"])
+    assert train["Id"].is_unique and not set(train["Id"].astype(str)) & set(test["Id"].astype(str))
+    # The order says nothing that the order of the user's file said.
+    assert list(train["price"]) != list(known["price"])
+    again = open_problem(str(houses), out, OPTIONS)
+    assert again.task == task
+
+
+def test_the_form_of_a_submission_is_checked(houses, out):
+    real = open_problem(str(houses), out, OPTIONS).real
+    assert real is not None and real.rows == 30
+    sample = real.spec.sample_path.read_bytes()
+    assert real.wrong_form(sample) is None
+    assert real.wrong_form(None) == "no submission.csv was written for the real test file"
+    lines = sample.splitlines(keepends=True)
+    assert "rows are missing" in str(real.wrong_form(b"".join(lines[:-1])))
+    assert "not a finite number" in str(real.wrong_form(sample.replace(lines[1], lines[1].split(b",")[0] + b",nan\n")))
+    assert real.wrong_form(b"\xff\0") is not None
+
+
+def test_fewer_test_rows_than_classes(tmp_path, out):
+    home = tmp_path / "three"
+    home.mkdir()
+    rows = pd.DataFrame({"x": range(90), "z": [0, 1] * 45, "kind": ["a", "b", "c"] * 30})
+    rows.to_csv(home / "train.csv", index=False)
+    pd.DataFrame({"x": [1], "z": [0]}).to_csv(home / "test.csv", index=False)
+    real = open_problem(str(home), out, {"target": ("kind",), "metric": "accuracy"}).real
+    assert real is not None and real.wrong_form(b"id,kind\n0,a\n") is None
+    assert "needs 1 rows and the columns id, kind" in str(real.wrong_form(b"id,other\n0,a\n"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda home: (home / "test.csv").unlink(), "no test.csv, so there is nothing to predict"),
+        (lambda home: (home / "train.csv").unlink(), "give the path of a CSV file, or a folder that has train.csv"),
+        (
+            lambda home: (
+                pd.read_csv(home / "test.csv", sep=";")
+                .drop(columns="rooms")
+                .to_csv(home / "test.csv", index=False, sep=";")
+            ),
+            "",
+        ),
+        (
+            lambda home: (home / "test.csv").write_text("Id;area;rooms;sold;same\nh1;1;2;3;x\nh1;1;2;3;x\n"),
+            "more than once",
+        ),
+    ],
+)
+def test_folders_that_cannot_work(tmp_path, out, change, message):
+    home = kaggle_folder(tmp_path)
+    change(home)
+    if message:
+        with pytest.raises(TaskError, match=message):
+            open_problem(str(home), out, OPTIONS)
+    else:  # a column that the test file lacks is left out of the task, too
+        problem = open_problem(str(home), out, OPTIONS)
+        assert "rooms" not in pd.read_csv(problem.task.train_path).columns
+
+
+class TwoFolders(SandboxDouble):
+    """Programs whose first word is `bad` write a submission for the held-out rows alone."""
+
+    workers = 2
+
+    def __init__(self):
+        self.real_runs = 0
+
+    async def run(self, code, task, limits=None, *, source=None, group=None):
+        sample = pd.read_csv(task.sample_path)
+        is_real = task.folder.name == REAL
+        self.real_runs += is_real
+        sample["price"] += float(code.split()[-1])
+        if is_real and code.startswith("bad"):
+            sample = sample[:-1]
+        return execution(submission=sample.to_csv(index=False).encode())
+
+
+async def test_a_program_that_fails_on_the_real_file_is_not_the_best(houses, out):
+    problem = open_problem(str(houses), out, OPTIONS)
+    policy = ScriptedPolicy(*map(text_of, ("good = 50000", "bad = 10", "good = 40000")))
+    sandbox = TwoFolders()
+    found = await solve(
+        problem, policy, out, 60.0, ProgramScorer(sandbox, NoInstrumenter()), SearchSettings(attempts=3)
+    )
+    assert found.best is not None and (out / "solution.py").read_text().strip() == "good = 40000"
+    assert len(pd.read_csv(out / "submission.csv")) == 30 and sandbox.real_runs == 3
+    assert [reason for reason, _ in found.failures] == [
+        "on the real test file: 1 of 30 rows are missing, for example id " + last_id(problem)
+    ]
+    page = (out / "page.html").read_text()
+    assert "30 rows of the real test file" in page
+
+
+def last_id(problem) -> str:
+    return repr(str(pd.read_csv(problem.real.spec.sample_path)["Id"].iloc[-1]))
+
+
+@pytest.mark.slow
+async def test_in_the_sandbox(houses, out):
+    problem = open_problem(str(houses), out, OPTIONS)
+    scorer = ProgramScorer(LocalSandbox(SandboxConfig(workers=1)))
+    found = await solve(problem, ScriptedPolicy(text_of(COPY), "x"), out, 120.0, scorer, SearchSettings(attempts=4))
+    assert found.valid == 2 and found.best is not None and found.best.outcome.private is not None
+    written = pd.read_csv(out / "submission.csv")
+    source = pd.read_csv(houses / "test.csv", sep=";", decimal=",")
+    assert list(written["Id"]) == list(source["Id"])
+    expected = 900 * source["area"] + 8000 * source["rooms"]
+    assert (written["price"] - expected).abs().max() < 5000
