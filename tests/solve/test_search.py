@@ -18,6 +18,7 @@ from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.solve import Problem, SearchSettings, solve
 from trl_mle.solve.attempts import FACTS, AttemptLog
+from trl_mle.solve.files import own_folder
 
 LONG_S = 60.0
 
@@ -180,6 +181,20 @@ async def test_a_folder_of_another_search_is_refused(problem, out):
     await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)
     with pytest.raises(ConfigError, match="holds a search for toy, not for other"):
         await search(Problem("other", problem.task), ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)
+
+
+async def test_two_searches_in_one_folder_are_refused(problem, out):
+    """And what a kill has left half-written is removed."""
+    left = out / ".solution.py-x.part"
+    left.write_text("half")
+
+    def second(moment, new_best):
+        with pytest.raises(ConfigError, match="Another search is running"), own_folder(out):
+            pass
+        assert not left.exists()
+
+    policy = ScriptedPolicy(offset(0.3))
+    await solve(problem, policy, out, LONG_S, scorer(NumberSandbox()), SearchSettings(attempts=1), on_progress=second)
 
 
 async def test_each_request_has_its_own_seed(problem, out):

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from trl_mle.errors import ConfigError
+
+
+PART = ".part"
+"""End of the names of files that are being written."""
+
+
+@contextlib.contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """Let no other process work in `folder`, and remove what a kill has left half-written there.
+
+    Raises:
+        ConfigError: another process works in it, or it cannot be written.
+    """
+    try:
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written ({error.strerror}); choose another folder with `--out`."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"Another search is running in {folder}. Choose another folder with `--out`.") from error
+        for part in folder.glob(f".*{PART}"):
+            part.unlink(missing_ok=True)
+        yield
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -17,7 +47,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=PART, dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)

@@ -76,7 +76,7 @@ def open_problem(
         )
     folder = out / HELD_OUT / path.name
     if not folder.exists():
-        limit = {} if time_limit_s is None else {"time_limit_s": time_limit_s}
+        limit: dict[str, Any] = {} if time_limit_s is None else {"time_limit_s": time_limit_s}
         create_task(path, out=folder, sep=sep, encoding=encoding, **options, **limit)
     task = _limited(load_folder(folder), time_limit_s)
     return Problem(str(path), task, prepare_real_test(proposal, task, out / REAL, sep=sep, encoding=encoding))

@@ -17,7 +17,7 @@ from trl_mle.prompts import PromptBudget
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.solve.attempts import Attempt, AttemptLog
 from trl_mle.solve.budget import Deadline
-from trl_mle.solve.files import write_whole
+from trl_mle.solve.files import own_folder, write_whole
 from trl_mle.solve.page import PAGE, Ending, write_page
 from trl_mle.solve.problem import Problem
 from trl_mle.solve.prompting import Prompting
@@ -101,9 +101,10 @@ async def solve(
         SandboxUnavailableError: programs cannot be isolated on this machine.
     """
     settings = settings or SearchSettings()
-    state = _begin(out, problem, policy.model, budget_s)
-    log = AttemptLog(out)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(own_folder(out))
+        state = _begin(out, problem, policy.model, budget_s)
+        log = stack.enter_context(contextlib.closing(AttemptLog(out)))
         prompting = Prompting(
             problem.task,
             log.store,
@@ -116,8 +117,6 @@ async def solve(
         session = _Session(search, out, state, on_progress)
         async with scorer:
             return await session.run(budget_s)
-    finally:
-        log.close()
 
 
 class _Session:

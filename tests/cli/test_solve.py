@@ -1,0 +1,94 @@
+"""`trl-mle solve`, as a user calls it."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.support.solving import NumberSandbox, ScriptedPolicy, kaggle_folder, text_of
+from tests.support.tasks import toy_task
+from trl_mle.cli.main import app
+from trl_mle.cli.solve import prompt_budget
+from trl_mle.errors import ConfigError, UserError
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner(env={"COLUMNS": "160"}).invoke(app, list(map(str, ("solve", *arguments))))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Programs are numbers, and the policy is given by the test."""
+
+    def use(*answers, **sandbox):
+        opened = []
+
+        def open_policy(model, *, endpoint=None):
+            opened.append((model, endpoint))
+            return ScriptedPolicy(*answers)
+
+        monkeypatch.setattr("trl_mle.language_models.sampling.open_policy", open_policy)
+        monkeypatch.setattr("trl_mle.sandboxes.LocalSandbox", lambda config: NumberSandbox(**sandbox))
+        return opened
+
+    return use
+
+
+def test_a_task_is_solved_and_goes_on(tmp_path, scripted):
+    opened = scripted(text_of("offset = 0.5"), text_of("offset = 0.2"))
+    toy, out = toy_task(tmp_path), tmp_path / "out"
+    arguments = (toy.folder, "--model", "m", "--endpoint", "http://h/v1", "--budget", "60s", "--out", out)
+    code, text = run(*arguments, "--attempts", "4")
+    assert code == 0 and opened == [("m", "http://h/v1")]
+    assert "attempt 1 (scratch): rmse 0.5" in text and "4 attempts, 4 valid" in text and "4 attempts are made" in text
+    assert "Best: attempt 2, rmse 0.2" in text and "(private 0.2" in text
+    assert {path.name for path in out.iterdir()} >= {"solution.py", "submission.csv", "page.html"}
+    code, text = run(*arguments, "--attempts", "6")
+    assert code == 0 and "6 attempts, 6 valid" in text and "Best: attempt 2" in text
+
+
+def test_without_a_valid_program_the_reasons_are_said(tmp_path, scripted):
+    scripted(text_of("offset = 1"), "nothing", fails_on=(1.0,))
+    out = tmp_path / "out"
+    code, text = run(toy_task(tmp_path).folder, "--model", "m", "--endpoint", "x", "--attempts", "4", "--out", out)
+    assert code == 1 and "2 x ValueError: bad offset 1.0" in text and "2 x no program: no code block" in text
+    assert (out / "page.html").exists() and not (out / "solution.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("builtin:nothing",), "nothing"),
+        (("builtin:digits", "--budget", "30"), "has no unit"),
+        (("builtin:digits", "--budget", "soon"), "no duration|no unit"),
+    ],
+)
+def test_errors_name_the_value(tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        run(*arguments, "--model", "m", "--endpoint", "http://127.0.0.1:1/v1", "--out", tmp_path / "out")
+
+
+def test_a_kaggle_folder_says_what_is_missing(tmp_path):
+    home = kaggle_folder(tmp_path)
+    arguments = (home, "--model", "m", "--endpoint", "x", "--out", tmp_path / "out")
+    with pytest.raises(UserError, match=r"is not confirmed. Write `--yes`"):
+        run(*arguments)
+    (home / "test.csv").unlink()
+    with pytest.raises(UserError, match=r"no task.yaml and no test.csv"):
+        run(*arguments)
+    (home / "train.csv").unlink()
+    with pytest.raises(UserError, match=r"no task.yaml and no test.csv"):
+        run(*arguments)
+
+
+def test_the_longest_prompt_is_what_the_context_leaves():
+    policy = ScriptedPolicy()
+    assert prompt_budget(policy, 100, 50).tokens == 100
+    assert prompt_budget(policy, 100, 50).count([{"role": "user", "content": "x" * 30}]) == 10
+    policy.context_tokens = 120
+    assert prompt_budget(policy, 100, 50).tokens == 70
+    with pytest.raises(ConfigError, match="`--max-tokens` is 200, and the context of 'scripted' has 120 tokens"):
+        prompt_budget(policy, 100, 200)
