@@ -11,7 +11,6 @@ from pathlib import Path
 
 from trl_mle.errors import ConfigError
 
-
 PART = ".part"
 """End of the names of files that are being written."""
 
