@@ -15,7 +15,8 @@ from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_args
 from trl_mle import DurationAwareConfig, DurationAwareTrainer, EpisodeBudget, LocalSandbox, MLESpec
 from trl_mle.environments import read_turns
-from trl_mle.outcomes import from_row, read_rollouts
+from trl_mle.errors import ConfigError, SandboxError
+from trl_mle.outcomes import Column, from_row, read_rollouts
 from trl_mle.types import MILESTONES
 
 LOADS = 'import pandas as pd\ntrain = pd.read_csv("input/train.csv")\ntrain["nothing"]'
@@ -40,14 +41,14 @@ def spec(tmp_path_factory):
     made.close()
 
 
-def train(trainer_class, args, spec):
+def train(trainer_class, args, spec, scripts=SCRIPTS, reward_funcs=None):
     trainer = trainer_class(
-        model=scripted_model(SCRIPTS),
+        model=scripted_model(scripts),
         processing_class=tokenizer(),
         args=args,
         train_dataset=short_prompts("toy"),
         environment_factory=spec.environment_factory,
-        reward_funcs=spec.reward_funcs,
+        reward_funcs=reward_funcs or spec.reward_funcs,
     )
     trainer.train()
     return trainer
@@ -60,7 +61,7 @@ def run(spec, tmp_path_factory):
     return trainer, read_rollouts(folder)
 
 
-def agent_args(folder, config_class=DurationAwareConfig):
+def agent_args(folder, config_class=DurationAwareConfig, **changes):
     return tiny_args(
         folder,
         config_class,
@@ -68,6 +69,7 @@ def agent_args(folder, config_class=DurationAwareConfig):
         max_steps=1,
         max_completion_length=6000,
         log_completions=False,
+        **changes,
     )
 
 
@@ -139,6 +141,63 @@ def test_metrics_and_weights(run):
     assert logged["tools/failure_frequency"] > 0
     assert "rewards/mle_reward/mean" in logged
     assert not [name for name in logged if "Environment" in name], "the environment is no second source of reward"
+
+
+class ByCode(Scripted):
+    """Ends as the first word of a program says."""
+
+    def __init__(self, **ends):
+        super().__init__()
+        self.ends = ends
+
+    async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
+        end = self.ends[source.split()[0]]
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+
+ENDS = [
+    [run_program("good"), run_program("bad")],
+    [run_program("good"), run_program("gone"), run_program("good"), call("submit")],
+    [run_program("bad"), run_program("slow")],
+    [call("run_program", code=["good"]), call("run_program", code="x" * 1000 + "\0"), call("submit")],
+]
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_faults_and_time_outs_of_a_batch(tmp_path, in_parts):
+    task = toy_task(tmp_path)
+    sandbox = ByCode(
+        good=execution(submission=task.sample_path.read_bytes(), wall_s=1.0),
+        bad=execution("error", exit_code=1, wall_s=2.0),
+        slow=execution("timeout", wall_s=20.0),
+        gone=SandboxError("worker lost"),
+    )
+    spec = MLESpec({"toy": task}, budget=EpisodeBudget(observation_characters=500), sandbox=sandbox)
+    args = agent_args(tmp_path / "run", **({"multi_objective_aggregation": "normalize_then_sum"} if in_parts else {}))
+    trainer = train(DurationAwareTrainer, args, spec, ENDS, spec.reward.parts() if in_parts else None)
+    spec.close()
+    rollouts = read_rollouts(tmp_path / "run")
+    assert list(rollouts["kind"]) == ["valid", "fault", "timeout", "failure"]
+    assert rollouts["advantage"][1] == 0, "a fault is no part of the group"
+    assert rollouts[Column.REWARD].isna().tolist() == [False, True, False, False]
+    assert list(rollouts["action_censored"]) == [False, False, True, False]
+    assert rollouts["action_duration"].tolist()[:3] == [3.0, 1.0, 22.0]
+    assert "worker lost" in rollouts["fault"][1]
+    assert list(rollouts["extraction_reason"])[3] == "undecodable"
+    assert [len(row) for row in rollouts["per_action_durations"]] == [3, 5, 3, 4]
+    gone = read_turns(rollouts["turns"][1])
+    assert [turn["refused"] for turn in gone] == [None, None, "fault", "fault"]
+    (logged,) = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert logged["programs/fault_share"] == 0.25
+
+
+def test_the_clock_of_the_trainer_is_that_of_the_reward(tmp_path):
+    spec = MLESpec({"toy": toy_task(tmp_path)}, sandbox=Scripted(execution()), duration_clock="cpu")
+    for functions in (spec.reward_funcs, spec.reward.parts()):
+        with pytest.raises(ConfigError, match="duration_clock='wall'"):
+            train(DurationAwareTrainer, agent_args(tmp_path), spec, reward_funcs=functions)
 
 
 def test_plain_trl_trains_too(tmp_path):

@@ -74,6 +74,8 @@ def test_a_failed_solution_is_shown_with_its_own_part_of_the_error(task):
         '  File "/x/lib/python3.11/site-packages/sklearn/base.py", line 1, in wrapper\n'
         "    return fit_method()\n"
         '  File "<frozen os>", line 1, in other\n'
+        '  File "pandas/_libs/index.pyx", line 172, in pandas._libs.index.IndexEngine.get_loc\n'
+        '  File "pandas/_libs/hashtable_class_helper.pxi", line 7726, in get_item\n'
         '  File "main.py", line 9, in fit\n'
         "    raise ValueError\n"
         "ValueError: no\n"

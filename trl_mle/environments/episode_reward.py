@@ -65,7 +65,10 @@ class EpisodeReward:
     def parts(self, score: Literal["score", "gain"] = "score") -> list[RewardPart]:
         """The reward as two reward functions, as [`MLEReward.parts`] has it."""
         outcomes = SharedRuns(partial(self.outcomes, whole=False))
-        return [RewardPart("validity", outcomes, self.model_card_sections), RewardPart(score, outcomes)]
+        parts = [RewardPart("validity", outcomes, self.model_card_sections), RewardPart(score, outcomes)]
+        for part in parts:
+            part.duration_clock = self.duration_clock
+        return parts
 
     async def outcomes(
         self,

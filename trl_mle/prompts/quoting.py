@@ -21,7 +21,7 @@ MAX_COMMENTED = 20_000
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]{0,40}[A-Za-z]")
-_LIBRARY = re.compile(r'  File "(?:<frozen |[^"]{0,1000}(?:site-packages|dist-packages|/lib/python\d))')
+_LIBRARY = re.compile(r'  File "(?:<frozen |[^"]{0,1000}(?:site-packages|dist-packages|/lib/python\d|\.p(?:yx|xi)"))')
 _RUN = re.compile("`{3,}")
 
 

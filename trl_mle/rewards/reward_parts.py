@@ -62,6 +62,8 @@ class RewardPart:
 
     has_time_limit = True  # as MLEReward
     occasional_metrics = OCCASIONAL_METRICS
+    duration_clock: str
+    """Clock of the seconds per action, if those are reported. The trainer compares it with its own."""
 
     def __init__(
         self,

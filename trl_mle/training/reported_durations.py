@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 
-from trl_mle.errors import DurationError
+from trl_mle.errors import ConfigError, DurationError
 from trl_mle.training.weighting.actions import SECONDS_COLUMN, TOKENS_COLUMN, Actions, gathered_actions
 
 
@@ -90,6 +90,16 @@ def _checked(
             )
         seconds.extend(_as_seconds(value, row, process) for row, value in enumerate(reported))
     return replace(nothing, durations=torch.tensor(seconds, dtype=torch.float64))
+
+
+def check_clock(reward_funcs: Sequence[Any], clock: str) -> None:
+    """Raise `ConfigError` if a reward function that reports the seconds of one clock (`duration_clock`) has another one."""
+    for function in reward_funcs:
+        if (other := getattr(function, "duration_clock", clock)) != clock:
+            raise ConfigError(
+                f"`duration_clock` is {clock!r}, but the reward function {getattr(function, '__name__', function)!r} reports the "
+                f"seconds of {other!r}. Give both the same, for example `MLESpec(..., duration_clock={clock!r})`."
+            )
 
 
 def no_durations(column: str, weighting: str, reward_func_names: Sequence[str]) -> DurationError:

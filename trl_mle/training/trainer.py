@@ -24,7 +24,7 @@ from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.phase_timer import timed
 from trl_mle.training.ranks import rank_rewards
-from trl_mle.training.reported_durations import gather_durations, no_durations
+from trl_mle.training.reported_durations import check_clock, gather_durations, no_durations
 from trl_mle.training.resume.trainer import ResumableTrainer
 from trl_mle.training.reward_scale import RewardScale, scale_keys
 from trl_mle.training.rollout_writer import RolloutWriter, logged_columns
@@ -169,6 +169,7 @@ class DurationAwareTrainer(ResumableTrainer):
             rollout_func=rollout_func,
             environment_factory=environment_factory,
         )
+        check_clock(self.reward_funcs, args.duration_clock)
         if group_prompts is not None:
             self.parts.add("group_prompts", GroupPromptsPart(self, group_prompts))
         if args.reward_scale_column is not None:
