@@ -52,7 +52,7 @@ def test_validate_names_the_program_that_fails(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["report", "nowhere"], "No config.yaml in nowhere"),
+        (["report", "nowhere"], "No rollouts in nowhere"),
         (["tasks", "show", "builtin:nothing"], "builtin:nothing"),
         (["tasks", "validate", "builtin:diabetes", "--isolation", "some"], "'some'"),
     ],
@@ -63,27 +63,6 @@ def test_user_errors_have_no_traceback(monkeypatch, capsys, arguments, words):
     assert err.startswith("error: ")
     assert words in err
     assert "Traceback" not in err
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "names no tasks"),
-        (b"mle: {tasks: null}", "names no tasks"),
-        (b"mle: {tasks: []}", "names no tasks"),
-        (b"mle: {tasks: nowhere}", "there is no task 'nowhere'"),
-        (b"mle: {tasks: [5]}", "5 is not the name of a task"),
-        (b"\xff", "is not the config.yaml of a run"),
-        (b"mle: [", "is not the config.yaml of a run"),
-        (b"mle: 5", "is not the config.yaml of a run"),
-        (b"mle: " + b"[" * 5000, "is not the config.yaml of a run"),
-    ],
-)
-def test_a_damaged_configuration_of_a_run_is_named(monkeypatch, capsys, tmp_path, content, words):
-    (tmp_path / "config.yaml").write_bytes(content)
-    code, _, err = run(monkeypatch, capsys, "report", tmp_path)
-    assert code == 2
-    assert err.startswith("error: ") and words in err and "Traceback" not in err
 
 
 def test_help_lists_the_commands():

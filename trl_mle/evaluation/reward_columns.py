@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from trl_mle.evaluation.run_files import read_log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,31 +39,9 @@ def reward_columns(run_dir: Path, rollouts: pd.DataFrame) -> dict[str, str]:
 
 
 def _logged_names(run_dir: Path) -> Iterator[str]:
-    for entry in _log(run_dir):
+    for entry in read_log(run_dir):
         names = [match[1] for key in entry if (match := _LOGGED.fullmatch(key))]
         if names:
             # Every entry of a run has the same functions.
             yield from names
             return
-
-
-def _log(run_dir: Path) -> Iterator[dict]:
-    """Entries of the log that the trainer has kept; damaged ones are left out."""
-    metrics = run_dir / "metrics.jsonl"
-    if metrics.is_file():
-        with metrics.open("rb") as lines:
-            entries = map(_parsed, lines)
-            yield from (entry for entry in entries if isinstance(entry, dict))
-        return
-    states = list(run_dir.glob("checkpoint-*/trainer_state.json"))
-    for path in sorted(states, key=lambda path: path.stat().st_mtime, reverse=True):
-        state = _parsed(path.read_bytes())
-        history = state.get("log_history") if isinstance(state, dict) else None
-        yield from (entry for entry in history or () if isinstance(entry, dict))
-
-
-def _parsed(content: bytes) -> object:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):  # a killed run may cut its last line off
-        return None

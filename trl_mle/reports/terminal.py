@@ -16,6 +16,7 @@ from trl_mle.evaluation.reward_columns import reward_columns
 from trl_mle.evaluation.summary import Best, RunSummary, Stretch, summarise, write_best
 from trl_mle.evaluation.validate import Validation
 from trl_mle.outcomes import read_rollouts
+from trl_mle.reports.html import write_html
 from trl_mle.reports.plot import plot_run
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import Task
@@ -31,8 +32,10 @@ def report_run(
     tasks: Mapping[str, Task],
     validations: Mapping[str, Validation] | None = None,
     console: Console | None = None,
+    *,
+    html: bool = True,
 ) -> RunSummary:
-    """Read the run in `run_dir`, write `best/`, `summary.json` and `report.png`, and show the summary.
+    """Read the run in `run_dir`, write `best/`, `summary.json`, `report.png` and `report.html`, and show the summary.
 
     Args:
         run_dir (`Path`):
@@ -43,6 +46,8 @@ def report_run(
             Scores of the tasks' own programs to compare with.
         console (`rich.console.Console`, *optional*):
             Where to show the summary. The tables fit 80 columns.
+        html (`bool`, *optional*, defaults to `True`):
+            Whether to write `report.html`.
 
     Raises:
         ConfigError: the run has no rollouts, or they are of another reward function.
@@ -80,6 +85,8 @@ def report_run(
         files.insert(-2, run_dir / "report.png")
     except UserError as error:  # matplotlib is optional, and the rest of the report needs no picture
         console.print(f"No picture: {error}", markup=False)
+    if html:
+        files.insert(-2, write_html([run_dir], run_dir / "report.html"))
     console.print("Files:", style="bold")
     for path in files:
         console.print(f"  {path}", soft_wrap=True, highlight=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trl_mle.scripts.run_dir import read_settings
+from trl_mle.evaluation.run_files import read_settings
 
 
 def choose_aggregation(mle_args: Any, training_args: Any, checkpoint: str | None = None) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from transformers import TrainerCallback
 
+from trl_mle.evaluation.run_files import CONFIG_FILE, LOG_FILE, read_settings
 from trl_mle.experience import STORE_FILE
 from trl_mle.training.rollout_writer import path_aside
 from trl_mle.yaml_values import Loader, dump
@@ -26,8 +27,7 @@ HOW_TO_RUN = ("resume_from_checkpoint", "local_rank", "disable_tqdm", "log_level
 """Settings that a command may change without changing what is trained."""
 
 
-CONFIG_FILE = "config.yaml"
-RUN_FILES = ("rollouts", "metrics.jsonl", STORE_FILE)
+RUN_FILES = ("rollouts", LOG_FILE, STORE_FILE)
 """Of these, a folder that holds a run has one at least."""
 
 
@@ -59,7 +59,7 @@ class RunRecorder(TrainerCallback):
 
     @property
     def metrics(self) -> Path:
-        return self.folder / "metrics.jsonl"
+        return self.folder / LOG_FILE
 
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero:
@@ -97,15 +97,6 @@ def _replace(path: Path, content: bytes) -> None:
     partial = path.with_suffix(".partial")
     partial.write_bytes(content)
     os.replace(partial, path)
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """Sections of `config.yaml` of the run in `folder`; empty if there is none that can be read."""
-    try:
-        content = yaml.load((folder / CONFIG_FILE).read_text(encoding="utf-8"), Loader)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _tell_of_changes(earlier: Mapping[str, Any], now: Mapping[str, Any], step: int) -> None:

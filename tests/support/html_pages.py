@@ -1,0 +1,71 @@
+"""The HTML report in tests: texts that attack a page, runs that hold them, and the data of a page."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from pathlib import Path
+
+from tests.support.rollouts import row, write_batch, write_run
+from trl_mle.outcomes import Column
+
+ALARM = "document.title='broken'"
+HOSTILE = (
+    f"</script><script>{ALARM}</script>",
+    f"<img src=x onerror={ALARM}>",
+    f'"><svg onload="{ALARM}">',
+    f"<!--<script>{ALARM}//-->",
+    f"</textarea></pre></style><style>*{{display:none}}</style><iframe srcdoc='<script>{ALARM}</script>'>",
+    f"javascript:{ALARM}",
+    "{{ 7 * 7 }}{% raw %}</html>",
+    "\u2028\u2029\0\ufeff]]>&lt;script&gt;",
+    f"${{{ALARM}}}`+{ALARM}+`",
+)
+"""Texts that would end a script, open an element or run as code if a page took them for markup."""
+ALL_HOSTILE = "\n".join(HOSTILE)
+
+
+def hostile_run(folder: Path, place: str) -> Path:
+    """A run whose texts at `place` attack the page: `run name`, `rollouts`, `log`, `settings` or `evaluation`."""
+    name = 'r"><img src=x onerror=alert(1)>' if place == "run name" else "run"
+    run = write_run(folder / name)
+    if place == "rollouts":
+        for step, text in enumerate((*HOSTILE, ALL_HOSTILE)):
+            write_batch(run, 10 + step, [_hostile_row(text, kind) for kind in ("valid", "failure", "fault", text)])
+    if place == "log":
+        entries = [{"step": step, text: 0.5, "entropy": text} for text in HOSTILE for step in (1, 2)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    if place == "settings":
+        (run / "config.yaml").write_text(
+            json.dumps({"training": {text: text for text in HOSTILE}, ALL_HOSTILE: {"a": 1}})
+        )
+    if place == "evaluation":
+        records = [{text: text for text in HOSTILE}]
+        content = {"table": records, ALL_HOSTILE: ALL_HOSTILE, "more": {ALL_HOSTILE: {"a": ALL_HOSTILE}}}
+        (run / "evaluation.json").write_text(json.dumps(content))
+    return run
+
+
+def _hostile_row(text: str, kind: str) -> dict:
+    clean = text.replace("\0", "")
+    names = (Column.PLAN, Column.STDOUT, Column.STDERR, Column.FAULT, Column.EXTRACTION_REASON, Column.INVALID_REASON)
+    texts = {str(column): clean for column in (*names, Column.INSTRUMENTED_PROGRAM, Column.SUBMISSION_REASON)}
+    turns = json.dumps([{"tool": clean, "code": clean, clean: clean}])
+    return row(kind, 0.5, 1.0, 1.0, program=clean, task_id=clean) | texts | {"turns": turns, "completion": clean}
+
+
+def page_data(page: str) -> dict:
+    """The data of a page, as its script reads them."""
+    return _unpacked(re.search(r'<script type="text/plain" id="data">([A-Za-z0-9+/=]+)</script>', page)[1])
+
+
+def page_texts(page: str) -> list[str]:
+    """Texts of a page by number."""
+    blocks = re.findall(r'<script type="text/plain" class="block">([A-Za-z0-9+/=]+)</script>', page)
+    return [text for block in blocks for text in _unpacked(block)]
+
+
+def _unpacked(text: str):
+    return json.loads(gzip.decompress(base64.b64decode(text)))
