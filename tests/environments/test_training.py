@@ -165,8 +165,8 @@ ENDS = [
 ]
 
 
-@pytest.mark.parametrize("in_parts", [False, True])
-def test_faults_and_time_outs_of_a_batch(tmp_path, in_parts):
+@pytest.mark.parametrize(("in_parts", "pace"), [(False, "together"), (True, "independent")])
+def test_faults_and_time_outs_of_a_batch(tmp_path, in_parts, pace):
     task = toy_task(tmp_path)
     sandbox = ByCode(
         good=execution(submission=task.sample_path.read_bytes(), wall_s=1.0),
@@ -175,7 +175,8 @@ def test_faults_and_time_outs_of_a_batch(tmp_path, in_parts):
         gone=SandboxError("worker lost"),
     )
     spec = MLESpec({"toy": task}, budget=EpisodeBudget(observation_characters=500), sandbox=sandbox)
-    args = agent_args(tmp_path / "run", **({"multi_objective_aggregation": "normalize_then_sum"} if in_parts else {}))
+    changes = {"multi_objective_aggregation": "normalize_then_sum"} if in_parts else {}
+    args = agent_args(tmp_path / "run", tool_rollouts=pace, **changes)
     trainer = train(DurationAwareTrainer, args, spec, ENDS, spec.reward.parts() if in_parts else None)
     spec.close()
     rollouts = read_rollouts(tmp_path / "run")
@@ -201,7 +202,11 @@ def test_the_clock_of_the_trainer_is_that_of_the_reward(tmp_path):
 
 
 def test_plain_trl_trains_too(tmp_path):
-    spec = MLESpec({"toy": toy_task(tmp_path)}, budget=EpisodeBudget(runs=2), sandbox=Scripted(execution()))
+    spec = MLESpec(
+        {"toy": toy_task(tmp_path)},
+        budget=EpisodeBudget(runs=2, observation_characters=500),
+        sandbox=Scripted(execution()),
+    )
     trainer = train(GRPOTrainer, agent_args(tmp_path, GRPOConfig), spec)
     (logged,) = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert logged["episodes/programs"] == pytest.approx(1.0)

@@ -47,11 +47,11 @@ def _as_object(action: int, turn: Turn) -> dict[str, Any]:
     if outcome is not None and outcome.program is not None:
         code = outcome.program.code
     elif code is not None:
-        code = shorten(code if isinstance(code, str) else str(code), KEPT_CHARACTERS)
+        code = shorten(_as_text(code), KEPT_CHARACTERS)
     return {
         "action": action,
         "tool": turn.tool,
-        "code": code,
+        "code": None if code is None else _as_text(code),
         "observation": turn.observation,
         "refused": turn.refused,
         "value": turn.value,
@@ -69,6 +69,15 @@ def _as_object(action: int, turn: Turn) -> dict[str, Any]:
         "stdout": None if execution is None else shorten(execution.stdout, KEPT_CHARACTERS),
         "stderr": None if execution is None else shorten(execution.stderr, KEPT_CHARACTERS),
     }
+
+
+def _as_text(value: Any) -> str:
+    """`value`, which a policy may have chosen, as text that UTF-8 has."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:  # too deep
+        text = f"<{type(value).__name__}>"
+    return text.encode(errors="replace").decode()
 
 
 def _score(grade: Grade | None) -> float | None:
