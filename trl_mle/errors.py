@@ -40,6 +40,10 @@ class DurationError(UserError):
     """A reward function that reports no durations, the wrong number of them, or impossible ones."""
 
 
+class CreditError(UserError):
+    """A reward function that reports no rewards of actions, the wrong number of them, or impossible ones."""
+
+
 class ExtractionError(TrlMleError):
     """No usable program in a completion: the policy's fault.
 

@@ -160,6 +160,20 @@ def test_a_batch_has_these_tensors(trainer):
     assert trainer.output["advantages"][0] == 0  # the completion without a reward
 
 
+def test_advantages_may_have_one_value_per_token():
+    text = " ".join(source(GRPOTrainer._compute_loss).split())
+    assert 'advantages = inputs["advantages"]' in text
+    assert "if advantages.dim() == 1: advantages = advantages.unsqueeze(1)" in text
+
+
+def test_advantages_are_divided_by_a_standard_deviation_like_this():
+    """Advantages of actions have the same divisor."""
+    text = source(GRPOTrainer._generate_and_score_completions)
+    assert "advantages = advantages / (std_rewards + 1e-4)" in text
+    assert "std_rewards = nanstd(rewards.view(-1, num_generations), dim=1)" in text
+    assert "std_rewards = nanstd(rewards).expand_as(rewards)" in text
+
+
 def test_old_log_probabilities_of_a_batch_reach_the_loss():
     assert 'inputs.get("old_per_token_logps")' in source(GRPOTrainer._compute_loss)
 
@@ -188,6 +202,7 @@ def test_the_mask_of_tool_tokens_reaches_the_batch():
         "_tokenizer",
         "accelerator",
         "environment_factories",
+        "eos_token_ids",
         "hub_model_id",
         "num_generations",
         "num_iterations",
@@ -235,6 +250,7 @@ def test_settings_that_the_configuration_reads():
         "max_completion_length",
         "multi_objective_aggregation",
         "num_iterations",
+        "scale_rewards",
         "steps_per_generation",
     }
 

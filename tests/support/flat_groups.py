@@ -37,8 +37,8 @@ class Recording(DurationAwareTrainer):
         self.fresh, self.final, self.batches = [], [], []
         super().__init__(*args, **kwargs)
 
-    def _weigh(self, output, scored, mode):
-        weights = super()._weigh(output, scored, mode)
+    def _weigh(self, output, *args):
+        weights = super()._weigh(output, *args)
         self.fresh.append(_copy(output))
         return weights
 

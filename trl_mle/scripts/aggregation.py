@@ -42,6 +42,7 @@ def _is_for_one_reward(training_args: Any) -> bool:
     """Whether a setting has no meaning for, or is refused with, rewards that are normalised apart."""
     return (
         training_args.reward_scale_column is not None
+        or training_args.turn_credit != "episode"
         or bool(training_args.ranked_rewards)
         or training_args.scale_rewards != "group"
         or (training_args.reward_weights is not None and len(training_args.reward_weights) == 1)

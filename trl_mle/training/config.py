@@ -9,15 +9,16 @@ from trl import GRPOConfig
 
 from trl_mle.errors import ConfigError
 from trl_mle.training.collapse.settings import CollapseSettings
+from trl_mle.training.turn_credit.settings import TurnCreditSettings
 from trl_mle.training.turns.settings import TurnSettings
 from trl_mle.training.weighting.config import DurationSettings
 
 
 @dataclass
-class DurationAwareConfig(DurationSettings, CollapseSettings, TurnSettings, GRPOConfig):
-    """`trl.GRPOConfig` with the parameters of [`DurationSettings`], [`CollapseSettings`], [`TurnSettings`] and those below.
+class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings, TurnSettings, GRPOConfig):
+    """`trl.GRPOConfig` with the parameters below and those of its other base classes.
 
-    All else is as in TRL.
+    These are [`DurationSettings`], [`TurnCreditSettings`], [`CollapseSettings`] and [`TurnSettings`]. All else is as in TRL.
 
     > Parameters that control overlapping execution
 
@@ -115,6 +116,7 @@ class DurationAwareConfig(DurationSettings, CollapseSettings, TurnSettings, GRPO
         self.check_durations()
         self.check_collapse()
         self.check_turns()
+        self.check_turn_credit()
         if self.overlap_execution:
             self._check_overlap()
         if self.replace_flat_groups:

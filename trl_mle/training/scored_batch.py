@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from trl_mle.training.reported_durations import ReportedDurations
+from trl_mle.training.turn_credit.credit import Credit
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,5 @@ class ScoredBatch:
     reported: ReportedDurations
     scale_keys: list[Any] | None = None
     """Value of the column `reward_scale_column` for each completion, if that is set."""
+    credit: Credit | None = None
+    """Advantages of the actions, with `turn_credit: return`."""

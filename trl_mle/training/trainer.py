@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import gather_object
 
-from trl_mle.errors import ConfigError, DurationError
+from trl_mle.errors import ConfigError
 from trl_mle.training.best_checkpoint import evaluated_metrics, has_metric
 from trl_mle.training.collapse.watch import CollapseWatch
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
-from trl_mle.training.distributed import errors_reach_all, raise_together
+from trl_mle.training.distributed import errors_reach_all
 from trl_mle.training.flat_groups.part import FlatGroups
 from trl_mle.training.group_prompts import GroupPrompts, GroupPromptsPart
 from trl_mle.training.model_card import PAPER, add_sections, weighting_section
@@ -29,9 +29,11 @@ from trl_mle.training.resume.trainer import ResumableTrainer
 from trl_mle.training.reward_scale import RewardScale, scale_keys
 from trl_mle.training.rollout_writer import RolloutWriter, logged_columns
 from trl_mle.training.scored_batch import ScoredBatch
+from trl_mle.training.turn_credit.credit import Credit
+from trl_mle.training.turn_credit.part import TurnCredit
 from trl_mle.training.turns.tool_rollouts import ToolRollouts, tool_rollouts_of
-from trl_mle.training.weighted_advantages import flags, weighted
-from trl_mle.training.weighting.actions import Actions, rename_old_column, token_weights, warn_of_old_column
+from trl_mle.training.weighted_advantages import flags, local_token_values, weighted
+from trl_mle.training.weighting.actions import rename_old_column, warn_of_old_column
 from trl_mle.training.weighting.samples import SampleBatch
 from trl_mle.training.weighting.weighting import DurationWeighting, Weights, deprecated_inclusion
 
@@ -65,7 +67,8 @@ class DurationAwareTrainer(ResumableTrainer):
 
     If a completion holds several actions, `log_extra("per_action_durations", lists)` gives each action's tokens the weight of
     its own seconds, see `trl_mle.training.weighting.actions`. The mean of the weights is over the actions that are trained
-    on: those of unscorable and of masked truncated completions have no part in it.
+    on: those of unscorable and of masked truncated completions have no part in it. With `turn_credit: return`, each action also
+    has an advantage of its own, see [`TurnCreditSettings`].
 
     With `overlap_execution`, programs run while the policy generates and learns, see [`OverlapExecution`]. Asynchronous tools and
     tools of environments run at the same time for all rollouts, see [`ToolRollouts`].
@@ -170,6 +173,7 @@ class DurationAwareTrainer(ResumableTrainer):
             environment_factory=environment_factory,
         )
         check_clock(self.reward_funcs, args.duration_clock)
+        self._turn_credit = TurnCredit(self)
         if group_prompts is not None:
             self.parts.add("group_prompts", GroupPromptsPart(self, group_prompts))
         if args.reward_scale_column is not None:
@@ -270,17 +274,19 @@ class DurationAwareTrainer(ResumableTrainer):
         if reported.durations is None and self.weighting.rule.needs_durations:
             raise no_durations(self.args.duration_column, self.args.duration_weighting, self.reward_func_names)
         values = rewards_per_func
+        size = self.num_generations if self._mode == "train" else self.num_generations_eval or 1
         if self.args.ranked_rewards:
-            size = self.num_generations if self._mode == "train" else self.num_generations_eval or 1
             values = rank_rewards(rewards_per_func, self.reward_func_names, self.args.ranked_rewards, size)
         weights = self.reward_weights.to(rewards_per_func.device).unsqueeze(0)
-        self._scored = ScoredBatch(
+        scored = ScoredBatch(
             per_function=values,
             rewards=(rewards_per_func * weights).nansum(dim=1).cpu(),
             scorable=~torch.isnan(rewards_per_func).all(dim=1).cpu(),
             reported=reported,
             scale_keys=self._scale_keys(inputs),
         )
+        lengths = [len(ids) for ids in completion_ids_list]
+        self._scored = self._turn_credit.scored(scored, self._pending_extra_logs, lengths, size)
         return values
 
     def _scale_keys(self, inputs: list[dict[str, Any]]) -> list[Any] | None:
@@ -318,12 +324,24 @@ class DurationAwareTrainer(ResumableTrainer):
                 # TRL leaves them out where update and generation are aligned, which late completions never are.
                 output["old_per_token_logps"] = self._overlap.old_logps(output["completion_ids"].size(1))
         scored = self._last_scored()
-        weights = self._weigh(output, scored, mode)
-        self._keep_rollouts(weights, scored, mode)
+        rows = len(scored.scorable)
+        advantages = torch.tensor(list(self._logs["advantages"])[-rows:], dtype=torch.float64)
+        credit = self._turn_credit.assign(output, scored, advantages)
+        weights = self._weigh(output, scored, mode, advantages if credit is None else credit.row_sizes())
+        if credit is not None:
+            self._turn_credit.log(credit, weights, output, mode)
+        self._keep_rollouts(weights, credit, scored, mode)
         return self.parts.after_scoring(output, mode)
 
-    def _weigh(self, output: dict[str, Any], scored: ScoredBatch, mode: str) -> torch.Tensor | None:
-        """Weigh the advantages of `output`, and log. Returns the weights of the global batch, shape `(B,)`, if any."""
+    def _weigh(
+        self, output: dict[str, Any], scored: ScoredBatch, mode: str, advantages: torch.Tensor
+    ) -> Weights | None:
+        """Weigh the advantages of `output`, and log. Returns the weights of the global batch, if any.
+
+        Args:
+            advantages (`torch.Tensor` of shape `(B,)`):
+                Advantages of the completions of the global batch, for the metrics.
+        """
         durations, actions = scored.reported.durations, scored.reported.actions
         if durations is None:
             return None
@@ -335,7 +353,7 @@ class DurationAwareTrainer(ResumableTrainer):
         batch = SampleBatch(
             durations=durations,
             rewards=scored.rewards,
-            advantages=torch.tensor(list(self._logs["advantages"])[-rows:], dtype=torch.float64),
+            advantages=advantages,
             scorable=scored.scorable,
             counted=self._counted(scored.scorable, output["completion_mask"]),
             censored=censored,
@@ -344,10 +362,12 @@ class DurationAwareTrainer(ResumableTrainer):
         weights.report(self._metrics[mode], main_process=self.accelerator.is_main_process)
         # "none" leaves the advantages alone, so that nothing can differ from TRL's trainer, not even their shape.
         if self.weighting.rule.needs_durations:
-            per_token = None if actions is None else self._token_weights(output, actions, weights)
-            first = self.accelerator.process_index * len(output["advantages"])
+            process, per_token = self.accelerator.process_index, None
+            if actions is not None and weights.per_action is not None:
+                per_token = local_token_values(output, actions, weights.per_action, process)
+            first = process * len(output["advantages"])
             output["advantages"] = weighted(output["advantages"], weights.per_completion, first, per_token)
-        return weights.per_completion
+        return weights
 
     def _counted(self, scorable: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
         """Which completions of the global batch are trained on, shape `(B,)`."""
@@ -356,28 +376,17 @@ class DurationAwareTrainer(ResumableTrainer):
         # TRL masks truncated completions by an empty completion mask.
         return scorable & self.accelerator.gather(completion_mask.any(dim=1).long()).bool().cpu()
 
-    def _token_weights(self, output: dict[str, Any], actions: Actions, weights: Weights) -> torch.Tensor:
-        """Weights of this process's tokens, shape `(b, T)`."""
-        assert weights.per_action is not None
-        policy_tokens = output["completion_mask"] * output.get("tool_mask", 1)
-        error, per_token = None, torch.empty(0)
-        try:
-            first = self.accelerator.process_index * len(policy_tokens)
-            per_token = token_weights(actions, weights.per_action, policy_tokens.bool(), first)
-        except DurationError as raised:
-            error = raised
-        # Each process sees only its own tokens, so one may fail alone.
-        raise_together(error)
-        return per_token
-
     # What is kept
 
-    def _keep_rollouts(self, weights: torch.Tensor | None, scored: ScoredBatch, mode: str) -> None:
-        """Add the weights to TRL's log of completions, and keep this generation batch (main process)."""
+    def _keep_rollouts(self, weights: Weights | None, credit: Credit | None, scored: ScoredBatch, mode: str) -> None:
+        """Add weights and credit to TRL's log of completions, and keep this generation batch (main process)."""
         rows, columns = len(scored.scorable), set(scored.reported.columns)
+        own: dict[str, list] = {} if credit is None else credit.columns(weights)
         if weights is not None:
-            self._logs["extra"]["duration_weight"].extend(weights.tolist())
-            columns.add("duration_weight")
+            own["duration_weight"] = weights.per_completion.tolist()
+        for name, values in own.items():
+            self._logs["extra"][name].extend(values)
+            columns.add(name)
         align_columns(self._logs, rows, columns, scored.reported.logged - columns, shown=self.log_completions)
         if not self.accelerator.is_main_process:
             return

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+
+from trl_mle.errors import DurationError
+from trl_mle.training.distributed import raise_together
+from trl_mle.training.weighting.actions import Actions, token_values
 
 
 def weighted(
@@ -26,6 +30,33 @@ def weighted(
         return columns * per_token.to(device=advantages.device, dtype=advantages.dtype)
     local = weights[first : first + len(advantages)].to(device=advantages.device, dtype=advantages.dtype)
     return advantages * (local if advantages.dim() == 1 else local.unsqueeze(1))
+
+
+def local_token_values(
+    output: Mapping[str, Any], actions: Actions, values: torch.Tensor, process_index: int
+) -> torch.Tensor:
+    """The value of its action for every token of this process's completions, shape `(b, T)`; to be called by all processes.
+
+    Args:
+        output (`dict`):
+            Result of `GRPOTrainer._generate_and_score_completions`.
+        values (`torch.Tensor` of shape `(A,)`):
+            Weight or advantage of every action of the global batch.
+        process_index (`int`):
+            Number of this process.
+
+    Raises:
+        DurationError: tokens whose action is unknown. On every process.
+    """
+    policy_tokens = output["completion_mask"] * output.get("tool_mask", 1)
+    error, per_token = None, torch.empty(0)
+    try:
+        per_token = token_values(actions, values, policy_tokens.bool(), process_index * len(policy_tokens))
+    except DurationError as raised:
+        error = raised
+    # Each process sees only its own tokens, so one may fail alone.
+    raise_together(error)
+    return per_token
 
 
 def flags(values: Iterable[Any]) -> torch.Tensor:

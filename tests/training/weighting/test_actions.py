@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareTrainer, duration_weights
 from trl_mle.errors import DurationError
-from trl_mle.training.weighting.actions import action_of_token, read_actions, token_weights
+from trl_mle.training.weighting.actions import action_of_token, read_actions, token_values
 
 
 def letters(completions):
@@ -41,8 +41,8 @@ def test_tokens_carry_the_weight_of_their_action():
     weights = torch.tensor([0.5, 1.5, 1.0, 0.1])
     policy = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 0, 0]]).bool()
     expected = torch.tensor([[0.5, 0.5, 1.5, 1.5], [1.0] * 4, [0.1] * 4])
-    assert torch.equal(token_weights(actions, weights, policy, 0), expected)
-    assert torch.equal(token_weights(actions, weights, policy[1:], 1), expected[1:])
+    assert torch.equal(token_values(actions, weights, policy, 0), expected)
+    assert torch.equal(token_values(actions, weights, policy[1:], 1), expected[1:])
 
 
 def test_without_token_counts_an_action_is_a_stretch_of_policy_tokens():

@@ -14,7 +14,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl_mle.errors import ConfigError
 from trl_mle.training.flat_groups.buffer import BATCHES_KEPT, GroupBuffer, Layout
 from trl_mle.training.flat_groups.rows import Row, check_known, put_rows, take_rows
-from trl_mle.training.flat_groups.variance import are_flat
+from trl_mle.training.flat_groups.variance import are_flat, flat_or_untrained
 from trl_mle.training.parts import TrainerPart
 from trl_mle.training.scored_batch import ScoredBatch
 
@@ -91,8 +91,13 @@ class FlatGroups(TrainerPart):
         counted = None
         if trainer.args.mask_truncated_completions:
             counted = trainer.accelerator.gather(output["completion_mask"].any(dim=1))
-        rewards = self._scored().per_function
-        return are_flat(rewards, trainer.reward_weights, size, trainer.multi_objective_aggregation, counted)
+        scored = self._scored()
+        if scored.credit is not None and scored.credit.flat is not None:
+            # Episodes with equal rewards may have earned them in different turns.
+            return flat_or_untrained(scored.credit.flat, counted, size)
+        return are_flat(
+            scored.per_function, trainer.reward_weights, size, trainer.multi_objective_aggregation, counted
+        )
 
     def _present_logps(self, output: dict[str, Any]) -> torch.Tensor:
         """Log-probabilities of this process's completions under the present policy, shape `(b, T)`."""

@@ -40,7 +40,11 @@ def are_flat(
     missing = groups.isnan()
     lowest = groups.masked_fill(missing, torch.inf).amin(dim=1)
     highest = groups.masked_fill(missing, -torch.inf).amax(dim=1)
-    flat = (highest <= lowest).all(dim=1)
-    if counted is not None:
-        flat |= ~counted.to(flat.device).view(-1, group_size).any(dim=1)
-    return flat
+    return flat_or_untrained((highest <= lowest).all(dim=1), counted, group_size)
+
+
+def flat_or_untrained(flat: torch.Tensor, counted: torch.Tensor | None, group_size: int) -> torch.Tensor:
+    """`flat`, shape `(B / group_size,)`, and groups none of whose completions has tokens to train on (`counted`, shape `(B,)`)."""
+    if counted is None:
+        return flat
+    return flat | ~counted.to(flat.device).view(-1, group_size).any(dim=1)

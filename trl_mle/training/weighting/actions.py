@@ -69,10 +69,24 @@ class Actions:
         ran = torch.zeros_like(total).index_add_(0, self.rows, (~torch.isnan(self.seconds)).double())
         return torch.where(ran > 0, total, torch.full_like(total, math.nan))
 
+    def turns(self) -> torch.Tensor:
+        """Number of each action within its completion, from 0; shape `(A,)`."""
+        return turn_numbers(self.rows)
+
+    def by_row(self, values: torch.Tensor) -> list[list[float]]:
+        """`values`, shape `(A,)`, as a list for each completion."""
+        counts = torch.bincount(self.rows, minlength=len(self.tokens)).tolist()
+        return [part.tolist() for part in torch.split(values, counts)]
+
     def row_means(self, values: torch.Tensor) -> torch.Tensor:
         """Mean of `values`, shape `(A,)`, over the actions of each completion; shape `(B,)`."""
         total = torch.zeros(len(self.tokens), dtype=values.dtype).index_add_(0, self.rows, values)
         return total / torch.bincount(self.rows, minlength=len(self.tokens))
+
+
+def turn_numbers(rows: torch.Tensor) -> torch.Tensor:
+    """Number of each action within its completion, from 0; shape `(A,)`, for the completion of each action, in order."""
+    return torch.arange(len(rows)) - torch.searchsorted(rows, rows)
 
 
 def gathered_actions(reports: Sequence[Mapping[str, Any]]) -> Actions | None:
@@ -120,7 +134,7 @@ def read_actions(
     rows: list[int] = []
     counts: list[list[int] | None] = []
     for row, reported in enumerate(seconds):
-        values = [None] if reported is None or len(reported) == 0 else list(reported)
+        values = _as_list(reported, row) or [None]
         flat.extend(_as_seconds(value, row) for value in values)
         rows.extend([row] * len(values))
         row_counts = None if tokens is None or tokens[row] is None else [int(count) for count in tokens[row] or []]
@@ -171,32 +185,39 @@ def action_of_token(policy_tokens: torch.Tensor, count: int, tokens: list[int] |
     return (begins.long().cumsum(0) - 1).clamp(min=0)
 
 
-def token_weights(
-    actions: Actions, weights: torch.Tensor, policy_tokens: torch.Tensor, first_row: int
-) -> torch.Tensor:
-    """The weight of every token of this process's completions.
+def token_values(actions: Actions, values: torch.Tensor, policy_tokens: torch.Tensor, first_row: int) -> torch.Tensor:
+    """The value of every token of this process's completions: the weight, or the advantage, of its action.
 
     Args:
-        weights (`torch.Tensor` of shape `(A,)`):
-            Weight of every action of the global batch.
+        values (`torch.Tensor` of shape `(A,)`):
+            Value of every action of the global batch.
         policy_tokens (`torch.Tensor` of shape `(b, T)`, bool):
             The tokens that the policy wrote.
         first_row (`int`):
             Row of the global batch at which this process's rows begin.
 
     Returns:
-        `torch.Tensor` of shape `(b, T)`. Tokens of tools and padding have the weight of the action before them; they are
+        `torch.Tensor` of shape `(b, T)`. Tokens of tools and padding have the value of the action before them; they are
         not trained on.
 
     Raises:
         DurationError: tokens whose action is unknown, see [`action_of_token`].
     """
-    result = torch.empty(policy_tokens.shape, dtype=weights.dtype)
+    result = torch.empty(policy_tokens.shape, dtype=values.dtype)
     for index, policy in enumerate(policy_tokens.cpu()):
         row = first_row + index
-        row_weights = weights[actions.rows == row]
-        result[index] = row_weights[action_of_token(policy, row_weights.numel(), actions.tokens[row], row)]
+        of_row = values[actions.rows == row]
+        result[index] = of_row[action_of_token(policy, of_row.numel(), actions.tokens[row], row)]
     return result
+
+
+def _as_list(reported: Any, row: int) -> list[Any]:
+    try:
+        return [] if reported is None else list(reported)
+    except TypeError:
+        raise DurationError(
+            f"`{SECONDS_COLUMN}` of completion {row} is {reported!r}. Report a list of seconds, one per action."
+        ) from None
 
 
 def _as_seconds(value: Any, row: int) -> float:
