@@ -13,10 +13,11 @@ from tests.support.drop_in_tools import tokenizer
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_args
+from tests.support.turn_reference import return_advantages
 from trl_mle import DurationAwareConfig, DurationAwareTrainer, EpisodeBudget, LocalSandbox, MLESpec
 from trl_mle.environments import read_turns
 from trl_mle.errors import ConfigError, SandboxError
-from trl_mle.outcomes import Column, from_row, read_rollouts
+from trl_mle.outcomes import Column, RunColumn, from_row, read_rollouts
 from trl_mle.types import MILESTONES
 
 LOADS = 'import pandas as pd\ntrain = pd.read_csv("input/train.csv")\ntrain["nothing"]'
@@ -192,6 +193,35 @@ def test_faults_and_time_outs_of_a_batch(tmp_path, in_parts, pace):
     assert [turn["refused"] for turn in gone] == [None, None, "fault", "fault"]
     (logged,) = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert logged["programs/fault_share"] == 0.25
+
+
+def test_each_message_has_the_advantage_of_what_came_after_it(tmp_path):
+    task = toy_task(tmp_path)
+    sandbox = ByCode(
+        good=execution(submission=task.sample_path.read_bytes(), wall_s=1.0),
+        bad=execution("error", exit_code=1, wall_s=2.0),
+        gone=SandboxError("worker lost"),
+    )
+    spec = MLESpec({"toy": task}, budget=EpisodeBudget(observation_characters=500), sandbox=sandbox)
+    scripts = [
+        [run_program("bad"), run_program("good")],
+        [run_program("good"), run_program("gone")],
+        [run_program("bad")],
+        ["Nothing."],
+    ]
+    train(DurationAwareTrainer, agent_args(tmp_path / "run", turn_credit="return"), spec, scripts)
+    spec.close()
+    rollouts = read_rollouts(tmp_path / "run")
+    rewards = [None if reward != reward else reward for reward in rollouts[Column.REWARD]]
+    assert rewards[1] is None and rewards[0] > rewards[2]
+    earned = [list(row) for row in rollouts[RunColumn.PER_ACTION_REWARDS]]
+    expected = return_advantages(rewards, earned, 4, "group", 1.0)
+    found = [list(row) for row in rollouts[RunColumn.PER_ACTION_ADVANTAGES]]
+    assert found == [pytest.approx(row, abs=1e-5) for row in expected]
+    assert found[1] == [0.0] * 3, "a fault pushes no message"
+    assert found[0][1] > 0 and found[0][2] == pytest.approx(0.0, abs=1e-5), (
+        "the repair is pushed, and not the words after it"
+    )
 
 
 def test_the_clock_of_the_trainer_is_that_of_the_reward(tmp_path):
