@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from trl_mle.dataset import prompts_dataset as prompts_dataset
     from trl_mle.environments import MLEEnvironment as MLEEnvironment
     from trl_mle.environments import MLESpec as MLESpec
+    from trl_mle.evaluation import EvaluationTable as EvaluationTable
+    from trl_mle.evaluation import evaluate as evaluate
     from trl_mle.experience import Experience as Experience
     from trl_mle.experience import ExperienceStore as ExperienceStore
     from trl_mle.instrumentation import ASTInstrumenter as ASTInstrumenter
@@ -53,6 +55,7 @@ _NAMES = {
     "trl_mle.config": "E2BConfig EpisodeBudget InstrumentationConfig PoolConfig RayConfig RewardConfig SandboxConfig",
     "trl_mle.dataset": "prompts_dataset",
     "trl_mle.environments": "MLEEnvironment MLESpec",
+    "trl_mle.evaluation": "EvaluationTable evaluate",
     "trl_mle.experience": "Experience ExperienceStore",
     "trl_mle.instrumentation": "ASTInstrumenter LLMInstrumenter",
     "trl_mle.programs": "extract_program",

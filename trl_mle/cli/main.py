@@ -9,6 +9,7 @@ import typer
 from trl_mle._version import __version__
 from trl_mle.cli import experience, tasks
 from trl_mle.cli.doctor import doctor
+from trl_mle.cli.evaluate import add_command as add_evaluate
 from trl_mle.cli.report import report
 from trl_mle.cli.solve import solve
 from trl_mle.cli.train import add_commands
@@ -25,6 +26,7 @@ app.command()(doctor)
 app.command()(solve)
 app.command()(report)
 add_commands(app)
+add_evaluate(app)
 
 
 def _show_version(wanted: bool) -> None:

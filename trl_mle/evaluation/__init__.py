@@ -1,10 +1,13 @@
-"""Validation of tasks, and summaries of runs."""
+"""Evaluation of policies, validation of tasks, and summaries of runs."""
 
 import warnings
 from importlib import import_module
 from typing import Any
 
+from trl_mle.evaluation.run import evaluate, evaluate_async
+from trl_mle.evaluation.settings import EvaluationSettings, EvaluationTiming
 from trl_mle.evaluation.summary import Best, RunSummary, Stretch, summarise
+from trl_mle.evaluation.table import EvaluationTable, read_table
 from trl_mle.evaluation.validate import (
     ProgramScore,
     Validation,
@@ -16,11 +19,17 @@ from trl_mle.outcomes import read_rollouts
 
 __all__ = [
     "Best",
+    "EvaluationSettings",
+    "EvaluationTable",
+    "EvaluationTiming",
     "ProgramScore",
     "RunSummary",
     "Stretch",
     "Validation",
+    "evaluate",
+    "evaluate_async",
     "read_rollouts",
+    "read_table",
     "remembered_validation",
     "summarise",
     "validate_task",

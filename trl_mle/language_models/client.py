@@ -29,11 +29,14 @@ class NoAnswerError(InfrastructureError):
             than the model's context).
         message (`str`):
             What happened.
+        permanent (`bool`, *optional*, defaults to `False`):
+            Whether the same holds until somebody changes a setting.
     """
 
-    def __init__(self, kind: Failure, message: str):
+    def __init__(self, kind: Failure, message: str, *, permanent: bool = False):
         super().__init__(message)
         self.kind: Failure = kind
+        self.permanent = permanent
 
 
 @dataclass
@@ -135,7 +138,7 @@ class ModelClient:
             raise NoAnswerError("timeout", f"no answer within {self.wait_s:g} s") from None
         except BackendError as error:
             kind: Failure = "unavailable" if error.down or error.retry else "refused"
-            raise NoAnswerError(kind, str(error)) from None
+            raise NoAnswerError(kind, str(error), permanent=error.permanent) from None
         finally:
             flight.waiting -= 1
             if not flight.waiting:

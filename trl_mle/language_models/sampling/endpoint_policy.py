@@ -136,7 +136,7 @@ class EndpointPolicy:
             return _samples(body, seconds, self.prices)
         except BackendError as error:
             kind: Failure = "unavailable" if error.down or error.retry else "refused"
-            raise NoAnswerError(kind, str(error)) from None
+            raise NoAnswerError(kind, str(error), permanent=error.permanent) from None
 
     async def _post(self, request: dict[str, Any]) -> tuple[bytes, float]:
         started = time.monotonic()

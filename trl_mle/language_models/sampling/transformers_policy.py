@@ -235,4 +235,5 @@ class TransformersPolicy:
 def _fail(batch: list[_Row], kind: Any, message: str) -> None:
     for row in batch:
         if not row.future.done():
-            row.future.set_exception(NoAnswerError(kind, message))
+            # The same batch would fail again.
+            row.future.set_exception(NoAnswerError(kind, message, permanent=True))

@@ -100,7 +100,8 @@ class VLLMPolicy:
         except ValueError as error:  # a prompt that is longer than the context
             raise NoAnswerError("refused", str(error)) from error
         except Exception as error:  # the engine is a process of its own, and may die of anything
-            raise NoAnswerError("unavailable", f"vLLM failed: {type(error).__name__}: {error}") from error
+            message = f"vLLM failed: {type(error).__name__}: {error}"
+            raise NoAnswerError("unavailable", message, permanent=True) from error
         if final is None or len(final.outputs) != n:
             raise NoAnswerError("unavailable", "vLLM has not answered every sample")
         seconds = time.monotonic() - started
