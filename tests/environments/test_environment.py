@@ -274,7 +274,7 @@ async def test_the_public_score_is_shown_if_asked_for(task, good):
         texts.append(await agent.run_program(PRINTS))
     score = f"{agent.episode.outcome.public.score:.6g}"
     assert score not in texts[0]
-    assert f"public part of the answers: {score}" in texts[1]
+    assert f"hidden answers: {score}" in texts[1]
 
 
 async def test_the_environment_of_another_trainer_is_named(task):

@@ -20,6 +20,9 @@ def test_it_has_the_task_and_the_budget(task):
     facts = build_prompt(task)[1]["content"].split("# Answer")[0].strip()
     assert facts in user["content"]
     assert "At most 3 programs may be run, for 60 s in all." in user["content"]
+    assert "answers is not told" in user["content"]
+    told = build_agent_prompt(task, runs=3, seconds=60.0, tells_score=True)[1]["content"]
+    assert told.endswith("score on a part of the hidden answers is told.")
     assert "submit()" in user["content"]
     assert [system["role"], user["role"]] == ["system", "user"]
     assert "files that the one before it" not in user["content"]

@@ -97,7 +97,7 @@ class Observer:
             facts += _files(outcome.execution)
         score = outcome.public.score if outcome.public is not None else None
         if self.show_public_score and outcome.kind == "valid" and score is not None:
-            facts.append(f"Its score on the public part of the answers: {score:.6g}.")
+            facts.append(f"Its score on the hidden answers: {score:.6g}.")
         return facts
 
     def _within(self, limit: int, facts: list[str]) -> str:

@@ -118,6 +118,7 @@ class MLESpec:
             seconds=self.budget.seconds_for(limit_s),
             limit_s=limit_s,
             keeps_files=self.budget.keep_bytes > 0 and self.budget.runs > 1,
+            tells_score=self.show_public_score,
             budget=self.prompt_budget,
         )
 

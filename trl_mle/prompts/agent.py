@@ -16,6 +16,7 @@ def build_agent_prompt(
     seconds: float,
     limit_s: float | None = None,
     keeps_files: bool = False,
+    tells_score: bool = False,
     budget: PromptBudget | None = None,
 ) -> Messages:
     """Build the chat messages that ask for a solution of `task` in several runs. They state the task, the tools and the budget.
@@ -31,6 +32,8 @@ def build_agent_prompt(
             Seconds of execution of one program. Defaults to the limit of the task.
         keeps_files (`bool`, *optional*, defaults to `False`):
             Whether a program finds the files that the one before it has left.
+        tells_score (`bool`, *optional*, defaults to `False`):
+            Whether the policy is told the score of its valid submissions on the answers.
         budget ([`PromptBudget`], *optional*):
             Most tokens of the prompt.
 
@@ -46,7 +49,8 @@ def build_agent_prompt(
     if limit_s is not None:
         values["time_limit_s"] = f"{limit_s:g}"
     text = template("task.j2").render(values)
-    user = template("agent.j2").render(task=text, runs=runs, seconds=f"{seconds:g}", keeps_files=keeps_files).strip()
+    settings = {"runs": runs, "seconds": f"{seconds:g}", "keeps_files": keeps_files, "tells_score": tells_score}
+    user = template("agent.j2").render(task=text, **settings).strip()
     messages = [
         {"role": "system", "content": template("agent_system.j2").render().strip()},
         {"role": "user", "content": escape_tokens(user, budget.special_tokens if budget else ())},
