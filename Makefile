@@ -17,7 +17,7 @@ FAST_TESTS := tests/test_layering.py tests/test_parsing.py tests/test_circuit_br
     tests/rewards/test_shaping.py tests/instrumentation/test_marks.py tests/instrumentation/analysis \
     $(filter-out %_in_training.py %test_actions.py,$(wildcard tests/training/weighting/test_*.py))
 
-.PHONY: help setup quickstart check test test-slow lint types dist benchmark trl-suite clean
+.PHONY: help setup quickstart quickstart-agent check test test-slow lint types dist benchmark trl-suite clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 quickstart: setup  ## train the demo policy, then improve it by reinforcement learning (CPU, about 10 minutes)
 	$(BIN)/trl-mle quickstart
+
+quickstart-agent: setup  ## the same with an agent that runs up to three programs per rollout
+	$(BIN)/trl-mle quickstart --agent
 
 check: setup lint types  ## the inner loop, under a minute: lint, types and the fastest tests
 	$(BIN)/python -m pytest $(FAST_TESTS)

@@ -62,6 +62,10 @@ KEYS = {
     "task_floor": (float, 0.25),
     "task_half_life": (float, 64.0),
     "validate_tasks": (bool, True),
+    "agent_turns": (int, 0),
+    "agent_seconds": (float | None, None),
+    "agent_observation_characters": (int, 2000),
+    "agent_public_score": (bool, False),
 }
 
 

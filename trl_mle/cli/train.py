@@ -35,8 +35,8 @@ def _command(script: str) -> Callable[[typer.Context], None]:
 def quickstart(context: typer.Context) -> None:
     """Train the demo policy, then improve it by reinforcement learning: CPU, about 10 minutes, into ./runs.
 
-    It is `trl-mle sft --config quickstart/sft`, then `trl-mle grpo --config quickstart/grpo`. Flags such as `--max_steps 5` go to
-    the second command.
+    It is `trl-mle sft --config quickstart/sft`, then `trl-mle grpo --config quickstart/grpo`. `--agent` trains an agent of several
+    turns, with `quickstart/sft-agent` and `quickstart/agent`. Flags such as `--max_steps 5` go to the second command.
     """
     from trl_mle.scripts.quickstart import quickstart as run_quickstart
 

@@ -43,11 +43,16 @@ def combinations(task: TaskSpec) -> list[tuple[Family, Treatment]]:
 
 def build_completion(task: TaskSpec, choice: Choice) -> str:
     """Write the completion of `choice` for `task`."""
+    return draft_with_bugs(task, choice).completion()
+
+
+def draft_with_bugs(task: TaskSpec, choice: Choice) -> Draft:
+    """The completion of `choice` in parts, with its mistakes."""
     facts = read_facts(task)
     draft = make_draft(task, choice)
     for bug in choice.bugs:
         draft = bug.edit(draft, Context(task, facts, choice.family))
-    return draft.completion()
+    return draft
 
 
 def choose(task: TaskSpec, rng: Random, bug_share: float, family: Family | None = None) -> Choice:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from trl_mle.demo import tool_format
 from trl_mle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 """Smallest vocabulary. Every byte is a token, so that the policy can write any text."""
 
 
-def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Qwen2Tokenizer:
+def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096, tool_calls: bool = False) -> Qwen2Tokenizer:
     """Build a byte-level tokenizer whose added tokens are whole idioms of `texts`.
 
     Idioms are found by BPE; an idiom may cross words but not lines. The class is `Qwen2Tokenizer` because `AutoTokenizer`
@@ -49,6 +50,8 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Qwen2Tokeni
             Prompts and completions, which shall have few tokens.
         vocab_size (`int`, *optional*, defaults to `4096`):
             Largest size of the vocabulary, at least 259. Few or short texts give a smaller one.
+        tool_calls (`bool`, *optional*, defaults to `False`):
+            Whether the chat template renders tool calls, and the tokenizer parses them (`tool_format.py`).
 
     Returns:
         `Qwen2Tokenizer`: with a ChatML template, `<|im_end|>` as end and `<|endoftext|>` as padding. Encoding and decoding
@@ -72,7 +75,12 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Qwen2Tokeni
         padding_side="left",
     )
     tokenizer.chat_template = CHAT_TEMPLATE
-    idioms = list(ROLES[: vocab_size - SMALLEST_VOCABULARY])
+    fixed = ROLES
+    if tool_calls:
+        tokenizer.chat_template = tool_format.CHAT_TEMPLATE
+        tokenizer.response_template = dict(tool_format.RESPONSE_TEMPLATE)
+        fixed += tool_format.MARKERS
+    idioms = list(fixed[: vocab_size - SMALLEST_VOCABULARY])
     idioms += _idioms(texts, vocab_size - SMALLEST_VOCABULARY - len(idioms))
     tokenizer.add_tokens([AddedToken(idiom, normalized=False, special=False) for idiom in idioms])
     return tokenizer

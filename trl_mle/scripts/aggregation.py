@@ -23,12 +23,12 @@ def choose_aggregation(mle_args: Any, training_args: Any, checkpoint: str | None
             Checkpoint that the run resumes from.
     """
     if mle_args.reward_aggregation is None:
-        recorded = None if checkpoint is None else _recorded(Path(checkpoint).parent)
+        recorded = None if checkpoint is None else recorded_aggregation(Path(checkpoint).parent)
         mle_args.reward_aggregation = recorded or ("sum" if _is_for_one_reward(training_args) else "parts")
     return mle_args.reward_aggregation
 
 
-def _recorded(folder: Path) -> str | None:
+def recorded_aggregation(folder: Path) -> str | None:
     """What the run in `folder` was begun with, or `None` if it says nothing."""
     settings = read_settings(folder).get("mle")
     if not isinstance(settings, dict):

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 from trl_mle.config import (
     BackendConfig,
     CurriculumConfig,
+    EpisodeBudget,
     ExperienceConfig,
     InstrumentationConfig,
     Key,
@@ -106,6 +107,14 @@ class MLEArguments(_StageArguments):
             Wall-clock limit of a program in seconds, which prompts state. Defaults to the task's own.
         validate_tasks (`bool`, *optional*, defaults to `True`):
             Whether each task's baseline and reference solution run before training, once per machine.
+        agent_turns (`int`, *optional*, defaults to `0`):
+            Programs that an agent may run per rollout, as tool calls (`docs/agents.md`). 0: a completion is one program.
+        agent_seconds (`float`, *optional*):
+            Seconds of execution of all programs of a rollout together. Defaults to `agent_turns` times the limit of a program.
+        agent_observation_characters (`int`, *optional*, defaults to `2000`):
+            Longest answer of a tool, in characters.
+        agent_public_score (`bool`, *optional*, defaults to `False`):
+            Whether an agent is told the public score of its submissions, which decides the reward.
     """
 
     tasks: list[str] = field(
@@ -117,6 +126,29 @@ class MLEArguments(_StageArguments):
     )
     validate_tasks: bool = field(
         default=True, metadata={"help": "Run each task's baseline and reference solution before training."}
+    )
+    agent_turns: int = field(
+        default=0,
+        metadata={
+            "help": "Programs that an agent may run per rollout, as tool calls. 0: a completion is one program."
+        },
+    )
+    agent_seconds: float | None = field(
+        default=None,
+        metadata={
+            "help": "Seconds of execution of all programs of a rollout together. Defaults to agent_turns times the limit of a "
+            "program."
+        },
+    )
+    agent_observation_characters: int = field(
+        default=2000, metadata={"help": "Longest answer of a tool, in characters."}
+    )
+    agent_public_score: bool = field(
+        default=False,
+        metadata={
+            "help": "Tell an agent the public score of its submissions. It decides the reward, so an agent may climb on it "
+            "without a validation of its own."
+        },
     )
 
     def __post_init__(self):
@@ -134,6 +166,7 @@ class MLEArguments(_StageArguments):
             raise ConfigError(f"`tasks` names a task twice: {self.tasks}.")
         check_time_limit(self.program_time_limit_s)
         check_backend(self.sandbox_backend)
+        self.episode_budget()
         for backend in BACKENDS.values():  # settings of a backend that is not used may still be wrong
             with _errors_name_keys(backend.config):
                 backend.config.for_run(self._settings_of(backend.config), RunContext())
@@ -179,6 +212,20 @@ class MLEArguments(_StageArguments):
     def curriculum_config(self) -> CurriculumConfig:
         """Settings of the curriculum."""
         return self._made(CurriculumConfig)
+
+    def episode_budget(self) -> EpisodeBudget | None:
+        """What a rollout of an agent may use; `None` if the run has no agent.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        if self.agent_turns < 0:
+            raise ConfigError(f"`agent_turns` is {self.agent_turns}; it must be 0 or more.")
+        try:
+            budget = EpisodeBudget(self.agent_turns or 1, self.agent_seconds, self.agent_observation_characters)
+        except ConfigError as error:
+            raise ConfigError(re.sub(r"`(seconds|observation_characters)`", r"`agent_\1`", str(error))) from error
+        return budget if self.agent_turns else None
 
     def _made(self, config: type[Config]) -> Config:
         """A stage's configuration with the values of this run."""

@@ -71,7 +71,9 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.training import AsyncDurationAwareTrainer
 
     hide_bars()
-    check_async(model_args.use_peft, mle_args.reward_aggregation, mle_args.experience_config().is_used)
+    check_async(
+        model_args.use_peft, mle_args.reward_aggregation, mle_args.experience_config().is_used, mle_args.agent_turns
+    )
     mle_args.reward_aggregation = "sum"  # also its default, as `config.yaml` records it
     check_uniform(mle_args)
     check_not_adapter(model_args.model_name_or_path, model_args.model_revision)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trl_mle.config import InstrumentationConfig
+from trl_mle.environments import EpisodeReward, MLESpec
 from trl_mle.errors import ConfigError
 from trl_mle.evaluation import Validation, validate_task_once
 from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
 from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS
+from trl_mle.prompts import PromptBudget
 from trl_mle.rewards import MLEReward
 from trl_mle.rewards.reward_parts import validity_weight
 from trl_mle.sandboxes.backends import make_sandbox
@@ -105,14 +107,48 @@ def make_reward(mle_args: MLEArguments, tasks: Mapping[str, Task], alone: bool =
     )
 
 
-def reward_functions(reward: MLEReward, aggregation: str, training_args: DurationAwareConfig) -> list[Any]:
+def make_spec(
+    mle_args: MLEArguments, tasks: Mapping[str, Task], prompts: int, prompt_budget: PromptBudget, duration_clock: str
+) -> MLESpec:
+    """Prompts, environments and reward of an agent that the settings ask for.
+
+    Args:
+        mle_args (`MLEArguments`):
+            Settings.
+        tasks (mapping from name to [`Task`]):
+            Tasks of the run.
+        prompts (`int`):
+            Distinct prompts per generation batch.
+        prompt_budget ([`PromptBudget`]):
+            Most tokens of a prompt, and the policy's special tokens.
+        duration_clock (`str`):
+            `"wall"` or `"cpu"`.
+    """
+    backend = mle_args.backend_config(list(tasks.values()))
+    return MLESpec(
+        tasks,
+        budget=mle_args.episode_budget(),
+        sandbox=make_sandbox(mle_args.sandbox_backend, backend, mle_args.pool_config()),
+        instrumenter=make_instrumenter(mle_args.instrumentation_config()),
+        reward=mle_args.reward_config(),
+        prompts=prompts,
+        prompt_budget=prompt_budget,
+        show_public_score=mle_args.agent_public_score,
+        duration_clock=duration_clock,  # type: ignore[arg-type]  # checked there
+    )
+
+
+def reward_functions(
+    reward: MLEReward | EpisodeReward, aggregation: str, training_args: DurationAwareConfig
+) -> list[Any]:
     """What the trainer is given for `reward_aggregation`; sets the settings of training that belong to it."""
     if aggregation == "sum":
         return [reward]
     parts = reward.parts("gain" if aggregation == "gain" else "score")
     training_args.multi_objective_aggregation = "normalize_then_sum"
     if training_args.reward_weights is None:
-        training_args.reward_weights = [validity_weight(training_args.num_generations or 1, reward.config), 1.0]
+        config = reward.config if isinstance(reward, MLEReward) else reward.reward.config
+        training_args.reward_weights = [validity_weight(training_args.num_generations or 1, config), 1.0]
     if aggregation == "rank":
         training_args.ranked_rewards = [part.__name__ for part in parts if part.name == "score"]
     return parts

@@ -68,7 +68,9 @@ def check_vllm(training_args: Any) -> None:
         raise missing_extra("vllm", "vllm")
 
 
-def check_async(use_peft: bool, reward_aggregation: str | None = None, self_improvement: bool = False) -> None:
+def check_async(
+    use_peft: bool, reward_aggregation: str | None = None, self_improvement: bool = False, agent_turns: int = 0
+) -> None:
     """Raise `UserError` if TRL's `AsyncGRPOTrainer` cannot work: it needs a CUDA device, and vLLM to send all weights. It adds up
     rewards before they are normalised, and its rollouts run in a process that chooses no prompts."""
     import torch
@@ -83,6 +85,11 @@ def check_async(use_peft: bool, reward_aggregation: str | None = None, self_impr
             "`improve_fraction`, `debug_fraction` or `retrieved_examples` is set; `trl-mle async-grpo` asks for solutions from "
             "scratch only. Use "
             "`trl-mle grpo`, with `overlap_execution: true` if programs are slow."
+        )
+    if agent_turns:
+        raise ConfigError(
+            f"`agent_turns` is {agent_turns}; `trl-mle async-grpo` trains on programs of one answer only. Use `trl-mle grpo`, "
+            "with `tool_rollouts: independent` if programs are slow."
         )
     if not torch.cuda.is_available():
         raise ConfigError(

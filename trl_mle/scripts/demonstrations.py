@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
+from trl_mle.scripts.agent_demonstrations import NUMBERS, AgentArguments, load_episodes
 from trl_mle.scripts.checks import check_time_limit
 from trl_mle.scripts.experience_demonstrations import ExperienceArguments, is_experience, load_experience
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from trl_mle.tasks import Task
+
 
 @dataclass
-class DemonstrationArguments(ExperienceArguments):
+class DemonstrationArguments(ExperienceArguments, AgentArguments):
     """Parameters of the demonstrations, and the size of a policy that starts from nothing. Help texts are in the fields."""
 
     demonstrations: str = field(
@@ -51,7 +54,13 @@ class DemonstrationArguments(ExperienceArguments):
     force: bool = field(default=False, metadata={"help": "Train even if `output_dir` holds the result already."})
 
     def __post_init__(self):
-        super().__post_init__()
+        ExperienceArguments.__post_init__(self)
+        AgentArguments.__post_init__(self)
+        if self.agent_turns and self.demonstrations != "generated":
+            raise ConfigError(
+                f"`agent_turns` is {self.agent_turns}, but `demonstrations` is {self.demonstrations!r}: only 'generated' ones "
+                "have turns. Leave `agent_turns` out."
+            )
         if self.demonstrations == "generated" and not self.tasks:
             raise ConfigError(
                 "`tasks` is empty. Name at least one for generated demonstrations: `--tasks builtin:digits`, or start from a "
@@ -66,11 +75,18 @@ class DemonstrationArguments(ExperienceArguments):
         check_time_limit(self.program_time_limit_s)
 
 
-def load_demonstrations(args: DemonstrationArguments) -> Dataset:
-    """Rows with `prompt` and `completion`.
+def load_demonstrations(args: DemonstrationArguments, folder: Path = Path()) -> Dataset:
+    """Rows with `prompt` and `completion`; with `tools`, too, if demonstrations have several turns.
+
+    Args:
+        args ([`DemonstrationArguments`]):
+            Settings.
+        folder (`Path`, *optional*):
+            Where the outcomes of programs are kept that demonstrations of several turns ran. Defaults to the working directory.
 
     Raises:
         UserError: there is no such task, file or data set, or it has other columns.
+        SandboxError: programs of demonstrations cannot be run.
     """
     from datasets import Dataset
 
@@ -80,26 +96,40 @@ def load_demonstrations(args: DemonstrationArguments) -> Dataset:
     if args.demonstrations != "generated":
         return as_prompt_completion(load_rows(args.demonstrations, args.demonstrations_split))
 
-    from trl_mle.demo import generate_demonstrations
-    from trl_mle.prompts import build_prompt
     from trl_mle.scripts.build import with_time_limit
     from trl_mle.tasks import load_task
 
-    named = with_time_limit({name: load_task(name) for name in args.tasks}, args.program_time_limit_s)
-    tasks = list(named.values())
+    tasks = with_time_limit({name: load_task(name) for name in args.tasks}, args.program_time_limit_s)
+    episodes = round(args.num_demonstrations * args.agent_share) if args.agent_turns else 0
+    rows = _answers(args, list(tasks.values()), args.num_demonstrations - episodes)
+    if not episodes:
+        return Dataset.from_list(rows)
+
+    from datasets import Features, Json, List, Value
+
+    message = {"role": Value("string"), "content": Value("string")}
+    # Messages and calls differ in their keys. As structs of a table each would get the keys of all others.
+    features = Features({"prompt": List(message), "completion": List(Json()), "tools": Value("string")})
+    rows += load_episodes(tasks, episodes, args, folder)
+    return Dataset.from_list([{"tools": None, **row} for row in rows], features=features)
+
+
+def _answers(args: DemonstrationArguments, tasks: list[Task], n: int) -> list[dict[str, Any]]:
+    """Rows of `n` demonstrations of one turn."""
+    from trl_mle.demo import generate_demonstrations
+    from trl_mle.prompts import build_prompt
+
+    if not n:
+        return []
     by_id = {task.id: task for task in tasks}
-    rows = generate_demonstrations(
-        tasks, args.num_demonstrations, seed=0, bug_share=args.bug_share, improve_share=args.improve_share
-    )
-    return Dataset.from_list(
-        [
-            {
-                "prompt": build_prompt(by_id[row["task"]], row["parent"]),
-                "completion": [{"role": "assistant", "content": row["completion"]}],
-            }
-            for row in rows
-        ]
-    )
+    rows = generate_demonstrations(tasks, n, seed=0, bug_share=args.bug_share, improve_share=args.improve_share)
+    return [
+        {
+            "prompt": build_prompt(by_id[row["task"]], row["parent"]),
+            "completion": [{"role": "assistant", "content": row["completion"]}],
+        }
+        for row in rows
+    ]
 
 
 def load_rows(source: str, split: str) -> Dataset:
@@ -171,8 +201,27 @@ def _is_message(value: object) -> bool:
 
 
 def texts_of(dataset: Dataset) -> Iterator[str]:
-    """Every text of the demonstrations: a tokenizer is trained on them."""
+    """Every text of the demonstrations: a tokenizer is trained on them. Observations come without their numbers."""
     for row in dataset:
         for part in (row["prompt"], row["completion"]):
-            texts = [part] if isinstance(part, str) else [message["content"] for message in part]
-            yield from (text for text in texts if isinstance(text, str))
+            if isinstance(part, str):
+                yield part
+                continue
+            for message in part:
+                text = message["content"]
+                if isinstance(text, str):
+                    yield from NUMBERS.split(text) if message["role"] == "tool" else [text]
+                for call in message.get("tool_calls") or ():
+                    values = (call["function"].get("arguments") or {}).values()
+                    # The chat template ends each argument with a line break.
+                    yield from (f"{value.strip()}\n" for value in values if isinstance(value, str))
+
+
+def has_turns(dataset: Dataset) -> bool:
+    """Whether a completion of the demonstrations holds observations, which are not to be learned."""
+    return any(
+        message["role"] == "tool"
+        for row in dataset
+        if not isinstance(row["completion"], str)
+        for message in row["completion"]
+    )

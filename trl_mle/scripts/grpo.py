@@ -42,41 +42,35 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     """
     from transformers import ProgressCallback
 
-    from trl_mle.dataset import evaluation_dataset, prompts_dataset
     from trl_mle.errors import InfrastructureError
-    from trl_mle.scripts.aggregation import choose_aggregation
-    from trl_mle.scripts.build import make_reward, model_init_kwargs, prepare_run, reward_functions
+    from trl_mle.scripts.agent import agent_source, check_agent
+    from trl_mle.scripts.build import model_init_kwargs, prepare_run
     from trl_mle.scripts.checks import check_best_metric
-    from trl_mle.scripts.experience import check_context, check_experience, make_group_prompts
+    from trl_mle.scripts.experience import check_experience
     from trl_mle.scripts.model_card import policy_sections
     from trl_mle.scripts.policy import trainer_arguments
+    from trl_mle.scripts.rollout_source import single_turn_source
     from trl_mle.scripts.run_dir import RunRecorder
     from trl_mle.training import DurationAwareTrainer
     from trl_mle.training.callbacks import GRPO_METRICS, MLEProgress
 
     hide_bars()
+    check_agent(mle_args, training_args)
     check_experience(mle_args, training_args)
     check_best_metric(training_args, tasks)
     run = prepare_run(mle_args, training_args, model_args, tasks)
     training_args.model_init_kwargs = model_init_kwargs(model_args, training_args)
-    aggregation = choose_aggregation(mle_args, training_args, run.checkpoint)
-    reward = make_reward(mle_args, run.tasks)
-    reward_funcs = reward_functions(reward, aggregation, training_args)
-    group_prompts = make_group_prompts(mle_args, training_args, run)
+    make_source = agent_source if mle_args.agent_turns else single_turn_source
+    source = make_source(mle_args, training_args, run)
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
     trainer = DurationAwareTrainer(
         **trainer_arguments(model_args, training_args),
-        reward_funcs=reward_funcs,
+        **source.trainer_arguments,
         args=training_args,
-        train_dataset=prompts_dataset(
-            run.tasks, prompts=training_args.generation_batch_size // training_args.num_generations
-        ),
-        eval_dataset=None if training_args.eval_strategy == "no" else evaluation_dataset(run.tasks),
         processing_class=run.tokenizer,
         callbacks=[RunRecorder(run.folder, settings)],
-        group_prompts=group_prompts,
     )
-    check_context(mle_args.experience_config(), training_args, trainer.model)
+    source.check_model(trainer.model)
     # Set before training: checkpoints have a card, too.
     trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
     if not training_args.disable_tqdm:
@@ -92,9 +86,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         stopped = 1
         print(f"\nerror: {error}\nTraining stopped: what was reached so far follows.", file=sys.stderr)
     finally:
-        reward.close()
-        if group_prompts is not None:
-            group_prompts.close()
+        source.close()
     if not stopped:
         # Before anything that may fail: hours of training must not be lost to a report.
         trainer.save_model(training_args.output_dir)

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-STEPS = ("sft", "grpo")
-"""Scripts in order; each has a packaged recipe `quickstart/SCRIPT`."""
+STEPS = {False: (("sft", "sft"), ("grpo", "grpo")), True: (("sft", "sft-agent"), ("grpo", "agent"))}
+"""Whether an agent is trained -> scripts in order, each with the name of its recipe in `quickstart/`."""
+AGENT = "--agent"
+"""Flag that trains an agent in place of a policy of one turn."""
 ENVIRONMENT = {
     # One thread per process: the policy is so small that more threads cost more than they gain.
     "OMP_NUM_THREADS": "1",
@@ -24,12 +26,13 @@ def quickstart(flags: Sequence[str] = ()) -> int:
 
     Args:
         flags (sequence of `str`, *optional*):
-            Flags for the last script, such as `--max_steps 2`.
+            Flags for the last script, such as `--max_steps 2`, and `--agent`.
     """
-    for script in STEPS:
-        command = [sys.executable, "-m", f"trl_mle.scripts.{script}", "--config", f"quickstart/{script}"]
-        if script == STEPS[-1]:
-            command += flags
+    steps = STEPS[AGENT in flags]
+    for script, recipe in steps:
+        command = [sys.executable, "-m", f"trl_mle.scripts.{script}", "--config", f"quickstart/{recipe}"]
+        if recipe == steps[-1][1]:
+            command += [flag for flag in flags if flag != AGENT]
         if code := _run(command):
             return code
     return 0

@@ -36,7 +36,8 @@ def recipe_path(name: str) -> str:
 
 def recipe_names(script: str) -> list[str]:
     """Names of the packaged recipes of a script, such as `quickstart/grpo`."""
-    paths = (path.relative_to(RECIPES) for path in RECIPES.glob(f"*/{script.replace('-', '_')}*.yaml"))
+    patterns = [f"*/{script.replace('-', '_')}*.yaml", *(["*/agent*.yaml"] if script == "grpo" else [])]
+    paths = (path.relative_to(RECIPES) for pattern in patterns for path in RECIPES.glob(pattern))
     return sorted(str(path.with_suffix("")) for path in paths)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.scripts.console import AfterTraining, hide_bars, let_threads_wait, prepare_console
-from trl_mle.scripts.demonstrations import DemonstrationArguments, load_demonstrations, texts_of
+from trl_mle.scripts.demonstrations import DemonstrationArguments, has_turns, load_demonstrations, texts_of
 from trl_mle.scripts.user_errors import user_errors
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hide_bars()
         # The main process fills the caches of tasks and data sets before the others read them.
         with training_args.main_process_first(local=False, desc="preparing the demonstrations"):
-            dataset = load_demonstrations(demo_args)
+            dataset = load_demonstrations(demo_args, Path(training_args.output_dir))
         fingerprint = fingerprint_of(dataset, demo_args, training_args, model_args)
         marker = Path(training_args.output_dir, MARKER)
         trained = not demo_args.force and is_trained(marker, fingerprint)
@@ -110,7 +110,7 @@ def make_policy(
 
         from trl_mle.demo.tiny_policy import build_tiny_policy, build_tokenizer
 
-        tokenizer = build_tokenizer(texts_of(dataset), demo_args.vocab_size)
+        tokenizer = build_tokenizer(texts_of(dataset), demo_args.vocab_size, tool_calls=has_turns(dataset))
         model = build_tiny_policy(tokenizer, demo_args.hidden_size, demo_args.num_layers, seed=training_args.seed)
         return {"model": model, "processing_class": tokenizer, "peft_config": get_peft_config(model_args)}
 
@@ -138,6 +138,8 @@ def train(
     from trl_mle.training.callbacks import SFT_METRICS, MLEProgress
 
     training_args.completion_only_loss = True
+    # Observations are no part of what the policy learns to write.
+    training_args.assistant_only_loss |= has_turns(dataset)
     trainer: Any = SFTTrainer(
         **make_policy(dataset, demo_args, training_args, model_args),
         args=training_args,
