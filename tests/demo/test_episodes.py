@@ -27,7 +27,9 @@ def agents(task, kind_of=lambda choice: "failure" if choice.bugs else "valid"):
 
 def test_failures_are_repaired_and_the_decisions_stay(task):
     repairs = [(before, after) for before, after, _ in agents(task) if before.bugs]
-    assert all((a.family, a.treatment, a.setting, a.refit) == (b.family, b.treatment, b.setting, b.refit) for a, b in repairs)
+    assert all(
+        (a.family, a.treatment, a.setting, a.refit) == (b.family, b.treatment, b.setting, b.refit) for a, b in repairs
+    )
     assert 0.6 < sum(not after.bugs for _, after in repairs) / len(repairs) < 0.95
 
 

@@ -69,9 +69,7 @@ def test_only_what_the_policy_writes_is_learned(tokenizer):
         {"role": "tool", "name": "run_program", "content": "It failed."},
         {"role": "assistant", "content": ""},
     ]
-    shown = tokenizer.apply_chat_template(
-        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
+    shown = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     learned = "".join(
         tokenizer.decode([id_]) for id_, mask in zip(shown["input_ids"], shown["assistant_masks"], strict=True) if mask
     )

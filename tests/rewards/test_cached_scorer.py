@@ -61,7 +61,9 @@ def test_other_limits_and_another_task_are_other_programs(task, tmp_path):
 
 def test_faults_are_not_kept(task, tmp_path):
     path = tmp_path / "file.sqlite"
-    (fault, *_), _ = asyncio.run(scored(path, Scripted(SandboxError("gone", may_have_started=True)), [("x = 1", task)] * 2))
+    (fault, *_), _ = asyncio.run(
+        scored(path, Scripted(SandboxError("gone", may_have_started=True)), [("x = 1", task)] * 2)
+    )
     assert fault.kind == "fault"
     (outcome,), _ = asyncio.run(scored(path, Scripted(execution()), [("x = 1", task)]))
     assert outcome.kind == "failure"

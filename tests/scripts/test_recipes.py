@@ -18,7 +18,7 @@ from tests.support.tiny import tiny_model, tiny_tokenizer
 from trl_mle.scripts.settings import RECIPES
 
 ROOT = Path(__file__).parents[2]
-GRPO_RECIPES = sorted(RECIPES.glob("*/grpo*.yaml"))
+GRPO_RECIPES = sorted([*RECIPES.glob("*/grpo*.yaml"), *RECIPES.glob("*/agent*.yaml")])
 ASYNC_RECIPES = sorted(RECIPES.glob("*/async_grpo*.yaml"))
 SFT_RECIPES = sorted(RECIPES.glob("*/sft*.yaml"))
 
@@ -135,7 +135,10 @@ def fails(grpo, capsys, *flags):
         (["--tasks", "builtin:digits", "--learning_rate", "quick"], ["learning_rate", "'quick'"]),
         (["--tasks", "builtin:digits", "--nonsense", "1"], ["`--nonsense` is not a flag of `trl-mle grpo`"]),
         (["--lerning_rate=1"], ["`--lerning_rate` is not a flag", "Did you mean `--learning_rate`?"]),
-        (["--config", "missing.yaml"], ["missing.yaml", "No such file", "quickstart/grpo, qwen2.5-3b-instruct/grpo"]),
+        (
+            ["--config", "missing.yaml"],
+            ["missing.yaml", "No such file", "quickstart/agent, quickstart/grpo, qwen2.5-3b-instruct/"],
+        ),
         (["--config", "quickstart/nope"], ["quickstart/nope", "No such file", "quickstart/grpo"]),
         (["--tasks", "builtin:digits", "--num_generations", "5"], ["num_generations"]),
     ],
@@ -280,7 +283,8 @@ def test_every_sft_recipe_parses(path):
     demo, training, _ = recipe("sft_mle").parse(["--config", str(path)])
     assert demo.tasks
     assert training.output_dir
-    quickstart = yaml.safe_load((ROOT / "recipes/quickstart/grpo.yaml").read_text())
+    following = {"sft.yaml": "grpo.yaml", "sft-agent.yaml": "agent.yaml"}[path.name]
+    quickstart = yaml.safe_load((ROOT / "recipes/quickstart" / following).read_text())
     assert quickstart["model_name_or_path"] == training.output_dir
     assert quickstart["program_time_limit_s"] == demo.program_time_limit_s
     assert set(quickstart["tasks"]) <= set(demo.tasks)

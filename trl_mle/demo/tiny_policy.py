@@ -75,7 +75,7 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 4096, tool_calls: bo
         padding_side="left",
     )
     tokenizer.chat_template = CHAT_TEMPLATE
-    fixed = ROLES
+    fixed: tuple[str, ...] = ROLES
     if tool_calls:
         tokenizer.chat_template = tool_format.CHAT_TEMPLATE
         tokenizer.response_template = dict(tool_format.RESPONSE_TEMPLATE)

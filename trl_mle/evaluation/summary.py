@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
+from trl_mle.evaluation.agent_turns import AgentTurns, agent_turns
 from trl_mle.evaluation.improvement import Improvement, improvement
 from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.types import PROGRAM_METRICS, TaskSpec
@@ -34,6 +35,8 @@ class Stretch:
     """Mean execution time of the programs that ran, in seconds; `None` if none ran."""
     reward_means: Mapping[str, float | None] = field(default_factory=dict)
     """Reward function -> mean of its values; `None` if it has scored nothing. Rows without a value do not count."""
+    turns: AgentTurns | None = None
+    """What the turns of an agent did; `None` if the policy writes one program per completion."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def _stretch(rollouts: pd.DataFrame, batches: int, reward_columns: Mapping[str, 
         duration_s=_mean(scored[Column.DURATION]),
         # Not of the scored ones alone: a function of the user's own may score what an infrastructure fault has kept from running.
         reward_means={name: _mean(rollouts[column]) for name, column in reward_columns.items()},
+        turns=agent_turns(rollouts),
     )
 
 

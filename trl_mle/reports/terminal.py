@@ -18,6 +18,7 @@ from trl_mle.evaluation.validate import Validation
 from trl_mle.outcomes import read_rollouts
 from trl_mle.reports.html import write_html
 from trl_mle.reports.plot import plot_run
+from trl_mle.reports.turns import turn_table
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import Task
 
@@ -74,6 +75,8 @@ def report_run(
     for name, part in (("first fifth", summary.first), ("last fifth", summary.last)):
         stretches.add_row(name, str(part.batches), *_as_text(part))
     console.print(stretches)
+    if summary.first.turns is not None and summary.last.turns is not None:
+        console.print(turn_table({"first fifth": summary.first.turns, "last fifth": summary.last.turns}))
     if summary.improvement is not None:
         console.print(summary.improvement.sentence(), highlight=False)
     if len(columns) > 1:

@@ -13,13 +13,12 @@ from trl_mle.scripts.rollout_source import RolloutSource, prompts_per_batch
 
 if TYPE_CHECKING:
     from trl_mle.scripts.arguments import MLEArguments
-    from trl_mle.training import DurationAwareConfig
 
 ROUNDS_AFTER_PROGRAMS = 1
 """Rounds of tool calls beyond one per program: for `submit`."""
 
 
-def check_agent(mle_args: MLEArguments, training_args: DurationAwareConfig) -> None:
+def check_agent(mle_args: MLEArguments, training_args: Any) -> None:
     """Raise `ConfigError` if a setting does not go with `agent_turns`."""
     turns = mle_args.agent_turns
     if not turns:
@@ -43,7 +42,7 @@ def check_agent(mle_args: MLEArguments, training_args: DurationAwareConfig) -> N
         )
 
 
-def agent_source(mle_args: MLEArguments, training_args: DurationAwareConfig, run: build.PreparedRun) -> RolloutSource:
+def agent_source(mle_args: MLEArguments, training_args: Any, run: build.PreparedRun) -> RolloutSource:
     """Prompts, environments and rewards of an agent."""
     from trl_mle.prompts import PromptBudget
 
@@ -67,7 +66,7 @@ def agent_source(mle_args: MLEArguments, training_args: DurationAwareConfig, run
     )
 
 
-def _aggregation(mle_args: MLEArguments, training_args: DurationAwareConfig, run: build.PreparedRun) -> str:
+def _aggregation(mle_args: MLEArguments, training_args: Any, run: build.PreparedRun) -> str:
     """`reward_aggregation`, which is also set here: that of the settings, else that of the run that is resumed, else the paper's
     `"sum"`, which every way of giving credit to turns knows."""
     if mle_args.reward_aggregation is None:

@@ -20,6 +20,8 @@ def prepare_console() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # transformers 5.24 warns of an attribute that TRL 1.16 reads on every checkpoint.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    # TRL 1.16 warns of a part of its interface that `trl-mle` is made for.
+    warnings.filterwarnings("ignore", message="You are using 'environment_factory'", category=UserWarning)
     # The YAML files use the name that all supported versions of transformers know; from 5.23 on it is deprecated.
     warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated", category=FutureWarning)
 

@@ -12,7 +12,6 @@ from trl_mle.scripts.experience import check_context, make_group_prompts
 
 if TYPE_CHECKING:
     from trl_mle.scripts.arguments import MLEArguments
-    from trl_mle.training import DurationAwareConfig
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,7 @@ class RolloutSource:
     """Releases sandbox and store."""
 
 
-def single_turn_source(
-    mle_args: MLEArguments, training_args: DurationAwareConfig, run: build.PreparedRun
-) -> RolloutSource:
+def single_turn_source(mle_args: MLEArguments, training_args: Any, run: build.PreparedRun) -> RolloutSource:
     """Prompts and rewards of programs that are written in one answer."""
     from trl_mle.dataset import evaluation_dataset, prompts_dataset
 
@@ -55,6 +52,6 @@ def single_turn_source(
     )
 
 
-def prompts_per_batch(training_args: DurationAwareConfig) -> int:
+def prompts_per_batch(training_args: Any) -> int:
     """Distinct prompts of a generation batch."""
-    return training_args.generation_batch_size // training_args.num_generations
+    return int(training_args.generation_batch_size // training_args.num_generations)
