@@ -100,7 +100,7 @@ def test_numbers_out_of_range_are_named(settings, words):
 
 
 def test_only_generated_demonstrations_have_turns():
-    with pytest.raises(ConfigError, match="`agent_turns` is 2, but `demonstrations` is 'mine.jsonl'"):
+    with pytest.raises(ConfigError, match=r"`agent_turns` is 2, but `demonstrations` is 'mine\.jsonl'"):
         DemonstrationArguments(demonstrations="mine.jsonl", agent_turns=2)
 
 
@@ -138,6 +138,7 @@ def test_settings_that_go_together_are_taken():
     [
         ({"agent_turns": -1}, "`agent_turns` is -1"),
         ({"agent_turns": 1, "agent_seconds": 0.0}, "`agent_seconds` is 0.0"),
+        ({"agent_keep_mib": float("nan")}, "`agent_keep_mib` is nan"),
         ({"agent_observation_characters": 20}, "`agent_observation_characters` is 20"),
     ],
 )
@@ -159,6 +160,7 @@ def test_recipes_of_the_quickstart_agent_fit_together():
     assert set(agent["tasks"]) <= set(warm["tasks"])
     for name in ("program_time_limit_s", "agent_turns", "agent_observation_characters"):
         assert agent[name] == warm[name], name
+    assert agent["agent_keep_mib"] == 0, "demonstrations keep no files, and prompts say whether a run does"
     assert {"quickstart/agent", "qwen3-4b/agent"} <= set(recipe_names("grpo"))
     assert "quickstart/sft-agent" in recipe_names("sft")
 
@@ -176,7 +178,16 @@ def test_the_quickstart_runs_the_recipes_of_an_agent(monkeypatch):
 def train_agent(task, policy, run, *more):
     flags = [
         *("--tasks", task.folder, "--model_name_or_path", policy, "--output_dir", run, "--agent_turns", 2),
-        *("--agent_observation_characters", 500, "--num_generations", 4, "--per_device_train_batch_size", 4),
+        *(
+            "--agent_observation_characters",
+            500,
+            "--agent_keep_mib",
+            0,
+            "--num_generations",
+            4,
+            "--per_device_train_batch_size",
+            4,
+        ),
         *("--max_completion_length", 700, "--reward_aggregation", "parts", "--sandbox_workers", 1),
         *("--save_steps", 1, "--logging_steps", 1, "--seed", 1),
     ]

@@ -65,6 +65,7 @@ KEYS = {
     "agent_turns": (int, 0),
     "agent_seconds": (float | None, None),
     "agent_observation_characters": (int, 2000),
+    "agent_keep_mib": (float, 8.0),
     "agent_public_score": (bool, False),
 }
 

@@ -137,7 +137,7 @@ def fails(grpo, capsys, *flags):
         (["--lerning_rate=1"], ["`--lerning_rate` is not a flag", "Did you mean `--learning_rate`?"]),
         (
             ["--config", "missing.yaml"],
-            ["missing.yaml", "No such file", "quickstart/agent, quickstart/grpo, qwen2.5-3b-instruct/"],
+            ["missing.yaml", "No such file", "quickstart/agent, quickstart/grpo, qwen"],
         ),
         (["--config", "quickstart/nope"], ["quickstart/nope", "No such file", "quickstart/grpo"]),
         (["--tasks", "builtin:digits", "--num_generations", "5"], ["num_generations"]),

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import sqlite3
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from trl_mle.outcomes import from_row, stored, to_row
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.tasks import Task
-from trl_mle.types import Outcome, Program
+from trl_mle.types import Limits, Outcome, Program
 
 
 class CachedScorer(ProgramScorer):
@@ -23,7 +23,7 @@ class CachedScorer(ProgramScorer):
     It is for deterministic programs that return often, such as demonstrations and those of a small policy. A program that
     returns gets the reward and the seconds of its first run. The key of an outcome holds the task and its files, the limits,
     the reward and the code. Outcomes are as `stored` keeps them: with shortened output, and without the submission. Faults are
-    not kept.
+    not kept. A program finds no files of an earlier one and leaves none.
 
     Args:
         scorer ([`ProgramScorer`]):
@@ -52,16 +52,26 @@ class CachedScorer(ProgramScorer):
         """Close the file. A second call does nothing."""
         self._file.close()
 
-    async def score_program(self, program: Program, task: Task, group: Hashable = None, **options: Any) -> Outcome:
-        """See [`ProgramScorer.score_program`]."""
-        key = self._key(program, task, options)
+    async def score_program(
+        self,
+        program: Program,
+        task: Task,
+        group: Hashable = None,
+        *,
+        limits: Limits | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> Outcome:
+        """See [`ProgramScorer.score_program`]. Files are passed over: the outcome must depend on the program alone."""
+        if limits is not None:
+            limits = replace(limits, keep_bytes=0)
+        key = self._key(program, task, limits)
         row = self._file.execute("SELECT outcome FROM rows WHERE key = ?", (key,)).fetchone()
         if row is not None:
             self.hits += 1
             return replace(from_row(json.loads(row[0])), program=program)
         if key not in self._running:
             self.runs += 1
-            self._running[key] = asyncio.create_task(super().score_program(program, task, group, **options))
+            self._running[key] = asyncio.create_task(super().score_program(program, task, group, limits=limits))
             self._running[key].add_done_callback(lambda _: self._running.pop(key, None))
         # Shielded: one of several who wait may be cancelled.
         outcome = stored(await asyncio.shield(self._running[key]))
@@ -69,12 +79,12 @@ class CachedScorer(ProgramScorer):
             self._file.execute("INSERT OR IGNORE INTO rows VALUES (?, ?)", (key, json.dumps(to_row(outcome))))
         return replace(outcome, program=program)
 
-    def _key(self, program: Program, task: Task, options: dict[str, Any]) -> str:
+    def _key(self, program: Program, task: Task, limits: Limits | None) -> str:
         parts = (
             task.id,
             self._state(task),
             _settings(self.limits_for(task)),
-            [(name, _settings(value)) for name, value in sorted(options.items()) if value is not None],
+            [] if limits is None else [("limits", _settings(limits))],
             _settings(self.config),
             type(self.instrumenter).__name__,
             program.code,

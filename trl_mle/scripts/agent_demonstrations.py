@@ -107,7 +107,7 @@ def _make_spec(tasks: Mapping[str, Task], args: Any) -> MLESpec:
     sandbox = LocalSandbox(SandboxConfig(workers=args.sandbox_workers, isolation=args.sandbox_isolation))
     return MLESpec(
         tasks,
-        budget=EpisodeBudget(args.agent_turns, observation_characters=args.agent_observation_characters),
+        budget=EpisodeBudget(args.agent_turns, observation_characters=args.agent_observation_characters, keep_bytes=0),
         sandbox=SandboxPool(sandbox, PoolConfig(progress="off")),
     )
 

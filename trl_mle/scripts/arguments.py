@@ -29,7 +29,7 @@ from trl_mle.config import (
 from trl_mle.errors import ConfigError
 from trl_mle.sandboxes.backends import BACKENDS, check_backend
 from trl_mle.scripts.checks import check_time_limit
-from trl_mle.types import TaskSpec
+from trl_mle.types import LARGEST, TaskSpec
 
 STAGES: tuple[type, ...] = (
     *(backend.config for backend in BACKENDS.values()),
@@ -113,6 +113,8 @@ class MLEArguments(_StageArguments):
             Seconds of execution of all programs of a rollout together. Defaults to `agent_turns` times the limit of a program.
         agent_observation_characters (`int`, *optional*, defaults to `2000`):
             Longest answer of a tool, in characters.
+        agent_keep_mib (`float`, *optional*, defaults to `8.0`):
+            MiB of the files that a program leaves for the next one of its rollout. 0: none.
         agent_public_score (`bool`, *optional*, defaults to `False`):
             Whether an agent is told the public score of its submissions, which decides the reward.
     """
@@ -142,6 +144,10 @@ class MLEArguments(_StageArguments):
     )
     agent_observation_characters: int = field(
         default=2000, metadata={"help": "Longest answer of a tool, in characters."}
+    )
+    agent_keep_mib: float = field(
+        default=8.0,
+        metadata={"help": "MiB of the files that a program leaves for the next one of its rollout. 0: none."},
     )
     agent_public_score: bool = field(
         default=False,
@@ -221,8 +227,15 @@ class MLEArguments(_StageArguments):
         """
         if self.agent_turns < 0:
             raise ConfigError(f"`agent_turns` is {self.agent_turns}; it must be 0 or more.")
+        if not 0 <= self.agent_keep_mib <= LARGEST / 1024**2:
+            raise ConfigError(f"`agent_keep_mib` is {self.agent_keep_mib}; it must be a number of MiB from 0 on.")
         try:
-            budget = EpisodeBudget(self.agent_turns or 1, self.agent_seconds, self.agent_observation_characters)
+            budget = EpisodeBudget(
+                runs=self.agent_turns or 1,
+                seconds=self.agent_seconds,
+                observation_characters=self.agent_observation_characters,
+                keep_bytes=int(self.agent_keep_mib * 1024**2),
+            )
         except ConfigError as error:
             raise ConfigError(re.sub(r"`(seconds|observation_characters)`", r"`agent_\1`", str(error))) from error
         return budget if self.agent_turns else None
