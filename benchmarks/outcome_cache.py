@@ -15,69 +15,14 @@ are not kept.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import hashlib
-import pickle
-import sqlite3
 import sys
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trl_mle.errors import ExtractionError
-from trl_mle.outcomes import stored
-from trl_mle.programs import extract_program
 from trl_mle.rewards import ProgramScorer
+from trl_mle.rewards.cached_scorer import CachedScorer
 from trl_mle.scripts import build, grpo
-from trl_mle.tasks import Task
-from trl_mle.types import Outcome
-
-
-class CachedScorer(ProgramScorer):
-    """A [`ProgramScorer`] that looks for the outcome of a program in a file before it runs it.
-
-    Args:
-        scorer ([`ProgramScorer`]):
-            Runs the programs that are new.
-        path (`Path`):
-            The file. It is made if it does not exist.
-    """
-
-    def __init__(self, scorer: ProgramScorer, path: Path):
-        super().__init__(
-            scorer.sandbox, scorer.instrumenter, scorer.config, wall_s=scorer.wall_s, memory_bytes=scorer.memory_bytes
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One transaction a statement: several runs share the file.
-        self._file = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        self._file.execute("PRAGMA journal_mode=WAL")
-        self._file.execute("CREATE TABLE IF NOT EXISTS outcomes (key TEXT PRIMARY KEY, outcome BLOB NOT NULL)")
-        self._running: dict[str, asyncio.Task[Outcome]] = {}
-        self.hits = self.runs = 0
-
-    async def score(self, completion: Any, task: Task, group: Hashable = None) -> Outcome:
-        """See [`ProgramScorer.score`]."""
-        try:
-            program = extract_program(completion)
-        except ExtractionError:
-            return await super().score(completion, task, group)
-        key = hashlib.sha256(repr((task.id, self.wall_s, program.code)).encode()).hexdigest()
-        row = self._file.execute("SELECT outcome FROM outcomes WHERE key = ?", (key,)).fetchone()
-        if row is not None:
-            self.hits += 1
-            return replace(pickle.loads(row[0]), program=program)
-        if key not in self._running:
-            self.runs += 1
-            self._running[key] = asyncio.create_task(super().score(program, task, group))
-        outcome = await asyncio.shield(self._running[key])
-        self._running.pop(key, None)
-        if outcome.kind != "fault":
-            self._file.execute(
-                "INSERT OR IGNORE INTO outcomes VALUES (?, ?)",
-                (key, pickle.dumps(replace(stored(outcome), program=None))),
-            )
-        return replace(outcome, program=program)
 
 
 def main() -> int:
@@ -88,7 +33,8 @@ def main() -> int:
     scorers: list[CachedScorer] = []
 
     def cached(scorer: ProgramScorer) -> CachedScorer:
-        scorer.wall_s = args.wall_limit_s
+        if args.wall_limit_s is not None:
+            scorer.wall_s = args.wall_limit_s
         scorers.append(CachedScorer(scorer, args.cache))
         return scorers[-1]
 
@@ -100,14 +46,19 @@ def main() -> int:
 
 def train_with(wrap: Callable[[ProgramScorer], ProgramScorer], flags: Sequence[str]) -> int:
     """`trl-mle grpo` with another scorer in place of its own, which `wrap` is given; returns the exit code."""
-    make_reward = build.make_reward
+    make_reward, make_spec = build.make_reward, build.make_spec
 
-    def make(*arguments: Any, **options: Any) -> Any:
+    def reward_with(*arguments: Any, **options: Any) -> Any:
         reward = make_reward(*arguments, **options)
         reward.scorer = wrap(reward.scorer)
         return reward
 
-    build.make_reward = make
+    def spec_with(*arguments: Any, **options: Any) -> Any:
+        spec = make_spec(*arguments, **options)
+        spec.mle_reward.scorer = wrap(spec.mle_reward.scorer)
+        return spec
+
+    build.make_reward, build.make_spec = reward_with, spec_with
     return grpo.main(flags)
 
 

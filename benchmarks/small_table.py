@@ -18,8 +18,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from outcome_cache import CachedScorer, train_with
+from outcome_cache import train_with
 
+from trl_mle.rewards.cached_scorer import CachedScorer
 from trl_mle.tasks import Task
 from trl_mle.types import Outcome
 
@@ -42,9 +43,9 @@ class SmallTableScorer(CachedScorer):
         super().__init__(scorer, path)
         self._rows, self._folder = rows, path.with_suffix(f".{rows}")
 
-    async def score(self, completion: Any, task: Task, group: Hashable = None) -> Outcome:
+    async def score(self, completion: Any, task: Task, group: Hashable = None, **options: Any) -> Outcome:
         """See [`ProgramScorer.score`]."""
-        return await super().score(completion, with_rows(task, self._rows, self._folder), group)
+        return await super().score(completion, with_rows(task, self._rows, self._folder), group, **options)
 
 
 def main() -> int:

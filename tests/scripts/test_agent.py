@@ -99,7 +99,24 @@ def test_numbers_out_of_range_are_named(settings, words):
         AgentArguments(**settings)
 
 
-def test_only_generated_demonstrations_have_turns():
+def test_all_turns_of_a_users_conversations_are_learned(tmp_path):
+    call = {"type": "function", "function": {"name": "run_program", "arguments": {"code": "x = 1"}}}
+    turns = [
+        {"role": "user", "content": "do"},
+        {"role": "assistant", "content": "first", "tool_calls": [call]},
+        {"role": "tool", "name": "run_program", "content": "It failed."},
+        {"role": "assistant", "content": "last"},
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps({"messages": turns, "tools": "[]", "source": "me"}))
+    dataset = load_demonstrations(DemonstrationArguments(demonstrations=str(path)))
+    assert set(dataset.column_names) == {"prompt", "completion", "tools"}
+    assert [message["content"] for message in dataset[0]["prompt"]] == ["do"]
+    assert [message["content"] for message in dataset[0]["completion"]] == ["first", "It failed.", "last"]
+    assert has_turns(dataset)
+
+
+def test_generated_demonstrations_alone_take_agent_turns():
     with pytest.raises(ConfigError, match=r"`agent_turns` is 2, but `demonstrations` is 'mine\.jsonl'"):
         DemonstrationArguments(demonstrations="mine.jsonl", agent_turns=2)
 

@@ -42,7 +42,7 @@ class CachedScorer(ProgramScorer):
         self._file.execute("PRAGMA journal_mode=WAL")
         self._file.execute("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, outcome TEXT NOT NULL)")
         self._running: dict[str, asyncio.Task[Outcome]] = {}
-        self._states: dict[str, list[tuple[str, int, int]]] = {}
+        self._states: dict[Path, list[tuple[str, int, int]]] = {}
         self.hits = 0
         """Programs whose outcome was known."""
         self.runs = 0
@@ -93,13 +93,13 @@ class CachedScorer(ProgramScorer):
 
     def _state(self, task: Task) -> list[tuple[str, int, int]]:
         """Name, size and time of change of the task's files, read once."""
-        if task.id not in self._states:
+        if task.folder not in self._states:
             files = sorted(path for path in task.folder.glob("p*/**/*") if path.is_file())
-            self._states[task.id] = [
+            self._states[task.folder] = [
                 (str(path.relative_to(task.folder)), (state := path.stat()).st_size, state.st_mtime_ns)
                 for path in files
             ]
-        return self._states[task.id]
+        return self._states[task.folder]
 
 
 def _settings(config: Any) -> Any:

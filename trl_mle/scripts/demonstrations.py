@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from trl_mle.tasks import Task
 
 
+KEPT_COLUMNS = ("prompt", "completion", "tools")
+"""Columns of demonstrations that training reads."""
+
+
 @dataclass
 class DemonstrationArguments(ExperienceArguments, AgentArguments):
     """Parameters of the demonstrations, and the size of a policy that starts from nothing. Help texts are in the fields."""
@@ -154,13 +158,16 @@ def load_rows(source: str, split: str) -> Dataset:
 
 
 def as_prompt_completion(dataset: Dataset) -> Dataset:
-    """`dataset` with the columns `prompt` and `completion` only. The last message of `messages` is the completion.
+    """`dataset` with the columns `prompt`, `completion` and, where there is one, `tools`.
+
+    Of `messages`, the last one is the completion. If the policy called tools, the completion begins with its first message, so
+    that all of its turns are learned.
 
     Raises:
         ConfigError: there is no row, or one that is neither text nor messages; the message names the row.
     """
     if {"prompt", "completion"} <= set(dataset.column_names):
-        dataset = dataset.select_columns(["prompt", "completion"])
+        dataset = dataset.select_columns([name for name in KEPT_COLUMNS if name in dataset.column_names])
         _check(dataset, ("prompt", "completion"))
         return dataset
     if "messages" not in dataset.column_names:
@@ -175,9 +182,12 @@ def as_prompt_completion(dataset: Dataset) -> Dataset:
         messages = row["messages"]
         if len(messages) < 2 or messages[-1]["role"] != "assistant":
             raise ConfigError("Each `messages` needs a prompt and, as its last message, the assistant's answer.")
-        return {"prompt": messages[:-1], "completion": messages[-1:]}
+        roles = [message["role"] for message in messages]
+        start = roles.index("assistant") if "tool" in roles else len(messages) - 1
+        return {"prompt": messages[:start], "completion": messages[start:]}
 
-    return dataset.map(split, remove_columns=dataset.column_names, desc="Splitting messages")
+    others = [name for name in dataset.column_names if name not in KEPT_COLUMNS]
+    return dataset.map(split, remove_columns=others, desc="Splitting messages")
 
 
 def _check(dataset: Dataset, columns: tuple[str, ...]) -> None:
