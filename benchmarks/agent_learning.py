@@ -2,10 +2,10 @@
 
     python benchmarks/agent_learning.py --seeds 3 --updates 12
 
-Both arms start from one policy, whose demonstrations are half episodes and half answers. An update of the agent has 16 rollouts of up
-to three programs; an update of the other arm has 48 programs. A program that was scored once, in any arm, has the same reward and CPU
-seconds in all of them (`trl_mle.rewards.cached_scorer`). A run that has ended is not repeated, so an interrupted benchmark goes on
-where it was.
+Both arms start from one policy, whose demonstrations are half episodes and half answers. An update of the agent has 16 rollouts
+of up to three programs; an update of the other arm has 48 programs. A program that was scored once, in any arm, has the same
+reward and CPU seconds in all of them (`trl_mle.rewards.cached_scorer`). A run that has ended is not repeated, and one that was cut
+off goes on from its last checkpoint.
 
 Three answers are compared at the end (the last third of the updates): the rollout of the agent, one program, and three programs in
 a row of which the one with the best validation score that it printed itself is taken. The last one has as many programs as the
