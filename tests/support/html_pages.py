@@ -9,7 +9,9 @@ import re
 from pathlib import Path
 
 from tests.support.rollouts import row, write_batch, write_run
-from trl_mle.outcomes import Column
+from trl_mle.experience import STORE_FILE, ExperienceStore
+from trl_mle.outcomes import Column, RunColumn, to_row
+from trl_mle.types import Execution, Grade, InstrumentedProgram, Outcome, Program
 
 ALARM = "document.title='broken'"
 HOSTILE = (
@@ -69,3 +71,51 @@ def page_texts(page: str) -> list[str]:
 
 def _unpacked(text: str):
     return json.loads(gzip.decompress(base64.b64decode(text)))
+
+
+def lineage_run(folder: Path) -> Path:
+    """A run of three steps with a store: a solution, a child that is better, and a copy of that child that fails.
+
+    Programs are long enough for a difference to leave lines out, and one of them attacks the page.
+    """
+    folder.mkdir(parents=True)
+    filler = [f"x_{number} = {number}" for number in range(20)]
+    codes = ["\n".join([*filler, "model = Ridge()"]), "\n".join([*filler, "model = GradientBoosting()"])]
+    with ExperienceStore(folder / STORE_FILE) as store:
+        parent = None
+        for step, (code, score) in enumerate(
+            zip([*codes, codes[1] + "\nraise ValueError"], (0.25, 0.75, None), strict=True)
+        ):
+            outcome = _outcome(code, score)
+            columns = {RunColumn.PROMPT_KIND: "scratch" if parent is None else "improve", RunColumn.PARENT: parent}
+            rows = [to_row(outcome) | {str(name): value for name, value in columns.items()} | {RunColumn.DEPTH: step}]
+            write_batch(folder, step, rows)
+            store.add(outcome, prompt_kind="scratch" if parent is None else "improve", parent=parent, step=step)
+            parent = store.position if score is not None else parent
+    return folder
+
+
+def _outcome(code: str, score: float | None) -> Outcome:
+    execution = Execution(
+        status="ok" if score is not None else "error",
+        exit_code=int(score is None),
+        wall_s=1.5,
+        cpu_s=1.0,
+        max_rss_bytes=10**8,
+        stdout="printed by the program",
+        stderr="" if score is not None else f"Traceback\nValueError: {HOSTILE[0]}\n",
+    )
+    return Outcome(
+        task_id="toy",
+        kind="valid" if score is not None else "failure",
+        reward=score if score is not None else -10.0,
+        duration_s=1.5,
+        reward_parts={"score": score} if score is not None else {"failure": -10.0},
+        program=Program(f"The plan. {HOSTILE[1]}", code),
+        instrumented=InstrumentedProgram(
+            code + "\nprint('[[trl_mle:aaaa:trained_model]]')", Program("", code), "n" * 16
+        ),
+        execution=execution,
+        public=None if score is None else Grade(1 - score, True),
+        private=None if score is None else Grade(1 - score, True),
+    )

@@ -69,6 +69,9 @@ class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings
         save_rollouts (`bool`, *optional*, defaults to `True`):
             Write every generation batch to `output_dir/rollouts/` as Parquet: prompt, completion, rewards, advantage,
             weight and whatever the reward functions log.
+        logged_programs (`int`, *optional*, defaults to `4`):
+            How many of the best programs of a batch, and how many of the worst, are sent as a table to the trackers of
+            `report_to` (`wandb`, `trackio`, `tensorboard`) with each log. 0 sends none.
     """
 
     overlap_execution: bool = field(
@@ -110,6 +113,12 @@ class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings
     save_rollouts: bool = field(
         default=True, metadata={"help": "Keep every rollout in output_dir/rollouts/ as Parquet."}
     )
+    logged_programs: int = field(
+        default=4,
+        metadata={
+            "help": "Best and worst programs of a batch in the table for wandb, trackio and tensorboard; 0: no table."
+        },
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -117,6 +126,8 @@ class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings
         self.check_collapse()
         self.check_turns()
         self.check_turn_credit()
+        if self.logged_programs < 0:
+            raise ConfigError(f"`logged_programs` is {self.logged_programs}; it must be 0 or more.")
         if self.overlap_execution:
             self._check_overlap()
         if self.replace_flat_groups:

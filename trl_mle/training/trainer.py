@@ -23,6 +23,7 @@ from trl_mle.training.model_card import PAPER, add_sections, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.phase_timer import timed
+from trl_mle.training.program_table import ProgramTable
 from trl_mle.training.ranks import rank_rewards
 from trl_mle.training.reported_durations import check_clock, gather_durations, no_durations
 from trl_mle.training.resume.trainer import ResumableTrainer
@@ -184,6 +185,14 @@ class DurationAwareTrainer(ResumableTrainer):
             self._collapse = CollapseWatch(self)
             self.parts.add("collapse", self._collapse)
             self.add_callback(self._collapse.callback())
+        if args.logged_programs:
+            table = ProgramTable(
+                args.logged_programs,
+                rewards=lambda: self._last_scored().rewards,
+                trackers=lambda: self.callback_handler.callbacks,
+            )
+            self.parts.add("program_table", table)
+            self.add_callback(table.callback())
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         self._tool_rollouts = tool_rollouts_of(self)
