@@ -11,6 +11,7 @@ from trl_mle.cli import experience, tasks
 from trl_mle.cli.doctor import doctor
 from trl_mle.cli.evaluate import add_command as add_evaluate
 from trl_mle.cli.report import report
+from trl_mle.cli.serve import serve
 from trl_mle.cli.solve import solve
 from trl_mle.cli.train import add_commands
 from trl_mle.scripts.user_errors import user_errors
@@ -25,6 +26,7 @@ app.add_typer(experience.app, name="experience", help="Show, export and import t
 app.command()(doctor)
 app.command()(solve)
 app.command()(report)
+app.command()(serve)
 add_commands(app)
 add_evaluate(app)
 

@@ -61,6 +61,8 @@ class Episode:
     """Whether `submit` took a valid submission."""
     unavailable: SandboxUnavailableError | None = None
     """Why no sandbox can work on this machine, if that is the fault."""
+    over: str | None = None
+    """Why no program may run any more: `submitted`, `fault`, `runs` or `seconds`. `None` while one may."""
 
     @property
     def fault(self) -> str | None:

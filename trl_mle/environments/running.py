@@ -127,6 +127,7 @@ class RunningEpisode:
             initial_value=self._initial_value,
             submitted=self._submitted,
             unavailable=self._unavailable,
+            over=self.refusal,
         )
 
 
