@@ -26,7 +26,7 @@ class Turn:
     """Outcome of the program, without the content of its submission; `None` if the call ran none."""
     refused: str | None = None
     """Why the call did nothing, as a short identifier: `submitted`, `fault`, `runs`, `seconds` (what had ended the episode, or was
-    spent), or a reason of `ExtractionError`. `None` if it did what it is for."""
+    spent), `no_submission`, or a reason of `ExtractionError`. `None` if it did what it is for."""
 
     @property
     def seconds(self) -> float | None:
