@@ -2,8 +2,8 @@
 
     python -m tests.support.turn_runs OUT NAME [NAME ...]     # one process of several; NAME is a key of `CASES`
 
-The policy calls a tool as often as its row says. Some rollouts are cut in the middle of an action, one has a tool result that does
-not fit any more, one lost its reward to a fault.
+The policy calls a tool as often as its row says. One rollout is cut in the middle of an action, one has a tool result that does
+not fit any more, one has no room for a token after its tool result, and one lost its reward to a fault.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from trl_mle import DurationAwareTrainer
 LENGTH = 236
 """`max_completion_length`, in bytes: about four turns."""
 CALLS = (0, 1, 2, 3, 1, 2, 0, 1)
-"""Tool calls of each row of the global batch of 8, hence actions less one."""
-CUT, NO_ROOM, FAULT = 5, 7, 6
-"""Rows: the last action is cut by `LENGTH`; the answer to the last call is longer than what is left; no reward."""
+"""Tool calls of each row of the global batch of 8: actions less one, except where there is no room for an answer or after it."""
+CUT, NO_ROOM, FULL, FAULT = 5, 7, 4, 6
+"""Rows: the last action is cut by `LENGTH`; the answer to the last call is longer than what is left; it is exactly as long; no
+reward."""
 SECONDS = (
     [1.0],
     [2.0, 0.5],
     [0.2, 4.0, 1.0],
     [3.0, None, 2.0, 0.1],
-    [6.0, None],
+    [6.0],
     [2.0, 5.0, None],
     [1.5],
     [0.7],
@@ -42,7 +43,7 @@ EARNED = (
     [-0.2, 1.0],
     [0.3, 0.0, 0.9],
     [0.1, 0.6, -0.4, 0.2],
-    [0.0, 0.4],
+    [0.4],
     [1.1, -0.3, 0.25],
     [None],
     [0.15],
@@ -62,13 +63,15 @@ CASES: dict[str, dict[str, Any]] = {
     "clipped": {"turn_credit": "return", "duration_exponent": 0.5, "duration_clip": 1.5, "duration_floor_s": 0.3},
     "masked": {"turn_credit": "return", "mask_truncated_completions": True},
     "unscaled": {"turn_credit": "return", "scale_rewards": "none", "turn_discount": 0.9},
-    "by batch": {"turn_credit": "return", "scale_rewards": "batch"},
+    "by batch": {"turn_credit": "return", "scale_rewards": "batch", "loss_type": "dapo"},
 }
 
 
 def answer(row: int, turn: int) -> str:
-    """What the environment says to the call of `turn`; too much of it for the row `NO_ROOM`."""
-    return "x" * (LENGTH if row == NO_ROOM else 3 + row + turn)
+    """What the environment says to the call of `turn`."""
+    # The template puts an answer into brackets, and the beginning of the next message behind it.
+    room = LENGTH - len(tools.tokenizer()(written(row, 0) + "[]<a>")["input_ids"])
+    return "x" * {NO_ROOM: room + 1, FULL: room}.get(row, 3 + row + turn)
 
 
 class Environment:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+from trl_mle.training.turn_credit.settings import TurnCreditSettings
 from trl_mle.training.weighting.config import DurationSettings
 from trl_mle.training.weighting.rules import RULES
 
@@ -71,3 +72,8 @@ def weighting_section(settings: DurationSettings) -> str:
     if RULES[settings.duration_weighting].needs_inclusion:
         lines.append(f"- collection: `{settings.duration_rule}`")
     return "\n".join(lines)
+
+
+def credit_section(settings: TurnCreditSettings) -> str:
+    """Markdown that states which advantage each action of a completion had."""
+    return f"- credit: `{settings.turn_credit}`\n- discount per turn: {settings.turn_discount:g}"

@@ -19,7 +19,7 @@ from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.distributed import errors_reach_all
 from trl_mle.training.flat_groups.part import FlatGroups
 from trl_mle.training.group_prompts import GroupPrompts, GroupPromptsPart
-from trl_mle.training.model_card import PAPER, add_sections, weighting_section
+from trl_mle.training.model_card import PAPER, add_sections, credit_section, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.phase_timer import timed
@@ -420,6 +420,8 @@ class DurationAwareTrainer(ResumableTrainer):
             return
         readme = Path(str(self.args.output_dir)) / "README.md"
         sections = {"Duration weighting": weighting_section(self.args)}
+        if self.args.turn_credit != "episode":
+            sections["Credit per turn"] = credit_section(self.args)
         for reward_func in self.reward_funcs:
             sections.update(getattr(reward_func, "model_card_sections", dict)())
         add_sections(readme, {**sections, **self.model_card_sections})

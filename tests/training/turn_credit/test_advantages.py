@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trl.trainer.utils import nanstd
 
@@ -37,6 +37,7 @@ def batches(draw, groups=2, group=4):
     return rewards, earned
 
 
+@settings(max_examples=40)
 @given(batches(), SCALES, st.sampled_from([1.0, 0.9, 0.5]))
 def test_they_equal_a_second_computation(batch, scale, discount):
     rewards, earned = batch
@@ -47,6 +48,7 @@ def test_they_equal_a_second_computation(batch, scale, discount):
         assert own == pytest.approx([0.0] * len(own) if flat[row // 4] else other, abs=1e-6)
 
 
+@settings(max_examples=40)
 @given(st.lists(REWARD, min_size=8, max_size=8), st.sets(st.integers(0, 7), max_size=3), SCALES)
 def test_one_action_a_rollout_is_as_in_trl(values, missing, scale):
     rewards = [None if row in missing else value for row, value in enumerate(values)]
@@ -64,6 +66,7 @@ def test_one_action_a_rollout_is_as_in_trl(values, missing, scale):
         assert is_flat == (len(set(known)) < 2)
 
 
+@settings(max_examples=40)
 @given(batches(groups=1))
 def test_first_actions_have_the_advantage_of_the_episode(batch):
     rewards, earned = batch
@@ -74,6 +77,7 @@ def test_first_actions_have_the_advantage_of_the_episode(batch):
         assert own[0] == pytest.approx(expected, abs=1e-9)
 
 
+@settings(max_examples=40)
 @given(batches(), SCALES, st.randoms(use_true_random=False))
 def test_the_order_within_a_group_does_not_matter(batch, scale, random):
     rewards, earned = batch
@@ -85,6 +89,7 @@ def test_the_order_within_a_group_does_not_matter(batch, scale, random):
         assert moved[place] == pytest.approx(found[row], abs=1e-9)
 
 
+@settings(max_examples=40)
 @given(batches(groups=1), st.integers(0, 3), EARNED)
 def test_what_a_rollout_earns_does_not_move_its_own_baseline(batch, row, other):
     """The baseline of an action must not depend on the action: only the return of the row itself may."""
@@ -97,6 +102,7 @@ def test_what_a_rollout_earns_does_not_move_its_own_baseline(batch, row, other):
         assert moved[row][turn] - found[row][turn] == pytest.approx(gained * 3 / 4, abs=1e-9)
 
 
+@settings(max_examples=40)
 @given(batches(), st.sampled_from(["group", "batch"]))
 def test_they_are_bounded(batch, scale):
     """Equal rewards, earned in different turns, are not divided by a standard deviation of nearly 0."""

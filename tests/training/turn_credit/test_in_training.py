@@ -58,6 +58,8 @@ def test_actions_by_numbers_of_tokens_with_and_without_overlap(tmp_path, overlap
     trainer.train()
     (output,) = trainer.outputs
     assert torch.allclose(output["advantages"], expected(output["completion_ids"]).float(), atol=1e-5)
+    trainer.create_model_card()
+    assert "### Credit per turn\n\n- credit: `return`" in (tmp_path / "README.md").read_text()
     table = pd.read_parquet(next((tmp_path / "rollouts").glob("train_*.parquet")))
     assert len(table["per_action_advantages"][0]) == 2
     assert "per_action_weights" not in table  # nothing has reported durations
