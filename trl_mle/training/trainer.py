@@ -153,6 +153,7 @@ class DurationAwareTrainer(ResumableTrainer):
                 f"`args` is a {type(args).__name__}; DurationAwareTrainer needs a DurationAwareConfig (same fields, plus "
                 "`duration_weighting` and its kin)."
             )
+        args.check_turn_credit()
         self.model_card_sections: dict[str, str] = {}
         """Title -> Markdown, for the model card beside the trainer's own section on duration weighting. A title of TRL's
         template, such as `Quick start`, replaces that section."""

@@ -23,13 +23,9 @@ class TurnCredit:
     Args:
         trainer ([`DurationAwareTrainer`]):
             The trainer that it is a part of.
-
-    Raises:
-        ConfigError: settings that do not go together.
     """
 
     def __init__(self, trainer: Any):
-        trainer.args.check_turn_credit()
         self._trainer = trainer
         self.is_per_turn: bool = trainer.args.turn_credit == "return"
 
