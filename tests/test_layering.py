@@ -49,6 +49,7 @@ TORCH_FILES = {
     "transformers_policy.py",
     "seeded_rows.py",
     "vllm_policy.py",
+    "tool_calls.py",
 }
 """Files that load a model into this process. They are imported by whoever asks for one."""
 

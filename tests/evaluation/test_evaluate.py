@@ -38,7 +38,7 @@ def test_the_table(tmp_path):
     assert entry.best_at[24].value == entry.best.private_score
     assert entry.tokens == pytest.approx(7.0)
     assert entry.cost == pytest.approx(24 * 0.25)
-    assert entry.reasons == {"ValueError": entry.failures}
+    assert entry.reasons == {"error: ValueError": entry.failures}
     assert [row.policy for row in table.overall] == ["a", "b"]
     (difference,) = table.differences
     assert (difference.policy, difference.minus, difference.pairs) == ("b", "a", 24)

@@ -85,6 +85,13 @@ def test_policies():
     assert big.prices.prompt == 1.0
 
 
+def test_agents():
+    assert settings_of("a", agent_turns=2).settings([]).mode == "agent"
+    assert settings_of("a").settings([]).mode == "scratch"
+    with pytest.raises(ConfigError, match="`agent_turns` is 2 and `mode` is 'improve'"):
+        settings_of("a", agent_turns=2, mode="improve")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -117,7 +124,7 @@ def test_real_programs_and_a_real_model(task, tmp_path, capsys):
     assert evaluate.main(["--policies", f"tiny={model}", "reference", "baseline", *flags]) == 0
     shown = capsys.readouterr().out
     assert "tiny" in shown
-    assert "no_code_block 2" in shown
+    assert "no_code_block" in shown
     content = json.loads((out / "evaluation.json").read_text())
     entries = {entry["policy"]: entry for entry in content["entries"]}
     assert entries["reference"]["best"]["private_score"] < entries["baseline"]["best"]["private_score"]

@@ -140,7 +140,12 @@ class _FunctionPolicy:
         top_p: float,
         max_tokens: int,
         seed: int,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[Sample]:
+        if tools is not None:
+            raise ConfigError(
+                f"The function {self.model!r} writes text and calls no tools. Evaluate it without `mode` 'agent'."
+            )
         samples = []
         for _ in range(n):
             started = time.monotonic()

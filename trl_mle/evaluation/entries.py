@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from trl_mle.environments import read_turns
 from trl_mle.evaluation.estimators import curve_sizes, samples_to_first
+from trl_mle.evaluation.failure_classes import failure_class
 from trl_mle.evaluation.intervals import Estimate, at_least_one, best_of, share
 from trl_mle.evaluation.sample_store import SampleRecord
+from trl_mle.outcomes import to_row
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.types import MILESTONES, Direction, Outcome, ScoreTransform
 
@@ -78,7 +81,8 @@ class Entry:
     samples_to_valid: float | None
     """Expected number of samples until the first valid one; `None` if none is valid."""
     programs_to_valid: float | None
-    """Mean number of programs of an episode up to its first valid one, over episodes that have one; `None` without episodes."""
+    """Programs that episodes ran until their first valid one, or in vain, per episode that has a valid one: the expected number
+    of programs until the first valid submission. `None` without episodes, or if none is valid."""
     milestones: Mapping[str, float]
     """Milestone -> share of the samples that reached it."""
     reasons: Mapping[str, int]
@@ -137,12 +141,14 @@ def entry_of(records: Sequence[SampleRecord], task: TaskNote, kind: str | None =
         ),
         best=_chosen(scored, choice),
         samples_to_valid=samples_to_first(n, valid),
-        programs_to_valid=None,
+        programs_to_valid=_programs_to_valid(scored),
         milestones={
             str(name): float(np.mean([o.execution is not None and name in o.execution.milestones for o in outcomes]))
             for name in (MILESTONES if n else ())
         },
-        reasons=dict(Counter(reason for outcome in outcomes if (reason := failure_reason(outcome))).most_common()),
+        reasons=dict(
+            Counter(reason for outcome in outcomes if (reason := failure_class(to_row(outcome)))).most_common()
+        ),
         run_seconds=_mean([outcome.duration_s for outcome in outcomes]),
         sample_seconds=_mean([record.sample.seconds for record in scored]),
         tokens=_mean([record.sample.tokens for record in scored]),
@@ -160,28 +166,18 @@ def entry_of(records: Sequence[SampleRecord], task: TaskNote, kind: str | None =
     )
 
 
-def failure_reason(outcome: Outcome) -> str | None:
-    """A short class of what went wrong; `None` for a valid submission."""
-    if outcome.kind in ("valid", "fault"):
-        return None
-    if outcome.extraction_reason is not None:
-        return outcome.extraction_reason
-    execution = outcome.execution
-    if execution is None:
-        return outcome.kind
-    if execution.status == "ok":
-        return (
-            "no submission" if execution.submission_reason is None and _unsubmitted(outcome) else "invalid submission"
-        )
-    if execution.status != "error":
-        return execution.status
-    last = execution.stderr.strip().splitlines()[-1:] or [""]
-    name = last[0].split(":")[0].strip().split(".")[-1]
-    return name if name.isidentifier() and name.endswith(("Error", "Exception", "Interrupt", "Exit")) else "error"
-
-
-def _unsubmitted(outcome: Outcome) -> bool:
-    return outcome.public is None or (outcome.public.reason or "").startswith("no submission.csv")
+def _programs_to_valid(scored: Sequence[SampleRecord]) -> float | None:
+    programs = successes = 0
+    for record in scored:
+        for turn in read_turns(record.turns):
+            # A call without a readable program has spent a program, too; one after the end of the episode has not.
+            if turn.get("tool") != "run_program" or turn.get("refused") in ("submitted", "fault", "runs", "seconds"):
+                continue
+            programs += 1
+            if turn.get("kind") == "valid":
+                successes += 1
+                break
+    return programs / successes if successes else None
 
 
 def _chosen(scored: Sequence[SampleRecord], choice: np.ndarray) -> Chosen | None:

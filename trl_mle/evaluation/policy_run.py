@@ -163,7 +163,7 @@ class PolicyRun:
         """Draw and score the samples of a place up to `count`."""
         digest = self.store.prompt_hash(place, prompt)
         known = self.store.records(place)
-        unscored = [record for record in known if record.number < count and _needs_scoring(record)]
+        unscored = [record for record in known if record.number < count and needs_scoring(record)]
         self._tick(sum(record.number < count for record in known) - len(unscored))
         missing = sorted(set(range(count)) - {record.number for record in known})
         blocks = _blocks(missing, self._policy().samples_per_request if missing else 1)
@@ -185,29 +185,40 @@ class PolicyRun:
     async def _draw(self, task: Task, place: Place, block: range, prompt: Messages, digest: str) -> list[SampleRecord]:
         """Samples with consecutive numbers, stored before they are returned."""
         seeds = [self.settings.seed_of(task.id, place.kind, number) for number in block]
-        samples = await self._ask(task, prompt, len(block), seeds[0])
+        samples = await self._ask(prompt, len(block), seeds[0])
         self.store.add(place, block, seeds, samples, digest)
         return [
             SampleRecord(place, number, seed, sample, None)
             for number, seed, sample in zip(block, seeds, samples, strict=True)
         ]
 
-    async def _ask(self, task: Task, prompt: Messages, n: int, seed: int) -> list[Sample]:
+    async def _ask(self, prompt: Messages, n: int, seed: int, **options: Any) -> list[Sample]:
+        """`n` completions of a prompt."""
+        try:
+            return await self._answers(prompt, n, seed, **options)
+        except NoAnswerError as error:
+            if error.kind != "refused":
+                raise
+            raise GivenUpError(f"the policy {self.candidate.name!r} refuses the prompt: {error}") from error
+
+    async def _answers(
+        self, messages: Sequence[Mapping[str, Any]], n: int, seed: int, max_tokens: int | None = None, **options: Any
+    ) -> list[Sample]:
         """`n` completions, with patience for a policy that does not answer for a while."""
         while True:
             try:
                 samples = await self._policy().sample(
-                    prompt,
+                    messages,
                     n,
                     temperature=self.settings.temperature,
                     top_p=self.settings.top_p,
-                    max_tokens=self.settings.max_tokens,
+                    max_tokens=max_tokens or self.settings.max_tokens,
                     seed=seed,
+                    **options,
                 )
             except NoAnswerError as error:
-                if error.kind == "refused":
-                    raise GivenUpError(f"the policy {self.candidate.name!r} refuses the prompt: {error}") from error
-                if error.permanent or time.monotonic() - self._answered > self.timing.outage_s:
+                is_over = time.monotonic() - self._answered > self.timing.outage_s
+                if error.kind == "refused" or error.permanent or is_over:
                     raise
                 await asyncio.sleep(self.timing.pause_s)
                 continue
@@ -227,7 +238,7 @@ class PolicyRun:
             sample = Sample(path.read_text(encoding="utf-8-sig"), None, False, 0.0)
             self.store.add(place, [0], [0], [sample], None)
             known = self.store.records(place)
-        if known and _needs_scoring(known[0]):
+        if known and needs_scoring(known[0]):
             await self._score(task, known[0])
         else:
             self._tick(1)
@@ -244,17 +255,21 @@ class PolicyRun:
         outcome: Outcome | None = None
         for _ in range(1 + self.settings.fault_retries):
             outcome = await self.scorer.score(text, task, group=hash(place), **options)
-            if outcome.kind != "fault":
-                self._faults[task.id] = 0
+            if not self._is_fault(task, outcome):
                 break
-            self._faults[task.id] += 1
-            if self._faults[task.id] >= FAULTS:
-                raise GivenUpError(
-                    f"no program could be scored {FAULTS} times in a row; the last fault: {outcome.fault}"
-                )
         assert outcome is not None
         self.store.set_outcome(place, record.number, outcome)
         self._tick(1)
+
+    def _is_fault(self, task: Task, outcome: Outcome) -> bool:
+        """Whether nothing is known about a sample. Raises `GivenUpError` after many of them in a row."""
+        if outcome.kind != "fault":
+            self._faults[task.id] = 0
+            return False
+        self._faults[task.id] += 1
+        if self._faults[task.id] >= FAULTS:
+            raise GivenUpError(f"no program could be scored {FAULTS} times in a row; the last fault: {outcome.fault}")
+        return True
 
     def _policy(self) -> Policy:
         """The policy, opened when it is first needed: a finished evaluation loads no model."""
@@ -265,7 +280,7 @@ class PolicyRun:
         return self._opened
 
 
-def _needs_scoring(record: SampleRecord) -> bool:
+def needs_scoring(record: SampleRecord) -> bool:
     return record.outcome is None or record.outcome.kind == "fault"
 
 

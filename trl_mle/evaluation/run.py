@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from trl_mle.config import EpisodeBudget
+from trl_mle.environments import MLESpec
 from trl_mle.errors import ConfigError
+from trl_mle.evaluation.agent_run import AgentRun
 from trl_mle.evaluation.candidates import Candidate, candidates_of
 from trl_mle.evaluation.entries import TaskNote
 from trl_mle.evaluation.policy_run import PolicyRun
@@ -19,7 +23,7 @@ from trl_mle.evaluation.table import EvaluationTable, read_table
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.tasks import Task, load_task
 
-FIXED = ("mode", "seed", "temperature", "top_p", "max_tokens", "max_prompt_tokens")
+FIXED = ("episode", "mode", "seed", "temperature", "top_p", "max_tokens", "max_prompt_tokens")
 """Settings that the samples of a folder share. `n` may rise, unless half of the samples improve the others."""
 
 
@@ -76,6 +80,8 @@ async def evaluate_async(
     scorer: ProgramScorer | None = None,
     train_tasks: Iterable[str] | None = None,
     compare_to: str | None = None,
+    episode: EpisodeBudget | None = None,
+    show_public_score: bool = False,
     overlap: bool | None = None,
     own_limits_s: Mapping[str, float] | None = None,
     progress: Progress | None = None,
@@ -94,6 +100,10 @@ async def evaluate_async(
             Ids of the tasks that the policies were trained on. Others are marked as held out.
         compare_to (`str`, *optional*):
             Name of the policy that the others are compared to. Defaults to the first one that is no program of the tasks.
+        episode ([`EpisodeBudget`], *optional*):
+            What an episode may use, with `mode="agent"`. Defaults to four programs.
+        show_public_score (`bool`, *optional*, defaults to `False`):
+            Whether an agent is told the public score, see [`MLESpec`].
         overlap, own_limits_s:
             See [`PolicyRun`].
         progress ([`Progress`], *optional*):
@@ -110,17 +120,22 @@ async def evaluate_async(
             f"`compare_to` is {compare_to!r}, which is none of the policies: {', '.join(map(repr, names))}."
         )
     scorer = scorer or ProgramScorer()
+    spec = None
+    if chosen.mode == "agent":
+        spec = _agents(loaded, scorer, episode, show_public_score)
+        scorer = spec.mle_reward.scorer
     with SampleStore(None if out is None else Path(out)) as store:
-        _note(store, chosen, candidates, loaded, train_tasks, scorer)
+        _note(store, chosen, candidates, loaded, train_tasks, scorer, spec)
         sampled = [candidate.name for candidate in candidates if candidate.program is None]
         if compare_to is not None or store.note("compare_to") is None:
             store.set_note("compare_to", compare_to or next(iter(sampled), None))
         problems: dict[str, str] = {}
-        async with scorer:
+        async with _opened(scorer, spec):
             with _entered(progress) as bar:
                 for candidate in candidates:
                     bar.begin(candidate.name, len(loaded) * (chosen.n if candidate.program is None else 1))
-                    run = PolicyRun(
+                    kind = PolicyRun if spec is None or candidate.program is not None else partial(AgentRun, spec=spec)
+                    run = kind(
                         candidate,
                         loaded,
                         store,
@@ -155,9 +170,12 @@ def _note(
     tasks: list[Task],
     train_tasks: Iterable[str] | None,
     scorer: ProgramScorer,
+    spec: MLESpec | None,
 ) -> None:
     """Keep what a table needs to know, and refuse settings that the samples of the folder were not drawn with."""
-    now = asdict(settings)
+    now: dict[str, Any] = asdict(settings)
+    if spec is not None:
+        now["episode"] = {**asdict(spec.budget), "show_public_score": spec.show_public_score}
     before = store.note("settings")
     if before is not None:
         fixed = (*FIXED, "n") if settings.mode == "improve" else FIXED
@@ -184,6 +202,36 @@ def _note(
         notes[task.id] = asdict(TaskNote(task.id, task.metric, task.direction, task.transform, limit, held_out))
     store.set_note("tasks", list(notes.values()))
     store.set_note("settings", now)
+
+
+def _agents(
+    tasks: list[Task], scorer: ProgramScorer, episode: EpisodeBudget | None, show_public_score: bool
+) -> MLESpec:
+    """The environments of agents, with everything that `scorer` scores programs with."""
+    return MLESpec(
+        {task.id: task for task in tasks},
+        budget=episode,
+        sandbox=scorer.sandbox,
+        instrumenter=scorer.instrumenter,
+        reward=scorer.config,
+        wall_s=scorer.wall_s,
+        memory_bytes=scorer.memory_bytes,
+        show_public_score=show_public_score,
+    )
+
+
+@asynccontextmanager
+async def _opened(scorer: ProgramScorer, spec: MLESpec | None) -> AsyncIterator[None]:
+    """The scorer with its sandbox open. That of environments is opened by their reward."""
+    if spec is None:
+        async with scorer:
+            yield
+        return
+    try:
+        await spec.mle_reward.open()
+        yield
+    finally:
+        await spec.aclose()
 
 
 def _trained_on(candidates: list[Candidate], train_tasks: Iterable[str] | None) -> set[str] | None:

@@ -204,6 +204,23 @@ class SampleStore:
                 (json.dumps(to_row(outcome)), turns, *_key(place), number),
             )
 
+    def put_scored(self, record: SampleRecord, prompt: str) -> None:
+        """Store a sample with its outcome, in place of an earlier one of that number: all of it, or nothing."""
+        outcome = None if record.outcome is None else json.dumps(to_row(record.outcome))
+        with self._database:
+            self._database.execute(
+                "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *_key(record.place),
+                    record.number,
+                    record.seed,
+                    prompt,
+                    json.dumps(asdict(record.sample)),
+                    outcome,
+                    record.turns,
+                ),
+            )
+
     def records(self, place: Place) -> list[SampleRecord]:
         """The samples of a place by number."""
         rows = self._database.execute(

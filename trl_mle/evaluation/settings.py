@@ -49,7 +49,7 @@ class EvaluationSettings:
     fault_retries: int = 2
 
     def __post_init__(self):
-        check_choice("mode", self.mode, ("scratch", "improve"))
+        check_choice("mode", self.mode, ("scratch", "improve", "agent"))
         check_least(self, n=1, max_tokens=1, max_prompt_tokens=1, fault_retries=0)
         if self.mode == "improve" and self.n < 2:
             raise ConfigError(
@@ -66,9 +66,10 @@ class EvaluationSettings:
             return {self.mode: self.n}
         return {"scratch": self.n - self.n // 2, "improve": self.n // 2}
 
-    def seed_of(self, task_id: str, kind: SampleKind, number: int = 0) -> int:
-        """Seed of a sample, the same for every policy."""
-        digest = hashlib.sha256(f"{self.seed}\0{task_id}\0{kind}".encode()).digest()
+    def seed_of(self, task_id: str, kind: SampleKind, number: int = 0, message: int = 0) -> int:
+        """Seed of a sample, or of a later message of an episode: the same for every policy."""
+        text = f"{self.seed}\0{task_id}\0{kind}" + (f"\0{message}" if message else "")
+        digest = hashlib.sha256(text.encode()).digest()
         return (int.from_bytes(digest[:8], "big") + number) % SEEDS
 
 

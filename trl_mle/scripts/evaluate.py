@@ -90,6 +90,8 @@ def run(args: Any) -> int:
                 scorer=scorer,
                 train_tasks=args.train_tasks,
                 compare_to=args.compare_to,
+                episode=args.episode_budget(),
+                show_public_score=args.agent_public_score,
                 own_limits_s={task.id: task.time_limit_s for task in loaded.values()},
                 progress=EvaluationProgress(),
                 **asdict(settings),

@@ -37,8 +37,8 @@ class EvaluateArguments(MLEArguments):
             Folder of the evaluation. A later call continues it.
         n (`int`, *optional*, defaults to `128`):
             Samples per policy and task.
-        mode (`str`, *optional*, defaults to `"scratch"`):
-            `scratch`, `improve` or `agent`, see [`EvaluationSettings`].
+        mode (`str`, *optional*):
+            `scratch`, `improve` or `agent`, see [`EvaluationSettings`]. Defaults to `agent` with `agent_turns`, else to `scratch`.
         seed, temperature, top_p, max_tokens, fault_retries:
             See [`EvaluationSettings`]. Temperature, top_p and the longest completion default to those of the policies' training.
         train_tasks (`list[str]`, *optional*):
@@ -74,7 +74,10 @@ class EvaluateArguments(MLEArguments):
     )
     output_dir: str = _help("Folder of the evaluation. A later call continues it.", "runs/evaluation")
     n: int = _help("Samples per policy and task.", 128)
-    mode: str = _help("scratch, improve (half of the samples improve the best of the others) or agent.", "scratch")
+    mode: str | None = _help(
+        "scratch, improve (half of the samples improve the best of the others) or agent. Defaults to agent with agent_turns, "
+        "else to scratch."
+    )
     seed: int = _help("Seed of all samples.", 0)
     temperature: float | None = _help("Temperature. Defaults to that of the policies' training, or 1.")
     top_p: float | None = _help(
@@ -102,6 +105,10 @@ class EvaluateArguments(MLEArguments):
         if not self.policies or not all(self.policies):
             raise ConfigError(
                 "`policies` is empty. Name at least one: a folder, a hub id, `MODEL@http://HOST:PORT/v1`, or `reference`."
+            )
+        if self.agent_turns and self.mode not in (None, "agent"):
+            raise ConfigError(
+                f"`agent_turns` is {self.agent_turns} and `mode` is {self.mode!r}. Leave one of them out."
             )
         for config in (ExperienceConfig, CurriculumConfig):
             for item in fields(config):
@@ -134,7 +141,7 @@ class EvaluateArguments(MLEArguments):
 
         return EvaluationSettings(
             n=self.n,
-            mode=self.mode,  # type: ignore[arg-type]  # checked there
+            mode=self.mode or ("agent" if self.agent_turns else "scratch"),  # type: ignore[arg-type]  # checked there
             seed=self.seed,
             temperature=chosen("temperature", 1.0),
             top_p=chosen("top_p", 1.0),

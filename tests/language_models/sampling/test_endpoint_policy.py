@@ -88,3 +88,26 @@ async def test_fields_can_be_added_and_removed():
     assert request["max_completion_tokens"] == 7
     assert request["top_k"] == 20
     assert not {"max_tokens", "seed"} & set(request)
+
+
+async def test_arguments_of_tool_calls_are_objects_here_and_text_on_the_wire():
+    calls = [
+        {"id": "1", "type": "function", "function": {"name": "run", "arguments": '{"code": "x"}'}},
+        {"id": "2", "type": "function", "function": {"name": "run", "arguments": "{not json"}},
+        "no call",
+    ]
+    reply = {
+        "choices": [{"index": 0, "message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]
+    }
+    tools = [{"type": "function", "function": {"name": "run"}}]
+    with serve(body(json.dumps(reply).encode())) as (url, server):
+        policy = open_policy("m", endpoint=url, timing=FAST)
+        (sample,) = await policy.sample(MESSAGES, 1, **SETTINGS, tools=tools)
+        arguments = [call["function"]["arguments"] for call in sample.message["tool_calls"]]
+        assert arguments == [{"code": "x"}, "{not json"]
+        await policy.sample([*MESSAGES, sample.message], 1, **SETTINGS, tools=tools)
+        await policy.aclose()
+    assert server.requests[0]["tools"] == tools
+    sent = server.requests[1]["messages"][-1]
+    assert [call["function"]["arguments"] for call in sent["tool_calls"]] == ['{"code": "x"}', "{not json"]
+    assert [call["id"] for call in sent["tool_calls"]] == ["1", "2"]

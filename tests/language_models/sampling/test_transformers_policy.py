@@ -10,11 +10,13 @@ from collections import Counter
 import pytest
 import torch
 
+from tests.support import drop_in_tools
 from tests.support.tiny import save_chat_model
 from trl_mle.errors import ConfigError
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.language_models.sampling import open_policy
 from trl_mle.language_models.sampling.seeded_rows import SeededRows
+from trl_mle.language_models.sampling.tool_calls import parse_message, tool_schemas, with_tool_calls
 
 SETTINGS = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 6}
 
@@ -127,3 +129,20 @@ async def test_an_adapter_is_loaded_on_its_base_model(model, tmp_path):
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path):
     with pytest.raises(ConfigError, match="nothing"):
         open_policy(str(tmp_path / "nothing"))
+
+
+async def test_messages_are_parsed_if_tools_are_given(model):
+    tools = tool_schemas([drop_in_tools.double])
+    assert tools[0]["function"]["parameters"]["properties"]["x"]["type"] == "integer"
+    tokenizer = with_tool_calls(drop_in_tools.tokenizer(), "m")
+    prefix = tokenizer.apply_chat_template(prompt("x"), add_generation_prompt=True, return_dict=False)
+    ids = tokenizer('<call>{"name": "double", "arguments": {"x": 3}}</call>')["input_ids"]
+    message = parse_message(tokenizer, [*ids, tokenizer.eos_token_id], prefix, tools)
+    assert message["tool_calls"][0]["function"] == {"name": "double", "arguments": {"x": 3}}
+    policy = open_policy(model)
+    with pytest.raises(ConfigError, match="no tool calls"):
+        await policy.sample(prompt("x"), 1, seed=0, **SETTINGS, tools=tools)
+    policy._tokenizer = drop_in_tools.tokenizer()
+    (sample,) = await policy.sample(prompt("x"), 1, seed=0, **SETTINGS, tools=tools)
+    assert sample.message["role"] == "assistant"
+    await policy.aclose()

@@ -2,5 +2,6 @@
 
 from trl_mle.language_models.sampling.open import open_policy
 from trl_mle.language_models.sampling.policy import Policy, PolicySource, Prices, Sample, parse_source
+from trl_mle.language_models.sampling.tool_calls import tool_schemas
 
-__all__ = ["Policy", "PolicySource", "Prices", "Sample", "open_policy", "parse_source"]
+__all__ = ["Policy", "PolicySource", "Prices", "Sample", "open_policy", "parse_source", "tool_schemas"]

@@ -98,15 +98,17 @@ class EndpointPolicy:
         top_p: float,
         max_tokens: int,
         seed: int,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[Sample]:
         """See [`Policy`]."""
         request: dict[str, Any] = {
             "model": self.model,
-            "messages": [dict(message) for message in messages],
+            "messages": [_as_sent(message) for message in messages],
             "max_tokens": max_tokens,
             "temperature": temperature,
             "top_p": top_p,
             "seed": seed,
+            "tools": None if tools is None else list(tools),
         }
         request = {name: value for name, value in (request | self.extra).items() if value is not None}
         samples: list[Sample] = []
@@ -156,7 +158,7 @@ def _samples(body: bytes, seconds: float, prices: Prices | None) -> list[Sample]
     """The samples of a response. A choice without text, such as a refusal, is an empty sample: the policy's own answer."""
     try:
         content = json.loads(body)
-        choices = [(choice["message"].get("content"), choice.get("finish_reason")) for choice in content["choices"]]
+        choices = [(dict(choice["message"]), choice.get("finish_reason")) for choice in content["choices"]]
         usage = content.get("usage") or {}
         counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -166,15 +168,51 @@ def _samples(body: bytes, seconds: float, prices: Prices | None) -> list[Sample]
     prompt, completion = (_shares(count, len(choices)) for count in counts)
     return [
         Sample(
-            text if isinstance(text, str) else "",
+            text if isinstance(text := message.get("content"), str) else "",
             completion[index],
             finish == "length",
             seconds,
             prompt[index],
             prices.cost(prompt[index], completion[index]) if prices is not None else None,
+            _as_read(message),
         )
-        for index, (text, finish) in enumerate(choices)
+        for index, (message, finish) in enumerate(choices)
     ]
+
+
+def _as_read(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The policy's message with the arguments of its tool calls as objects; text that is no JSON object stays text."""
+    content = message.get("content")
+    read: dict[str, Any] = {"role": "assistant", "content": content if isinstance(content, str) else ""}
+    calls = message.get("tool_calls")
+    kept = [dict(call) for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
+    for call in kept:
+        function = dict(call["function"]) if isinstance(call.get("function"), Mapping) else {}
+        call["function"] = function | {"arguments": _arguments(function.get("arguments"))}
+    return read | ({"tool_calls": kept} if kept else {})
+
+
+def _arguments(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return text
+    return found if isinstance(found, dict) else text
+
+
+def _as_sent(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message with the arguments of its tool calls as text, as the protocol has them."""
+    if not message.get("tool_calls"):
+        return dict(message)
+    calls = []
+    for call in message["tool_calls"]:
+        function = dict(call["function"])
+        arguments = function.get("arguments")
+        function["arguments"] = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        calls.append(dict(call) | {"function": function})
+    return dict(message) | {"tool_calls": calls}
 
 
 def _shares(count: Any, parts: int) -> list[int | None]:

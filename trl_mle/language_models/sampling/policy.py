@@ -54,6 +54,9 @@ class Sample:
     """Prompt tokens; choices of one request share them."""
     cost: float | None = None
     """Cost by the policy's prices; `None` without prices or tokens."""
+    message: Mapping[str, Any] | None = None
+    """The message as the next prompt shows it, if tools were given: `role`, `content` and, if it calls tools, `tool_calls`
+    of the form `{"type": "function", "function": {"name": ..., "arguments": {...}}}`."""
 
 
 class Policy(Protocol):
@@ -73,6 +76,7 @@ class Policy(Protocol):
         top_p: float,
         max_tokens: int,
         seed: int,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[Sample]:
         """`n` completions of a conversation.
 
@@ -87,6 +91,8 @@ class Policy(Protocol):
                 Share of the probability that is sampled from, in (0, 1].
             max_tokens (`int`):
                 Longest completion, in tokens.
+            tools (sequence of mappings, *optional*):
+                JSON schemas of tools, see [`tool_schemas`]. Samples then have a `message`.
             seed (`int`):
                 Seed, from 0 to `SEEDS - 1`. With equal arguments a model in this process repeats itself; an endpoint may not.
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from trl_mle.errors import ConfigError
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.language_models.sampling.policy import SEEDS, Sample
 from trl_mle.language_models.sampling.seeded_rows import SeededRows, StoppedError
+from trl_mle.language_models.sampling.tool_calls import parse_message, with_tool_calls
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class _Row:
     top_p: float
     seed: int
     future: asyncio.Future[Sample]
+    tools: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def settings(self) -> tuple[int, float, float]:
@@ -79,6 +81,7 @@ class TransformersPolicy:
         self.samples_per_request = self.batch_size
         self._template = dict(chat_template_kwargs or {})
         self._tokenizer: Any
+        self._tool_tokenizer: Any = None
         self._model: Any
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
@@ -103,13 +106,16 @@ class TransformersPolicy:
         top_p: float,
         max_tokens: int,
         seed: int,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[Sample]:
         """See [`Policy`]. Sample `i` has the seed `seed + i`."""
         if not temperature >= 0 or not 0 < top_p <= 1 or max_tokens < 1 or n < 1:
             raise ConfigError(
                 f"The policy cannot be sampled with temperature {temperature}, top_p {top_p}, {max_tokens} tokens and {n} samples."
             )
-        ids = tuple(self._ids(messages))
+        if tools is not None and self._tool_tokenizer is None:
+            self._tool_tokenizer = with_tool_calls(self._tokenizer, self.model)
+        ids = tuple(self._ids(messages, tools))
         room = max_tokens if self.context_tokens is None else min(max_tokens, self.context_tokens - len(ids))
         if room < 1:  # beyond its context a model answers nonsense instead of failing
             raise NoAnswerError(
@@ -117,7 +123,8 @@ class TransformersPolicy:
             )
         loop = asyncio.get_running_loop()
         rows = [
-            _Row(ids, room, temperature, top_p, (seed + index) % SEEDS, loop.create_future()) for index in range(n)
+            _Row(ids, room, temperature, top_p, (seed + index) % SEEDS, loop.create_future(), tools)
+            for index in range(n)
         ]
         self._queue += rows
         if self._runner is None or self._runner.done():
@@ -146,9 +153,12 @@ class TransformersPolicy:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # for the next policy of a comparison
 
-    def _ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    def _ids(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[int]:
         return self._tokenizer.apply_chat_template(
             [dict(message) for message in messages],
+            tools=None if tools is None else list(tools),
             tokenize=True,
             add_generation_prompt=True,
             return_dict=False,
@@ -171,7 +181,7 @@ class TransformersPolicy:
             await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():  # every caller has left, so that nobody needs the rest
                 stop.set()
-            texts = await work
+            samples = await work
         except asyncio.CancelledError:
             stop.set()
             await asyncio.gather(work, return_exceptions=True)
@@ -192,13 +202,13 @@ class TransformersPolicy:
             _fail(batch, "unavailable", f"the model failed: {type(error).__name__}: {error}")
         else:
             seconds = time.monotonic() - started
-            for row, (text, tokens, truncated) in zip(batch, texts, strict=True):
+            for row, sample in zip(batch, samples, strict=True):
                 if not row.future.done():
-                    row.future.set_result(Sample(text, tokens, truncated, seconds, len(row.ids)))
+                    row.future.set_result(replace(sample, seconds=seconds))
 
     @torch.inference_mode()
-    def _generate(self, batch: list[_Row], stop: threading.Event) -> list[tuple[str, int, bool]]:
-        """Text, number of tokens and whether it was cut off, of each row."""
+    def _generate(self, batch: list[_Row], stop: threading.Event) -> list[Sample]:
+        """The sample of each row, without its seconds."""
         most, temperature, top_p = batch[0].settings
         inputs = self._tokenizer.pad({"input_ids": [list(row.ids) for row in batch]}, return_tensors="pt").to(
             self.device
@@ -218,12 +228,15 @@ class TransformersPolicy:
             ),
         )
         ends = self._end_tokens()
-        return [self._read(row.tolist(), ends) for row in output[:, inputs["input_ids"].shape[1] :]]
+        written = output[:, inputs["input_ids"].shape[1] :].tolist()
+        return [self._read(row, tokens, ends) for row, tokens in zip(batch, written, strict=True)]
 
-    def _read(self, tokens: list[int], ends: set[int]) -> tuple[str, int, bool]:
+    def _read(self, row: _Row, tokens: list[int], ends: set[int]) -> Sample:
         length = next((place + 1 for place, token in enumerate(tokens) if token in ends), None)
         kept = tokens if length is None else tokens[:length]
-        return self._tokenizer.decode(kept, skip_special_tokens=True), len(kept), length is None
+        message = None if row.tools is None else parse_message(self._tool_tokenizer, kept, row.ids, row.tools)
+        text = self._tokenizer.decode(kept, skip_special_tokens=True)
+        return Sample(text, len(kept), length is None, 0.0, len(row.ids), message=message)
 
     def _end_tokens(self) -> set[int]:
         # A chat model often has two: one ends its turn (in the generation settings), one ends the text (the tokenizer's).

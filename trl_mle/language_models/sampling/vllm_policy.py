@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from trl_mle.errors import ConfigError, missing_extra
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.language_models.sampling.policy import Sample
+from trl_mle.language_models.sampling.tool_calls import parse_message, with_tool_calls
 
 _ADAPTER = "adapter_config.json"
 
@@ -60,6 +61,7 @@ class VLLMPolicy:
         if self._lora is not None:
             engine = {"enable_lora": True, "max_lora_rank": max(8, rank), **engine}
         self._tokenizer: Any
+        self._tool_tokenizer: Any = None
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model)
             self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(model=base or model, **engine))
@@ -77,12 +79,15 @@ class VLLMPolicy:
         top_p: float,
         max_tokens: int,
         seed: int,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[Sample]:
         """See [`Policy`]. vLLM seeds the `i`-th sample with `seed + i`."""
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import RequestOutputKind
 
-        ids = self._ids(messages)
+        if tools is not None and self._tool_tokenizer is None:
+            self._tool_tokenizer = with_tool_calls(self._tokenizer, self.model)
+        ids = self._ids(messages, tools)
         params = SamplingParams(
             n=n,
             temperature=temperature,
@@ -106,7 +111,14 @@ class VLLMPolicy:
             raise NoAnswerError("unavailable", "vLLM has not answered every sample")
         seconds = time.monotonic() - started
         return [
-            Sample(item.text, len(item.token_ids), item.finish_reason == "length", seconds, len(ids))
+            Sample(
+                item.text,
+                len(item.token_ids),
+                item.finish_reason == "length",
+                seconds,
+                len(ids),
+                message=None if tools is None else parse_message(self._tool_tokenizer, item.token_ids, ids, tools),
+            )
             for item in sorted(final.outputs, key=lambda item: item.index)
         ]
 
@@ -125,9 +137,12 @@ class VLLMPolicy:
         if engine is not None:
             engine.shutdown()
 
-    def _ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    def _ids(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[int]:
         return self._tokenizer.apply_chat_template(
             [dict(message) for message in messages],
+            tools=None if tools is None else list(tools),
             tokenize=True,
             add_generation_prompt=True,
             return_dict=False,
