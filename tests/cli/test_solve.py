@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.openai_server import completion, serve
 from tests.support.solving import NumberSandbox, ScriptedPolicy, kaggle_folder, text_of
 from tests.support.tasks import toy_task
 from trl_mle.cli.main import app
@@ -57,6 +58,17 @@ def test_without_a_valid_program_the_reasons_are_said(tmp_path, scripted):
     code, text = run(toy_task(tmp_path).folder, "--model", "m", "--endpoint", "x", "--attempts", "4", "--out", out)
     assert code == 1 and "2 x ValueError: bad offset 1.0" in text and "2 x no program: no code block" in text
     assert (out / "page.html").exists() and not (out / "solution.py").exists()
+
+
+def test_through_an_endpoint(tmp_path, monkeypatch):
+    """With the real client, and a server that answers with one choice per request."""
+    pytest.importorskip("openai")
+    monkeypatch.setattr("trl_mle.sandboxes.LocalSandbox", lambda config: NumberSandbox())
+    with serve(completion(text_of("offset = 0.3"))) as (url, server):
+        arguments = (toy_task(tmp_path).folder, "--model", "m", "--endpoint", url, "--out", tmp_path / "out")
+        code, text = run(*arguments, "--attempts", "3")
+    assert code == 0 and "rmse 0.3" in text and server.requests[0]["model"] == "m"
+    assert server.requests[0]["temperature"] == 1.0 and server.requests[0]["max_tokens"] == 2048
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tests.support.sandbox_doubles import SandboxDouble, execution
 from tests.support.solving import COPY, ScriptedPolicy, kaggle_folder, text_of
 from trl_mle import LocalSandbox, ProgramScorer
 from trl_mle.config import SandboxConfig
-from trl_mle.errors import TaskError
+from trl_mle.errors import ConfigError, TaskError
 from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
 from trl_mle.solve import SearchSettings, open_problem, solve
 from trl_mle.solve.problem import HELD_OUT, REAL
@@ -152,3 +152,53 @@ async def test_in_the_sandbox(houses, out):
     assert list(written["Id"]) == list(source["Id"])
     expected = 900 * source["area"] + 8000 * source["rooms"]
     assert (written["price"] - expected).abs().max() < 5000
+
+
+def rows_of(task) -> list[tuple]:
+    """Area and price of each labelled row: those of the train table and of the answers."""
+    train = pd.read_csv(task.train_path)
+    test = pd.read_csv(task.test_path).merge(pd.read_csv(task.private_dir / "answers.csv"), on="Id")
+    return sorted(map(tuple, pd.concat([train, test])[["area", "price"]].to_numpy()))
+
+
+def test_further_splits_leave_the_private_rows_out(houses, out):
+    problem = open_problem(str(houses), out, OPTIONS, splits=3)
+    answers = pd.read_csv(problem.task.private_dir / "answers.csv")
+    private = set(answers[answers["split"] == "private"]["price"])
+    first, second = problem.splits
+    assert rows_of(first) == rows_of(second) and len(rows_of(first)) == 120 - len(private)
+    assert not private & {price for _, price in rows_of(first)}
+    trains = [pd.read_csv(split.train_path) for split in problem.splits]
+    assert list(trains[0]["price"]) != list(trains[1]["price"])
+    assert list(trains[0].dtypes) == list(pd.read_csv(problem.task.train_path).dtypes)
+    assert first.submission_columns == problem.task.submission_columns
+    assert first.grade(first.sample_path, "all").valid
+    assert open_problem(str(houses), out, OPTIONS, splits=3).splits == problem.splits
+    with pytest.raises(ConfigError, match="one division by time"):
+        open_problem(str(houses), out / "time", OPTIONS | {"split": "time:sold"}, splits=2)
+    with pytest.raises(ConfigError, match="is a task, whose test rows are given"):
+        open_problem(str(problem.task.folder), out, splits=2)
+
+
+class Lucky(TwoFolders):
+    """A program predicts the target plus a number on the task, and plus another one on the further splits."""
+
+    async def run(self, code, task, limits=None, *, source=None, group=None):
+        here, elsewhere = map(float, code.split()[-2:])
+        sample = pd.read_csv(task.sample_path)
+        if task.folder.name != REAL:
+            truth = pd.read_csv(task.folder / "private" / "answers.csv")
+            sample["price"] = truth["price"] + (here if task.folder.name == "houses" else elsewhere)
+        return execution(submission=sample.to_csv(index=False).encode())
+
+
+async def test_the_mean_over_the_splits_decides(houses, out):
+    problem = open_problem(str(houses), out, OPTIONS, splits=3)
+    policy = ScriptedPolicy(*map(text_of, ("honest = 1, 9000 9000", "lucky = 2, 100 30000", "good = 3, 8000 8000")))
+    scorer = ProgramScorer(Lucky(), NoInstrumenter())
+    for attempts in (1, 2, 3):  # one after another
+        found = await solve(problem, policy, out, 60.0, scorer, SearchSettings(attempts=attempts))
+        scorer = ProgramScorer(Lucky(), NoInstrumenter())
+    assert found.best is not None and (out / "solution.py").read_text().startswith("good")
+    assert found.best.id == 3 and found.best.facts.mean is not None
+    assert "mean over 3 divisions" in (out / "page.html").read_text()

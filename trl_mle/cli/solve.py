@@ -51,6 +51,9 @@ def solve(
         list[str] | None, typer.Option(help="Kaggle folder: feature to keep although it looks odd.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Kaggle folder: random, group:COLUMN or time:COLUMN.")] = None,
+    splits: Annotated[
+        int, typer.Option(help="Kaggle folder: divisions of its rows whose mean score decides.", min=1)
+    ] = 1,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Kaggle folder: take what is proposed.")] = False,
 ) -> None:
     """Sample and improve programs until the budget is over; keep the best one.
@@ -79,7 +82,7 @@ def solve(
     )
     folder = _folder(out, source)
     options = _options(source, folder, target, metric, drop, keep, split, yes, console)
-    problem = open_problem(source, folder, options, time_limit)
+    problem = open_problem(source, folder, options, time_limit, splits)
     result = asyncio.run(
         _solve(
             problem,

@@ -36,6 +36,8 @@ class Facts:
     """Whether the completion was cut off."""
     accepted: bool = False
     """Whether it became the best attempt. With a real test file, its program was valid there, too."""
+    mean: float | None = None
+    """Mean over all splits of the score on the scale of the reward; `None` if there is one split, or it was not needed."""
     refused: str | None = None
     """Why a program with the best score was not taken: what went wrong on the real test file."""
 
@@ -57,6 +59,11 @@ class Attempt:
     def outcome(self) -> Outcome:
         """As `outcomes.stored` leaves it."""
         return self.experience.outcome
+
+    @property
+    def rank(self) -> float | None:
+        """What the best attempt is chosen by: the mean over all splits, or `score` if there is one split."""
+        return self.score if self.facts is None or self.facts.mean is None else self.facts.mean
 
     @property
     def score(self) -> float | None:
@@ -110,8 +117,8 @@ class AttemptLog:
     def best(self) -> Attempt | None:
         """The accepted attempt with the highest score; of equal ones the first."""
         accepted = [self.get(facts.id) for facts in self._facts.values() if facts.accepted]
-        scored = [attempt for attempt in accepted if attempt.score is not None]
-        return max(scored, key=lambda attempt: (attempt.score, -attempt.id)) if scored else None
+        ranked = [(attempt.rank, -attempt.id, attempt) for attempt in accepted if attempt.rank is not None]
+        return max(ranked)[2] if ranked else None
 
     def get(self, id_: int) -> Attempt:
         """The attempt with this id."""

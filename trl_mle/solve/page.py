@@ -116,6 +116,7 @@ def _row(attempt: Attempt, best: Attempt | None) -> dict[str, Any]:
         "tokens": None if facts is None else facts.tokens,
         "reason": reason_of(attempt),
         "accepted": facts is not None and facts.accepted,
+        "mean": None if facts is None else facts.mean,
         "is_best": best is not None and attempt.id == best.id,
     }
 

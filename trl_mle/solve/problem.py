@@ -10,6 +10,7 @@ from typing import Any
 
 from trl_mle.errors import ConfigError, TaskError
 from trl_mle.solve.files import write_whole
+from trl_mle.solve.further_splits import further_splits
 from trl_mle.solve.real_test import RealTest, prepare_real_test
 from trl_mle.tasks import Task, create_task, load_task
 from trl_mle.tasks.create import Request, propose, raise_open
@@ -31,6 +32,8 @@ class Problem:
     """The task that attempts are scored on. Of a Kaggle folder, a part of its train rows is held out."""
     real: RealTest | None = None
     """The user's real test file; `None` if the test file is that of `task`."""
+    splits: tuple[Task, ...] = ()
+    """Further divisions of the rows of `task`. A candidate for the best attempt is scored on each, and the mean decides."""
 
 
 def is_kaggle_folder(source: str) -> bool:
@@ -43,7 +46,11 @@ def is_kaggle_folder(source: str) -> bool:
 
 
 def open_problem(
-    source: str, out: Path, options: Mapping[str, Any] | None = None, time_limit_s: float | None = None
+    source: str,
+    out: Path,
+    options: Mapping[str, Any] | None = None,
+    time_limit_s: float | None = None,
+    splits: int = 1,
 ) -> Problem:
     """Load a task, or make one from a Kaggle folder by holding out a part of its train rows.
 
@@ -56,11 +63,18 @@ def open_problem(
             Arguments of [`create_task`] about the data, for a Kaggle folder.
         time_limit_s (`float`, *optional*):
             Wall-clock limit of a program in seconds. Defaults to the task's.
+        splits (`int`, *optional*, defaults to `1`):
+            Divisions of the rows of a Kaggle folder whose mean score decides.
 
     Raises:
+        ConfigError: `splits` is more than 1 for another source, or for rows that are divided by time.
         TaskError: there is no such task, or the folder has no test file or no usable train table.
     """
     if not is_kaggle_folder(source):
+        if splits != 1:
+            raise ConfigError(
+                f"`--splits` is {splits}, but {source} is a task, whose test rows are given; leave it out."
+            )
         task = load_task(source)
         return Problem(source, _limited(task, time_limit_s))
     path = Path(source).expanduser().resolve()
@@ -79,7 +93,9 @@ def open_problem(
         limit: dict[str, Any] = {} if time_limit_s is None else {"time_limit_s": time_limit_s}
         create_task(path, out=folder, sep=sep, encoding=encoding, **options, **limit)
     task = _limited(load_folder(folder), time_limit_s)
-    return Problem(str(path), task, prepare_real_test(proposal, task, out / REAL, sep=sep, encoding=encoding))
+    real = prepare_real_test(proposal, task, out / REAL, sep=sep, encoding=encoding)
+    others = further_splits(task, out / HELD_OUT, splits - 1, request.split)
+    return Problem(str(path), task, real, tuple(_limited(other, time_limit_s) for other in others))
 
 
 def check_tables(source: str) -> None:

@@ -17,7 +17,8 @@ from trl_mle.solve.budget import Deadline
 from trl_mle.solve.problem import Problem
 from trl_mle.solve.prompting import Prompt, Prompting
 from trl_mle.solve.result_files import ResultFiles
-from trl_mle.types import Execution, Limits, Outcome, TaskSpec
+from trl_mle.tasks import Task
+from trl_mle.types import Execution, Limits, Outcome, Program, TaskSpec
 
 if TYPE_CHECKING:
     from trl_mle.language_models.sampling import Policy, Sample
@@ -239,6 +240,12 @@ class Search:
         assert outcome.program is not None and outcome.execution is not None
         async with self._turn:
             better = self._is_better(outcome)  # another one may have come first
+            if better and self.problem.splits:
+                mean = await self._mean_score(outcome)
+                facts = replace(facts, mean=mean)
+                self.log.note(facts)
+                best = None if self.best is None else self.best.rank
+                better = mean is not None and (best is None or mean > best)
             if better:
                 code = outcome.program.code
                 submission, reason = await self._submission_of(code, outcome.execution.submission)
@@ -251,6 +258,22 @@ class Search:
             if better:
                 self.best = attempt
         self.on_attempt(attempt, better)
+
+    async def _mean_score(self, outcome: Outcome) -> float | None:
+        """Mean score of a program over all splits, on the scale of the reward; `None` if it is not valid on each."""
+        assert outcome.program is not None
+        runs = (self._score_again(outcome.program, task) for task in self.problem.splits)
+        scores = [score_of(outcome), *map(score_of, await asyncio.gather(*runs))]
+        known = [score for score in scores if score is not None]
+        return sum(known) / len(known) if len(known) == len(scores) else None
+
+    async def _score_again(self, program: Program, task: Task) -> Outcome:
+        outcome = await self.scorer.score(program, task)
+        for _ in range(TRIES - 1):
+            if outcome.kind != "fault":
+                break
+            outcome = await self.scorer.score(program, task)
+        return outcome
 
     async def _submission_of(self, code: str, known: bytes | None) -> tuple[bytes | None, str | None]:
         """The submission of a program for the rows that the user wants predicted, or why there is none.
