@@ -1,6 +1,6 @@
 """TRL's own tests of `GRPOTrainer`, run with `DurationAwareTrainer` in its place, and with TRL's own trainer beside it.
 
-    python benchmarks/trl_suite CHECKOUT [--variants none proportional overlap] [--output FILE] [--control FILE]
+    python benchmarks/trl_suite CHECKOUT [--variants none proportional overlap independent] [--output FILE] [--control FILE]
 
 `CHECKOUT` is a checkout of TRL's repository, of which the tests alone are used: the trainer under test is built on the
 installed TRL. If the two versions differ, a test may fail with both trainers; such a test says nothing about this package.
@@ -29,7 +29,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "trl_mle"
-VARIANTS = ("none", "proportional", "overlap")
+VARIANTS = ("none", "proportional", "overlap", "independent")
 TEST_FILE = "tests/test_grpo_trainer.py"
 SECONDS_PER_TEST = 600
 

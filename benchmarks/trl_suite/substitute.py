@@ -57,11 +57,17 @@ class OverlapConfig(NoneConfig):
     overlap_execution: bool = True
 
 
+@dataclass
+class IndependentConfig(NoneConfig):
+    tool_rollouts: str = "independent"
+
+
 VARIANTS = {
     "trl": (trl.GRPOTrainer, trl.GRPOConfig),
     "none": (DurationAwareTrainer, NoneConfig),
     "proportional": (Unequal, DurationAwareConfig),
     "overlap": (Overlapping, OverlapConfig),
+    "independent": (DurationAwareTrainer, IndependentConfig),
 }
 """What stands where the tests import `GRPOTrainer` and `GRPOConfig`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from trl_mle.training.rollout_writer import RolloutWriter, logged_columns
 from trl_mle.training.scored_batch import ScoredBatch
 from trl_mle.training.turn_credit.credit import Credit
 from trl_mle.training.turn_credit.part import TurnCredit
+from trl_mle.training.turns.parsing import any_text_is_a_message
 from trl_mle.training.turns.tool_rollouts import ToolRollouts, tool_rollouts_of
 from trl_mle.training.weighted_advantages import flags, local_token_values, weighted
 from trl_mle.training.weighting.actions import rename_old_column, warn_of_old_column
@@ -225,7 +227,8 @@ class DurationAwareTrainer(ResumableTrainer):
             return self._overlap.completions()
         if self.weighting is None:
             return super()._generate(prompts)
-        with timed("generation", self._metrics[self._mode]):
+        messages = any_text_is_a_message(self._tokenizer) if self.tools else nullcontext()
+        with timed("generation", self._metrics[self._mode]), messages:
             generated = super()._generate(prompts)
         if self._tool_rollouts is not None:
             self._tool_rollouts.report(self._metrics[self._mode])

@@ -11,6 +11,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from trl_mle.training.turns.parsing import without_surrogates
+
 Tools = dict[str, Callable[..., Any]]
 
 
@@ -26,14 +28,14 @@ class ToolCall:
     timed_out: bool = False
 
     def result(self) -> Any:
-        """The value of the tool.
+        """The value of the tool. Its texts are such that any tokenizer takes them.
 
         Raises:
             BaseException: whatever the tool raised.
         """
         if self.error is not None:
             raise self.error
-        return self.value
+        return without_surrogates(self.value) if isinstance(self.value, (str, list)) else self.value
 
 
 class MessageCalls:
