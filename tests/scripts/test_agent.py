@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +23,7 @@ from trl_mle.scripts.agent import agent_source, check_agent
 from trl_mle.scripts.agent_demonstrations import AgentArguments
 from trl_mle.scripts.arguments import MLEArguments
 from trl_mle.scripts.demonstrations import DemonstrationArguments, has_turns, load_demonstrations, texts_of
+from trl_mle.scripts.model_card import policy_sections
 from trl_mle.scripts.settings import RECIPES, recipe_names
 
 CPU = ("--use_cpu", "true", "--bf16", "false", "--report_to", "none", "--gradient_checkpointing", "false")
@@ -211,6 +214,22 @@ def train_agent(task, policy, run, *more):
     return grpo.main([*map(str, flags), *CPU, *map(str, more)])
 
 
+@pytest.mark.parametrize("limit_s", [None, 7.0])
+def test_the_card_of_an_agent_shows_its_prompt_and_a_program_that_uses_its_tools(task, limit_s):
+    settings = MLEArguments(tasks=[str(task.folder)], agent_turns=2, program_time_limit_s=limit_s)
+    run = SimpleNamespace(
+        hub_model_id="me/agent", output_dir="runs/x", max_completion_length=256, max_tool_calling_iterations=3
+    )
+    tasks = {str(task.folder): task if limit_s is None else replace(task, time_limit_s=limit_s)}
+    section = policy_sections(settings, run, SimpleNamespace(model_name_or_path="base"), tasks)["Quick start"]
+    example = section.partition("```python\n")[2].partition("```")[0]
+    ast.parse(example)
+    assert "EpisodeBudget(runs=2, seconds=None, observation_characters=2000" in example
+    assert "for _ in range(4)" in example
+    assert ("time_limit_s=7)" in example) == (limit_s is not None)
+    assert f"for {2 * (limit_s or 20):g} s in all" in section
+
+
 # The whole way takes half a minute: two trainings, and programs of a policy that has learned to call tools.
 @pytest.mark.slow
 def test_an_agent_learns_from_demonstrations_trains_and_resumes(task, tmp_path, capsys):
@@ -235,6 +254,10 @@ def test_an_agent_learns_from_demonstrations_trains_and_resumes(task, tmp_path, 
     settings = yaml.safe_load((run / "config.yaml").read_text())
     assert settings["mle"]["agent_turns"] == 2
     assert settings["training"]["max_tool_calling_iterations"] == 3
+    _, fence, example = (run / "README.md").read_text().partition("```python\n")
+    assert fence
+    exec(compile(example.partition("```")[0], "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith(("valid", "failure"))
 
 
 def test_the_tokenizer_of_episodes_writes_their_calls_in_few_tokens(demonstrations):

@@ -36,7 +36,7 @@ This model was trained.
 
 def sections(tmp_path, limit=None):
     return policy_sections(
-        SimpleNamespace(program_time_limit_s=limit),
+        SimpleNamespace(program_time_limit_s=limit, agent_turns=0),
         SimpleNamespace(hub_model_id="me/policy", output_dir="runs/x", max_completion_length=256),
         SimpleNamespace(model_name_or_path="Qwen/base"),
         {"./toy": toy_task(tmp_path)},

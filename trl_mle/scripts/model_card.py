@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trl_mle.prompts import build_prompt
+from trl_mle.scripts.agent_card import agent_example, quoted
 from trl_mle.types import TaskSpec
 
 EXAMPLE = """\
@@ -46,7 +47,7 @@ def policy_sections(
             Tasks of the run, with the time limit that their prompts state.
     """
     return {
-        "Quick start": _example(mle_args, training_args, tasks),
+        "Quick start": _example_of_run(mle_args, training_args, tasks),
         "Tasks": _task_table(tasks),
         "Base model and licence": (
             f"The policy was trained from `{model_args.model_name_or_path}`. Its licence is that of this base model; state it "
@@ -54,6 +55,12 @@ def policy_sections(
             "[trl_mle](https://arxiv.org/abs/2509.01684), is under Apache-2.0; the tasks' data have licences of their own."
         ),
     }
+
+
+def _example_of_run(mle_args: Any, training_args: Any, tasks: Mapping[str, TaskSpec]) -> str:
+    if mle_args.agent_turns:
+        return agent_example(mle_args, training_args, *next(iter(tasks.items())))
+    return _example(mle_args, training_args, tasks)
 
 
 def _example(mle_args: Any, training_args: Any, tasks: Mapping[str, TaskSpec]) -> str:
@@ -71,16 +78,9 @@ def _example(mle_args: Any, training_args: Any, tasks: Mapping[str, TaskSpec]) -
         load=load,
         model=training_args.hub_model_id or training_args.output_dir,
         tokens=training_args.max_completion_length,
-        prompt="\n\n".join(
-            f"**{message['role']}**\n\n{_quoted(message['content'])}" for message in build_prompt(task)
-        ),
+        prompt="\n\n".join(f"**{message['role']}**\n\n{quoted(message['content'])}" for message in build_prompt(task)),
     )
     return example if "replace(" in load else example.replace("from dataclasses import replace\n\n", "")
-
-
-def _quoted(text: str) -> str:
-    """`text` as a Markdown quotation, so that its own headings and fences stay inside."""
-    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
 
 
 def _task_table(tasks: Mapping[str, TaskSpec]) -> str:
