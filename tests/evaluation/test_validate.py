@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import pytest_asyncio
 
 from tests.support.sandbox_doubles import Scripted
 from tests.support.tasks import toy_task
@@ -21,12 +22,20 @@ test["y"] = 2 * test["a"] - test["b"]
 test[["id", "y"]].to_csv("submission.csv", index=False)
 """
 
+in_module = pytest.mark.asyncio(loop_scope="module")
 
-async def test_a_reference_that_beats_the_baseline_is_measured_and_remembered(tmp_path):
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sandbox():
+    async with LocalSandbox(workers=1) as sandbox:
+        yield sandbox
+
+
+@in_module
+async def test_a_reference_that_beats_the_baseline_is_measured_and_remembered(tmp_path, sandbox):
     task = toy_task(tmp_path, baseline=BASELINE, reference=REFERENCE)
     assert remembered_validation(task) is None
-    async with LocalSandbox(workers=1) as sandbox:
-        validation = await validate_task_once(task, sandbox)
+    validation = await validate_task_once(task, sandbox)
     assert validation.reference.public < validation.baseline.public
     assert validation.reference.wall_s > 0
     assert remembered_validation(task) == validation
@@ -36,6 +45,7 @@ async def test_a_reference_that_beats_the_baseline_is_measured_and_remembered(tm
     assert remembered_validation(task) is None
 
 
+@in_module
 @pytest.mark.parametrize(
     ("baseline", "reference", "words"),
     [
@@ -45,16 +55,15 @@ async def test_a_reference_that_beats_the_baseline_is_measured_and_remembered(tm
         ("open('submission.csv', 'w').write('id,y\\n')", REFERENCE, "baseline program's submission is invalid"),
     ],
 )
-async def test_a_task_with_nothing_to_learn_is_refused(tmp_path, baseline, reference, words):
+async def test_a_task_with_nothing_to_learn_is_refused(tmp_path, sandbox, baseline, reference, words):
     task = toy_task(tmp_path, baseline=baseline, reference=reference)
-    async with LocalSandbox(workers=1) as sandbox:
-        with pytest.raises(TaskError, match=words):
-            await validate_task(task, sandbox)
+    with pytest.raises(TaskError, match=words):
+        await validate_task(task, sandbox)
 
 
-async def test_a_task_without_programs_of_its_own_is_fine(tmp_path):
-    async with LocalSandbox(workers=1) as sandbox:
-        assert await validate_task(toy_task(tmp_path), sandbox) == Validation("toy", None, None)
+@in_module
+async def test_a_task_without_programs_of_its_own_is_fine(tmp_path, sandbox):
+    assert await validate_task(toy_task(tmp_path), sandbox) == Validation("toy", None, None)
 
 
 async def test_a_fault_of_the_sandbox_says_nothing_about_the_task(tmp_path):

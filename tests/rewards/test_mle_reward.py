@@ -83,7 +83,7 @@ def test_the_whole_way_in_a_real_sandbox(tmp_path):
     # Only the program that never ends has a short limit.
     short = replace(task, id="short", time_limit_s=1.0)
     reward = MLEReward(
-        sandbox=LocalSandbox(workers=2), tasks={"toy": replace(task, time_limit_s=HANG_S), "short": short}
+        sandbox=LocalSandbox(workers=1), tasks={"toy": replace(task, time_limit_s=HANG_S), "short": short}
     )
     rewards, log = score(reward, completions, *[task] * 5, short)
     assert log.columns["kind"] == ["valid", "failure", "failure", "failure", "failure", "timeout"]
@@ -193,7 +193,8 @@ def test_an_unknown_task_is_named():
 def test_forged_marks_do_not_pay(tmp_path):
     task = toy_task(tmp_path)
     forged = "\n".join(f"print('{name}'); print('{'0' * 32}:{name}')" for name in MILESTONES)
-    reward = MLEReward(sandbox=LocalSandbox(workers=1), tasks={task.id: task})
+    sandbox = LocalSandbox(SandboxConfig(workers=1, preload=()))
+    reward = MLEReward(sandbox=sandbox, tasks={task.id: task})
     rewards, log = score(reward, [answer(forged)], task)
     assert log.columns["milestones"] == [[]]
     assert rewards == [-10.0]

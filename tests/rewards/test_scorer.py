@@ -19,7 +19,7 @@ from trl_mle.types import MILESTONES
 async def test_text_messages_and_programs_are_scored_alike(tmp_path):
     task = toy_task(tmp_path)
     messages = answer(GOOD)
-    async with ProgramScorer(LocalSandbox(workers=2)) as scorer:
+    async with ProgramScorer(LocalSandbox(workers=1)) as scorer:
         outcomes = await asyncio.gather(
             scorer.score(messages, task),
             scorer.score(messages[0]["content"], task),

@@ -56,7 +56,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 async def test_nested_files_locally(task):
-    async with LocalSandbox(SandboxConfig(workers=1)) as sandbox:
+    async with LocalSandbox(SandboxConfig(workers=1, preload=())) as sandbox:
         await check(sandbox, task)
 
 

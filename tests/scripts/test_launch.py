@@ -118,18 +118,20 @@ def trl_mle(*arguments, cwd):
     return subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=cwd, env=environment)
 
 
-def test_help_lists_every_key_and_the_packaged_recipes(tmp_path):
+def test_help_lists_every_key_and_the_packaged_recipes(capsys):
     from tests.scripts.test_arguments import KEYS
 
-    result = trl_mle("grpo", "--help", cwd=tmp_path)
-    assert result.returncode == 0
-    assert result.stderr == ""
+    with pytest.raises(SystemExit) as ended:
+        launch.launch("grpo", ["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
     for key in [*KEYS, "learning_rate", "duration_weighting", "lora_r"]:
-        assert f"--{key}" in result.stdout
-    assert "quickstart/grpo" in result.stdout
+        assert f"--{key}" in text
+    assert "quickstart/grpo" in text
 
 
-def test_a_script_trains_through_the_launcher_and_says_what_is_wrong_there(tmp_path):
+@pytest.mark.slow
+def test_a_script_trains_through_the_launcher(tmp_path):
     task = toy_task(tmp_path)
     flags = [
         *("--accelerate_config", "cpu", "--tasks", task.folder, "--output_dir", "policy", "--max_steps", "1"),
@@ -142,6 +144,10 @@ def test_a_script_trains_through_the_launcher_and_says_what_is_wrong_there(tmp_p
     assert json.loads((tmp_path / "policy/sft.json").read_text())["steps"] == 1
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["step", "Trained"]
     assert result.stderr == ""
+
+
+def test_a_script_says_what_is_wrong_through_the_launcher(tmp_path):
+    task = toy_task(tmp_path)
     wrong = trl_mle("sft", "--accelerate_config", "cpu", "--tasks", task.folder, "--bug_share", "2", cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr == "error: `bug_share` is 2.0; it must be at least 0 and less than 1.\n"

@@ -183,7 +183,7 @@ def run_program(task: Task, program: Path, folder: Path) -> Path:
     return folder / "submission.csv"
 
 
-FAST = ("builtin:diabetes", "builtin:mnist5k")
+FAST = ("builtin:diabetes",)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def runner(scratch: Path) -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="package", params=modes(("layers", "fall_back")))
 def box(request: pytest.FixtureRequest, runner: asyncio.Runner, scratch: Path, task: TaskSpec, leaked: int):
-    """A sandbox without libraries, in each mode."""
+    """A sandbox without libraries, in each mode. In the end it is well: no program has done harm."""
     yield from _opened(_box(request.param, SandboxConfig(workers=1, preload=()), runner, scratch, task))
 
 
@@ -115,6 +115,7 @@ def _opened(box: Box) -> Iterator[Box]:
     box.runner.run(box.sandbox.__aenter__())
     try:
         yield box
+        box.is_well()
     finally:
         box.runner.run(box.sandbox.__aexit__())
 
@@ -125,13 +126,6 @@ def well(box: Box) -> Iterator[None]:
     before = processes()
     yield
     assert settles_at(before)
-    box.is_well()
-
-
-@pytest.fixture(scope="module")
-def well_in_the_end(box: Box) -> Iterator[None]:
-    """After all programs of a module the sandbox is well: each shows already that the one before has done no harm."""
-    yield
     box.is_well()
 
 

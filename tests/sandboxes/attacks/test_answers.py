@@ -9,8 +9,6 @@ import pytest
 
 from tests.sandboxes.attacks.hostile import CALL, MEMORY, SECRET, Box, Control, halves, places
 
-pytestmark = pytest.mark.usefixtures("well_in_the_end")
-
 PATHS = {
     "path": "answers",
     "beside_the_public_files": "'input/../private/answers.csv'",

@@ -11,8 +11,6 @@ import pytest
 
 from tests.sandboxes.attacks.hostile import CALL, KEY, TAG
 
-pytestmark = pytest.mark.usefixtures("well_in_the_end")
-
 x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64")
 
 # Each of these does something without the sandbox, as root at least, and harms nothing: a thing set to what it is, a new

@@ -17,7 +17,6 @@ from trl_mle.instrumentation import new_nonce, parse_milestones
 from trl_mle.types import Execution
 
 KEEP = 1 << 20
-pytestmark = pytest.mark.usefixtures("well_in_the_end")
 
 
 def run(box: Box, code: str, files: Mapping[str, bytes] | None = None, **limits: Any) -> Execution:

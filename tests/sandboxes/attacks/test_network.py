@@ -12,8 +12,6 @@ import pytest
 
 from tests.sandboxes.attacks.hostile import CALL, TAG
 
-pytestmark = pytest.mark.usefixtures("well_in_the_end")
-
 WORD = b"from-inside"
 _REFUSED = ("[Errno 1]", "[Errno 13]")  # EPERM, EACCES: by the sandbox, not for want of a network
 

@@ -8,8 +8,6 @@ import pytest
 
 from tests.sandboxes.attacks.hostile import CALL, KEY, MEMORY, TAG, Box, halves, places
 
-pytestmark = pytest.mark.usefixtures("well_in_the_end")
-
 HEAD = f"""{CALL}
 import builtins, glob, json, os, socket, struct, subprocess, sys, tempfile
 from multiprocessing import shared_memory

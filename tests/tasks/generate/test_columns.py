@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.tasks.generate.tables import houses, visits
@@ -88,6 +88,7 @@ cells = st.one_of(st.none(), st.text(max_size=8), st.integers(), st.floats(), st
 
 
 @settings(max_examples=12, deadline=None)
+@example([["a", "2020-01-31"], [0, 3.402871236869632e38]], 0)  # beyond 32 bits
 @given(st.lists(st.lists(cells, min_size=1, max_size=6), min_size=1, max_size=5), st.integers(0, 99))
 def test_any_cells_give_a_table_or_a_refusal(columns, seed):
     """Cells of each column are drawn again and again, so that there are enough rows."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from tests.training.overlap.test_overlap import rollouts
-from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward
+from trl_mle import DurationAwareTrainer, LocalSandbox, MLEReward, SandboxConfig
 from trl_mle.reports import report_run
 
 SUBMIT = "shutil.copy('input/sample_submission.csv','submission.csv')"
@@ -43,7 +43,9 @@ def test_programs_of_a_sandbox_overlap_with_training(tmp_path):
         ["valid", "fails", "valid", "never_ends"], itertools.cycle(["valid", "fails", "valid", "slow"])
     )
     dataset = tiny_dataset()
-    reward = MLEReward(sandbox=LocalSandbox(workers=2, wall_s=3), tasks={"toy": toy_task(tmp_path)})
+    # The programs import nothing that a worker would have to load first.
+    sandbox = LocalSandbox(SandboxConfig(workers=2, wall_s=3, preload=()))
+    reward = MLEReward(sandbox=sandbox, tasks={"toy": toy_task(tmp_path)})
     trainer = DurationAwareTrainer(
         model=tiny_model(),
         reward_funcs=reward,

@@ -119,7 +119,8 @@ def _intervals(column: pd.Series, target: pd.Series) -> bool:
         return False
     y = target.astype(str).to_numpy()[mask]
     classes, counts = np.unique(y, return_counts=True)
-    x = column.to_numpy(dtype=np.float64)[mask].reshape(-1, 1)
+    # Ranks, which have the same intervals: trees cannot tell large numbers apart, and refuse those beyond 32 bits.
+    x = np.unique(column.to_numpy(dtype=np.float64)[mask], return_inverse=True)[1].reshape(-1, 1)
     tree = DecisionTreeClassifier(max_leaf_nodes=max(2, len(classes)), random_state=0).fit(x, y)
     return bool(1 - tree.score(x, y) <= (1 - ALMOST) * (1 - counts.max() / len(y)) + 1e-12)
 
