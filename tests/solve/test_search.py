@@ -105,6 +105,30 @@ async def test_files_of_another_attempt_are_written_again(problem, out):
     log.close()
 
 
+async def test_a_better_attempt_that_a_kill_has_cut_off_is_looked_at(problem, out):
+    """It is in the store, and a kill came before it was the best one."""
+    await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)
+    log = AttemptLog(out)
+    sandbox = NumberSandbox()
+    async with scorer(sandbox) as opened:
+        log.add(await opened.score(offset(0.1), problem.task), "scratch", None)
+    log.close()
+    found = await search(problem, ScriptedPolicy(offset(0.9)), out, sandbox, attempts=2)
+    assert found.best is not None and found.best.id == 2 and found.attempts == 2
+    assert open_file(out, "solution.py").strip() == "offset = 0.1"
+
+
+async def test_a_fault_while_the_best_is_confirmed_loses_nothing(problem, out, monkeypatch):
+    """With the files of another attempt and a sandbox that fails, the best one stays the best one."""
+    await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)
+    (out / "solution.py").write_text("offset = 7")
+    sandbox = NumberSandbox(answers=[SandboxError("gone", may_have_started=True)] * 3)
+    found = await search(problem, ScriptedPolicy(offset(0.9)), out, sandbox, attempts=1)
+    assert found.best is not None and found.best.id == 1
+    found = await search(problem, ScriptedPolicy(offset(0.9)), out, NumberSandbox(), attempts=1)
+    assert open_file(out, "solution.py").strip() == "offset = 0.3"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_the_search_and_keeps_the_best(problem, out, number):
     sandbox = NumberSandbox(hangs_on=(0.0,))

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.comparison import score_of
-from trl_mle.errors import InfrastructureError, SandboxError
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.solve.attempts import Attempt, AttemptLog, Facts
+from trl_mle.solve.best_attempt import BestAttempt
 from trl_mle.solve.budget import Deadline
 from trl_mle.solve.problem import Problem
 from trl_mle.solve.prompting import Prompt, Prompting
-from trl_mle.solve.result_files import ResultFiles
-from trl_mle.tasks import Task
-from trl_mle.types import Execution, Limits, Outcome, Program, TaskSpec
+from trl_mle.types import Outcome
 
 if TYPE_CHECKING:
     from trl_mle.language_models.sampling import Policy, Sample
@@ -29,10 +26,6 @@ FAULTS = 8
 """Faults of sandbox or grader in a row after which a search ends."""
 REFUSED_S = 0.5
 """Seconds until the next prompt after one that the policy refused."""
-TRIES = 3
-"""Runs of a program on the real files, if the sandbox fails."""
-REAL_LIMIT = 2.0
-"""Wall-clock limit of a program on the real files, as a multiple of the task's: they have all train rows."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +80,8 @@ class Search:
             Where attempts are kept.
         prompting ([`Prompting`]):
             Which prompt comes next.
-        files ([`ResultFiles`]):
-            Where the best attempt is written.
+        best ([`BestAttempt`]):
+            The best attempt so far.
         settings ([`SearchSettings`]):
             How the policy is sampled.
         on_attempt (`Callable[[Attempt, bool], None]`, *optional*):
@@ -102,17 +95,15 @@ class Search:
         scorer: ProgramScorer,
         log: AttemptLog,
         prompting: Prompting,
-        files: ResultFiles,
+        best: BestAttempt,
         settings: SearchSettings,
         on_attempt: Callable[[Attempt, bool], None] = lambda attempt, is_best: None,
     ):
         self.problem, self.policy, self.scorer, self.log = problem, policy, scorer, log
-        self.prompting, self.files, self.settings, self.on_attempt = prompting, files, settings, on_attempt
-        self.best: Attempt | None = log.best()
+        self.prompting, self.best, self.settings, self.on_attempt = prompting, best, settings, on_attempt
         self._earlier_s = log.seconds
         self._scoring: set[asyncio.Task[None]] = set()
         self._confirming: set[asyncio.Task[None]] = set()
-        self._turn = asyncio.Lock()
         self._given_up = asyncio.Event()
         self._faults = 0
         self._over: str | None = None
@@ -124,24 +115,11 @@ class Search:
         """Programs that run or wait for the sandbox."""
         return len(self._scoring) + len(self._confirming)
 
-    async def restore(self) -> None:
-        """Write the files of the best attempt again, if a kill has left those of another one. Its program runs once more."""
-        if self.best is None or self.best.outcome.program is None:
-            return
-        code = self.best.outcome.program.code
-        if self.files.belong_to(code):
-            return
-        submission, reason = await self._submission_of(code, None)
-        if submission is not None:
-            self.files.write(code, submission)
-        else:
-            logger.warning("The best attempt (%d) was run again and is not valid: %s", self.best.id, reason)
-            self.best = None
-
     async def run(self, deadline: Deadline, stop: asyncio.Event) -> str:
         """Search until `deadline`, until `stop` is set or until nothing more can be done, and return why it ended.
 
-        When it returns, no program of this search runs. A program that is running on the real files is waited for.
+        When it returns, no program of this search runs. A program that is running on the real files is waited for. Of several
+        that wait for it, the best one has its turn; a later session looks at the others.
         """
         self._deadline = deadline
         sampling = asyncio.create_task(self._sample_on())
@@ -156,6 +134,7 @@ class Search:
             for task in (sampling, *ends, *self._scoring):
                 task.cancel()
             await asyncio.gather(sampling, *ends, *self._scoring, return_exceptions=True)
+            self.best.close()
             await asyncio.gather(*self._confirming, return_exceptions=True)
         if self._error is not None:
             raise self._error
@@ -226,90 +205,13 @@ class Search:
         second = self._earlier_s + self._deadline.elapsed_s
         facts = Facts(id_, round(second, 3), self.policy.model, sample.tokens, sample.truncated)
         self.log.note(facts)
-        if self._is_better(outcome):
+        if self.best.is_better(outcome):
             _keep(self._confirming, self._guarded(self._confirm(outcome, facts)))
         else:
             self.on_attempt(self.log.get(id_), False)
 
-    def _is_better(self, outcome: Outcome) -> bool:
-        score = score_of(outcome)
-        return score is not None and (self.best is None or self.best.score is None or score > self.best.score)
-
     async def _confirm(self, outcome: Outcome, facts: Facts) -> None:
-        """Make an attempt the best one, if its program is valid on the real test rows."""
-        assert outcome.program is not None and outcome.execution is not None
-        async with self._turn:
-            better = self._is_better(outcome)  # another one may have come first
-            if better and self.problem.splits:
-                mean = await self._mean_score(outcome)
-                facts = replace(facts, mean=mean)
-                self.log.note(facts)
-                best = None if self.best is None else self.best.rank
-                better = mean is not None and (best is None or mean > best)
-            if better:
-                code = outcome.program.code
-                submission, reason = await self._submission_of(code, outcome.execution.submission)
-                better = submission is not None
-                facts = replace(facts, accepted=better, refused=reason)
-                self.log.note(facts)
-                if submission is not None:
-                    self.files.write(code, submission)
-            attempt = self.log.get(facts.id)
-            if better:
-                self.best = attempt
-        self.on_attempt(attempt, better)
-
-    async def _mean_score(self, outcome: Outcome) -> float | None:
-        """Mean score of a program over all splits, on the scale of the reward; `None` if it is not valid on each."""
-        assert outcome.program is not None
-        runs = (self._score_again(outcome.program, task) for task in self.problem.splits)
-        scores = [score_of(outcome), *map(score_of, await asyncio.gather(*runs))]
-        known = [score for score in scores if score is not None]
-        return sum(known) / len(known) if len(known) == len(scores) else None
-
-    async def _score_again(self, program: Program, task: Task) -> Outcome:
-        outcome = await self.scorer.score(program, task)
-        for _ in range(TRIES - 1):
-            if outcome.kind != "fault":
-                break
-            outcome = await self.scorer.score(program, task)
-        return outcome
-
-    async def _submission_of(self, code: str, known: bytes | None) -> tuple[bytes | None, str | None]:
-        """The submission of a program for the rows that the user wants predicted, or why there is none.
-
-        Args:
-            known (`bytes`):
-                Its submission for the task of the search, if it ran there.
-        """
-        real, task = self.problem.real, self.problem.task
-        if real is None and known is not None:
-            return known, None
-        limits = self.scorer.limits_for(task)
-        if real is not None:
-            limits = replace(limits, wall_s=limits.wall_s * REAL_LIMIT)
-        try:
-            execution = await self._run(code, real.spec if real is not None else task, limits)
-        except InfrastructureError as error:
-            return None, f"infrastructure: {error}"
-        if execution.status == "timeout":
-            reason: str | None = "out of time"
-        elif real is not None:
-            reason = real.wrong_form(execution.submission)
-        else:
-            reason = task.grade(execution.submission or b"", "public").reason
-        if reason is not None:
-            return None, f"on the real test file: {reason}" if real is not None else reason
-        return execution.submission, None
-
-    async def _run(self, code: str, task: TaskSpec, limits: Limits) -> Execution:
-        """Run a program that is known to be good. After a fault it runs again: nothing is learned from it, so that is no harm."""
-        for _ in range(TRIES - 1):
-            try:
-                return await self.scorer.sandbox.run(code, task, limits)
-            except SandboxError as error:
-                logger.warning("The best program is run again after a fault of the sandbox: %s", error)
-        return await self.scorer.sandbox.run(code, task, limits)
+        self.on_attempt(*await self.best.consider(outcome, facts))
 
 
 async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -16,6 +16,7 @@ from trl_mle.errors import ConfigError
 from trl_mle.prompts import PromptBudget
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.solve.attempts import Attempt, AttemptLog
+from trl_mle.solve.best_attempt import BestAttempt
 from trl_mle.solve.budget import Deadline
 from trl_mle.solve.files import own_folder, write_whole
 from trl_mle.solve.page import PAGE, Ending, write_page
@@ -113,7 +114,8 @@ async def solve(
             debug_share=settings.debug_share,
             seed=settings.seed + len(log),
         )
-        search = Search(problem, policy, scorer, log, prompting, ResultFiles(out), settings)
+        best = BestAttempt(problem, scorer, log, ResultFiles(out))
+        search = Search(problem, policy, scorer, log, prompting, best, settings)
         session = _Session(search, out, state, on_progress)
         async with scorer:
             return await session.run(budget_s)
@@ -139,7 +141,7 @@ class _Session:
         """Search, write the page, and say what was reached."""
         stop = asyncio.Event()
         with _signals(stop):
-            await self.search.restore()
+            await self.search.best.restore(self.search.policy.model)
             self._deadline = Deadline(budget_s)
             ticking = asyncio.create_task(self._tick())
             try:
@@ -154,7 +156,9 @@ class _Session:
         self.state["sessions"][-1] |= {"reason": reason, "seconds": round(self._deadline.elapsed_s, 1)}
         _save(self.out, self.state)
         failures = tuple(commonest(list(self.log)))
-        return Solution(self.out, self.search.best, len(self.log), self._valid, self.log.seconds, reason, failures)
+        return Solution(
+            self.out, self.search.best.attempt, len(self.log), self._valid, self.log.seconds, reason, failures
+        )
 
     def _note(self, attempt: Attempt, is_best: bool) -> None:
         self._valid += attempt.outcome.kind == "valid"
@@ -166,7 +170,9 @@ class _Session:
             self._page_due = time.monotonic() + max(PAGE_S, 20 * (time.monotonic() - started))
 
     def _show(self, new_best: Attempt | None = None) -> None:
-        moment = Progress(len(self.log), self._valid, self.search.running, self.search.best, self._deadline.left_s)
+        moment = Progress(
+            len(self.log), self._valid, self.search.running, self.search.best.attempt, self._deadline.left_s
+        )
         self.on_progress(moment, new_best)
 
     async def _tick(self) -> None:
@@ -177,7 +183,7 @@ class _Session:
     def _write_page(self, reason: str) -> None:
         models = tuple(dict.fromkeys(str(session["model"]) for session in self.state["sessions"]))
         ending = Ending(reason, self.log.seconds, models)
-        write_page(self.out / PAGE, self.search.problem, list(self.log), self.search.best, ending)
+        write_page(self.out / PAGE, self.search.problem, list(self.log), self.search.best.attempt, ending)
 
 
 @contextlib.contextmanager
