@@ -24,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs/benchmark-solve"
 KAGGLE = RUNS / "laptops"
+KAGGLE_NAME = str(KAGGLE.relative_to(ROOT))
 ANSWERS = RUNS / "answers.csv"
 FLAGS = ["--max-tokens", "512", "--time-limit", "10", "--samples-per-prompt", "8", "--workers", "1"]
 
@@ -128,12 +129,12 @@ def main() -> None:
         "computers": solve("computers", "builtin:computers", first, args.budget),
         "segment": solve("segment", "builtin:segment", first, args.budget),
         "diamonds, policy of other tasks": solve("diamonds-unknown", "builtin:diamonds", first, args.budget),
-        "laptops, policy of other tasks": solve("laptops-unknown", str(KAGGLE), first, args.budget, *kaggle),
+        "laptops, policy of other tasks": solve("laptops-unknown", KAGGLE_NAME, first, args.budget, *kaggle),
     }
     train(second, str(RUNS / "laptops-unknown/held_out/laptops"), "builtin:diamonds")
     results |= {
         "diamonds": solve("diamonds", "builtin:diamonds", second, args.budget),
-        "laptops": solve("laptops-known", str(KAGGLE), second, args.budget, *kaggle),
+        "laptops": solve("laptops-known", KAGGLE_NAME, second, args.budget, *kaggle),
     }
     results["laptops"]["real_test"] = true_score(RUNS / "laptops-known")
     content = {
