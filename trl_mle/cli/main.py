@@ -11,6 +11,7 @@ from trl_mle.cli import experience, tasks
 from trl_mle.cli.doctor import doctor
 from trl_mle.cli.evaluate import add_command as add_evaluate
 from trl_mle.cli.report import report
+from trl_mle.cli.rescore import add_command as add_rescore
 from trl_mle.cli.serve import serve
 from trl_mle.cli.solve import solve
 from trl_mle.cli.train import add_commands
@@ -29,6 +30,7 @@ app.command()(report)
 app.command()(serve)
 add_commands(app)
 add_evaluate(app)
+add_rescore(app)
 
 
 def _show_version(wanted: bool) -> None:

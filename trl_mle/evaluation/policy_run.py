@@ -111,21 +111,26 @@ class PolicyRun:
                 await self._opened.aclose()
 
     async def _task(self, task: Task) -> None:
+        await self._guarded(task, self._own_program(task) if self.candidate.program is not None else self._kinds(task))
+
+    async def _guarded(self, task: Task, work: Awaitable[Any]) -> None:
+        """Await `work`; a task that is given up ends it."""
         try:
-            if self.candidate.program is not None:
-                await self._own_program(task)
-                return
-            parents: list[SampleRecord] = []
-            for kind, count in self.settings.counts().items():
-                place = Place(self.candidate.name, task.id, kind)
-                prompt = self._prompt(task, place, parents)
-                if prompt is None:  # nothing valid to improve, or nothing that fits into a prompt
-                    self._tick(count)
-                    continue
-                await self._samples(task, place, count, prompt)
-                parents = self.store.records(place)
+            await work
         except GivenUpError as error:
             self.problems[task.id] = str(error)
+
+    async def _kinds(self, task: Task) -> None:
+        """The samples of every kind of prompt, in order: a later kind may show an earlier sample."""
+        parents: list[SampleRecord] = []
+        for kind, count in self.settings.counts().items():
+            place = Place(self.candidate.name, task.id, kind)
+            prompt = self._prompt(task, place, parents)
+            if prompt is None:  # nothing valid to improve, or nothing that fits into a prompt
+                self._tick(count)
+                continue
+            await self._samples(task, place, count, prompt)
+            parents = self.store.records(place)
 
     def _prompt(self, task: Task, place: Place, parents: Sequence[SampleRecord]) -> Messages | None:
         """The prompt of a place; `None` if there is nothing to improve."""

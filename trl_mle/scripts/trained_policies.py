@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from trl_mle.scripts.run_dir import CONFIG_FILE
-from trl_mle.yaml_values import compose, construct
+from trl_mle.evaluation.run_files import read_settings
 
 
 @dataclass(frozen=True)
@@ -27,15 +24,10 @@ class Training:
 def training_of(model: str) -> Training | None:
     """The training of a policy that is the folder of a run, or one of its checkpoints; `None` for any other policy."""
     folder = Path(model)
-    paths = [parent / CONFIG_FILE for parent in (folder, folder.parent) if folder.is_dir()]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        return None
-    try:
-        node = compose(path.read_text(encoding="utf-8"), str(path))
-        content = construct(node) if node is not None else {}
-        mle, training = dict(content["mle"]), dict(content["training"])
-    except (yaml.YAMLError, OSError, KeyError, TypeError, ValueError):  # a file of that name that is no run's
+    found = (read_settings(parent) for parent in (folder, folder.parent) if folder.is_dir())
+    settings = next(filter(None, found), {})
+    mle, training = settings.get("mle"), settings.get("training")
+    if not isinstance(mle, dict) or not isinstance(training, dict):  # a file of that name that is no run's
         return None
     tasks = mle.get("tasks")
     tasks = (tasks,) if isinstance(tasks, str) else tuple(tasks or ())
