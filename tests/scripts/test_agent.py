@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 from dataclasses import replace
+from random import Random
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from transformers import AutoTokenizer
 
+from tests.support.sandbox_doubles import Scripted
 from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_tokenizer
+from trl_mle.demo.episodes import DemoAgent, first_choices
 from trl_mle.demo.tiny_policy import build_tokenizer
-from trl_mle.environments import read_turns
-from trl_mle.errors import ConfigError
+from trl_mle.environments import MLESpec, read_turns
+from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.evaluation.agent_turns import programs_of
 from trl_mle.outcomes import RunColumn, read_rollouts
 from trl_mle.scripts import grpo, quickstart, sft
 from trl_mle.scripts.agent import agent_source, check_agent
-from trl_mle.scripts.agent_demonstrations import AgentArguments
+from trl_mle.scripts.agent_demonstrations import AgentArguments, run_episode
 from trl_mle.scripts.arguments import MLEArguments
 from trl_mle.scripts.demonstrations import DemonstrationArguments, has_turns, load_demonstrations, texts_of
 from trl_mle.scripts.model_card import policy_sections
@@ -87,6 +91,14 @@ def test_the_same_settings_give_the_same_rows_and_run_nothing(demonstrations, mo
 
     monkeypatch.setattr("trl_mle.sandboxes.SandboxPool.run", run)
     assert load_demonstrations(arguments, folder).to_list() == dataset.to_list()
+
+
+@pytest.mark.parametrize("fault", [SandboxError("the node is gone"), SandboxUnavailableError("no namespaces here")])
+def test_a_fault_ends_the_demonstrations_and_says_what_it_is(task, fault):
+    spec = MLESpec(task, sandbox=Scripted(fault))
+    agent = DemoAgent(task, first_choices([task], 1, 1, 0, 0.0)[0], Random(0), 0.0)
+    with pytest.raises(type(fault), match=str(fault)):
+        asyncio.run(run_episode(agent, spec.environment_factory(), task.id, 2))
 
 
 @pytest.mark.parametrize(

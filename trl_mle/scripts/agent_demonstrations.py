@@ -165,7 +165,10 @@ async def run_episode(agent: DemoAgent, environment: MLEEnvironment, task: str, 
         messages += [_call("run_program", {"code": code}, draft.plan), _answer("run_program", observation)]
         outcome = environment.episode.turns[-1].outcome
         if outcome is None or outcome.kind == "fault":
-            raise SandboxError(f"A program of a demonstration could not be run: {environment.episode.fault}")
+            episode = environment.episode
+            raise episode.unavailable or SandboxError(
+                f"A program of a demonstration could not be run: {episode.fault}. What has run is kept: start again to go on."
+            )
         if turn == turns:  # its last valid submission counts without a call
             break
         if not agent.proceed(outcome.kind):
