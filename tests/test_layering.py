@@ -19,8 +19,18 @@ import trl_mle
 PACKAGE = Path(trl_mle.__file__).parent
 STAGES = ("tasks", "prompts", "programs", "instrumentation", "sandboxes", "grading", "demo")
 FLOORS = (
-    ("types", "errors", "parsing", "special_tokens", "text_tables", "yaml_values", "circuit_breaker", "_version"),
-    ("config",),
+    (
+        "types",
+        "errors",
+        "parsing",
+        "special_tokens",
+        "text_tables",
+        "yaml_values",
+        "circuit_breaker",
+        "hub_files",
+        "_version",
+    ),
+    ("config", "hub_files"),
     ("language_models",),
     STAGES,
     ("outcomes", "dataset", "comparison"),

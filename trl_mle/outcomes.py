@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
+from trl_mle.hub_files import is_hub_name, pull_files
 from trl_mle.types import PROGRAM_METRICS, Execution, Grade, InstrumentedProgram, Outcome, Program
 
 if TYPE_CHECKING:
@@ -237,11 +238,19 @@ def read_rollouts(run_dir: Path | str, mode: str = "train") -> pd.DataFrame:
     Columns that earlier versions named otherwise have their present names. A file that cannot be read is left out, with a
     warning that names it.
 
+    Args:
+        run_dir (`Path` or `str`):
+            The `output_dir` of a run, or `"hub:user/name"`: a data set of the Hub that `push_rollouts` has made.
+        mode (`str`, *optional*, defaults to `"train"`):
+            `"train"`, `"eval"` or `"lost"`.
+
     Raises:
         ConfigError: there are no rollouts in `run_dir`, or they have a newer schema.
     """
     import pandas as pd
 
+    if is_hub_name(run_dir):
+        run_dir = pull_files(str(run_dir), [f"rollouts/{mode}_*.parquet"])
     folder = Path(run_dir) / "rollouts"
     files = sorted(folder.glob(f"{mode}_*.parquet"), key=_order)
     if not files:

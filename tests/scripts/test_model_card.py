@@ -72,6 +72,7 @@ def test_sections_replace_those_of_trl_or_stand_before_the_versions(tmp_path):
             "## Training procedure",
             "### Tasks",
             "### Base model and licence",
+            "### Limits",
             "### Framework versions",
         ]
         assert "This model was trained." in text

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from trl_mle._version import __version__
-from trl_mle.cli import experience, tasks
+from trl_mle.cli import experience, push, tasks
 from trl_mle.cli.doctor import doctor
 from trl_mle.cli.evaluate import add_command as add_evaluate
 from trl_mle.cli.report import report
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(tasks.app, name="tasks", help="List, show, prepare, validate and create tasks.")
 app.add_typer(experience.app, name="experience", help="Show, export and import the experience of a run.")
+app.add_typer(push.app, name="push", help="Upload the policy or the rollouts of a run to the Hugging Face Hub.")
 app.command()(doctor)
 app.command()(solve)
 app.command()(report)

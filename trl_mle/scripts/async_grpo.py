@@ -65,7 +65,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.scripts.build import make_reward, prepare_run
     from trl_mle.scripts.checks import check_async
     from trl_mle.scripts.curriculum import check_uniform
-    from trl_mle.scripts.model_card import policy_sections
+    from trl_mle.scripts.model_card import policy_metadata, policy_sections
     from trl_mle.scripts.policy import check_not_adapter
     from trl_mle.scripts.run_dir import RunRecorder
     from trl_mle.training import AsyncDurationAwareTrainer
@@ -94,6 +94,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         )
         # With `push_to_hub`, `save_model` writes and uploads the card.
         trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
+        trainer.model_card_metadata.update(policy_metadata(model_args))
         trainer.train(resume_from_checkpoint=run.checkpoint)
     except (InfrastructureError, TimeoutError) as error:  # TRL raises TimeoutError if the server does not answer
         print(f"\nerror: {error}", file=sys.stderr)

@@ -47,7 +47,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.scripts.build import model_init_kwargs, prepare_run
     from trl_mle.scripts.checks import check_best_metric
     from trl_mle.scripts.experience import check_experience
-    from trl_mle.scripts.model_card import policy_sections
+    from trl_mle.scripts.model_card import policy_metadata, policy_sections
     from trl_mle.scripts.policy import trainer_arguments
     from trl_mle.scripts.rollout_source import single_turn_source
     from trl_mle.scripts.run_dir import RunRecorder
@@ -73,6 +73,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     source.check_model(trainer.model)
     # Set before training: checkpoints have a card, too.
     trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
+    trainer.model_card_metadata.update(policy_metadata(model_args))
     if not training_args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(MLEProgress(GRPO_METRICS))
@@ -106,10 +107,13 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
 
 def report(trainer: Any, run: Any) -> None:
     """Show the run's summary, write its files, and put the scores into the model card."""
-    from trl_mle.reports import report_run, scores_section
+    from trl_mle.reports import report_run, result_metadata, scores_section
 
-    summary = report_run(run.folder, {task.id: task for task in run.tasks.values()}, run.validations)
-    trainer.model_card_sections["Scores"] = scores_section(summary, run.validations)
+    tasks = {task.id: task for task in run.tasks.values()}
+    summary = report_run(run.folder, tasks, run.validations)
+    seed = f"One run of {trainer.state.global_step} steps with seed {trainer.args.seed}."
+    trainer.model_card_sections["Scores"] = f"{seed}\n\n{scores_section(summary, run.validations)}"
+    trainer.model_card_metadata.update(result_metadata(run.folder.name, summary, tasks))
 
 
 if __name__ == "__main__":

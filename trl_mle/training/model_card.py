@@ -6,6 +6,9 @@ import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
 
 from trl_mle.training.turn_credit.settings import TurnCreditSettings
 from trl_mle.training.weighting.config import DurationSettings
@@ -57,6 +60,23 @@ def add_sections(readme: Path, sections: Mapping[str, str]) -> None:
         text = f"{text[: heading.end()]}\n{body.strip()}\n\n{rest}"
     before, anchor, after = text.partition(ANCHOR)
     readme.write_text(before + added + anchor + after, encoding="utf-8")
+
+
+def add_metadata(readme: Path, metadata: Mapping[str, Any]) -> None:
+    """Put `metadata` into the header of the model card at `readme`, in place of what the header says of the same fields.
+
+    Args:
+        metadata (mapping from field to value):
+            Fields of `huggingface_hub.ModelCardData`, such as `license` and `base_model`. `eval_results` needs `model_name`, too.
+            A field that is `None` is left as it is.
+    """
+    if not metadata:
+        return
+    card = ModelCard.load(readme, ignore_metadata_errors=True)
+    for name, value in metadata.items():
+        if value is not None:
+            card.data[name] = value
+    card.save(readme)
 
 
 def weighting_section(settings: DurationSettings) -> str:

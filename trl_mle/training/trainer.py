@@ -20,7 +20,7 @@ from trl_mle.training.config import DurationAwareConfig
 from trl_mle.training.distributed import errors_reach_all
 from trl_mle.training.flat_groups.part import FlatGroups
 from trl_mle.training.group_prompts import GroupPrompts, GroupPromptsPart
-from trl_mle.training.model_card import PAPER, add_sections, credit_section, weighting_section
+from trl_mle.training.model_card import PAPER, add_metadata, add_sections, credit_section, weighting_section
 from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.phase_timer import timed
@@ -118,6 +118,7 @@ class DurationAwareTrainer(ResumableTrainer):
     # A trainer that is made without `__init__`, as tests and mocks do, is TRL's.
     weighting: DurationWeighting = None  # type: ignore[assignment]
     model_card_sections: dict[str, str]
+    model_card_metadata: dict[str, Any]
     _overlap: OverlapExecution | None = None
     _collapse: CollapseWatch | None = None
     _tool_rollouts: ToolRollouts | None = None
@@ -159,6 +160,8 @@ class DurationAwareTrainer(ResumableTrainer):
         self.model_card_sections: dict[str, str] = {}
         """Title -> Markdown, for the model card beside the trainer's own section on duration weighting. A title of TRL's
         template, such as `Quick start`, replaces that section."""
+        self.model_card_metadata: dict[str, Any] = {}
+        """Fields of the header of the model card, see `training.model_card.add_metadata`."""
         self.weighting = DurationWeighting(args)
         super().__init__(
             model,
@@ -429,6 +432,7 @@ class DurationAwareTrainer(ResumableTrainer):
         for reward_func in self.reward_funcs:
             sections.update(getattr(reward_func, "model_card_sections", dict)())
         add_sections(readme, {**sections, **self.model_card_sections})
+        add_metadata(readme, self.model_card_metadata)
 
     # The life of a run
 

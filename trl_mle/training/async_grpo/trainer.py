@@ -23,7 +23,7 @@ from trl_mle.training.async_grpo.rollouts import (
     RecordingQueue,
 )
 from trl_mle.training.async_grpo.trl_imports import AsyncGRPOTrainer, AsyncRolloutWorker, RolloutSample
-from trl_mle.training.model_card import PAPER, add_sections, weighting_section
+from trl_mle.training.model_card import PAPER, add_metadata, add_sections, weighting_section
 from trl_mle.training.rollout_writer import RolloutWriter
 from trl_mle.training.weighting.weighting import DurationWeighting, deprecated_inclusion
 
@@ -110,6 +110,7 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
             weight_transfer=weight_transfer,
         )
         self.model_card_sections: dict[str, str] = {}
+        self.model_card_metadata: dict[str, Any] = {}
         """Title -> Markdown, for the model card beside the trainer's own section on duration weighting. A title of TRL's
         template, such as `Quick start`, replaces that section."""
         self.weighting = DurationWeighting(args)
@@ -263,3 +264,4 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
             return
         readme = Path(str(self.args.output_dir)) / "README.md"
         add_sections(readme, {"Duration weighting": weighting_section(self.args), **self.model_card_sections})
+        add_metadata(readme, self.model_card_metadata)

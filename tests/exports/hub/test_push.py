@@ -1,0 +1,168 @@
+"""Rollouts and models on the Hub and back, by the real client against a server on a loopback port."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from huggingface_hub import DatasetCard, ModelCard
+
+from tests.support.hub_server import TOKEN, HubServer
+from tests.support.rollouts import row, write_batch, write_run
+from tests.support.tiny import tiny_model, tiny_tokenizer
+from trl_mle.errors import ConfigError
+from trl_mle.exports.hub import push_model, push_rollouts
+from trl_mle.outcomes import Column, read_rollouts
+
+SECRET = "value-of-a-secret-variable"
+TEMPLATE = "{{ messages }}"
+CARD = """---
+library_name: transformers
+tags: [trl-mle]
+---
+
+# Model Card for run
+
+`model="{folder}"`, made in {home}/runs with {secret} and {token}.
+"""
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub for the client of this process, with a token, a home folder and a secret variable."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("MY_API_KEY", SECRET)
+    with HubServer() as server:
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        for name, value in {
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": template,
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+            "HF_HUB_OFFLINE": False,
+        }.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield server
+        assert server.unknown == []
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    folder = write_run(tmp_path / "run")
+    turns = json.dumps([{"tool": "submit", "public_score": 1.0, "private_score": 2.0}])
+    write_batch(
+        folder,
+        10,
+        [row("valid", 0.5, 1.0, 2.0, program=f"# {SECRET} {TOKEN} {tmp_path}/home/data") | {"turns": turns}],
+    )
+    (folder / "rollouts/train_000011_00.parquet").write_bytes(b"PAR1 cut off")
+    return folder
+
+
+def test_rollouts_come_back_without_private_scores_and_secrets(hub, run_dir, tmp_path):
+    address = push_rollouts(run_dir, "me/rollouts")
+    assert address == f"{hub.url}/datasets/me/rollouts" and hub.repositories["dataset", "me/rollouts"].private
+    here, there = read_rollouts(run_dir), read_rollouts("hub:me/rollouts")
+    assert len(there) == len(here) == 21 and there[Column.REWARD].equals(here[Column.REWARD])
+    assert there[Column.PRIVATE_SCORE].isna().all() and there[Column.PUBLIC_SCORE].equals(here[Column.PUBLIC_SCORE])
+    assert json.loads(there["turns"].iloc[-1]) == [{"tool": "submit", "public_score": 1.0}]
+    assert there[Column.PROGRAM].iloc[-1] == "# <hidden> <hidden> ~/data"
+    sent = b"".join(hub.files("dataset", "me/rollouts").values())
+    assert not any(text.encode() in sent for text in (SECRET, TOKEN, str(tmp_path)))
+
+
+def test_private_scores_travel_if_asked_for(hub, run_dir):
+    push_rollouts(run_dir, "me/rollouts", private=False, private_scores=True, license="cc-by-4.0")
+    assert read_rollouts("hub:me/rollouts@main")[Column.PRIVATE_SCORE].iloc[-1] == 2.0
+    card = DatasetCard.load("me/rollouts")
+    assert card.data.license == "cc-by-4.0" and "do not train on them" in card.text
+    assert card.data.configs[0]["data_files"] == [{"split": "train", "path": "rollouts/train_*.parquet"}]
+    assert "`valid`" in card.text and "| `toy` | 21 |" in card.text and "hub:me/rollouts" in card.text
+    card.validate()
+
+
+def test_a_second_push_replaces_the_first(hub, run_dir, tmp_path):
+    push_rollouts(run_dir, "me/rollouts")
+    push_rollouts(write_batch(tmp_path / "other", 5, [row("valid", 0.5)]).parents[1], "me/rollouts")
+    assert set(hub.files("dataset", "me/rollouts")) == {"README.md", "rollouts/train_000005_00.parquet"}
+    assert len(hub.repositories["dataset", "me/rollouts"].commits) == 2
+
+
+def test_what_is_not_there_is_a_user_error(hub, run_dir, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="'me/none' cannot be read"):
+        read_rollouts("hub:me/none")
+    with pytest.raises(ConfigError, match="No rollouts"):
+        push_rollouts(tmp_path, "me/rollouts")
+    with pytest.raises(ConfigError, match="identifier of the Hub"):
+        push_rollouts(run_dir, "me/rollouts", license="My licence")
+    push_model_folder(tmp_path / "model")
+    push_model(tmp_path / "model", "me/policy")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_rollouts("hub:me/policy")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(ConfigError, match="hf auth login"):
+        push_rollouts(run_dir, "me/rollouts")
+
+
+def push_model_folder(folder):
+    """A model with its card, beside what must not travel."""
+    tiny_model().save_pretrained(folder)
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(CARD.format(folder=folder.name, home=Path.home(), secret=SECRET, token=TOKEN))
+    (folder / "training_args.bin").write_bytes(b"token")
+    (folder / "config.yaml").write_text("hub_token: x")
+    (folder / "rollouts").mkdir()
+    return folder
+
+
+def test_a_model_comes_back_by_its_name(hub, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = push_model_folder(tmp_path / "run")
+    push_model(folder, "me/policy", private=False, license="apache-2.0", base_model="Qwen/base")
+    files = hub.files("model", "me/policy")
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(files)
+    assert not {"training_args.bin", "config.yaml"} & set(files)
+    card = ModelCard.load("me/policy")
+    card.validate()
+    assert (card.data.license, card.data.base_model) == ("apache-2.0", "Qwen/base")
+    assert 'model="me/policy"' in card.text and "~/runs with <hidden> and <hidden>" in card.text
+    model = AutoModelForCausalLM.from_pretrained("me/policy", cache_dir=tmp_path / "cache")
+    assert model.config.hidden_size == tiny_model().config.hidden_size
+    assert AutoTokenizer.from_pretrained("me/policy", cache_dir=tmp_path / "cache").chat_template == TEMPLATE
+
+
+def test_an_adapter_names_a_base_model_of_the_hub(hub, tmp_path):
+    folder = push_model_folder(tmp_path / "run")
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(tmp_path), "peft_type": "LORA"})
+    )
+    with pytest.raises(ConfigError, match="--base-model"):
+        push_model(folder, "me/adapter")
+    push_model(folder, "me/adapter", base_model="Qwen/base")
+    files = hub.files("model", "me/adapter")
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "Qwen/base"
+    assert str(tmp_path).encode() not in files["README.md"] + files["adapter_config.json"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [("README.md", "No README.md"), ("model.safetensors", "holds no model")]
+)
+def test_a_folder_without_model_or_card_is_a_user_error(hub, tmp_path, missing, words):
+    folder = push_model_folder(tmp_path / "run")
+    (folder / missing).unlink()
+    with pytest.raises(ConfigError, match=words):
+        push_model(folder, "me/policy")
+
+
+def test_a_card_that_the_hub_refuses_is_a_user_error(hub, tmp_path):
+    folder = push_model_folder(tmp_path / "run")
+    (folder / "README.md").write_text("---\nlicense: [\n---\n")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        push_model(folder, "me/policy")
