@@ -44,8 +44,10 @@ def hostile_run(folder: Path, place: str) -> Path:
             json.dumps({"training": {text: text for text in HOSTILE}, ALL_HOSTILE: {"a": 1}})
         )
     if place == "evaluation":
-        records = [{text: text for text in HOSTILE}]
-        content = {"table": records, ALL_HOSTILE: ALL_HOSTILE, "more": {ALL_HOSTILE: {"a": ALL_HOSTILE}}}
+        entry = {"policy": ALL_HOSTILE, "valid_share": {"value": ALL_HOSTILE, "low": None, "high": None}}
+        curve = dict.fromkeys(HOSTILE, 1.0) | {"2": ALL_HOSTILE}
+        entries = [entry | {"task_id": ALL_HOSTILE, "best_at": curve, "best": {"medal": ALL_HOSTILE}}]
+        content = {"entries": entries, "settings": {text: text for text in HOSTILE}, "overall": HOSTILE}
         (run / "evaluation.json").write_text(json.dumps(content))
     return run
 

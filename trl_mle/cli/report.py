@@ -20,13 +20,19 @@ HtmlPath = Annotated[
     Path | None,
     typer.Option("--html", help="The HTML file to write; by default `report.html` in the folder that holds all runs."),
 ]
+Evaluations = Annotated[
+    list[Path] | None,
+    typer.Option("--evaluation", help="The `output_dir` of an evaluation to show in the page; may be given again."),
+]
 TextMegabytes = Annotated[
     float,
     typer.Option(min=0, help="Room in the HTML file for programs and output. The oldest rollouts lose theirs first."),
 ]
 
 
-def report(run: Runs, html: HtmlPath = None, text_megabytes: TextMegabytes = 24.0) -> None:
+def report(
+    run: Runs, html: HtmlPath = None, evaluation: Evaluations = None, text_megabytes: TextMegabytes = 24.0
+) -> None:
     """Summary, best programs, picture and HTML page of runs; several runs stand side by side in one page."""
     from trl_mle.errors import ConfigError
     from trl_mle.evaluation import remembered_validation
@@ -49,7 +55,7 @@ def report(run: Runs, html: HtmlPath = None, text_megabytes: TextMegabytes = 24.
     path = html or default_path(run)
     try:
         with console.status(f"Writing {HTML_FILE} ..."):
-            written = write_html(run, path, text_megabytes=text_megabytes)
+            written = write_html(run, path, evaluation_folders=evaluation or (), text_megabytes=text_megabytes)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}. Give a path by `--html`.") from error
     console.print(

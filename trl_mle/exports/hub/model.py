@@ -115,11 +115,11 @@ def model_card(folder: Path, repo_id: str, licence: str | None = None, base_mode
         raise ConfigError(f"The header of {path} cannot be read: {error}.") from error
     if licence is not None:
         check_licence(licence)
-        card.data.license = licence
+        card.data["license"] = licence
     if base_model is not None:
-        card.data.base_model = base_model
+        card.data["base_model"] = base_model
     if (folder / ADAPTER).is_file():
-        card.data.library_name = "peft"
+        card.data["library_name"] = "peft"
     return card
 
 

@@ -40,7 +40,13 @@ LICENCES = ("vendor/chart.js-LICENSE.md", "vendor/jsdiff-LICENSE.txt")
 _ROWS_AT_ONCE = 500
 
 
-def write_html(folders: Sequence[Path], path: Path, *, text_megabytes: float = DEFAULT_TEXT_MEGABYTES) -> Path:
+def write_html(
+    folders: Sequence[Path],
+    path: Path,
+    *,
+    evaluation_folders: Sequence[Path] = (),
+    text_megabytes: float = DEFAULT_TEXT_MEGABYTES,
+) -> Path:
     """Write the report of one run or several into one HTML file, whole or not at all, and return its path.
 
     Args:
@@ -48,21 +54,28 @@ def write_html(folders: Sequence[Path], path: Path, *, text_megabytes: float = D
             The `output_dir` of each run, finished or going on.
         path (`Path`):
             The file to write.
+        evaluation_folders (sequence of `Path`, *optional*):
+            Folders of evaluations to show besides those in the folders of the runs.
         text_megabytes (`float`, *optional*, defaults to `24.0`):
             Room in the file for programs and their output, in megabytes. Beyond it, the oldest rollouts have none.
 
     Raises:
-        ConfigError: a folder holds no rollouts that can be read, or is given twice.
+        ConfigError: a folder holds no rollouts that can be read, or is given twice, or one of
+            `evaluation_folders` holds no evaluation.
     """
-    runs = load_runs(folders)
-    content = render(runs, text_megabytes)
+    shown = evaluations(folders, evaluation_folders)
+    content = render(load_runs(folders), text_megabytes, shown)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(content, encoding="utf-8", newline="\n")
     os.replace(partial, path)
     return path
 
 
-def render(runs: Sequence[LoadedRun], text_megabytes: float = DEFAULT_TEXT_MEGABYTES) -> str:
+def render(
+    runs: Sequence[LoadedRun],
+    text_megabytes: float = DEFAULT_TEXT_MEGABYTES,
+    shown_evaluations: Sequence[dict[str, Any]] = (),
+) -> str:
     """The page as text."""
     texts = TextStore(int(text_megabytes * MEGABYTE))
     table = RolloutTable(texts)
@@ -96,7 +109,7 @@ def render(runs: Sequence[LoadedRun], text_megabytes: float = DEFAULT_TEXT_MEGAB
         data=packed(data),
         blocks=texts.blocks,
         overviews=[run["overview"] for run in described],
-        evaluations=evaluations(runs),
+        evaluations=shown_evaluations,
         settings=settings_rows(runs),
         names=[run.name for run in runs],
     )
