@@ -90,13 +90,13 @@ def policy_metadata(model_args: Any) -> dict[str, Any]:
         "base_model": base_model(model_args.model_name_or_path),
         "pipeline_tag": "text-generation",
         "language": "en",
-        "tags": ["trl", "grpo", "duration-aware", "trl-mle", "machine-learning-engineering", "code"],
+        "tags": ["machine-learning-engineering", "code"],
     }
 
 
 def base_model(name: str | None) -> str | None:
     """`name` if it is that of a model of the Hub, or `None` for a folder of this machine and for `tiny`."""
-    is_name = name is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
+    is_name = name is not None and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None
     return name if is_name and not Path(str(name)).exists() else None
 
 

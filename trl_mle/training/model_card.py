@@ -68,13 +68,15 @@ def add_metadata(readme: Path, metadata: Mapping[str, Any]) -> None:
     Args:
         metadata (mapping from field to value):
             Fields of `huggingface_hub.ModelCardData`, such as `license` and `base_model`. `eval_results` needs `model_name`, too.
-            A field that is `None` is left as it is.
+            A field that is `None` is left as it is. Tags are added.
     """
     if not metadata:
         return
     card = ModelCard.load(readme, ignore_metadata_errors=True)
     for name, value in metadata.items():
-        if value is not None:
+        if name == "tags":
+            card.data[name] = list(dict.fromkeys([*(card.data.get(name) or ()), *value]))
+        elif value is not None:
             card.data[name] = value
     card.save(readme)
 

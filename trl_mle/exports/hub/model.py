@@ -118,6 +118,8 @@ def model_card(folder: Path, repo_id: str, licence: str | None = None, base_mode
         card.data["license"] = licence
     if base_model is not None:
         card.data["base_model"] = base_model
+    if card.data.get("eval_results"):
+        card.data["model_name"] = repo_id.rpartition("/")[2]
     if (folder / ADAPTER).is_file():
         card.data["library_name"] = "peft"
     return card

@@ -96,7 +96,8 @@ def _entries(entries: Sequence[Record]) -> Table:
 
 def _by_size(caption: str, entries: Sequence[Record], field: str) -> Table:
     """One column per number of samples."""
-    curves = [entry.get(field) if isinstance(entry.get(field), dict) else {} for entry in entries]
+    found = [entry.get(field) for entry in entries]
+    curves: list[dict[str, Any]] = [curve if isinstance(curve, dict) else {} for curve in found]
     sizes = sorted({size for curve in curves for size in curve if str(size).isdecimal()}, key=int)
     rows = [
         [
