@@ -124,7 +124,7 @@ def test_a_folder_of_this_machine_is_no_base_model(tmp_path, monkeypatch):
     assert [base_model(name) for name in names] == [None] * len(names)
     assert base_model("Qwen/Qwen2.5-Coder-1.5B") == "Qwen/Qwen2.5-Coder-1.5B"
     training_args = SimpleNamespace(hub_model_id=None, output_dir="/home/me/run", max_completion_length=1)
-    arguments = SimpleNamespace(program_time_limit_s=None), training_args
+    arguments = SimpleNamespace(program_time_limit_s=None, agent_turns=0), training_args
     shown = policy_sections(
         *arguments, SimpleNamespace(model_name_or_path="/home/me/model"), {"./toy": toy_task(tmp_path)}
     )

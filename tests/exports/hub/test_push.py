@@ -25,7 +25,7 @@ tags: [trl-mle]
 
 # Model Card for run
 
-`model="{folder}"`, made in {home}/runs with {secret} and {token}.
+`model="runs/{folder}"` or `--model {folder} `, made in {home}/runs with {secret} and {token}.
 """
 
 
@@ -132,7 +132,9 @@ def test_a_model_comes_back_by_its_name(hub, tmp_path):
     card = ModelCard.load("me/policy")
     card.validate()
     assert (card.data.license, card.data.base_model) == ("apache-2.0", "Qwen/base")
-    assert 'model="me/policy"' in card.text and "~/runs with <hidden> and <hidden>" in card.text
+    assert (
+        'model="me/policy"` or `--model me/policy `' in card.text and "~/runs with <hidden> and <hidden>" in card.text
+    )
     model = AutoModelForCausalLM.from_pretrained("me/policy", cache_dir=tmp_path / "cache")
     assert model.config.hidden_size == tiny_model().config.hidden_size
     assert AutoTokenizer.from_pretrained("me/policy", cache_dir=tmp_path / "cache").chat_template == TEMPLATE

@@ -35,6 +35,7 @@ FILES = (
 )
 """What `from_pretrained` reads. Rollouts, checkpoints, settings, private scores and `training_args.bin`, which holds paths and may
 hold tokens, stay here."""
+_EXAMPLE = re.compile(r"(model=\"|--model )([^\"\s]+)")
 _BASE = "base_model_name_or_path"
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -106,9 +107,7 @@ def model_card(folder: Path, repo_id: str, licence: str | None = None, base_mode
     if not path.is_file():
         raise ConfigError(f"No {CARD} in {folder}. Give the `output_dir` of a run that has finished, or a checkpoint.")
     text = path.read_text(encoding="utf-8")
-    # The example names the folder of the run as long as the model has no name on the Hub.
-    for name in {str(folder), folder.name}:
-        text = text.replace(f'model="{name}"', f'model="{repo_id}"').replace(f"--model {name} ", f"--model {repo_id} ")
+    text = _EXAMPLE.sub(lambda match: _renamed(match, folder.name, repo_id), text)
     try:
         card = ModelCard(redacted(text))
     except (ValueError, yaml.YAMLError) as error:
@@ -123,6 +122,11 @@ def model_card(folder: Path, repo_id: str, licence: str | None = None, base_mode
     if (folder / ADAPTER).is_file():
         card.data["library_name"] = "peft"
     return card
+
+
+def _renamed(match: re.Match[str], folder: str, repo_id: str) -> str:
+    """The example's name of the model: the folder of the run, as long as the model had no name on the Hub."""
+    return f"{match[1]}{repo_id}" if Path(match[2]).name == folder else match[0]
 
 
 def _files(folder: Path) -> dict[str, Path]:
