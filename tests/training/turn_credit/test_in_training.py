@@ -70,7 +70,7 @@ def test_durations_of_whole_completions_weigh_all_their_actions(tmp_path):
         log_extra("action_duration", [1.0 + row for row in range(len(completion_ids))])
         return reward(completion_ids, log_extra)
 
-    trainer = make(tmp_path, timed, duration_weighting="proportional")
+    trainer = make(tmp_path, timed, duration_weighting="proportional", log_completions=True)
     trainer.train()
     weights = torch.arange(1, 9) / 4.5
     found = trainer.outputs[0]["advantages"]
@@ -125,6 +125,11 @@ def test_errors_of_reward_functions(tmp_path):
         log_extra("per_action_rewards", [[1.0, 2.0]] * len(completions))
         return [3.0] * len(completions)
 
+    def endless(completion_ids, log_extra, **kwargs):
+        return [reward(completion_ids, log_extra)[0], *[float("inf")] * (len(completion_ids) - 1)]
+
+    with pytest.raises(CreditError, match="The reward of completion 1 is inf"):
+        make(tmp_path / "c", endless).train()
     with pytest.raises(CreditError, match="No reward function reported rewards of actions"):
         make(tmp_path / "a", without).train()
     with pytest.raises(DurationError, match="has 2 actions, but the policy wrote 1 stretches"):

@@ -12,7 +12,7 @@ from trl_mle.training.scored_batch import ScoredBatch
 from trl_mle.training.turn_credit.advantages import turn_advantages
 from trl_mle.training.turn_credit.credit import Credit
 from trl_mle.training.turn_credit.metrics import cut_rows, turn_metrics
-from trl_mle.training.turn_credit.rewards import gather_turn_rewards
+from trl_mle.training.turn_credit.rewards import check_finite, gather_turn_rewards
 from trl_mle.training.weighted_advantages import local_token_values
 from trl_mle.training.weighting.weighting import Weights
 
@@ -40,10 +40,11 @@ class TurnCredit:
             group_size: completions per group.
 
         Raises:
-            CreditError: rewards of actions that cannot be used.
+            CreditError: rewards, or rewards of actions, that cannot be used. On every process, since all see the same.
         """
         if not self.is_per_turn:
             return batch
+        check_finite(batch.rewards, batch.scorable)
         args = self._trainer.args
         reported = gather_turn_rewards(
             logged, lengths, batch.scorable, batch.reported.actions, self._trainer.reward_func_names

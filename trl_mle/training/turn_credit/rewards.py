@@ -64,6 +64,24 @@ def gather_turn_rewards(
     return TurnRewards(torch.tensor(values, dtype=torch.float64), actions)
 
 
+def check_finite(rewards: torch.Tensor, scorable: torch.Tensor) -> None:
+    """Raise `CreditError` if a completion has an infinite reward, which would make the advantages of its whole group NaN.
+
+    Args:
+        rewards (`torch.Tensor` of shape `(B,)`):
+            Weighted sum of the rewards of each completion.
+        scorable (`torch.Tensor` of shape `(B,)`):
+            True for completions that have a reward.
+    """
+    bad = scorable & ~torch.isfinite(rewards)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise CreditError(
+            f"The reward of completion {row} is {rewards[row].item()}. `turn_credit: return` needs finite rewards, or None for a "
+            "completion that cannot be scored."
+        )
+
+
 def _rewards_of_all(reports: Sequence[Mapping[str, Any]], reward_func_names: Sequence[str]) -> list[Any]:
     """What was reported for each completion of the global batch."""
     if all(report["rewards"] is None for report in reports):
