@@ -71,6 +71,23 @@ async def test_a_fault_is_an_error_and_no_reward(toy):
     assert await task.score_of_episode(state()) == RewardConfig().failure_reward
 
 
+@pytest.mark.parametrize(
+    ("changes", "turns", "over"),
+    [
+        ({}, 1, False),
+        ({"over": "submitted"}, 1, True),
+        ({"over": "runs"}, 4, True),
+        ({"over": "fault"}, 1, True),
+        ({}, 20, True),
+    ],
+)
+async def test_when_a_rollout_ends(toy, changes, turns, over):
+    (task,) = load_taskset(config_of(toy).taskset)
+    trace = state(**changes)
+    trace.num_turns = turns
+    assert await task.is_over(trace) is over
+
+
 @contextmanager
 def model_with(*messages):
     """The URL of a model that answers each request with the next message: a tool call, or a text."""
@@ -159,6 +176,15 @@ async def test_rollouts_through_the_harness(toy):
     assert names == {"run_program", "submit"}  # no shell
     answers = [message["content"] for message in requests[-1]["messages"] if message["role"] == "tool"]
     assert any("ZeroDivisionError" in json.dumps(answer) for answer in answers)
+
+
+@pytest.mark.slow
+async def test_an_agent_that_calls_in_vain_comes_to_an_end(toy):
+    if not can_prepare_harness():
+        pytest.skip("uv, or an index from which it gets the packages of verifiers' chat program, is missing")
+    traces, requests = await rollouts(toy, 1, SUBMIT, runs=1)
+    assert traces[0].ok and traces[0].reward == RewardConfig().failure_reward
+    assert len(requests) <= 13 and traces[0].state.calls <= 12
 
 
 @pytest.mark.slow

@@ -14,12 +14,18 @@ from trl_mle.errors import InfrastructureError
 from trl_mle.exports.verifiers_taskset.state import MLEState, MLEToolsetConfig
 from trl_mle.exports.verifiers_taskset.toolset import MLEToolset, spec_of
 
+TURNS_PER_RUN = 4
+FURTHER_TURNS = 8
+"""A rollout has at most four messages per program, and these. Calls that run no program need a limit of their own."""
+
 
 class MLETaskData(vf.TaskData):
     """What a trace keeps of the task."""
 
     task: str
     """Name of the task in this package."""
+    most_turns: int = 24
+    """Messages of the agent after which the rollout ends."""
 
 
 class MLETasksetConfig(vf.TasksetConfig):
@@ -49,8 +55,8 @@ class MLETask(vf.Task[MLETaskData, MLEState, vf.TaskConfig]):
 
     @vf.stop
     async def is_over(self, trace: vf.Trace) -> bool:
-        """Whether the agent has submitted, or the infrastructure has failed. Out of budget, it may still submit."""
-        return trace.state.over in ("submitted", "fault")
+        """Whether nothing that the agent does can change its reward any more, or it has called tools in vain for too long."""
+        return trace.state.over is not None or trace.num_turns >= self.data.most_turns
 
     @vf.reward
     async def score_of_episode(self, trace: vf.Trace) -> float:
@@ -92,7 +98,9 @@ class MLETaskset(vf.Taskset[MLETask, MLETasksetConfig]):
         spec = spec_of(self.config.of_server())
         for name, task in spec.tasks.items():
             system, user = (message["content"] for message in spec.prompt(task))
-            yield MLETask(MLETaskData(name=name, task=name, system_prompt=system, prompt=user), self.config.task)
+            turns = TURNS_PER_RUN * self.config.runs + FURTHER_TURNS
+            data = MLETaskData(name=name, task=name, system_prompt=system, prompt=user, most_turns=turns)
+            yield MLETask(data, self.config.task)
 
     @classmethod
     def toolsets(cls, config: MLETasksetConfig) -> list[vf.Toolset]:
