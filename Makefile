@@ -17,7 +17,7 @@ FAST_TESTS := tests/test_layering.py tests/test_parsing.py tests/test_circuit_br
     tests/rewards/test_shaping.py tests/instrumentation/test_marks.py tests/instrumentation/analysis \
     $(filter-out %_in_training.py %test_actions.py,$(wildcard tests/training/weighting/test_*.py))
 
-.PHONY: help setup quickstart quickstart-agent check test test-slow lint types dist benchmark trl-suite clean
+.PHONY: help setup quickstart quickstart-agent check test test-slow lint types docs dist benchmark trl-suite clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,13 @@ lint: setup  ## ruff: rules and format
 
 types: setup  ## mypy
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs-installed  ## the documentation site in build/site: strict, links checked, no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 dist: setup  ## wheel and sdist in dist/, checked and tried in an empty environment
 	PYTHON=$(abspath $(BIN)/python) bash .ci/check_wheel

@@ -23,7 +23,7 @@ SMALL = {
 
 def example() -> str:
     """The first Python block of README.md that names `MLEReward`."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    blocks = re.findall(r"```python[^\n]*\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     return next(block for block in blocks if "MLEReward" in block)
 
 

@@ -47,7 +47,9 @@ class Column(StrEnum):
     """Unit of a number, or an empty string."""
 
     SCHEMA = "schema_version", int
+    """Version of the columns, `SCHEMA_VERSION`."""
     TASK_ID = "task_id", str
+    """For example `builtin:digits`."""
     KIND = "kind", str
     """`OutcomeKind`."""
     REWARD = "mle_reward", float
@@ -55,44 +57,73 @@ class Column(StrEnum):
     DURATION = "action_duration", float, "s"
     """Wall-clock time of the program; missing for a completion that never ran."""
     CPU_DURATION = "action_cpu_duration", float, "s"
+    """CPU time of the program and its children; missing for a completion that never ran."""
     CENSORED = "action_censored", bool
     """Whether the duration is a lower bound, because the program was stopped at its time limit."""
     FAULT = "fault", str
+    """Message of the infrastructure fault; the reward is missing."""
     EXTRACTION_REASON = "extraction_reason", str
+    """Why no program was found in the completion."""
     PLAN = "plan", str
+    """Text before the program."""
     PROGRAM = "program", str
+    """The program as the policy wrote it."""
     INSTRUMENTED_PROGRAM = "instrumented_program", str
+    """The program with its marks, as it ran."""
     INSTRUMENTER = "instrumenter", str
+    """Which instrumenter was asked: `ast` or `llm`."""
     INSTRUMENTED_MILESTONES = "instrumented_milestones", list
+    """Milestones for which marks were inserted."""
     INSTRUMENTED_METRICS = "instrumented_metrics", list
+    """Named metrics for which prints were inserted."""
     FALLBACK = "instrumentation_fallback", str
+    """Why the program ran without marks, or with those of a simpler instrumenter."""
     FALLBACK_KIND = "instrumentation_fallback_kind", str
+    """That reason as a short identifier, one of `FALLBACK_KINDS`."""
     STATUS = "status", str
     """`ExecutionStatus`."""
     EXIT_CODE = "exit_code", int
+    """Exit code of the program; negative for a signal."""
     MAX_RSS = "max_rss_bytes", int, "bytes"
+    """Largest resident memory of the program."""
     STDOUT = "stdout", str
+    """Standard output, its middle cut out beyond `KEPT_OUTPUT_CHARS`."""
     STDERR = "stderr", str
+    """Standard error, cut in the same way."""
     STDOUT_CUT = "stdout_cut_bytes", int, "bytes"
+    """Bytes of standard output that the sandbox discarded at its limit."""
     STDERR_CUT = "stderr_cut_bytes", int, "bytes"
+    """Bytes of standard error that the sandbox discarded at its limit."""
     SUBMISSION_REASON = "submission_reason", str
+    """Why there is no submission although a file of that name exists."""
     MILESTONES = "milestones", list
+    """Milestones whose marks were seen."""
     PUBLIC_SCORE = "public_score", float
     """Raw score in the metric's own unit, as the private one."""
     PRIVATE_SCORE = "private_score", float
+    """Score on the private part of the answers, which is only reported."""
     PUBLIC_MEDAL = "public_medal", str
     """Medal that the public score would have won, as the private one; missing without a leaderboard."""
     PRIVATE_MEDAL = "private_medal", str
+    """Medal that the private score would have won."""
     PUBLIC_ABOVE_MEDIAN = "public_above_median", bool
+    """Whether the public score is above the median of the leaderboard."""
     PRIVATE_ABOVE_MEDIAN = "private_above_median", bool
+    """Whether the private score is above the median of the leaderboard."""
     PUBLIC_PERCENTILE = "public_percentile", float
     """Share of the leaderboard that is worse."""
     PRIVATE_PERCENTILE = "private_percentile", float
+    """Share of the leaderboard that the private score beats."""
     INVALID_REASON = "invalid_reason", str
+    """What is wrong with the submission, by the public part."""
     PRIVATE_INVALID_REASON = "private_invalid_reason", str
+    """What is wrong with the submission, by the private part."""
     REWARD_FAILURE = "reward_failure", float
+    """Part of the reward of a failure or a time-out: `failure_reward`."""
     REWARD_MILESTONES = "reward_milestones", float
+    """Part of the reward of a failure or a time-out: what its milestones add."""
     REWARD_SCORE = "reward_score", float
+    """Part of the reward of a valid submission: its score, from -1 to 1, higher is better."""
 
 
 class RunColumn(StrEnum):
