@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -170,3 +171,37 @@ def _scored(out):
             return any(place.policy == "tiny" and store.records(place) for place in places)
     except (ConfigError, sqlite3.Error):  # there is no store yet
         return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_at_five_random_times_the_same_samples_are_drawn(task, tmp_path):
+    """A real model and a real sandbox. Seconds of programs differ from run to run; everything else is equal."""
+    model, rng = save_chat_model(tmp_path / "model"), random.Random(0)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def start(out):
+        command = [
+            sys.executable, "-m", "trl_mle.cli.main", "evaluate", "--policies", "reference", f"tiny={model}", "--tasks", task,
+            "--output_dir", str(out), "--max_tokens", "100", "--batch_size", "4", "--sandbox_workers", "1", "--n", "64",
+        ]  # fmt: skip
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+
+    def samples(out):
+        with SampleStore(out, read_only=True) as store:
+            return [(row["policy"], row["number"], row["sample_text"], row["kind"]) for row in store.rows()]
+
+    whole = start(tmp_path / "whole")
+    whole.communicate(timeout=250)
+    for _ in range(5):
+        process = start(tmp_path / "killed")
+        while process.poll() is None and not _scored(tmp_path / "killed"):
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 0.4))
+        process.kill()
+        process.communicate()
+    last = start(tmp_path / "killed")
+    last.communicate(timeout=250)
+    assert last.returncode == whole.returncode == 0
+    assert samples(tmp_path / "killed") == samples(tmp_path / "whole")
+    assert len(samples(tmp_path / "whole")) == 65

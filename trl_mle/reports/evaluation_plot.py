@@ -26,7 +26,7 @@ def plot_evaluation(table: EvaluationTable, path: Path) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-        from matplotlib.ticker import ScalarFormatter
+        from matplotlib.ticker import FuncFormatter
     except ImportError as error:
         raise missing_extra("matplotlib", "report") from error
 
@@ -47,7 +47,7 @@ def plot_evaluation(table: EvaluationTable, path: Path) -> None:
         valid.set_ylim(-0.02, 1.02)
         for panel in (valid, best):
             panel.set_xscale("log", base=2)
-            panel.xaxis.set_major_formatter(ScalarFormatter())
+            panel.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
             panel.set_xlabel("samples k")
         handles, labels = best.get_legend_handles_labels()
         if not handles:
