@@ -57,6 +57,7 @@ def main() -> None:
             "megabytes": round(path.stat().st_size / 1e6, 1),
             **in_browser(path, arguments.chromium, arguments.repeats),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            "load_average": round(os.getloadavg()[0], 1),
             "versions": {"pandas": version("pandas")},
         }
     print(json.dumps(result, indent=2))

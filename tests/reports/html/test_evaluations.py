@@ -32,11 +32,11 @@ def test_estimates_have_their_intervals():
         "policy": "demo",
         "task": "toy",
         "samples": "12",
-        "valid share": "0.4167 [0.193, 0.681]",
+        "valid share": "0.417 [0.193, 0.681]",
         "best: public": "319.3",
         "best: private": "315",
     }
-    assert shown[1]["headings"][3:] == ["k = 1", "k = 12"] and shown[1]["rows"][0][3:] == ["366.8", "300"]
+    assert shown[1]["headings"][3:] == ["k = 1", "k = 12"] and shown[1]["rows"][0][3:] == ["367", "300"]
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,13 @@ def _as_text(value: Any) -> str:
         number = rounded(value)
         return NOTHING if number is None else f"{number:.4g}"
     if isinstance(value, dict) and set(value) == _ESTIMATE:
-        interval = "" if value["low"] is None else f" [{_as_text(value['low'])}, {_as_text(value['high'])}]"
-        return f"{_as_text(value['value'])}{interval}"
+        middle, low, high = (_estimated(value[name]) for name in ("value", "low", "high"))
+        return middle if NOTHING in (low, high) else f"{middle} [{low}, {high}]"
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+
+
+def _estimated(value: Any) -> str:
+    """A number of an estimate, with three digits."""
+    number = rounded(value) if isinstance(value, (int, float)) else None
+    return _as_text(value) if number is None else f"{number:.3g}"
