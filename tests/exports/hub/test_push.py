@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
-from tests.support.hub_server import TOKEN, HubServer
+from tests.exports.hub.conftest import SECRET
+from tests.support.hub_server import TOKEN
 from tests.support.rollouts import row, write_batch, write_run
 from tests.support.tiny import tiny_model, tiny_tokenizer
 from trl_mle.errors import ConfigError
 from trl_mle.exports.hub import push_model, push_rollouts
 from trl_mle.outcomes import Column, read_rollouts
 
-SECRET = "value-of-a-secret-variable"
 TEMPLATE = "{{ messages }}"
 CARD = """---
 library_name: transformers
@@ -27,27 +26,6 @@ tags: [trl-mle]
 
 `model="runs/{folder}"` or `--model {folder} `, made in {home}/runs with {secret} and {token}.
 """
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A Hub for the client of this process, with a token, a home folder and a secret variable."""
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv("MY_API_KEY", SECRET)
-    with HubServer() as server:
-        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        for name, value in {
-            "ENDPOINT": server.url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": template,
-            "HF_HUB_CACHE": str(tmp_path / "cache"),
-            "HF_HUB_OFFLINE": False,
-        }.items():
-            monkeypatch.setattr(huggingface_hub.constants, name, value)
-        monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        yield server
-        assert server.unknown == []
 
 
 @pytest.fixture
