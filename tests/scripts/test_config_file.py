@@ -137,7 +137,7 @@ def impossible_values():
             yield from ((item.name, value) for value in values)
 
 
-POSSIBLE = {("infrastructure_retries", 0), ("milestone_reward", 0), ("retrieved_examples", 0)}
+POSSIBLE = {("agent_turns", 0), ("infrastructure_retries", 0), ("milestone_reward", 0), ("retrieved_examples", 0)}
 
 
 @pytest.mark.parametrize(("key", "value"), [pair for pair in impossible_values() if pair not in POSSIBLE])
