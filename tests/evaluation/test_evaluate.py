@@ -16,6 +16,7 @@ from trl_mle.errors import ConfigError
 from trl_mle.evaluation import EvaluationTiming, evaluate, read_table
 from trl_mle.evaluation.sample_store import Place, SampleStore
 from trl_mle.language_models.client import NoAnswerError
+from trl_mle.language_models.sampling import Sample
 from trl_mle.types import Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -192,6 +193,16 @@ def test_a_task_that_has_changed_is_not_continued(tmp_path):
 def test_two_processes_do_not_share_a_folder(tmp_path):
     with SampleStore(tmp_path / "out"), pytest.raises(ConfigError, match="Another process"):
         evaluated(tmp_path / "out", 3)
+
+
+def test_a_full_disk_ends_with_a_statement_and_what_was_stored_is_kept(tmp_path):
+    place = Place("a", "toy", "scratch")
+    with SampleStore(tmp_path / "out") as store:
+        store.add(place, [0], [0], [Sample("short", 1, False, 0.0)], None)
+        store._database.execute("PRAGMA max_page_count = 8")
+        with pytest.raises(ConfigError, match="cannot be written: database or disk is full"):
+            store.add(place, [1], [0], [Sample("x" * 100_000, 1, False, 0.0)], None)
+        assert [record.sample.text for record in store.records(place)] == ["short"]
 
 
 def test_held_out_tasks_and_own_programs(tmp_path):

@@ -128,6 +128,18 @@ class SampleStore:
         if self._lock is not None:
             self._lock.close()
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction. A full disk is an error of the user, who can go on from what was stored before."""
+        try:
+            with self._database:
+                yield
+        except sqlite3.OperationalError as error:
+            raise ConfigError(
+                f"{self.folder}/{STORE_FILE} cannot be written: {error}. What was stored before is kept: free some space, and run "
+                "the same command again."
+            ) from error
+
     def note(self, name: str) -> Any:
         """A value that [`set_note`] has stored, or `None`."""
         row = self._database.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
@@ -135,7 +147,7 @@ class SampleStore:
 
     def set_note(self, name: str, value: Any) -> None:
         """Store a value that JSON can hold, in place of an earlier one of that name."""
-        with self._database:
+        with self._writing():
             self._database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
 
     def identify(self, policy: str, identity: str) -> None:
@@ -146,7 +158,7 @@ class SampleStore:
                 f"The policy {policy!r} is not the one that {self.folder} has samples of ({row[0]} before, {identity} now). Give "
                 "it another name (`NAME=...`), or another folder."
             )
-        with self._database:
+        with self._writing():
             self._database.execute("INSERT OR IGNORE INTO policies VALUES (?, ?)", (policy, identity))
 
     def policies(self) -> list[str]:
@@ -170,7 +182,7 @@ class SampleStore:
                 f"The prompt of {place.task_id} ({place.kind}) is not the one that {self.folder} has samples of: the task, its "
                 "time limit or this package has changed. Give another folder."
             )
-        with self._database:
+        with self._writing():
             self._database.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (digest, text))
         return digest
 
@@ -190,7 +202,7 @@ class SampleStore:
             (*_key(place), number, seed, prompt, json.dumps(asdict(sample)))
             for number, seed, sample in zip(numbers, seeds, samples, strict=True)
         ]
-        with self._database:
+        with self._writing():
             self._database.executemany(
                 "INSERT INTO samples (policy, task, kind, number, seed, prompt, sample) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 rows,
@@ -198,7 +210,7 @@ class SampleStore:
 
     def set_outcome(self, place: Place, number: int, outcome: Outcome, turns: str | None = None) -> None:
         """Store what became of a sample."""
-        with self._database:
+        with self._writing():
             self._database.execute(
                 "UPDATE samples SET outcome = ?, turns = ? WHERE policy = ? AND task = ? AND kind = ? AND number = ?",
                 (json.dumps(to_row(outcome)), turns, *_key(place), number),
@@ -207,7 +219,7 @@ class SampleStore:
     def put_scored(self, record: SampleRecord, prompt: str) -> None:
         """Store a sample with its outcome, in place of an earlier one of that number: all of it, or nothing."""
         outcome = None if record.outcome is None else json.dumps(to_row(record.outcome))
-        with self._database:
+        with self._writing():
             self._database.execute(
                 "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
