@@ -9,7 +9,7 @@ from tests.support.openai_server import completion, serve
 from tests.support.solving import NumberSandbox, ScriptedPolicy, kaggle_folder, text_of
 from tests.support.tasks import toy_task
 from trl_mle.cli.main import app
-from trl_mle.cli.solve import prompt_budget
+from trl_mle.cli.solve import completion_tokens, prompt_budget
 from trl_mle.errors import ConfigError, UserError
 
 
@@ -101,7 +101,9 @@ def test_the_longest_prompt_is_what_the_context_leaves():
     policy = ScriptedPolicy()
     assert prompt_budget(policy, 100, 50).tokens == 100
     assert prompt_budget(policy, 100, 50).count([{"role": "user", "content": "x" * 30}]) == 10
+    assert completion_tokens(policy) == 2048
     policy.context_tokens = 120
+    assert completion_tokens(policy) == 60
     assert prompt_budget(policy, 100, 50).tokens == 70
     with pytest.raises(ConfigError, match="`--max-tokens` is 200, and the context of 'scripted' has 120 tokens"):
         prompt_budget(policy, 100, 200)

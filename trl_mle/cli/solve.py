@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from trl_mle.prompts import PromptBudget
     from trl_mle.solve import Problem, SearchSettings, Solution
 
+DEFAULT_TOKENS = 2048
+"""Longest completion, in tokens."""
 CHARACTERS_PER_TOKEN = 3
 """Characters of a token of code, where the tokenizer is not at hand. Rather too few, so that prompts rather fit."""
 
@@ -33,7 +36,9 @@ def solve(
     attempts: Annotated[int | None, typer.Option(help="Most attempts, earlier ones included.", min=1)] = None,
     temperature: Annotated[float, typer.Option(help="Temperature of sampling.", min=0.0)] = 1.0,
     top_p: Annotated[float, typer.Option(help="Share of the probability that is sampled from.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(help="Longest completion, in tokens.", min=1)] = 2048,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longest completion, in tokens; 2048, or half of a small context.", min=1)
+    ] = None,
     max_prompt_tokens: Annotated[int, typer.Option(help="Longest prompt, in tokens.", min=1)] = 8192,
     samples_per_prompt: Annotated[int, typer.Option(help="Completions of one prompt.", min=1)] = 4,
     improve_share: Annotated[float, typer.Option(help="Share of prompts that show a valid program.")] = 0.6,
@@ -71,11 +76,10 @@ def solve(
     console = Console()
     budget_s = parse_budget(budget)
     settings = SearchSettings(
-        temperature,
-        top_p,
-        max_tokens,
-        samples_per_prompt,
-        attempts,
+        temperature=temperature,
+        top_p=top_p,
+        samples_per_prompt=samples_per_prompt,
+        attempts=attempts,
         improve_share=improve_share,
         debug_share=debug_share,
         seed=seed,
@@ -90,7 +94,7 @@ def solve(
             folder,
             budget_s,
             settings,
-            max_prompt_tokens,
+            (max_tokens, max_prompt_tokens),
             (workers, isolation),
             console,
         )
@@ -153,7 +157,7 @@ async def _solve(
     out: Path,
     budget_s: float,
     settings: SearchSettings,
-    max_prompt_tokens: int,
+    tokens: tuple[int | None, int],
     sandbox: tuple[int | None, str],
     console: Console,
 ) -> Solution:
@@ -167,7 +171,8 @@ async def _solve(
     local = LocalSandbox(SandboxConfig(workers=workers, isolation=isolation))  # type: ignore[arg-type]  # checked there
     scorer = ProgramScorer(SandboxPool(local, PoolConfig(progress="off")))
     policy = open_policy(model[0], endpoint=model[1])
-    budget = prompt_budget(policy, max_prompt_tokens, settings.max_tokens)
+    settings = replace(settings, max_tokens=tokens[0] or completion_tokens(policy))
+    budget = prompt_budget(policy, tokens[1], settings.max_tokens)
     try:
         with Display(problem.task, budget_s, console) as display:
             return await search(
@@ -182,6 +187,11 @@ async def _solve(
             )
     finally:
         await policy.aclose()
+
+
+def completion_tokens(policy: Policy) -> int:
+    """The longest completion by default: 2048 tokens, or half of the context if that is less."""
+    return min(DEFAULT_TOKENS, (getattr(policy, "context_tokens", None) or 2 * DEFAULT_TOKENS) // 2)
 
 
 def prompt_budget(policy: Policy, most: int, max_tokens: int) -> PromptBudget:
