@@ -67,6 +67,9 @@ def test_training_goes_on(tmp_path):
         environment_factory=Environment,
     )
     trainer.train()
+    metrics = trainer.state.log_history[0]
+    assert metrics["time/generation_s"] > 0
+    assert metrics["time/tools_s"] > 0
     assert "parse_response" not in vars(trainer.processing_class)
     said = [[message["content"] for message in each] for each in trainer._logs["completion"]]
     assert said[0][1:] == ["?", "done"]
