@@ -129,6 +129,20 @@ def calling_model():
     return model
 
 
+def calling_rollouts(prompts, trainer):
+    """First turns that call `double` or `add`, from a rollout function instead of the policy."""
+    encode = trainer.processing_class
+    calls = [
+        f'<call>{{"name": "{("double", "add")[index % 2]}", "arguments": {{"{"xxy"[index % 3]}": {index}}}}}</call><|im_end|>'
+        for index in range(len(prompts))
+    ]
+    return {
+        "prompt_ids": [encode.apply_chat_template(each, add_generation_prompt=True)["input_ids"] for each in prompts],
+        "completion_ids": [encode(text)["input_ids"] for text in calls],
+        "logprobs": None,
+    }
+
+
 def conversations() -> Dataset:
     return Dataset.from_list(
         [{"prompt": [{"role": "user", "content": f"task {row}"}], "row": row} for row in range(8)]

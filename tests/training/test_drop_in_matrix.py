@@ -93,6 +93,11 @@ FEATURES: dict[str, Feature] = {
     "asynchronous environments": Feature(
         {"max_completion_length": 120}, {**CALLS, "environment_factory": lambda: tools.LaterCounter}, overlap=False
     ),
+    "rollout_func with tools": Feature(
+        {"max_completion_length": 120},
+        {**CALLS, "tools": lambda: [tools.later_double], "rollout_func": lambda: tools.calling_rollouts},
+        overlap=False,
+    ),
     "rollout_func": Feature(parameters={"rollout_func": lambda: rollouts}),
 }
 
@@ -112,7 +117,7 @@ COMBINATIONS = [
     ["loss luspo", "adaptive entropy", "iterable dataset", "reference model", "normalize_then_sum"],
     ["loss vespo", "rollout_func", "entropy_coef", "dataset in order"],
     ["tools", "environments"],
-    ["asynchronous tools", "asynchronous environments"],
+    ["asynchronous tools", "asynchronous environments", "rollout_func with tools"],
 ]
 """Features that are tried together, so that all of them take seconds. Each feature is in one."""
 
