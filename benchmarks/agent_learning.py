@@ -31,7 +31,7 @@ from learning import without_nan
 from quickstart import ROOT
 
 from trl_mle.evaluation.agent_turns import agent_turns
-from trl_mle.outcomes import Column, RunColumn, metric_column, read_rollouts
+from trl_mle.outcomes import Column, RunColumn, read_rollouts
 from trl_mle.tasks import load_task
 
 TASK = "builtin:computers"
@@ -55,7 +55,8 @@ ARMS: dict[str, list[str]] = {
     ],
 }
 """Name -> flags of `trl-mle grpo`."""
-VALIDATION = metric_column("validation_score")
+PRINTED = r"hold-out score: ([-+\d.e]+)"
+"""The validation score in the output of a program of the demo policy."""
 
 
 def main() -> None:
@@ -180,8 +181,8 @@ def best_of_three(rows: pd.DataFrame) -> pd.DataFrame:
     for start in range(0, len(rows) - TURNS + 1, TURNS):
         some = rows.iloc[start : start + TURNS]
         valid = some[some[Column.KIND] == "valid"]
-        if VALIDATION in valid:
-            valid = valid.sort_values(VALIDATION, ascending=ascending, na_position="last", kind="stable")
+        printed = valid[Column.STDOUT].str.extract(PRINTED, expand=False).astype(float)
+        valid = valid.loc[printed.sort_values(ascending=ascending, na_position="last", kind="stable").index]
         chosen.append((valid if len(valid) else some).iloc[0])
     return pd.DataFrame(chosen)
 
