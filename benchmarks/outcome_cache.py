@@ -26,7 +26,7 @@ from trl_mle.scripts import build, grpo
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], add_help=False)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--wall-limit-s", type=float, default=None, help="wall-clock limit of a program")
     args, flags = parser.parse_known_args()

@@ -49,7 +49,7 @@ class SmallTableScorer(CachedScorer):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], add_help=False)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--rows", type=int, required=True)
     args, flags = parser.parse_known_args()
