@@ -465,3 +465,20 @@ def test_tools_of_an_environment_are_the_functions_of_its_class(tmp_path):
         assert [tool.__name__ for tool in trainer.tools] == ["act"]
         names[environment] = trainer.reward_func_names[1:]
     assert names == {Base: ["Base"], Silent: []}
+
+
+def test_the_callback_of_tensorboard_keeps_its_writer(tmp_path, monkeypatch):
+    """`training/program_table.py` finds the writer among the trainer's callbacks."""
+    from transformers.integrations import TensorBoardCallback
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "log"))
+    trainer = GRPOTrainer(
+        tiny_model(),
+        lambda completions, **kwargs: [0.0] * len(completions),
+        GRPOConfig(str(tmp_path), report_to="tensorboard", use_cpu=True, bf16=False),
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    (callback,) = (entry for entry in trainer.callback_handler.callbacks if isinstance(entry, TensorBoardCallback))
+    callback.on_train_begin(trainer.args, trainer.state, trainer.control)
+    assert hasattr(callback.tb_writer, "add_text")
