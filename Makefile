@@ -53,8 +53,9 @@ lint: setup  ## ruff: rules and format
 types: setup  ## mypy
 	$(BIN)/mypy
 
+# Not with --quiet: it would hide warnings, and count none of them.
 docs: $(VENV)/.docs-installed  ## the documentation site in build/site: strict, links checked, no network
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.docs-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from generators.markdown import table
+
+_USAGE = re.compile(r"(?<=\.) ((?:[A-Z-]+ )?\[?--[^\n]*?)(?=\.? *(?:\n|$))")
+"""What follows the first sentence of a command whose flags belong to a script."""
 
 
 def page() -> str:
@@ -48,10 +53,9 @@ def undescribed() -> list[str]:
 def _text(command: Any) -> str:
     text = (command.help or "").split("\f")[0].strip()
     if command.context_settings.get("ignore_unknown_options"):
-        # What follows the sentence is the usage, with brackets that Markdown would take for links.
-        sentence, dashes, usage = text.partition(" --")
-        text = f"{sentence}\n\n```text\n--{usage}\n```" if dashes and "\n" not in usage else text
-        return f"{text}\n\nIts keys are [settings](settings.md)."
+        text += "\n\nIts keys are [settings](settings.md)."
+        # The usage has brackets, which Markdown would take for links.
+        return _USAGE.sub(r"\n\n```text\n\1\n```", text, count=1)
     return text
 
 
@@ -61,6 +65,8 @@ def _rows(command: Any) -> list[list[str]]:
         flags = "/".join([*parameter.opts, *parameter.secondary_opts])
         name = parameter.name.upper() if parameter.param_type_name == "argument" else flags
         shown = parameter.default is not None and not callable(parameter.default)
-        default = "required" if parameter.required else f"`{parameter.default}`" if shown else ""
+        # The interpreter is a path of the machine that builds the site.
+        value = "this interpreter" if parameter.default == sys.executable else f"`{parameter.default}`"
+        default = "required" if parameter.required else value if shown else ""
         rows.append([f"`{name}`", default, getattr(parameter, "help", None) or ""])
     return rows

@@ -10,6 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(((?!\w+:|#|<)[^)#\s]+)(#[^)\s]+)?\)")
 _FENCE = re.compile(r"^(?P<fence> *`{3,})(?P<language>\w+) +(?P<marks>[^\n`]+)$", re.MULTILINE)
+_CODE = re.compile(r"`[^`\n]+`")
+_PAGE = re.compile(r"`docs/((?:\w+/)*\w+)\.md`")
 _BLOCK = re.compile(r"^( *)(```+).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 
 _ARGUMENT = re.compile(r"^(?P<space>[ \t]+)(?P<name>\*{0,2}\w+) \((?P<type>[^\n]*)\):$", re.MULTILINE)
@@ -55,7 +57,14 @@ def _links(text: str, folder: Path, docs: Path) -> str:
         path_text = f"`{os.path.relpath(path, ROOT)}`"
         return path_text if label.strip("`") in (target, Path(target).name) else f"{label} ({path_text})"
 
+    # In code, GitHub shows an escaped bar of a table without its escape, and Python-Markdown needs none.
+    text = _CODE.sub(lambda match: match.group().replace("\\|", "|"), text)
     return _LINK.sub(replaced, text)
+
+
+def linked(text: str) -> str:
+    """A help text for a page in a folder of `docs/`: the pages that it names become links."""
+    return _PAGE.sub(r"[\1](../\1.md)", text)
 
 
 def _titled(block: str) -> str:

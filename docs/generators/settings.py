@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_type_hints
 
-from generators.markdown import table
+from generators.markdown import linked, table
 
 
 class Setting(NamedTuple):
@@ -40,7 +40,7 @@ def page() -> str:
         "Flags win over the file. `trl-mle grpo --help` lists these keys with all those of TRL and transformers.\n"
     )
     for section in sections():
-        rows = ([f"`{s.name}`", f"`{s.type}`", f"`{s.default}`", s.description] for s in section.settings)
+        rows = ([f"`{s.name}`", f"`{s.type}`", f"`{s.default}`", linked(s.description)] for s in section.settings)
         text += f"\n## {section.heading}\n\n{section.text}\n\n{table(['key', 'type', 'default', 'meaning'], rows)}\n"
     return text
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 
 from generators import api, command_line, project_texts, rollout_columns, settings, task_yaml  # noqa: E402
-from generators.markdown import fit_for_site, plain_docstring, table  # noqa: E402
+from generators.markdown import fit_for_site, linked, plain_docstring, table  # noqa: E402
 
 
 def test_every_setting_has_a_description():
@@ -44,6 +44,7 @@ def test_every_column_has_a_description():
 def test_every_argument_of_the_command_line_has_a_help_text():
     assert command_line.undescribed() == []
     assert command_line.page().count("\n## trl-mle ") > 15
+    assert sys.executable not in command_line.page(), "a path of the machine that builds the site"
 
 
 def test_every_key_of_task_yaml_is_in_the_table():
@@ -114,6 +115,12 @@ def test_blocks_stay_as_they_are_except_for_their_needs():
     assert fit_for_site("````python slow\n```\n````\n", docs, docs) == "````python\n```\n````\n"
 
 
+def test_bars_in_code_and_pages_in_texts():
+    docs = ROOT / "docs"
+    assert fit_for_site(r"| `x` \| `int \| None` |", docs, docs) == r"| `x` \| `int | None` |"
+    assert linked("Where (`docs/tasks/hub.md`).") == "Where ([tasks/hub](../tasks/hub.md))."
+
+
 def test_cells_stay_in_their_table():
     assert table(["a"], [["x | y\nz"]]).splitlines()[-1] == "| x \\| y z |"
 
@@ -126,3 +133,10 @@ def test_docstrings_lose_their_types_and_references():
 def test_pages_of_the_root_have_no_link_to_the_docs_folder():
     for make in (project_texts.contributing, project_texts.agents, project_texts.changelog):
         assert "](docs/" not in make()
+
+
+def test_brackets_of_generated_pages_are_links_or_code():
+    """Markdown takes other ones for references, which the strict build refuses."""
+    for make in (settings.page, command_line.page, rollout_columns.page, task_yaml.page):
+        text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", make(), flags=re.MULTILINE | re.DOTALL)
+        assert re.findall(r"\[[^\]\n]*[a-z][^\]\n]*\](?!\()", text) == []
