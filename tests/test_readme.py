@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.support.metrics_page import logged, undocumented
 from tests.support.tiny import tiny_model, tiny_tokenizer
 from trl_mle.demo.tiny_policy import CHAT_TEMPLATE
 from trl_mle.outcomes import Column, read_rollouts
@@ -56,3 +57,4 @@ def test_the_example_runs_as_printed(tmp_path, monkeypatch):
     assert set(rollouts[Column.TASK_ID]) == {"builtin:digits"}
     assert set(rollouts[Column.KIND]) == {"failure"}  # the tiny policy writes no programs
     assert len(rollouts) >= 16
+    assert undocumented(logged(names["trainer"])) == set()

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.support.improvement_runs import outcome_of
+from tests.support.metrics_page import logged, undocumented
 from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_args, tiny_model, tiny_tokenizer
 from trl_mle import DurationAwareTrainer, ExperienceStore, prompts_dataset
@@ -62,6 +63,7 @@ def test_a_training_and_the_same_training_resumed(tmp_path, task):
     last = trainer.state.log_history[-2]
     assert last["improve/prompt_share"] == 0.5
     assert last["improve/store_size"] == 48
+    assert undocumented(logged(trainer)) == set()
     store.close()
 
     _, store, again = train(tmp_path / "run", task, resume=str(tmp_path / "run/checkpoint-3"))

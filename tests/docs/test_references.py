@@ -102,6 +102,14 @@ def test_an_unknown_metric_is_found():
     }
 
 
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r": ([\w/]+\.md)$", text[text.index("\nnav:") :], re.MULTILINE)
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    assert pages <= set(listed)
+    assert len(listed) == len(set(listed))
+
+
 def test_links_out_of_the_docs_become_paths(tmp_path):
     docs = ROOT / "docs"
     text = "See [resume](resume.md#x), [the README](../README.md), [CHANGELOG.md](../CHANGELOG.md)."

@@ -10,6 +10,7 @@ from trl import GRPOConfig, GRPOTrainer
 from tests.rewards.test_mle_reward import GOOD
 from tests.support.agents import call, run_program, scripted_model, short_prompts
 from tests.support.drop_in_tools import tokenizer
+from tests.support.metrics_page import logged, undocumented
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
 from tests.support.tiny import tiny_args
@@ -72,6 +73,13 @@ def agent_args(folder, config_class=DurationAwareConfig, **changes):
         log_completions=False,
         **changes,
     )
+
+
+def test_the_page_of_metrics_describes_all_that_was_logged(run):
+    trainer, _ = run
+    names = logged(trainer)
+    assert "episodes/programs" in names
+    assert undocumented(names) == set()
 
 
 def test_rewards_of_each_kind_of_rollout(run):

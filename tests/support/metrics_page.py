@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs/reference/metrics.md"
 PREFIXES = ("programs", "duration", "instrumentation", "sandbox", "overlap", "groups", "reward_scale", "collapse", "turns",
@@ -27,3 +28,8 @@ def undocumented(names: Iterable[str]) -> set[str]:
     own = (name.removeprefix("eval_") for name in names)
     own = (name for name in own if name.split("/")[0] in PREFIXES and "/" in name and not OF_TRL.fullmatch(name))
     return {name for name in own if not any(pattern.fullmatch(name) for pattern in patterns)}
+
+
+def logged(trainer: Any) -> set[str]:
+    """Names of all metrics that a trainer has logged."""
+    return {name for log in trainer.state.log_history for name in log}
