@@ -96,18 +96,32 @@ async def test_files_go_from_one_program_to_the_next(task, good):
     class Files(Scripted):
         async def run(self, code, task, limits=None, *, source=None, group=None, files=None):
             seen.append((dict(files or {}), limits.keep_bytes))
-            return replace(await super().run(code, task, limits), files={code: b"x"}, files_cut=len(seen) - 1)
+            return replace(await super().run(code, task, limits), files={code: b"x"}, files_cut=len(seen))
 
     agent, _ = environment(task, Files(good))
     texts = [await agent.run_program(code) for code in ("a", None, "b")]
     assert seen == [({}, 8 * 1024**2), ({"a": b"x"}, 8 * 1024**2)]
-    assert "Files for the next program: a.\n" in texts[0]
-    assert "Files for the next program: b. 1 could not be kept." in texts[2]
+    assert "Files for the next program: a. 1 could not be kept." in texts[0]
+    assert "next program" not in texts[2], "there is none"
     assert not [turn for turn in agent.episode.turns if turn.outcome and turn.outcome.execution.files]
     assert agent.episode.outcome.execution.submission == good.submission
+    assert not agent.episode.outcome.execution.files, "files are needed once, by the next program"
     agent.reset(task="toy")
     await agent.run_program("c")
     assert seen[-1][0] == {}, "nothing goes from one rollout to another"
+
+
+@pytest.mark.parametrize("end", ["runs", "submitted", "fault"])
+async def test_no_files_are_kept_after_the_last_program(task, good, end):
+    left = replace(good, files={"a": b"x"})
+    last = SandboxError("gone", may_have_started=True) if end == "fault" else left
+    agent, _ = environment(task, left, last, runs=2)
+    text = await agent.run_program(PRINTS)
+    assert "Files for the next program: a." in text
+    text = await (agent.submit() if end == "submitted" else agent.run_program(PRINTS))
+    assert agent.episode.over == end
+    assert "next program" not in text
+    assert not agent._current().files
 
 
 @pytest.mark.parametrize("code", NONSENSE, ids=lambda code: repr(code)[:12])

@@ -123,8 +123,11 @@ async def test_nonsense_is_an_error_and_the_session_goes_on(toy):
         async with client(url) as env:
             with pytest.raises(Exception, match="reset"):
                 await env.step({"tool": "submit"})
-            with pytest.raises(Exception, match=r"no task|there is no"):
-                await env.reset(task="other")
+            for name in ("other", str(toy.folder), "builtin:digits", "hub:someone/theirs", ["toy"]):
+                with pytest.raises(Exception, match=r"no task .* on this server; it has: toy"):
+                    await env.reset(task=name)
+            with pytest.raises(Exception, match="reset"):  # none of them was loaded
+                await env.step({"tool": "submit"})
             await env.reset()
             for action in ({"tool": "rm"}, {"code": 3}, {"codes": "x"}):
                 with pytest.raises(Exception, match="rror"):

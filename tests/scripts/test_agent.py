@@ -141,7 +141,7 @@ def arguments(**settings):
 
 
 def training(**settings):
-    return SimpleNamespace(**{"overlap_execution": False, **settings})
+    return SimpleNamespace(**{"overlap_execution": False, "tool_timeout_s": None, **settings})
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,7 @@ def training(**settings):
         ({"task_curriculum": "learnability"}, {}, "task_curriculum"),
         ({"reward_aggregation": "gain"}, {}, "reward_aggregation"),
         ({}, {"overlap_execution": True}, "overlap_execution"),
+        ({}, {"tool_timeout_s": 5.0}, "tool_timeout_s"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(settings, trainer, name):

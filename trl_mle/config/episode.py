@@ -24,8 +24,8 @@ class EpisodeBudget:
         observation_characters (`int`, *optional*, defaults to `2000`):
             Longest text that a tool answers with, in characters.
         keep_bytes (`int`, *optional*, defaults to 8 MiB):
-            Bytes of the files that a program leaves for the next one of its episode. A rollout holds as much memory; 0 keeps
-            none.
+            Bytes of the files that a program leaves for the next one of its episode. A rollout holds as much memory
+            until its last program has run; 0 keeps none.
     """
 
     runs: int = 4

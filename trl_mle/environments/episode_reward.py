@@ -43,6 +43,8 @@ class EpisodeReward:
     """
 
     has_time_limit = True  # as MLEReward
+    tools_have_limits = True
+    """The trainer refuses a `tool_timeout_s`, which would turn slow programs into faults."""
     occasional_metrics = OCCASIONAL_METRICS
 
     def __init__(self, reward: MLEReward, duration_clock: Literal["wall", "cpu"] = "wall"):
@@ -67,7 +69,7 @@ class EpisodeReward:
         outcomes = SharedRuns(partial(self.outcomes, whole=False))
         parts = [RewardPart("validity", outcomes, self.model_card_sections), RewardPart(score, outcomes)]
         for part in parts:
-            part.duration_clock = self.duration_clock
+            part.duration_clock, part.tools_have_limits = self.duration_clock, self.tools_have_limits
         return parts
 
     async def outcomes(

@@ -94,7 +94,8 @@ class Observer:
             names = ", ".join(name.replace("_", " ") for name in outcome.execution.milestones)
             facts.append(f"Steps reached: {names or 'none'}.")
             facts += reported_metrics(outcome.execution)
-            facts += _files(outcome.execution)
+            if episode.refusal is None:
+                facts += _files(outcome.execution)
         score = outcome.public.score if outcome.public is not None else None
         if self.show_public_score and outcome.kind == "valid" and score is not None:
             facts.append(f"Its score on the hidden answers: {score:.6g}.")

@@ -91,11 +91,13 @@ class RunningEpisode:
     def take_outcome(self, outcome: Outcome, unavailable: SandboxUnavailableError | None = None) -> None:
         """Take in the outcome of a program."""
         if outcome.kind == "fault":
-            self._fault, self._unavailable = outcome, unavailable
+            self._fault, self._unavailable, self.files = outcome, unavailable, {}
             return
         self.seconds_left = max(0.0, self.seconds_left - (outcome.duration_s or 0.0))
         if outcome.execution is not None:
-            self.files = outcome.execution.files
+            # After the last program, nobody reads them: an environment may be kept long after its episode.
+            self.files = outcome.execution.files if self.refusal is None else {}
+            outcome = replace(outcome, execution=replace(outcome.execution, files={}))
         if outcome.kind == "valid":
             self.valid, self.valid_run = outcome, self.run  # with its submission; turns are kept without one
         elif self._failed is None or _milestones(outcome) >= _milestones(self._failed):
@@ -103,7 +105,7 @@ class RunningEpisode:
 
     def take_submission(self) -> None:
         """End the episode with the last valid submission."""
-        self._submitted = True
+        self._submitted, self.files = True, {}
 
     def add_turn(
         self,

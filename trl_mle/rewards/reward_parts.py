@@ -64,6 +64,8 @@ class RewardPart:
     occasional_metrics = OCCASIONAL_METRICS
     duration_clock: str
     """Clock of the seconds per action, if those are reported. The trainer compares it with its own."""
+    tools_have_limits = False
+    """Whether the programs are tools of an environment, which no `tool_timeout_s` may cut off."""
 
     def __init__(
         self,

@@ -29,6 +29,11 @@ def check_agent(mle_args: MLEArguments, training_args: Any) -> None:
         ("debug_fraction", experience.debug_fraction, "An agent repairs its own programs within a rollout."),
         ("retrieved_examples", experience.retrieved_examples, "The prompts of agents show no examples."),
         ("task_curriculum", curriculum.task_curriculum != "uniform", "The tasks of an agent come in equal shares."),
+        (
+            "tool_timeout_s",
+            training_args.tool_timeout_s is not None,
+            "`agent_seconds` limits the programs of an agent.",
+        ),
         ("overlap_execution", training_args.overlap_execution, "`tool_rollouts` says how programs of agents overlap."),
     ):
         if is_set:

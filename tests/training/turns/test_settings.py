@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.tiny import tiny_args
+from trl_mle.environments import EpisodeReward
 from trl_mle.errors import ConfigError
 from trl_mle.training.turns.lockstep import generation_is_collective
 from trl_mle.training.turns.settings import TurnSettings
@@ -39,6 +40,7 @@ def trainer(processes: int = 1, *, use_vllm: bool = False, is_vlm: bool = False,
     vllm = {"vllm_mode": "colocate", "vllm_tensor_parallel_size": 1, "vllm_enable_sleep_mode": False}
     return SimpleNamespace(
         tools=["a tool"],
+        reward_funcs=[len],
         _is_vlm=is_vlm,
         use_vllm=use_vllm,
         accelerator=SimpleNamespace(num_processes=processes, state=state),
@@ -52,6 +54,16 @@ def test_trl_runs_its_own_loop_without_tools_and_where_it_is_asked_to():
     without = trainer()
     without.tools = []
     assert tool_rollouts_of(without) is None
+
+
+def test_programs_with_limits_of_their_own_are_not_cut_off():
+    each = trainer(tool_timeout_s=5.0)
+    assert isinstance(tool_rollouts_of(each), ToolRollouts)
+    reward = EpisodeReward(SimpleNamespace(__name__="mle_reward", model_card_sections=dict))
+    for functions in ([reward], reward.parts()):
+        each.reward_funcs = functions
+        with pytest.raises(ConfigError, match=r"`tool_timeout_s` is 5\.0, but the programs of an `MLESpec`"):
+            tool_rollouts_of(each)
 
 
 def test_models_with_images_say_that_settings_have_no_effect(caplog):

@@ -10,6 +10,7 @@ from uuid import uuid4
 from openenv.core import Environment
 
 from trl_mle.environments import MLESpec
+from trl_mle.errors import TaskError
 from trl_mle.exports.openenv_server.messages import MLEAction, MLEObservation, MLEState
 
 
@@ -49,6 +50,10 @@ class MLEServerEnvironment(Environment[MLEAction, MLEObservation, MLEState]):
         name = kwargs.get("task")
         if name is None:
             name = random.Random(seed).choice(list(self._spec.tasks))
+        # A client chooses among the tasks of the server. Other names would load folders, or tasks from the Hub.
+        if not isinstance(name, str) or name not in self._spec.tasks:
+            known = ", ".join(sorted(self._spec.tasks))
+            raise TaskError(f"There is no task {str(name)[:80]!r} on this server; it has: {known}.")
         self._environment.reset(task=name)
         self._task, self._id = name, episode_id or uuid4().hex
         messages = self._spec.prompt(self._spec.tasks[name])

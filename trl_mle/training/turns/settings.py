@@ -22,7 +22,7 @@ class TurnSettings:
             take. `"sequential"`: TRL's own loop, in which one rollout's tools run after another's.
         tool_timeout_s (`float`, *optional*):
             Seconds after which an asynchronous tool call is cancelled, and the rollout gets an error message as its result. `None`
-            for no limit. The programs of [`MLEEnvironment`] have limits of their own.
+            for no limit. It is refused for [`MLESpec`], whose programs have limits of their own.
     """
 
     tool_rollouts: str = field(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from trl_mle.errors import ConfigError
 from trl_mle.training.distributed import raised_on_all
 from trl_mle.training.turns.lockstep import Lockstep, generation_is_collective
 from trl_mle.training.turns.message_calls import MessageCalls
@@ -233,7 +234,8 @@ class ToolRollouts:
         if slow:
             names = sorted({name for _, calls in slow for name in calls.running()})
             logger.warning(
-                "%d rollouts have waited for %s for more than %.0f s. `tool_timeout_s` sets a limit.",
+                "%d rollouts have waited for %s for more than %.0f s. `tool_timeout_s` sets a limit for tools without one of "
+                "their own.",
                 len(slow),
                 ", ".join(names),
                 self._timing.warn_s,
@@ -252,7 +254,12 @@ class ToolRollouts:
 
 
 def tool_rollouts_of(trainer: Any) -> ToolRollouts | None:
-    """The part of `trainer` that runs its tools; `None` where TRL's own loop does it."""
+    """The part of `trainer` that runs its tools; `None` where TRL's own loop does it.
+
+    Raises:
+        ConfigError: `tool_timeout_s` is set for tools that have limits of their own.
+    """
+    _check_timeout(trainer)
     if not trainer.tools or trainer.args.tool_rollouts == "sequential":
         return None
     if trainer._is_vlm:
@@ -262,6 +269,18 @@ def tool_rollouts_of(trainer: Any) -> ToolRollouts | None:
             )
         return None
     return ToolRollouts(trainer)
+
+
+def _check_timeout(trainer: Any) -> None:
+    timeout_s = trainer.args.tool_timeout_s
+    if timeout_s is not None and any(
+        getattr(function, "tools_have_limits", False) for function in trainer.reward_funcs
+    ):
+        # A cancelled program is a fault, without a reward: a policy whose programs fail would rather be slow.
+        raise ConfigError(
+            f"`tool_timeout_s` is {timeout_s}, but the programs of an `MLESpec` have limits of their own, and the result of one "
+            "that is cut off is unknown. Leave it out. `EpisodeBudget(seconds=...)` and `wall_s` limit programs."
+        )
 
 
 async def _ended(tasks: list[asyncio.Task], timeout_s: float) -> None:
