@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from trl_mle.prompts import build_agent_prompt
@@ -88,7 +89,7 @@ def agent_example(mle_args: Any, training_args: Any, name: str, task: TaskSpec) 
         load=load
         if limit_s is None
         else f"replace({load}, time_limit_s={limit_s:g})  # as in training: the prompt states it",
-        model=training_args.hub_model_id or training_args.output_dir,
+        model=training_args.hub_model_id or Path(training_args.output_dir).name,
         budget=repr(budget),
         show_public_score=mle_args.agent_public_score,
         rounds=training_args.max_tool_calling_iterations + 1,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trl_mle.exports.hub.redaction import redacted
 from trl_mle.prompts import build_prompt
 from trl_mle.scripts.agent_card import agent_example, quoted
 from trl_mle.types import TaskSpec
@@ -66,7 +67,7 @@ def policy_sections(
     """
     base = base_model(model_args.model_name_or_path)
     trained_from = f"`{base}`" if base else "a model of the machine of the run, which has no name on the Hub"
-    return {
+    sections = {
         "Quick start": _example_of_run(mle_args, training_args, tasks),
         "Tasks": _task_table(tasks),
         "Base model and licence": (
@@ -76,6 +77,8 @@ def policy_sections(
         ),
         "Limits": LIMITS,
     }
+    # `push_to_hub` uploads the card as it stands here. A task may have the name of a folder.
+    return {title: redacted(text) for title, text in sections.items()}
 
 
 def _example_of_run(mle_args: Any, training_args: Any, tasks: Mapping[str, TaskSpec]) -> str:

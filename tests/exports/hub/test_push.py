@@ -14,6 +14,7 @@ from tests.support.rollouts import row, write_batch, write_run
 from tests.support.tiny import tiny_model, tiny_tokenizer
 from trl_mle.errors import ConfigError
 from trl_mle.exports.hub import push_model, push_rollouts
+from trl_mle.exports.hub.model import model_card
 from trl_mle.outcomes import Column, read_rollouts
 
 TEMPLATE = "{{ messages }}"
@@ -24,19 +25,19 @@ tags: [trl-mle]
 
 # Model Card for run
 
-`model="runs/{folder}"` or `--model {folder} `, made in {home}/runs with {secret} and {token}.
+`model="runs/{folder}"`, `from_pretrained("{folder}")` or `--model {folder} `, made in {home}/runs with {secret} and {token}.
 """
 
 
 @pytest.fixture
 def run_dir(tmp_path):
     folder = write_run(tmp_path / "run")
-    turns = json.dumps([{"tool": "submit", "public_score": 1.0, "private_score": 2.0}])
-    write_batch(
-        folder,
-        10,
-        [row("valid", 0.5, 1.0, 2.0, program=f"# {SECRET} {TOKEN} {tmp_path}/home/data") | {"turns": turns}],
-    )
+    leak = f"# {SECRET} {TOKEN} {tmp_path}/home/data"
+    turns = json.dumps([{"tool": "submit", "public_score": 1.0, "private_score": 2.0, "code": f"{leak}\n"}])
+    call = {"function": {"name": "run_program", "arguments": {"code": leak}}}
+    messages = [{"role": "assistant", "content": leak, "tool_calls": [call]}]
+    leaking = {"turns": turns, "prompt": [{"role": "user", "content": leak}], "completion": messages}
+    write_batch(folder, 10, [row("valid", 0.5, 1.0, 2.0, program=leak) | leaking])
     (folder / "rollouts/train_000011_00.parquet").write_bytes(b"PAR1 cut off")
     return folder
 
@@ -47,10 +48,16 @@ def test_rollouts_come_back_without_private_scores_and_secrets(hub, run_dir, tmp
     here, there = read_rollouts(run_dir), read_rollouts("hub:me/rollouts")
     assert len(there) == len(here) == 21 and there[Column.REWARD].equals(here[Column.REWARD])
     assert there[Column.PRIVATE_SCORE].isna().all() and there[Column.PUBLIC_SCORE].equals(here[Column.PUBLIC_SCORE])
-    assert json.loads(there["turns"].iloc[-1]) == [{"tool": "submit", "public_score": 1.0}]
-    assert there[Column.PROGRAM].iloc[-1] == "# <hidden> <hidden> ~/data"
-    sent = b"".join(hub.files("dataset", "me/rollouts").values())
-    assert not any(text.encode() in sent for text in (SECRET, TOKEN, str(tmp_path)))
+    clean = "# <hidden> <hidden> ~/data"
+    assert json.loads(there["turns"].iloc[-1]) == [{"tool": "submit", "public_score": 1.0, "code": f"{clean}\n"}]
+    assert there[Column.PROGRAM].iloc[-1] == there["prompt"].iloc[-1][0]["content"] == clean
+    message = there["completion"].iloc[-1][0]
+    assert message["content"] == message["tool_calls"][0]["function"]["arguments"]["code"] == clean
+    # The files are compressed: what they hold shows in the table alone.
+    assert not any(text in there.to_json() for text in (SECRET, TOKEN, "home"))
+    assert not any(
+        text.encode() in hub.files("dataset", "me/rollouts")["README.md"] for text in (SECRET, str(tmp_path))
+    )
 
 
 def test_private_scores_travel_if_asked_for(hub, run_dir):
@@ -111,11 +118,19 @@ def test_a_model_comes_back_by_its_name(hub, tmp_path):
     card.validate()
     assert (card.data.license, card.data.base_model) == ("apache-2.0", "Qwen/base")
     assert (
-        'model="me/policy"` or `--model me/policy `' in card.text and "~/runs with <hidden> and <hidden>" in card.text
+        'model="me/policy"`, `from_pretrained("me/policy")` or `--model me/policy `' in card.text
+        and "~/runs with <hidden> and <hidden>" in card.text
     )
     model = AutoModelForCausalLM.from_pretrained("me/policy", cache_dir=tmp_path / "cache")
     assert model.config.hidden_size == tiny_model().config.hidden_size
     assert AutoTokenizer.from_pretrained("me/policy", cache_dir=tmp_path / "cache").chat_template == TEMPLATE
+
+
+def test_the_card_of_a_checkpoint_names_the_model_of_the_hub(tmp_path):
+    folder = tmp_path / "run/checkpoint-8"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text('# Card\n\n`from_pretrained("run")`, `model="base"`\n')
+    assert '`from_pretrained("me/policy")`, `model="base"`' in model_card(folder, "me/policy").text
 
 
 def test_an_adapter_names_a_base_model_of_the_hub(hub, tmp_path):

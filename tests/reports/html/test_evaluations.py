@@ -39,8 +39,12 @@ def test_estimates_have_their_intervals():
     assert shown[1]["headings"][3:] == ["k = 1", "k = 12"] and shown[1]["rows"][0][3:] == ["367", "300"]
 
 
+HUGE = f'{{"entries": [{{"policy": "\\ud800", "n": 1{"0" * 400}, "best_at": {{"{"9" * 5000}": 1}}}}]}}'
+"""Numbers that are too large for a float and for `int`, and half of a character."""
+
+
 @pytest.mark.parametrize(
-    "content", ["", "[1]", "{}", '{"entries": 5}', '{"entries": [5, {"best_at": [1], "best": 3}]}', "[" * 5000]
+    "content", ["", "[1]", "{}", '{"entries": 5}', '{"entries": [5, {"best_at": [1], "best": 3}]}', "[" * 5000, HUGE]
 )
 def test_files_of_any_form_cost_nothing_but_themselves(tmp_path, content):
     run = write_run(tmp_path / "run")
@@ -55,6 +59,8 @@ def test_an_evaluation_is_found_in_a_run_and_by_name(tmp_path):
         EvaluationTable(entries=(), settings={"n": 128, "folder": folder.name}).write(folder)
     shown = evaluations([run], [tmp_path / "other", run / "eval"])
     assert [entry["title"] for entry in shown] == ["other", "eval"]
+    EvaluationTable(entries=(), settings={}).write(run)
+    assert [entry["title"] for entry in evaluations([run])] == ["run", "run/eval"]
     assert shown[0]["tables"][0]["rows"] == [["128", "other"]]
     assert "Evaluation" in write_html([run], tmp_path / "report.html").read_text()
     with pytest.raises(ConfigError, match=r"No evaluation\.json in"):

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import math
 import random
 import re
 from html.parser import HTMLParser
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from tests.support.hostile_texts import COMPLETIONS, PIECES, PROGRAMS, random_text
 from tests.support.html_pages import HOSTILE, hostile_run, page_data, page_texts
 from tests.support.rollouts import row, write_batch, write_run
+from trl_mle.errors import ConfigError
 from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.reports.html import write_html
 from trl_mle.reports.html.loading import LoadedRun, load_runs
@@ -169,6 +171,23 @@ def test_data_say_what_the_rollouts_say(tmp_path):
     classes = {entry["name"]: entry for entry in run["failures"]}
     assert classes["error: KeyError"]["count"] == 10 and classes["error: KeyError"]["last_share"] == 0.25
     assert table["kind"][classes["error: KeyError"]["examples"][0]] == "failure"
+
+
+def test_values_that_no_page_can_hold_cost_nothing_else(tmp_path):
+    run = write_run(tmp_path / "run")
+    lines = [f'{{"step": {step}, "loss": 0.5, "huge": 1{"0" * 400}}}' for step in ("1e999", "NaN", "1", "2")]
+    (run / "metrics.jsonl").write_text("\n".join(lines))
+    (run / "config.yaml").write_text('training: {seed: "\\ud800"}')
+    page = write_html([run], tmp_path / "report.html", text_megabytes=math.inf).read_text(encoding="utf-8")
+    assert page_data(page)["runs"][0]["logged"] == {"loss": {"x": [1, 2], "y": [0.5, 0.5]}}
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["report.html"]
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    run = write_run(tmp_path / "run")
+    for path in (run, Path()):
+        with pytest.raises(ConfigError, match="is a folder"):
+            write_html([run], path)
 
 
 def test_parts_add_up_to_the_mean_reward():

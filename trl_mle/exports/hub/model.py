@@ -35,7 +35,7 @@ FILES = (
 )
 """What `from_pretrained` reads. Rollouts, checkpoints, settings, private scores and `training_args.bin`, which holds paths and may
 hold tokens, stay here."""
-_EXAMPLE = re.compile(r"(model=\"|--model )([^\"\s]+)")
+_EXAMPLE = re.compile(r"(model=\"|from_pretrained\(\"|--model )([^\"\s]+)")
 _BASE = "base_model_name_or_path"
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -107,7 +107,7 @@ def model_card(folder: Path, repo_id: str, licence: str | None = None, base_mode
     if not path.is_file():
         raise ConfigError(f"No {CARD} in {folder}. Give the `output_dir` of a run that has finished, or a checkpoint.")
     text = path.read_text(encoding="utf-8")
-    text = _EXAMPLE.sub(lambda match: _renamed(match, folder.name, repo_id), text)
+    text = _EXAMPLE.sub(lambda match: _renamed(match, folder.resolve(), repo_id), text)
     try:
         card = ModelCard(redacted(text))
     except (ValueError, yaml.YAMLError) as error:
@@ -124,9 +124,10 @@ def model_card(folder: Path, repo_id: str, licence: str | None = None, base_mode
     return card
 
 
-def _renamed(match: re.Match[str], folder: str, repo_id: str) -> str:
+def _renamed(match: re.Match[str], folder: Path, repo_id: str) -> str:
     """The example's name of the model: the folder of the run, as long as the model had no name on the Hub."""
-    return f"{match[1]}{repo_id}" if Path(match[2]).name == folder else match[0]
+    names = {folder.name, folder.parent.name} if folder.name.startswith("checkpoint-") else {folder.name}
+    return f"{match[1]}{repo_id}" if Path(match[2]).name in names else match[0]
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -6,12 +6,14 @@ import os
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 HIDDEN = "<hidden>"
-_NAME = re.compile(r"(?:^|_)(?:tokens?|keys?|secrets?|passwords?|passwd|credentials?)(?:$|_)", re.IGNORECASE)
+_NAME = re.compile(r"(?:^|_)(?:tokens?|(?:api)?keys?|secrets?|pwd|credentials?)(?:$|_)|passwo?r?d", re.IGNORECASE)
 """Names of variables whose values are secret."""
 _TOKEN = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|e2b_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16})\b"
+    r"(?<![A-Za-z0-9])"
+    r"(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|e2b_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16})"
 )
 """Tokens of the Hub, of model providers, E2B, GitHub and AWS by their form."""
 _SHORTEST = 8
@@ -23,9 +25,21 @@ def redacted(text: str) -> str:
     for value in _secrets():
         text = text.replace(value, HIDDEN)
     text = _TOKEN.sub(HIDDEN, text)
-    home = str(Path.home())
-    # The root folder as a home would be in every path.
-    return re.sub(rf"{re.escape(home)}(?=[/\s'\"`)\]:,]|$)", "~", text) if len(home) > 1 else text
+    for home in {str(Path.home()), os.path.realpath(Path.home())}:
+        if len(home) > 1:  # the root folder as a home would be in every path
+            text = re.sub(rf"{re.escape(home)}(?![\w-])", "~", text)
+    return text
+
+
+def redacted_values(value: Any) -> Any:
+    """`value`, lists and dictionaries of any depth, with every text in it redacted."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {key: redacted_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(redacted_values, value))
+    return value
 
 
 def _secrets() -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError, hub_client_errors
 from trl_mle.exports.hub.licences import check_licence
-from trl_mle.exports.hub.redaction import redacted
+from trl_mle.exports.hub.redaction import redacted_values
 from trl_mle.exports.hub.rollout_card import RolloutFacts, rollout_card
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FOLDER = "rollouts"
 PRIVATE = "private_"
-"""How columns begin that hold what only the private answers tell."""
+"""What stands in the names of columns that hold what only the private answers tell."""
 TURNS = "turns"
 """Column of agents' rollouts: JSON of the turns, in which scores stand, too."""
 
@@ -112,24 +112,38 @@ def _public(table: pyarrow.Table, private_scores: bool) -> pyarrow.Table:
     import pyarrow
 
     if not private_scores:
-        table = table.drop_columns([name for name in table.column_names if name.startswith(PRIVATE)])
+        table = table.drop_columns([name for name in table.column_names if PRIVATE in name])
     for place, field in enumerate(table.schema):
-        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type):
-            change = _without_private if field.name == TURNS and not private_scores else redacted
-            texts = [None if text is None else change(text) for text in table.column(place).to_pylist()]
-            table = table.set_column(place, field, pyarrow.array(texts, field.type))
+        if _holds_text(field.type):
+            values = table.column(place).to_pylist()
+            if field.name == TURNS:
+                changed = [None if turns is None else _public_turns(turns, private_scores) for turns in values]
+            else:
+                changed = redacted_values(values)
+            table = table.set_column(place, field, pyarrow.array(changed, field.type))
     return table
 
 
-def _without_private(turns: str) -> str:
-    """Turns without private scores. What is no JSON is left out, since nobody knows what is in it."""
+def _holds_text(type_: pyarrow.DataType) -> bool:
+    """Whether values of the type may hold texts, inside lists and messages, too."""
+    import pyarrow
+
+    types = pyarrow.types
+    return (
+        types.is_string(type_) or types.is_large_string(type_) or types.is_dictionary(type_) or types.is_nested(type_)
+    )
+
+
+def _public_turns(turns: str, private_scores: bool) -> str:
+    """Turns with redacted texts. What is no JSON is left out, since nobody knows what is in it."""
     try:
-        return redacted(json.dumps(_stripped(json.loads(turns))))
+        content = json.loads(turns)
+        return json.dumps(redacted_values(content if private_scores else _stripped(content)))
     except (ValueError, RecursionError):
         return "[]"
 
 
 def _stripped(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _stripped(item) for key, item in value.items() if not key.startswith(PRIVATE)}
+        return {key: _stripped(item) for key, item in value.items() if PRIVATE not in key}
     return [_stripped(item) for item in value] if isinstance(value, list) else value

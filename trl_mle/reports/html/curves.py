@@ -85,16 +85,18 @@ def logged_curves(run: LoadedRun) -> dict[str, dict[str, list]]:
     points: dict[str, tuple[list, list]] = {}
     for entry in run.log:
         step = entry.get("step")
-        if isinstance(step, bool) or not isinstance(step, (int, float)):
+        if not _is_number(step):
             continue
         for name, value in entry.items():
-            if name == "step" or isinstance(value, bool) or not isinstance(value, (int, float)):
-                continue
-            if math.isfinite(value):
+            if name != "step" and _is_number(value):
                 steps, values = points.setdefault(str(name), ([], []))
                 steps.append(step)
                 values.append(value)
     return {name: _thinned(*points[name]) for name in sorted(points) if len(points[name][0]) > 1}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and rounded(value) is not None
 
 
 def _thinned(steps: list, values: list) -> dict[str, list]:
@@ -111,7 +113,10 @@ def rounded(value: Any) -> float | None:
     """`value` with six digits, or `None` if it is missing or not finite."""
     if value is None:
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # JSON has whole numbers of any length
+        return None
     return float(f"{number:.6g}") if math.isfinite(number) else None
 
 

@@ -36,12 +36,13 @@ def evaluations(runs: Sequence[Path], folders: Sequence[Path] = ()) -> list[dict
         content = _read(folder / TABLE_FILE)
         if content is None:
             raise ConfigError(f"No {TABLE_FILE} in {folder}. Give the `output_dir` of `trl-mle evaluate`.")
-        found[folder.resolve()] = (folder.name, content)
-    for run in runs:
+        found[folder.resolve()] = (folder.resolve().name, content)
+    for run in (folder.resolve() for folder in runs):
         for path in [run / TABLE_FILE, *sorted(run.glob(f"*/{TABLE_FILE}"))]:
             content = _read(path)
             if content is not None:
-                found.setdefault(path.parent.resolve(), (f"{run.name}/{path.parent.name}", content))
+                name = run.name if path.parent == run else f"{run.name}/{path.parent.name}"
+                found.setdefault(path.parent.resolve(), (name, content))
     return [{"title": title, "tables": tables(content)} for title, content in found.values()]
 
 
@@ -98,7 +99,7 @@ def _by_size(caption: str, entries: Sequence[Record], field: str) -> Table:
     """One column per number of samples."""
     found = [entry.get(field) for entry in entries]
     curves: list[dict[str, Any]] = [curve if isinstance(curve, dict) else {} for curve in found]
-    sizes = sorted({size for curve in curves for size in curve if str(size).isdecimal()}, key=int)
+    sizes = sorted({size for curve in curves for size in curve if size.isdecimal() and len(size) < 10}, key=int)
     rows = [
         [
             *(_as_text(entry.get(name)) for name in ("policy", "task_id", "kind")),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import TrlMleError
 from trl_mle.experience import STORE_FILE, Experience, ExperienceStore
-from trl_mle.outcomes import Column, RunColumn
+from trl_mle.outcomes import Column, RunColumn, shorten
 from trl_mle.reports.html.curves import rounded
 from trl_mle.reports.html.loading import LoadedRun
+from trl_mle.reports.html.texts import TEXT_CHARACTERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,8 +87,8 @@ def _entry(experience: Experience, row_of: Mapping[tuple, int]) -> dict[str, Any
         "public": rounded(outcome.public.score) if outcome.public else None,
         "private": rounded(outcome.private.score) if outcome.private else None,
         "seconds": rounded(outcome.duration_s),
-        "plan": program.plan if program else "",
-        "program": program.code if program else "",
+        "plan": _text(program.plan) if program else "",
+        "program": _text(program.code) if program else "",
     }
 
 
@@ -153,4 +154,4 @@ def _key(task: str, step: int | None, program: str | None) -> tuple:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return shorten(value, TEXT_CHARACTERS) if isinstance(value, str) else ""

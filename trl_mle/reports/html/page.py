@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trl_mle._version import __version__
+from trl_mle.errors import ConfigError
 from trl_mle.evaluation.summary import Stretch, summarise
 from trl_mle.outcomes import Column, RunColumn
 from trl_mle.reports.html.curves import curves, logged_curves, rounded
@@ -60,14 +61,21 @@ def write_html(
             Room in the file for programs and their output, in megabytes. Beyond it, the oldest rollouts have none.
 
     Raises:
-        ConfigError: a folder holds no rollouts that can be read, or is given twice, or one of
-            `evaluation_folders` holds no evaluation.
+        ConfigError: a folder holds no rollouts that can be read, or is given twice, one of `evaluation_folders` holds no
+            evaluation, or `path` is a folder.
     """
+    if not path.name or path.is_dir():
+        raise ConfigError(f"{path} is a folder. Name the HTML file to write, such as {path / 'report.html'}.")
     shown = evaluations(folders, evaluation_folders)
     content = render(load_runs(folders), text_megabytes, shown)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(content, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    # A name of its own: the end of training and a user may write the same report at the same time.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        # Surrogates, which escapes in JSON and YAML may hold, have no UTF-8.
+        partial.write_text(content, encoding="utf-8", errors="replace", newline="\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 
@@ -77,7 +85,7 @@ def render(
     shown_evaluations: Sequence[dict[str, Any]] = (),
 ) -> str:
     """The page as text."""
-    texts = TextStore(int(text_megabytes * MEGABYTE))
+    texts = TextStore(text_megabytes * MEGABYTE)
     table = RolloutTable(texts)
     described = _described(runs, table)
     data = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -169,7 +170,7 @@ def _numbers(values: Iterable[Any]) -> list[float | None]:
 
 
 def _integers(values: Iterable[Any]) -> list[int | None]:
-    return [int(value) if isinstance(value, (int, float)) and value == value else None for value in values]
+    return [int(value) if isinstance(value, (int, float)) and math.isfinite(value) else None for value in values]
 
 
 def _bits(value: Any) -> int:

@@ -19,11 +19,11 @@ class TextStore:
     """Distinct texts, numbered in the order in which they are added.
 
     Args:
-        max_bytes (`int`):
+        max_bytes (`float`):
             Size that all blocks together may have in the file. Texts beyond it are refused.
     """
 
-    def __init__(self, max_bytes: int):
+    def __init__(self, max_bytes: float):
         self.max_bytes = max_bytes
         self.bytes = 0
         self.blocks: list[str] = []
