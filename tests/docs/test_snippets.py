@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.snippets import ALL_PAGES, PAGES, ROOT, Block, blocks, commands, wrong_words
+from tests.support.snippets import ALL_PAGES, PAGES, ROOT, Block, blocks, commands, unknown_blocks, wrong_words
 from tests.support.tiny import save_chat_model, tiny_dataset
 
 KNOWN_MARKS = ("slow", "small", "needs=", "test=")
@@ -52,6 +52,20 @@ def test_commands_name_flags_recipes_and_files_that_exist(page):
     for block in blocks(page):
         for words in commands(block.code) if block.language == "bash" else ():
             assert not wrong_words(words), f"{block.name}: {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_block_is_passed_over(page):
+    assert unknown_blocks(page) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["```sh\nls\n```\n", "```\nls\n```\n", "- a\n\n  ```bash\n  ls\n  ```\n", "~~~bash\nls\n~~~\n"]
+)
+def test_a_block_in_another_form_is_found(tmp_path, text):
+    page = tmp_path / "page.md"
+    page.write_text(f"```bash\nls\n```\n\n{text}", encoding="utf-8")
+    assert unknown_blocks(page)
 
 
 def test_a_wrong_flag_or_recipe_is_found():

@@ -18,7 +18,10 @@ PAGES = sorted(
 """Pages whose every command is run, or says what it needs."""
 ALL_PAGES = sorted({*PAGES, *ROOT.glob("docs/**/*.md"), ROOT / "CONTRIBUTING.md"})
 LANGUAGES = ("bash", "python")
-"""Languages of blocks that a reader runs. Others (`text`, `console`, `yaml`, `mermaid`) show something."""
+"""Languages of blocks that a reader runs."""
+SHOWN = ("text", "yaml", "mermaid", "bibtex")
+"""Languages of blocks that show something."""
+_FENCE_LINE = re.compile(r"^(?P<before>[ \t>]*)(?:`{3,}|~{3,})", re.MULTILINE)
 _FENCE = re.compile(
     r"^(?P<fence>`{3,})(?P<language>\w*) *(?P<marks>[^\n`]*)\n(?P<code>.*?)^(?P=fence) *$", re.MULTILINE | re.DOTALL
 )
@@ -69,6 +72,14 @@ def blocks(page: Path) -> list[Block]:
         for match in _FENCE.finditer(text)
         if match["language"] in LANGUAGES
     ]
+
+
+def unknown_blocks(page: Path) -> list[str]:
+    """Blocks that `blocks` would pass over although a reader may run them: of another language, or not at the start of a line."""
+    text = page.read_text(encoding="utf-8")
+    found = [match["language"] or "no language" for match in _FENCE.finditer(text)]
+    outside = _FENCE.sub("", text)
+    return [language for language in found if language not in (*LANGUAGES, *SHOWN)] + _FENCE_LINE.findall(outside)
 
 
 def commands(code: str) -> list[list[str]]:

@@ -98,9 +98,10 @@ def test_lineage_shows_the_changes_of_each_step(open_page, tmp_path):
         "valid step 1, prompt: improve #1 public ",
     ]
     steps[1].query_selector("summary").click()
-    assert steps[1].query_selector(".added").inner_text() == "model = GradientBoosting()"
+    # The event of an opened element comes later.
+    assert steps[1].wait_for_selector(".added").inner_text() == "model = GradientBoosting()"
     steps[0].query_selector("summary").click()
-    assert "model = Ridge()" in steps[0].query_selector("pre").inner_text()
+    assert "model = Ridge()" in steps[0].wait_for_selector("pre").inner_text()
 
 
 def test_search_filters_and_order(open_page, tmp_path):

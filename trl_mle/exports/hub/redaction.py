@@ -22,24 +22,31 @@ _SHORTEST = 8
 
 def redacted(text: str) -> str:
     """`text` with `<hidden>` in place of secrets, and `~` in place of the home folder."""
-    for value in _secrets():
-        text = text.replace(value, HIDDEN)
-    text = _TOKEN.sub(HIDDEN, text)
-    for home in {str(Path.home()), os.path.realpath(Path.home())}:
-        if len(home) > 1:  # the root folder as a home would be in every path
-            text = re.sub(rf"{re.escape(home)}(?![\w-])", "~", text)
-    return text
+    return Redactor()(text)
 
 
-def redacted_values(value: Any) -> Any:
-    """`value`, lists and dictionaries of any depth, with every text in it redacted."""
-    if isinstance(value, str):
-        return redacted(value)
-    if isinstance(value, dict):
-        return {key: redacted_values(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(redacted_values, value))
-    return value
+class Redactor:
+    """`redacted` for many texts: what is secret on this machine is looked up once."""
+
+    def __init__(self) -> None:
+        self._values = _secrets()
+        homes = {home for home in (str(Path.home()), os.path.realpath(Path.home())) if len(home) > 1}
+        # The root folder as a home would be in every path.
+        self._home = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(homes)))})(?![\w-])") if homes else None
+
+    def __call__(self, text: str) -> str:
+        for value in self._values:
+            text = text.replace(value, HIDDEN)
+        text = _TOKEN.sub(HIDDEN, text)
+        return text if self._home is None else self._home.sub("~", text)
+
+    def values(self, value: Any) -> Any:
+        """`value`, lists and dictionaries of any depth, with every text in it redacted."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, dict):
+            return {key: self.values(item) for key, item in value.items()}
+        return type(value)(map(self.values, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _secrets() -> list[str]:

@@ -82,7 +82,6 @@ class RolloutFacts:
     private_scores: bool
     rows: int = 0
     files: int = 0
-    damaged: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     tasks: Counter[str] = field(default_factory=Counter)
     splits: dict[str, None] = field(default_factory=dict)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError, hub_client_errors
 from trl_mle.exports.hub.licences import check_licence
-from trl_mle.exports.hub.redaction import redacted_values
+from trl_mle.exports.hub.redaction import Redactor
 from trl_mle.exports.hub.rollout_card import RolloutFacts, rollout_card
 
 if TYPE_CHECKING:
     import pyarrow
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "rollouts"
 PRIVATE = "private_"
@@ -92,13 +95,14 @@ def _prepare(run_dir: Path, target: Path, private_scores: bool) -> tuple[dict[st
         raise ConfigError(f"No rollouts in {run_dir / FOLDER}. Give the `output_dir` of a run that has trained.")
     files: dict[str, Path] = {}
     facts = RolloutFacts(private_scores=private_scores)
+    redactor = Redactor()
     for path in found:
         try:
             table = parquet.read_table(path, partitioning=None)
-        except Exception:  # damaged; `read_rollouts` names such files
-            facts.damaged += 1
+        except Exception:  # damaged
+            logger.warning("%s cannot be read and is left out.", path)
             continue
-        table = _public(table, private_scores)
+        table = _public(table, private_scores, redactor)
         parquet.write_table(table, target / path.name, compression="zstd")
         files[f"{FOLDER}/{path.name}"] = target / path.name
         facts.count(path.name.partition("_")[0], table)
@@ -107,7 +111,7 @@ def _prepare(run_dir: Path, target: Path, private_scores: bool) -> tuple[dict[st
     return files, facts
 
 
-def _public(table: pyarrow.Table, private_scores: bool) -> pyarrow.Table:
+def _public(table: pyarrow.Table, private_scores: bool, redactor: Redactor) -> pyarrow.Table:
     """`table` without private scores, unless they are wanted, and with redacted texts."""
     import pyarrow
 
@@ -117,9 +121,9 @@ def _public(table: pyarrow.Table, private_scores: bool) -> pyarrow.Table:
         if _holds_text(field.type):
             values = table.column(place).to_pylist()
             if field.name == TURNS:
-                changed = [None if turns is None else _public_turns(turns, private_scores) for turns in values]
+                changed = [turns and _public_turns(turns, private_scores, redactor) for turns in values]
             else:
-                changed = redacted_values(values)
+                changed = redactor.values(values)
             table = table.set_column(place, field, pyarrow.array(changed, field.type))
     return table
 
@@ -134,11 +138,11 @@ def _holds_text(type_: pyarrow.DataType) -> bool:
     )
 
 
-def _public_turns(turns: str, private_scores: bool) -> str:
+def _public_turns(turns: str, private_scores: bool, redactor: Redactor) -> str:
     """Turns with redacted texts. What is no JSON is left out, since nobody knows what is in it."""
     try:
         content = json.loads(turns)
-        return json.dumps(redacted_values(content if private_scores else _stripped(content)))
+        return json.dumps(redactor.values(content if private_scores else _stripped(content)))
     except (ValueError, RecursionError):
         return "[]"
 
