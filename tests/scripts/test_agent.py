@@ -44,14 +44,14 @@ def task(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def demonstrations(task, tmp_path_factory):
-    """Arguments, folder, and four answers with four episodes whose programs were run."""
+    """Arguments, folder, and two answers and two episodes, whose programs were run."""
     folder = tmp_path_factory.mktemp("demonstrations")
     arguments = DemonstrationArguments(
         tasks=[str(task.folder)],
-        num_demonstrations=8,
+        num_demonstrations=4,
         agent_turns=2,
         agent_share=0.5,
-        agent_first_programs=3,
+        agent_first_programs=2,
         agent_observation_characters=500,
         sandbox_workers=1,
     )
@@ -61,8 +61,8 @@ def demonstrations(task, tmp_path_factory):
 def test_episodes_are_what_the_environment_answered(demonstrations):
     _, _, dataset = demonstrations
     episodes = [row for row in dataset if row["tools"] is not None]
-    assert len(dataset) == 8
-    assert len(episodes) == 4
+    assert len(dataset) == 4
+    assert len(episodes) == 2
     assert has_turns(dataset)
     for row in episodes:
         messages = row["completion"]
@@ -129,6 +129,18 @@ def test_all_turns_of_a_users_conversations_are_learned(tmp_path):
     assert [message["content"] for message in dataset[0]["prompt"]] == ["do"]
     assert [message["content"] for message in dataset[0]["completion"]] == ["first", "It failed.", "last"]
     assert has_turns(dataset)
+
+
+@pytest.mark.parametrize("arguments", [{"code": "x = 1"}, '{"code": "x = 1"}'])
+def test_calls_without_content_and_with_arguments_as_text(arguments):
+    call = {"type": "function", "function": {"name": "run_program", "arguments": arguments}}
+    messages = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "It took 3 s."}]
+    rows = [{"prompt": "do", "completion": messages}]
+    if isinstance(arguments, dict):
+        assert list(texts_of(rows)) == ["do", "x = 1\n", "It took ", " s."]
+    else:
+        with pytest.raises(ConfigError, match="Give an object with one value per argument"):
+            list(texts_of(rows))
 
 
 def test_generated_demonstrations_alone_take_agent_turns():

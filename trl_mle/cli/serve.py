@@ -26,4 +26,5 @@ def serve(
     app = openenv_app(MLESpec(tasks, budget=EpisodeBudget(runs=runs), sandbox=sandbox), sessions)
     import uvicorn  # comes with openenv
 
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    # It says where it listens, which `--port 0` leaves open.
+    uvicorn.run(app, host=host, port=port, access_log=False)

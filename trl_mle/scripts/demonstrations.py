@@ -211,20 +211,29 @@ def _is_message(value: object) -> bool:
 
 
 def texts_of(dataset: Dataset) -> Iterator[str]:
-    """Every text of the demonstrations: a tokenizer is trained on them. Observations come without their numbers."""
+    """Every text of the demonstrations: the demo policy's tokenizer is trained on them. Observations come without their numbers.
+
+    Raises:
+        ConfigError: the arguments of a tool call are text, which the demo policy's chat template cannot render.
+    """
     for row in dataset:
         for part in (row["prompt"], row["completion"]):
             if isinstance(part, str):
                 yield part
                 continue
             for message in part:
-                text = message["content"]
+                text = message.get("content")  # a message with tool calls may have none
                 if isinstance(text, str):
                     yield from NUMBERS.split(text) if message["role"] == "tool" else [text]
                 for call in message.get("tool_calls") or ():
-                    values = (call["function"].get("arguments") or {}).values()
+                    arguments = call["function"].get("arguments") or {}
+                    if not isinstance(arguments, dict):
+                        raise ConfigError(
+                            f"A tool call of the demonstrations has the arguments {str(arguments)[:80]!r}, but the demo policy "
+                            "writes each argument apart. Give an object with one value per argument, not JSON in a text."
+                        )
                     # The chat template ends each argument with a line break.
-                    yield from (f"{value.strip()}\n" for value in values if isinstance(value, str))
+                    yield from (f"{value.strip()}\n" for value in arguments.values() if isinstance(value, str))
 
 
 def has_turns(dataset: Dataset) -> bool:
