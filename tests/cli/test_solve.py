@@ -77,11 +77,34 @@ def test_through_an_endpoint(tmp_path, monkeypatch):
         (("builtin:nothing",), "nothing"),
         (("builtin:digits", "--budget", "30"), "has no unit"),
         (("builtin:digits", "--budget", "soon"), "no duration|no unit"),
+        (("builtin:digits", "--time-limit", "-5"), "`--time-limit` is -5"),
+        (("builtin:digits", "--top-p", "0"), "`top_p` is 0"),
     ],
 )
 def test_errors_name_the_value(tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         run(*arguments, "--model", "m", "--endpoint", "http://127.0.0.1:1/v1", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_local_model_that_is_not_there_is_named_at_once(tmp_path):
+    with pytest.raises(UserError, match=r"`--model` is 'runs/nothing', but there is no model"):
+        run("builtin:digits", "--model", "runs/nothing", "--out", tmp_path / "out")
+
+
+def test_a_later_session_refuses_other_flags_and_other_tables(tmp_path, scripted):
+    scripted("no program")
+    home = kaggle_folder(tmp_path)
+    common = (home, "--model", "m", "--endpoint", "x", "--attempts", "1", "--out", tmp_path / "out")
+    flags = ("--target", "price", "--metric", "rmse")
+    for later in (flags, flags, ()):
+        assert run(*common, *later)[0] == 1
+    with pytest.raises(UserError, match=r"`--metric` is mae, but the search in .* has rmse"):
+        run(*common, "--metric", "mae")
+    with (home / "test.csv").open("a") as file:
+        file.write("h9999;50,0;3;01.01.2021;x\n")
+    with pytest.raises(UserError, match="have changed since the search"):
+        run(*common)
 
 
 def test_a_kaggle_folder_says_what_is_missing(tmp_path):

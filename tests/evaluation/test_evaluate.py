@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from tests.support.evaluations import ScorerDouble, SeededPolicy, evaluated
 from tests.support.tasks import toy_task
 from trl_mle.errors import ConfigError
 from trl_mle.evaluation import EvaluationTiming, evaluate, read_table
-from trl_mle.evaluation.sample_store import Place, SampleStore
+from trl_mle.evaluation.sample_store import RESCORED, Place, SampleStore
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.language_models.sampling import Sample
 from trl_mle.types import Outcome
@@ -239,3 +241,56 @@ def test_any_text_of_a_policy_can_be_stored(tmp_path):
 def test_user_errors(policy, tasks, settings, message):
     with pytest.raises(ConfigError, match=message):
         evaluate(policy, tasks, **settings)
+
+
+def test_a_program_whose_score_is_exactly_zero_is_improved(tmp_path):
+    class Zero(ScorerDouble):
+        async def score(self, text, task, group=None):
+            outcome = await super().score(text, task, group)
+            return replace(outcome, reward=0.0, reward_parts={"score": 0.0}) if outcome.kind == "valid" else outcome
+
+    entry = evaluated(tmp_path / "out", 8, "improve", scorer=Zero()).entry("a", "toy", "improve")
+    assert entry.n == 4
+
+
+def test_an_outage_is_as_long_as_its_request(tmp_path):
+    """However long the programs before have run."""
+
+    class Silent(SeededPolicy):
+        async def sample(self, messages, n, **options):
+            if len(self.asked) == 1 and not hasattr(self, "was_silent"):
+                self.was_silent = True
+                raise NoAnswerError("unavailable", "restarting")
+            return await super().sample(messages, n, **options)
+
+    class Slow(ScorerDouble):
+        async def score(self, text, task, group=None):
+            await asyncio.sleep(0.06)
+            return await super().score(text, task, group)
+
+    table = evaluated(
+        tmp_path / "out", 4, "improve", Silent("a"), Slow(), timing=EvaluationTiming(outage_s=0.05, pause_s=0.0)
+    )
+    assert table.problems == {} and table.entry("a", "toy", "improve").n == 2
+
+
+def test_what_an_earlier_call_lacks_is_still_said(tmp_path):
+    first, second = toy_task(tmp_path / "task"), {"late": SeededPolicy("late")}
+    table = evaluate({"a": SeededPolicy("a")}, first, 4, out=tmp_path / "out", scorer=ScorerDouble("all"))
+    (problem,) = table.problems.items()
+    table = evaluate(second, first, 4, out=tmp_path / "out", scorer=ScorerDouble())
+    assert dict([problem]) == table.problems and table.entry("late", "toy").n == 4
+    table = evaluate({"a": SeededPolicy("a")}, first, 4, out=tmp_path / "out", scorer=ScorerDouble())
+    assert table.problems == {}
+
+
+def test_rescored_rollouts_are_no_evaluation(tmp_path):
+    with SampleStore(tmp_path / "out") as store:
+        store.claim(RESCORED)
+    with pytest.raises(ConfigError, match="rollouts that were scored again, not an evaluation"):
+        read_table(tmp_path / "out")
+    with pytest.raises(ConfigError, match="not an evaluation"):
+        evaluated(tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        evaluated(tmp_path / "file")

@@ -137,6 +137,21 @@ async def test_a_program_that_fails_on_the_real_file_is_not_the_best(houses, out
     assert "30 rows of the real test file" in page
 
 
+async def test_a_program_that_the_real_file_has_refused_does_not_run_there_again(houses, out):
+    problem, sandbox = open_problem(str(houses), out, OPTIONS), TwoFolders()
+    scorer = ProgramScorer(sandbox, NoInstrumenter())
+    found = await solve(
+        problem,
+        ScriptedPolicy(text_of("bad = 10")),
+        out,
+        60.0,
+        scorer,
+        SearchSettings(attempts=6, samples_per_prompt=1),
+    )
+    assert found.best is None and found.valid == 6 and sandbox.real_runs == 1
+    assert [count for _, count in found.failures] == [6]
+
+
 def last_id(problem) -> str:
     return repr(str(pd.read_csv(problem.real.spec.sample_path)["Id"].iloc[-1]))
 

@@ -162,6 +162,28 @@ async def test_a_policy_that_does_not_answer_ends_the_search(problem, out, monke
     assert found.reason == "the policy gives no answers: gone" and found.best is not None
 
 
+async def test_a_budget_that_ends_without_an_answer_says_so(problem, out):
+    policy = ScriptedPolicy(NoAnswerError("unavailable", "gone"))
+    found = await search(problem, policy, out, NumberSandbox(), budget_s=0.2)
+    assert found.reason == "the budget is over, and the policy gives no answers: gone" and not found.failures
+
+
+async def test_a_signal_ends_what_an_earlier_session_has_left_undone(problem, out):
+    await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)
+    (out / "solution.py").write_text("offset = 7")
+
+    class Interrupted(NumberSandbox):
+        async def run(self, code, task, limits=None, *, source=None, group=None):
+            os.kill(os.getpid(), signal.SIGINT)
+            return await super().run(code, task, limits, source=source, group=group)
+
+    sandbox = Interrupted(hangs_on=(0.3,))
+    found = await search(problem, ScriptedPolicy(offset(0.9)), out, sandbox, attempts=9)
+    assert found.reason == "interrupted" and found.attempts == 1 and sandbox.cancelled == 1
+    found = await search(problem, ScriptedPolicy(offset(0.9)), out, NumberSandbox(), attempts=1)
+    assert open_file(out, "solution.py").strip() == "offset = 0.3"
+
+
 async def test_a_prompt_that_is_refused_is_not_a_dead_policy(problem, out, monkeypatch):
     """A prompt with an earlier program may be too long; prompts from scratch go on."""
 

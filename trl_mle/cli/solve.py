@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,6 +73,7 @@ def solve(
     from trl_mle.solve import SearchSettings, open_problem, parse_budget
 
     prepare_console()
+    _check(model, endpoint, time_limit)
     if endpoint is None:
         hide_bars()  # of loading a model
     console = Console()
@@ -84,9 +87,9 @@ def solve(
         debug_share=debug_share,
         seed=seed,
     )
-    folder = _folder(out, source)
-    options = _options(source, folder, target, metric, drop, keep, split, yes, console)
-    problem = open_problem(source, folder, options, time_limit, splits)
+    with _folder(out, source) as folder:
+        options = _options(source, folder, target, metric, drop, keep, split, yes, console)
+        problem = open_problem(source, folder, options, time_limit, splits)
     result = asyncio.run(
         _solve(
             problem,
@@ -103,18 +106,42 @@ def solve(
     raise typer.Exit(0 if result.best is not None else 1)
 
 
-def _folder(out: Path | None, source: str) -> Path:
+def _check(model: str, endpoint: str | None, time_limit: float | None) -> None:
+    """Raise `ConfigError` if the model is a local path without one, or if the limit of programs is no time."""
     from trl_mle.errors import ConfigError
+    from trl_mle.language_models.sampling import parse_source
+    from trl_mle.scripts.checks import check_model_path
+    from trl_mle.types import LONGEST_S
+
+    if endpoint is None and (policy := parse_source(model)).endpoint is None:
+        check_model_path(policy.model, key="--model")
+    if time_limit is not None and not 0 < time_limit <= LONGEST_S:
+        raise ConfigError(
+            f"`--time-limit` is {time_limit:g}; it must be a positive number of seconds, at most a year."
+        )
+
+
+@contextmanager
+def _folder(out: Path | None, source: str) -> Iterator[Path]:
+    """The folder of the search. If the block fails before anything is in a new one, it is removed."""
+    from trl_mle.errors import ConfigError, UserError
 
     name = Path(source).name or "task"
     folder = (out or Path(f"solve-{name.replace(':', '-')}")).expanduser()
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"{folder} cannot be made ({error.strerror}); choose another folder with `--out`."
         ) from error
-    return folder
+    try:
+        yield folder
+    except UserError:
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
 
 
 def _options(
@@ -142,12 +169,12 @@ def _options(
         "keep": tuple(keep or ()),
         "split": split,
     }
-    earlier = read_options(out)
+    check_tables(source)
+    earlier = read_options(out, given)
     if earlier is not None:
         return earlier
-    check_tables(source)
     settled = settle(source, given | {"sep": None, "encoding": None}, yes, console)
-    save_options(out, settled)
+    save_options(out, settled, given)
     return settled
 
 

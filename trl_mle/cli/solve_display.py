@@ -61,7 +61,7 @@ def show_solution(solution: Solution, task: Task, console: Console) -> None:
     minutes = solution.seconds / 60
     lines = [f"{solution.attempts} attempts, {solution.valid} valid, in {minutes:.1f} minutes: {solution.reason}."]
     if solution.best is None:
-        lines.append("No program was valid. The commonest reasons:")
+        lines.append("No program was valid." + (" The commonest reasons:" if solution.failures else ""))
         lines += [f"  {count} x {printable(reason, LONGEST)}" for reason, count in solution.failures]
     else:
         private = solution.best.outcome.private

@@ -113,6 +113,8 @@ class _Borrowed:
         self.model = getattr(policy, "model", type(policy).__name__)
         self.samples_per_request = getattr(policy, "samples_per_request", 1)
         self.sample = policy.sample
+        self.context_tokens: int | None = getattr(policy, "context_tokens", None)
+        self.special_tokens: Sequence[str] = getattr(policy, "special_tokens", ())
 
     def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
         count = getattr(self._policy, "count_tokens", None)

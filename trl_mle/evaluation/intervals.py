@@ -14,6 +14,8 @@ from trl_mle.evaluation.estimators import best_of_k, best_of_k_if_valid, choice_
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 """Resamples of a bootstrap."""
+CELLS = 2_000_000
+"""Most numbers in the array of one batch of resamples, which bounds the memory that many samples need."""
 FEWEST = 8
 """Fewest samples, and fewest valid ones for a mean over them, that a bootstrap is made of."""
 LARGEST_SHARE = 0.125
@@ -92,6 +94,7 @@ def _bootstrap(data: tuple[np.ndarray, ...], statistic: Callable, seed: int) -> 
             data,
             statistic,
             n_resamples=RESAMPLES,
+            batch=max(1, CELLS // max(map(len, data))),
             vectorized=True,
             axis=-1,
             confidence_level=CONFIDENCE,

@@ -87,6 +87,8 @@ class PolicyRun:
         self._tick = tick or (lambda samples: None)
         self._opened: Policy | None = None
         self._answered = time.monotonic()
+        self._done: set[str] = set()
+        """Ids of the tasks that nothing is missing of any more."""
         self._faults: Counter[str] = Counter()
         """Task id -> faults in a row."""
 
@@ -104,7 +106,7 @@ class PolicyRun:
                 for task in self.tasks:
                     await self._task(task)
         except NoAnswerError as error:
-            for task in self.tasks:
+            for task in (task for task in self.tasks if task.id not in self._done):
                 self.problems.setdefault(task.id, f"the policy {self.candidate.name!r} does not answer: {error}")
         finally:
             if self._opened is not None:
@@ -117,6 +119,7 @@ class PolicyRun:
         """Await `work`; a task that is given up ends it."""
         try:
             await work
+            self._done.add(task.id)
         except GivenUpError as error:
             self.problems[task.id] = str(error)
 
@@ -142,7 +145,7 @@ class PolicyRun:
         scored = [
             (score, -record.number, record)
             for record in parents
-            if record.outcome and (score := score_of(record.outcome))
+            if record.outcome is not None and (score := score_of(record.outcome)) is not None
         ]
         if not scored:
             return None
@@ -210,6 +213,8 @@ class PolicyRun:
         self, messages: Sequence[Mapping[str, Any]], n: int, seed: int, max_tokens: int | None = None, **options: Any
     ) -> list[Sample]:
         """`n` completions, with patience for a policy that does not answer for a while."""
+        # Between two requests programs may have run for longer than an outage may last.
+        asked = time.monotonic()
         while True:
             try:
                 samples = await self._policy().sample(
@@ -222,7 +227,7 @@ class PolicyRun:
                     **options,
                 )
             except NoAnswerError as error:
-                is_over = time.monotonic() - self._answered > self.timing.outage_s
+                is_over = time.monotonic() - max(asked, self._answered) > self.timing.outage_s
                 if error.kind == "refused" or error.permanent or is_over:
                     raise
                 await asyncio.sleep(self.timing.pause_s)

@@ -21,7 +21,7 @@ from trl_mle.errors import ConfigError
 from trl_mle.evaluation.candidates import Candidate
 from trl_mle.evaluation.policy_run import PolicyRun, needs_scoring, together
 from trl_mle.evaluation.run import Progress
-from trl_mle.evaluation.sample_store import Place, SampleStore
+from trl_mle.evaluation.sample_store import RESCORED, Place, SampleStore
 from trl_mle.evaluation.settings import EvaluationSettings
 from trl_mle.language_models.sampling import Sample
 from trl_mle.outcomes import Column, RunColumn, from_row
@@ -157,6 +157,7 @@ class _RescoreRun(PolicyRun):
 
 def _check_rules(store: SampleStore, tasks: Mapping[str, Task], settings: Mapping[str, Any]) -> None:
     """Note what outcomes depend on; refuse to continue if it has changed."""
+    store.claim(RESCORED)
     now = {"rules": rules_digest(), "settings": json.loads(json.dumps(settings, default=str))}
     now["tasks"] = {task_id: _task_digest(task) for task_id, task in sorted(tasks.items())}
     before = store.note("rules")

@@ -17,7 +17,7 @@ from trl_mle.evaluation.agent_run import AgentRun
 from trl_mle.evaluation.candidates import Candidate, candidates_of
 from trl_mle.evaluation.entries import TaskNote
 from trl_mle.evaluation.policy_run import PolicyRun
-from trl_mle.evaluation.sample_store import SampleStore
+from trl_mle.evaluation.sample_store import EVALUATION, SampleStore
 from trl_mle.evaluation.settings import EvaluationSettings, EvaluationTiming
 from trl_mle.evaluation.table import EvaluationTable, read_table
 from trl_mle.rewards.scorer import ProgramScorer
@@ -129,7 +129,10 @@ async def evaluate_async(
         sampled = [candidate.name for candidate in candidates if candidate.program is None]
         if compare_to is not None or store.note("compare_to") is None:
             store.set_note("compare_to", compare_to or next(iter(sampled), None))
-        problems: dict[str, str] = {}
+        # What an earlier call could not evaluate, and this one is not asked for, is missing still.
+        asked_for = {f"{candidate.name} on {task.id}" for candidate in candidates for task in loaded}
+        earlier: dict[str, str] = store.note("problems") or {}
+        problems = {name: reason for name, reason in earlier.items() if name not in asked_for}
         async with _opened(scorer, spec):
             with _entered(progress) as bar:
                 for candidate in candidates:
@@ -173,6 +176,7 @@ def _note(
     spec: MLESpec | None,
 ) -> None:
     """Keep what a table needs to know, and refuse settings that the samples of the folder were not drawn with."""
+    store.claim(EVALUATION)
     now: dict[str, Any] = asdict(settings)
     if spec is not None:
         now["episode"] = {**asdict(spec.budget), "show_public_score": spec.show_public_score}

@@ -21,6 +21,9 @@ SampleKind = Literal["scratch", "improve", "agent", "program"]
 """`scratch`, `improve`: kinds of prompts. `agent`: an episode of several turns. `program`: the task's own program."""
 
 STORE_FILE = "samples.sqlite"
+EVALUATION = "an evaluation"
+RESCORED = "rollouts that were scored again"
+"""What the samples of a store are of."""
 APPLICATION_ID = 0x6D6C6576
 """Marks an SQLite file as a store of samples: "mlev"."""
 VERSION = 1
@@ -79,6 +82,7 @@ class SampleStore:
 
     def __init__(self, folder: Path | None = None, *, read_only: bool = False):
         self.folder = folder
+        self.read_only = read_only
         self._lock: IO[bytes] | None = None
         if folder is None:
             self._database = sqlite3.connect(":memory:")
@@ -87,9 +91,13 @@ class SampleStore:
             if read_only and not path.exists():
                 raise ConfigError(f"There is no evaluation in {folder}: it has no {STORE_FILE}.")
             if not read_only:
-                folder.mkdir(parents=True, exist_ok=True)
                 self._lock = _locked(folder)
-            self._database = sqlite3.connect(path.resolve().as_uri() + ("?mode=ro" if read_only else ""), uri=True)
+            try:
+                self._database = sqlite3.connect(path.resolve().as_uri() + ("?mode=ro" if read_only else ""), uri=True)
+            except sqlite3.OperationalError as error:
+                if self._lock is not None:
+                    self._lock.close()
+                raise ConfigError(f"{path} cannot be opened: {error}. Give another folder.") from error
         try:
             self._prepare(read_only)
         except BaseException:
@@ -149,6 +157,14 @@ class SampleStore:
         """Store a value that JSON can hold, in place of an earlier one of that name."""
         with self._writing():
             self._database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
+
+    def claim(self, purpose: str) -> None:
+        """Say what the samples are of; raise `ConfigError` if they are of something else."""
+        before = self.note("purpose")
+        if before is None and not self.read_only:
+            self.set_note("purpose", purpose)
+        elif before not in (None, purpose):
+            raise ConfigError(f"{self.folder} holds {before}, not {purpose}. Give another folder.")
 
     def identify(self, policy: str, identity: str) -> None:
         """Raise `ConfigError` if the name stands for another policy than before."""
@@ -272,8 +288,12 @@ def _key(place: Place) -> tuple[str, str, str]:
 
 
 def _locked(folder: Path) -> IO[bytes]:
-    """The lock of a folder, held until it is closed or the process ends."""
-    file = (folder / ".lock").open("wb")
+    """The lock of a folder, held until it is closed or the process ends. The folder is made if it does not exist."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("wb")
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}. Give another folder.") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

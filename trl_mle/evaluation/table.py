@@ -14,7 +14,7 @@ import numpy as np
 
 from trl_mle.evaluation.entries import Entry, TaskNote, entry_of
 from trl_mle.evaluation.intervals import Estimate, mean_over_strata
-from trl_mle.evaluation.sample_store import Place, SampleStore, opened
+from trl_mle.evaluation.sample_store import EVALUATION, Place, SampleStore, opened
 from trl_mle.types import ScoreTransform
 
 TABLE_FILE = "evaluation.json"
@@ -103,6 +103,7 @@ def read_table(source: SampleStore | Path) -> EvaluationTable:
         ConfigError: the folder has no evaluation.
     """
     with opened(source) as store:
+        store.claim(EVALUATION)
         tasks = {note["id"]: _task_note(note) for note in store.note("tasks") or ()}
         policies = store.policies()
         places = sorted(

@@ -17,24 +17,22 @@ MODEL_FILES = ("config.json", "adapter_config.json")
 """Files of which the folder of a policy has one: a whole model, or an adapter."""
 
 
-def check_model_path(path: str | None, output_dir: str | None = None) -> None:
-    """Raise `ConfigError` if `path` is a local path without a model, or lies in the folder that a new run moves aside."""
+def check_model_path(path: str | None, output_dir: str | None = None, key: str = "model_name_or_path") -> None:
+    """Raise `ConfigError` if `path`, the value of `key`, is a local path without a model, or in a folder that is moved aside."""
     if not path or not (path.startswith((".", "/", "~", "runs/")) or Path(path).exists()):
         return
     if path.startswith("~"):
-        raise ConfigError(f"`model_name_or_path` is {path!r}: `~` is not expanded in settings. Write the whole path.")
+        raise ConfigError(f"`{key}` is {path!r}: `~` is not expanded in settings. Write the whole path.")
     if Path(path).is_file():
-        raise ConfigError(
-            f"`model_name_or_path` is {path!r}, which is a file. Give the folder of a model, or a hub id."
-        )
+        raise ConfigError(f"`{key}` is {path!r}, which is a file. Give the folder of a model, or a hub id.")
     if not any(Path(path, name).exists() for name in MODEL_FILES):
         raise ConfigError(
-            f"`model_name_or_path` is {path!r}, but there is no model. Give a hub id or the path of a model, or train the "
+            f"`{key}` is {path!r}, but there is no model. Give a hub id or the path of a model, or train the "
             f"demo policy first: {DEMO}."
         )
     if output_dir is not None and Path(output_dir).resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
         raise ConfigError(
-            f"`model_name_or_path` {path!r} lies in `output_dir` {output_dir!r}, which a new run moves aside. Choose another "
+            f"`{key}` {path!r} lies in `output_dir` {output_dir!r}, which a new run moves aside. Choose another "
             "`output_dir`, or continue with `--resume_from_checkpoint true`."
         )
 

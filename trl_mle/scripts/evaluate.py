@@ -56,7 +56,7 @@ def run(args: Any) -> int:
     from trl_mle.rewards import ProgramScorer
     from trl_mle.sandboxes.backends import make_sandbox
     from trl_mle.scripts.build import make_instrumenter, validate_tasks, with_time_limit
-    from trl_mle.scripts.checks import check_output_dir, check_task_ids
+    from trl_mle.scripts.checks import check_model_path, check_output_dir, check_task_ids
     from trl_mle.scripts.console import hide_bars
     from trl_mle.scripts.evaluation_progress import EvaluationProgress
     from trl_mle.scripts.trained_policies import training_of
@@ -68,11 +68,19 @@ def run(args: Any) -> int:
     trainings = {}
     for text in args.policies:
         source = None if text.rpartition("=")[2] in ("reference", "baseline") else parse_source(text)
-        if source is not None and source.endpoint is None and (found := training_of(source.model)) is not None:
+        if source is None or source.endpoint is not None:
+            continue
+        check_model_path(source.model, key="policies")
+        if (found := training_of(source.model)) is not None:
             trainings[text] = replace(found, tasks=_ids(found.tasks))
     settings = args.settings(list(trainings.values()))
     limits = {training.program_time_limit_s for training in trainings.values()}
-    limit_s = args.program_time_limit_s or (limits.pop() if len(limits) == 1 else None)
+    if args.program_time_limit_s is None and len(limits) > 1:
+        shown = ", ".join("that of the task" if limit is None else f"{limit:g}" for limit in limits)
+        raise ConfigError(
+            f"The policies were trained with different `program_time_limit_s`: {shown}. Give `program_time_limit_s`."
+        )
+    limit_s = args.program_time_limit_s or next(iter(limits), None)
     loaded = {name: load_task(name) for name in args.tasks}
     tasks = with_time_limit(loaded, limit_s)
     check_task_ids(tasks)
@@ -116,13 +124,19 @@ def finish(out: Path) -> int:
 
     console = Console()
     table = read_table(out)
-    files = [table.write(out), write_samples(out, out)]
-    show_evaluation(table, console)
+    show_evaluation(table, console)  # first: it needs no room on a disk
     try:
-        plot_evaluation(table, out / "evaluation.png")
-        files.append(out / "evaluation.png")
-    except UserError as error:  # matplotlib is optional, and the rest needs no picture
-        console.print(f"No picture: {error}", markup=False)
+        files = [table.write(out), write_samples(out, out)]
+        try:
+            plot_evaluation(table, out / "evaluation.png")
+            files.append(out / "evaluation.png")
+        except UserError as error:  # matplotlib is optional, and the rest needs no picture
+            console.print(f"No picture: {error}", markup=False)
+    except OSError as error:
+        raise ConfigError(
+            f"The files of the evaluation cannot be written into {out}: {error.strerror or error}. Its samples are kept; "
+            f"`trl-mle evaluate --show {out}` writes the files."
+        ) from error
     console.print("Files:", style="bold")
     for path in files:
         console.print(f"  {path}", soft_wrap=True, highlight=False)

@@ -49,6 +49,8 @@ class BestAttempt:
         self._turn = asyncio.Lock()
         self._waiting: dict[int, float] = {}
         self._is_closing = False
+        self._refused: dict[str, str] = {}
+        """Program -> what went wrong on the real test file. A policy writes some programs again and again."""
 
     def close(self) -> None:
         """Let only the best of the candidates that wait have its turn. A later session looks at the others."""
@@ -105,7 +107,11 @@ class BestAttempt:
                 better = mean is not None and (best is None or mean > best)
             if better:
                 code = outcome.program.code
-                submission, reason = await self._submission_of(code, outcome.execution.submission)
+                submission, reason = None, self._refused.get(code)
+                if reason is None:
+                    submission, reason = await self._submission_of(code, outcome.execution.submission)
+                if reason is not None and not reason.startswith(INFRASTRUCTURE):
+                    self._refused[code] = reason
                 better = submission is not None
                 facts = replace(facts, accepted=better, refused=reason)
                 self.log.note(facts)

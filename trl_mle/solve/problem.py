@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,10 +17,12 @@ from trl_mle.tasks import Task, create_task, load_task
 from trl_mle.tasks.create import Request, propose, raise_open
 from trl_mle.tasks.create.folders import unlabelled_tables
 from trl_mle.tasks.folder import load_folder
+from trl_mle.text_tables import is_csv
 
 HELD_OUT = "held_out"
 REAL = "real"
 OPTIONS = "options.json"
+TABLES = "tables.json"
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def open_problem(
             Divisions of the rows of a Kaggle folder whose mean score decides.
 
     Raises:
-        ConfigError: `splits` is more than 1 for another source, or for rows that are divided by time.
+        ConfigError: `splits` is more than 1 for another source, or for rows that are divided by time; or the user's tables are not
+            those of the earlier search in `out`.
         TaskError: there is no such task, or the folder has no test file or no usable train table.
     """
     if not is_kaggle_folder(source):
@@ -88,6 +92,8 @@ def open_problem(
         raise TaskError(
             f"{path} is a folder of images; `solve` takes tables. Make a task of it: `trl-mle tasks create {path}`."
         )
+    tables = _digests(path)
+    _check_unchanged(path, out, tables)
     folder = out / HELD_OUT / path.name
     if not folder.exists():
         limit: dict[str, Any] = {} if time_limit_s is None else {"time_limit_s": time_limit_s}
@@ -95,6 +101,7 @@ def open_problem(
     task = _limited(load_folder(folder), time_limit_s)
     real = prepare_real_test(proposal, task, out / REAL, sep=sep, encoding=encoding)
     others = further_splits(task, out / HELD_OUT, splits - 1, request.split)
+    write_whole(out / TABLES, tables)
     return Problem(str(path), task, real, tuple(_limited(other, time_limit_s) for other in others))
 
 
@@ -109,25 +116,65 @@ def check_tables(source: str) -> None:
         )
 
 
-def save_options(out: Path, options: Mapping[str, Any]) -> None:
-    """Keep what was decided about a Kaggle folder for later sessions."""
-    write_whole(out / OPTIONS, json.dumps(dict(options), indent=2) + "\n")
+def save_options(out: Path, options: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Keep what was decided about a Kaggle folder, and the flags that were given, for later sessions."""
+    write_whole(out / OPTIONS, json.dumps({"options": dict(options), "given": dict(given)}, indent=2) + "\n")
 
 
-def read_options(out: Path) -> dict[str, Any] | None:
+def read_options(out: Path, given: Mapping[str, Any]) -> dict[str, Any] | None:
     """What an earlier session has decided; `None` if there is none.
 
+    Args:
+        out (`Path`):
+            Folder of the search.
+        given (mapping):
+            Flags of this session.
+
     Raises:
-        ConfigError: the file is damaged.
+        ConfigError: the file is damaged, or a flag says something else than the earlier session.
     """
     path = out / OPTIONS
     if not path.exists():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    except (OSError, ValueError, AttributeError) as error:
+        earlier, flags = (_tuples(content[name]) for name in ("options", "given"))
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}. Choose another folder with `--out`.") from error
+    for name, value in given.items():
+        if value and value not in (flags.get(name), earlier.get(name)):
+            raise ConfigError(
+                f"`--{name}` is {_shown(value)}, but the search in {out} has {_shown(earlier.get(name))}. Leave it out, or choose "
+                "another folder with `--out`."
+            )
+    return earlier
+
+
+def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def _shown(value: Any) -> str:
+    return (", ".join(map(str, value)) if isinstance(value, tuple) else str(value or "")) or "none"
+
+
+def _digests(path: Path) -> str:
+    """Digests of the train table and the test file of a Kaggle folder, as JSON."""
+    digests = {}
+    for table in sorted(path.iterdir()):
+        if table.is_file() and is_csv(table) and table.name.lower().split(".")[0] in ("train", "test"):
+            with table.open("rb") as file:
+                digests[table.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return json.dumps(digests, indent=2) + "\n"
+
+
+def _check_unchanged(path: Path, out: Path, digests: str) -> None:
+    """Raise `ConfigError` if the user's tables are not those that the files in `out` were made of."""
+    known = out / TABLES
+    if known.exists() and known.read_text(encoding="utf-8", errors="replace") != digests:
+        raise ConfigError(
+            f"The tables of {path} have changed since the search in {out} began. Choose another folder with `--out`."
+        )
 
 
 def _limited(task: Task, time_limit_s: float | None) -> Task:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trl_mle.config.base import check_least
+from trl_mle.errors import ConfigError
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.solve.attempts import Attempt, AttemptLog, Facts
@@ -24,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 FAULTS = 8
 """Faults of sandbox or grader in a row after which a search ends."""
+INTERRUPTED = "interrupted"
 REFUSED_S = 0.5
 """Seconds until the next prompt after one that the policy refused."""
 
@@ -62,6 +66,13 @@ class SearchSettings:
     improve_share: float = 0.6
     debug_share: float = 0.1
     seed: int = 0
+
+    def __post_init__(self):
+        check_least(self, max_tokens=1, samples_per_prompt=1, attempts=1, answer_failures=1)
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigError(f"`temperature` is {self.temperature}; it must be 0 or more.")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"`top_p` is {self.top_p}; it must be above 0 and at most 1.")
 
 
 class Search:
@@ -107,6 +118,8 @@ class Search:
         self._given_up = asyncio.Event()
         self._faults = 0
         self._over: str | None = None
+        self._no_answer: NoAnswerError | None = None
+        """Why the newest request has no answer; `None` if it has one."""
         self._error: BaseException | None = None
         self._deadline = Deadline(0.0)
 
@@ -121,6 +134,8 @@ class Search:
         When it returns, no program of this search runs. A program that is running on the real files is waited for. Of several
         that wait for it, the best one has its turn; a later session looks at the others.
         """
+        if stop.is_set():
+            return INTERRUPTED
         self._deadline = deadline
         sampling = asyncio.create_task(self._sample_on())
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in (stop, self._given_up)]
@@ -140,7 +155,10 @@ class Search:
             raise self._error
         if not sampling.cancelled() and (error := sampling.exception()) is not None:
             raise error
-        return "interrupted" if stop.is_set() else self._over or "the budget is over"
+        if stop.is_set():
+            return INTERRUPTED
+        silent = "" if self._no_answer is None else f", and the policy gives no answers: {self._no_answer}"
+        return self._over or f"the budget is over{silent}"
 
     async def _sample_on(self) -> None:
         failures, asked = 0, len(self.log)
@@ -161,12 +179,12 @@ class Search:
                     max_tokens=self.settings.max_tokens,
                     seed=(self.settings.seed * 1_000_003 + asked) % 2**31,
                 )
-                failures = 0
+                failures, self._no_answer = 0, None
             except NoAnswerError as error:
                 if error.kind == "refused" and prompt.parent is not None:  # probably too long: another prompt may do
                     await asyncio.sleep(REFUSED_S)
                     continue
-                failures += 1
+                failures, self._no_answer = failures + 1, error
                 logger.warning("The policy gave no answer (%d in a row): %s", failures, error)
                 if failures >= self.settings.answer_failures:
                     self._over = f"the policy gives no answers: {error}"

@@ -141,7 +141,7 @@ class _Session:
         """Search, write the page, and say what was reached."""
         stop = asyncio.Event()
         with _signals(stop):
-            await self.search.best.restore(self.search.policy.model)
+            await self._restore(stop)
             self._deadline = Deadline(budget_s)
             ticking = asyncio.create_task(self._tick())
             try:
@@ -159,6 +159,19 @@ class _Session:
         return Solution(
             self.out, self.search.best.attempt, len(self.log), self._valid, self.log.seconds, reason, failures
         )
+
+    async def _restore(self, stop: asyncio.Event) -> None:
+        """Put right what an earlier session has left undone, unless `stop` is set: then a later one does."""
+        restoring = asyncio.create_task(self.search.best.restore(self.search.policy.model))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((restoring, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (restoring, stopped):
+                task.cancel()
+            await asyncio.gather(restoring, stopped, return_exceptions=True)
+        if not restoring.cancelled() and (error := restoring.exception()) is not None:
+            raise error
 
     def _note(self, attempt: Attempt, is_best: bool) -> None:
         self._valid += attempt.outcome.kind == "valid"

@@ -44,6 +44,13 @@ async def test_several_choices_are_one_request_and_share_its_tokens():
     assert {name: request[name] for name in SETTINGS} == SETTINGS
 
 
+async def test_a_choice_is_a_message_only_if_tools_were_given_and_a_senseless_count_is_none():
+    """A message repeats the text, and would be a column of its own in tables of samples."""
+    with serve(choices("\ud800", usage={"prompt_tokens": 3, "completion_tokens": 10**30})) as (url, _):
+        (sample,) = await sampled(url, 1)
+    assert (sample.text, sample.tokens, sample.prompt_tokens, sample.message) == ("\ud800", None, 3, None)
+
+
 async def test_a_server_that_ignores_n_is_asked_for_the_others_one_by_one():
     with serve(completion("a")) as (url, server):
         policy = open_policy("m", endpoint=url)

@@ -19,6 +19,9 @@ from trl_mle.language_models.client import Failure, NoAnswerError
 from trl_mle.language_models.request_queue import ClientTiming, RequestQueue
 from trl_mle.language_models.sampling.policy import SEEDS, Prices, Sample
 
+MOST_TOKENS = 2**53
+"""A count of tokens from here on is no count, and would not fit into a column of a table."""
+
 
 class EndpointPolicy:
     """A policy behind an OpenAI-compatible endpoint: vLLM, SGLang, llama.cpp, or a hosted model.
@@ -135,7 +138,7 @@ class EndpointPolicy:
                 if n > 1:
                     return []  # asked for one by one, only the too long ones are lost
                 return [Sample("", None, True, seconds)]
-            return _samples(body, seconds, self.prices)
+            return _samples(body, seconds, self.prices, with_messages="tools" in request)
         except BackendError as error:
             kind: Failure = "unavailable" if error.down or error.retry else "refused"
             raise NoAnswerError(kind, str(error), permanent=error.permanent) from None
@@ -154,7 +157,7 @@ class EndpointPolicy:
         await self.endpoint.aclose()
 
 
-def _samples(body: bytes, seconds: float, prices: Prices | None) -> list[Sample]:
+def _samples(body: bytes, seconds: float, prices: Prices | None, with_messages: bool) -> list[Sample]:
     """The samples of a response. A choice without text, such as a refusal, is an empty sample: the policy's own answer."""
     try:
         content = json.loads(body)
@@ -174,7 +177,7 @@ def _samples(body: bytes, seconds: float, prices: Prices | None) -> list[Sample]
             seconds,
             prompt[index],
             prices.cost(prompt[index], completion[index]) if prices is not None else None,
-            _as_read(message),
+            _as_read(message) if with_messages else None,
         )
         for index, (message, finish) in enumerate(choices)
     ]
@@ -217,6 +220,6 @@ def _as_sent(message: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shares(count: Any, parts: int) -> list[int | None]:
     """`count` in `parts` whole numbers that add up to it; `None` each if it is no count."""
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < MOST_TOKENS:
         return [None] * parts
     return [count // parts + (index < count % parts) for index in range(parts)]
