@@ -48,6 +48,35 @@ async def test_a_sample_depends_on_prompt_and_seed_and_not_on_its_batch(model):
     await policy.aclose()
 
 
+async def test_completions_of_different_lengths_share_a_batch(model, monkeypatch):
+    """As those of agents do, of which each has other tokens left."""
+    policy = open_policy(model, dtype="float32")
+    generate, sizes = policy._generate, []
+
+    def counting(batch, stop):
+        sizes.append(len(batch))
+        return generate(batch, stop)
+
+    monkeypatch.setattr(policy, "_generate", counting)
+    lengths = (2, 9, 5)
+    together = await asyncio.gather(
+        *(policy.sample(prompt("a" * most), 1, seed=3, **SETTINGS | {"max_tokens": most}) for most in lengths)
+    )
+    assert sizes == [3] and [sample.tokens for (sample,) in together] == list(lengths)
+    for most, (sample,) in zip(lengths, together, strict=True):
+        (alone,) = await policy.sample(prompt("a" * most), 1, seed=3, **SETTINGS | {"max_tokens": most})
+        assert (alone.text, alone.tokens, alone.truncated) == (sample.text, most, True)
+    long = prompt("a b c d e f " * 4)
+    policy.context_tokens = policy.count_tokens(long) + 6
+    sizes.clear()
+    await asyncio.gather(  # together they would be longer than the context
+        policy.sample(long, 1, seed=0, **SETTINGS),
+        policy.sample(prompt("x"), 1, seed=0, **SETTINGS | {"max_tokens": 90}),
+    )
+    assert sizes == [1, 1]
+    await policy.aclose()
+
+
 def test_noise_samples_from_the_softmax():
     """Frequencies of 4,000 draws are within five standard deviations of the probabilities."""
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])

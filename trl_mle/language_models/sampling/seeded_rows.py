@@ -1,12 +1,13 @@
-"""`SeededRows`: sampling in which each row of a batch has a random generator of its own."""
+"""`SeededRows`, `RowLengths`: each row of a batch has a random generator, and a longest completion, of its own."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from transformers import LogitsProcessor, TopPLogitsWarper
+from transformers import LogitsProcessor, StoppingCriteria, TopPLogitsWarper
 
 
 class StoppedError(Exception):
@@ -52,3 +53,24 @@ class SeededRows(LogitsProcessor):
             row.exponential_(generator=generator)
         # -log of an exponential variable is a Gumbel variable.
         return logits - exponential.clamp_min(torch.finfo(logits.dtype).tiny).log()  # type: ignore[return-value]
+
+
+class RowLengths(StoppingCriteria):
+    """Ends each row of a batch at its own number of new tokens.
+
+    Args:
+        most (sequence of `int`):
+            Most new tokens of each of the `B` rows.
+        prompt (`int`):
+            Tokens of the padded prompts.
+        device (`str`):
+            Device of the batch.
+    """
+
+    def __init__(self, most: Sequence[int], prompt: int, device: str):
+        self._most = torch.tensor(most, device=device)
+        self._prompt = prompt
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.BoolTensor:
+        """Whether a row has ended, shape (B,)."""
+        return input_ids.shape[1] - self._prompt >= self._most  # type: ignore[return-value]

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList
+from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList, StoppingCriteriaList
 
 from trl_mle.errors import ConfigError
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.language_models.sampling.policy import SEEDS, Sample
-from trl_mle.language_models.sampling.seeded_rows import SeededRows, StoppedError
+from trl_mle.language_models.sampling.seeded_rows import RowLengths, SeededRows, StoppedError
 from trl_mle.language_models.sampling.tool_calls import parse_message, with_tool_calls
 
 logger = logging.getLogger(__name__)
@@ -37,9 +37,9 @@ class _Row:
     tools: Sequence[Mapping[str, Any]] | None = None
 
     @property
-    def settings(self) -> tuple[int, float, float]:
+    def settings(self) -> tuple[float, float]:
         """Rows with equal ones can share a batch."""
-        return self.most, self.temperature, self.top_p
+        return self.temperature, self.top_p
 
 
 class TransformersPolicy:
@@ -168,10 +168,24 @@ class TransformersPolicy:
     async def _run(self) -> None:
         while self._queue:
             self._queue = [row for row in self._queue if not row.future.done()]
-            batch = [row for row in self._queue if row.settings == self._queue[0].settings][: self.batch_size]
+            batch = self._next_batch()
             self._queue = [row for row in self._queue if row not in batch]
             if batch:
                 await self._run_batch(batch)
+
+    def _next_batch(self) -> list[_Row]:
+        """The first row, and those with its settings that stay within the context with it: all are as long as the longest."""
+        batch: list[_Row] = []
+        prompt = most = 0
+        for row in self._queue:
+            longest = max(prompt, len(row.ids)), max(most, row.most)
+            fits = self.context_tokens is None or sum(longest) <= self.context_tokens
+            if not batch or (fits and row.settings == batch[0].settings):
+                batch.append(row)
+                prompt, most = longest
+            if len(batch) == self.batch_size:
+                break
+        return batch
 
     async def _run_batch(self, batch: list[_Row]) -> None:
         stop, started = threading.Event(), time.monotonic()
@@ -209,14 +223,15 @@ class TransformersPolicy:
     @torch.inference_mode()
     def _generate(self, batch: list[_Row], stop: threading.Event) -> list[Sample]:
         """The sample of each row, without its seconds."""
-        most, temperature, top_p = batch[0].settings
+        temperature, top_p = batch[0].settings
         inputs = self._tokenizer.pad({"input_ids": [list(row.ids) for row in batch]}, return_tensors="pt").to(
             self.device
         )
+        width = inputs["input_ids"].shape[1]
         # The settings are these, whatever the model's own configuration says. Sampling is in `SeededRows`, hence `do_sample`.
         output = self._model.generate(
             **inputs,
-            max_new_tokens=most,
+            max_new_tokens=max(row.most for row in batch),
             do_sample=False,
             temperature=None,
             top_p=None,
@@ -226,12 +241,14 @@ class TransformersPolicy:
             logits_processor=LogitsProcessorList(
                 [SeededRows([row.seed for row in batch], temperature, top_p, self.device, stop)]
             ),
+            stopping_criteria=StoppingCriteriaList([RowLengths([row.most for row in batch], width, self.device)]),
         )
         ends = self._end_tokens()
-        written = output[:, inputs["input_ids"].shape[1] :].tolist()
+        written = output[:, width:].tolist()
         return [self._read(row, tokens, ends) for row, tokens in zip(batch, written, strict=True)]
 
     def _read(self, row: _Row, tokens: list[int], ends: set[int]) -> Sample:
+        tokens = tokens[: row.most]  # padded, if others of its batch are longer
         length = next((place + 1 for place, token in enumerate(tokens) if token in ends), None)
         kept = tokens if length is None else tokens[:length]
         message = None if row.tools is None else parse_message(self._tool_tokenizer, kept, row.ids, row.tools)
