@@ -114,14 +114,15 @@ def missing_extra(package: str, extra: str) -> UserError:
 
 def hub_client_errors() -> tuple[type[Exception], ...]:
     """What the client of the Hugging Face Hub raises if the Hub cannot be reached or refuses."""
-    import httpx
     from huggingface_hub import errors
 
+    # The error of the client's own HTTP library, which has changed from httpx to httpx2.
+    (http_error,) = (base for base in errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     return (
+        http_error,
         errors.HfHubHTTPError,
         errors.HFValidationError,
         errors.LocalTokenNotFoundError,
         errors.OfflineModeIsEnabled,
-        httpx.HTTPError,
         OSError,
     )

@@ -34,7 +34,7 @@ configs:
 # Experience of a machine-learning engineering agent
 
 {rows} outcomes: the program, what it printed and how it scored, written by `trl_mle`. `parent_id` is the `id` of the earlier
-outcome that the prompt showed. `ExperienceStore.import_from("{file}")` reads the file back.
+outcome that the prompt showed. `ExperienceStore.import_from("hub:{repo_id}")` reads it back.
 """
 
 
@@ -74,7 +74,9 @@ def push(pages: Iterable[Sequence[tuple]], repo_id: str, *, private: bool, token
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
         rows = write_parquet(pages, Path(folder) / EXPORT_FILE)
-        (Path(folder) / "README.md").write_text(_CARD.format(file=EXPORT_FILE, rows=rows), encoding="utf-8")
+        (Path(folder) / "README.md").write_text(
+            _CARD.format(file=EXPORT_FILE, rows=rows, repo_id=repo_id), encoding="utf-8"
+        )
         try:
             address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
             api.upload_folder(

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 from trl_mle.errors import ConfigError, StoreError
 from trl_mle.experience.accounting import insert, rebuild
 from trl_mle.experience.entries import Entry, checked, entry_of, experience_of, to_json
-from trl_mle.experience.export import push, write_parquet
+from trl_mle.experience.export import EXPORT_FILE, push, write_parquet
 from trl_mle.experience.history import begin_segment
 from trl_mle.experience.importing import STORE_FILE, import_rows
 from trl_mle.experience.records import Experience, fact_of
 from trl_mle.experience.selection import STRATEGIES
 from trl_mle.experience.selection.pool import Pool, pick
 from trl_mle.experience.transactions import Database
+from trl_mle.hub_files import is_hub_name, pull_files
 from trl_mle.types import Outcome, PromptKind, TaskSpec
 
 RECENT_FAILURES = 64
@@ -254,8 +255,9 @@ class ExperienceStore:
 
         Args:
             path (`str` or `Path`):
-                A store, a Parquet file of `export`, or the folder of a run. Of a folder, its store (`experience.sqlite`) is taken,
-                else its export (`experience.parquet`), else its rollouts, which do not know their parents' outcomes.
+                A store, a Parquet file of `export`, `hub:user/name` of `push_to_hub`, or the folder of a run. Of a folder, its
+                store (`experience.sqlite`) is taken, else its export (`experience.parquet`), else its rollouts, which do not know
+                their parents' outcomes.
             tasks (collection of `str`, *optional*):
                 Ids of the tasks to take; all by default.
 
@@ -264,8 +266,9 @@ class ExperienceStore:
 
         Raises:
             StoreError: there is no experience of `tasks` at `path`, or it is damaged, of a newer version, or this store itself.
+            ConfigError: the data set cannot be read.
         """
-        source = Path(path)
+        source = pull_files(str(path), [EXPORT_FILE]) if is_hub_name(path) else Path(path)
         # Of a folder, `import_rows` reads this file; it would be doubled.
         if any(own.exists() and own.samefile(self.path) for own in (source, source / STORE_FILE)):
             raise StoreError(f"{source} is this store itself; give another one.")

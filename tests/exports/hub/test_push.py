@@ -93,6 +93,17 @@ def test_what_is_not_there_is_a_user_error(hub, run_dir, tmp_path, monkeypatch):
         push_rollouts(run_dir, "me/rollouts")
 
 
+def test_a_hub_that_cannot_be_reached_is_a_user_error(hub, run_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    for call in (
+        lambda: push_rollouts(run_dir, "me/rollouts"),
+        lambda: push_model(push_model_folder(tmp_path / "model"), "me/policy"),
+        lambda: read_rollouts("hub:me/rollouts"),
+    ):
+        with pytest.raises(ConfigError, match=r"me/.*refused"):
+            call()
+
+
 def push_model_folder(folder):
     """A model with its card, beside what must not travel."""
     tiny_model().save_pretrained(folder)

@@ -38,6 +38,6 @@ def test_experience_comes_back(hub, tmp_path):
     assert TOKEN not in str(card)
     snapshot = HfApi().snapshot_download("me/experience", repo_type="dataset")
     with ExperienceStore(tmp_path / "other.sqlite") as other:
-        assert other.import_from(snapshot) == 3
+        assert other.import_from("hub:me/experience") == 3
         assert [(entry.outcome.program, entry.parent_id) for entry in other] == expected
     assert len(pd.read_parquet(f"{snapshot}/experience.parquet")) == 3
