@@ -1,0 +1,71 @@
+"""The picture of the results: differences of the score from the plain arm, and the fast-bias panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from ablations.table import TITLES
+
+FAST_BIAS = {
+    "plain": ("#8d99ae", "-"),
+    "milestones": ("#1d3557", "-"),
+    "durations": ("#c8553d", "-"),
+    "durations_bare": ("#c8553d", ":"),
+    "durations_inverse": ("#2a9d5c", "-"),
+    "lossy": ("#1d3557", "--"),
+    "lossy_durations": ("#c8553d", "--"),
+    "lossy_inverse": ("#2a9d5c", "--"),
+}
+"""Arms of the fast-bias panel -> colour, line."""
+
+
+def draw(results: Mapping[str, Any], path: Path) -> None:
+    """One row of panels per budget."""
+    parts = {budget: found["each"] for budget, found in results.items() if found.get("each")}
+    if not parts:
+        return
+    longest = max(map(len, parts.values()))
+    figure, panels = plt.subplots(len(parts), 2, figsize=(13, len(parts) * (1.5 + 0.28 * longest)), squeeze=False)
+    for (left, right), (budget, arms) in zip(panels, parts.items(), strict=True):
+        _differences(left, arms, TITLES[budget])
+        _fast_bias(right, arms)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _differences(panel: Any, arms: Mapping[str, Any], title: str) -> None:
+    """Mean score of each arm, and the interval of its difference from the plain arm around it."""
+    for at, arm in enumerate(arms.values()):
+        score = arm["means"]["score"]
+        if score is None:
+            continue
+        panel.plot(score, at, "o", color="#1d3557")
+        found = (arm.get("differences", {}).get("plain") or {}).get("score")
+        if found and found["low"] is not None:
+            shift = score - found["difference"]
+            panel.plot([shift + found["low"], shift + found["high"]], [at, at], color="#1d3557", linewidth=1)
+    panel.set_yticks(range(len(arms)), [arm["label"] for arm in arms.values()], fontsize=8)
+    panel.invert_yaxis()
+    panel.set(title=title, xlabel="private score of a sample: 0 baseline, 1 reference")
+    panel.grid(alpha=0.3)
+
+
+def _fast_bias(panel: Any, arms: Mapping[str, Any]) -> None:
+    for name, (colour, line) in FAST_BIAS.items():
+        shares = arms[name]["slow share by sixths"] if name in arms else []
+        known = [(at, share) for at, share in enumerate(shares, start=1) if share is not None]
+        if known:
+            panel.plot(*zip(*known, strict=True), line, color=colour, label=arms[name]["label"])
+    panel.set(title="Fast bias", xlabel="sixth of the run", ylabel="slow families among valid programs", ylim=(0, 1))
+    panel.grid(alpha=0.3)
+    if panel.lines:
+        panel.legend(fontsize=7)
