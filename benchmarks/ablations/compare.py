@@ -29,11 +29,15 @@ TRAINED = (
     "programs to 90 % of the final reward",
 )
 """Figures of a training."""
+TIMED = ("programs per second", "seconds to 90 % of the final reward")
+"""Figures that mean nothing where runs share known programs."""
 COMPARED = (*SAMPLED, "programs per second")
 
 
 def value_of(run: Run, figure: str) -> float | None:
     """A figure of a run, as a mean over its tasks; `held out: ...` is one of the held-out tasks."""
+    if figure in TIMED and run["budget"] != "clock":
+        return None
     if figure in TRAINED:
         return run["training"].get(figure)
     part, name = (

@@ -58,11 +58,9 @@ def main() -> None:
             score = scales[task.id].value(private_score(code, task, args))
             result["tasks"][task.id]["best program"] = round(score, 4)
     if sampled_s is not None and several:
-        result["training"] = {
-            "programs": several,
-            "seconds": sampled_s,
-            "programs per second": round(several / sampled_s, 3),
-        }
+        programs = several * len(args.tasks)
+        speed = round(programs / sampled_s, 3)
+        result["training"] = {"programs": programs, "seconds": sampled_s, "programs per second": speed}
     write(args.folder / "figures.json", result)
 
 

@@ -40,17 +40,21 @@ def make_tasks(study: Study, runs: Path) -> None:
 
 
 def choose_tasks(generation: Path) -> dict[str, str]:
-    """Name in the study -> id of a generated task: the first of its kind to train on, and the first that is held out.
+    """Name in the study -> id of a generated task: the first of each kind to train on, of two tables, and the first held out.
 
     Raises:
         ConfigError: the generation kept no such task.
     """
     with (generation / "tasks.csv").open(encoding="utf-8", newline="") as file:
-        kinds = {row["task"]: row["kind"] for row in csv.DictReader(file) if row["kept"] == "1"}
+        rows = {row["task"]: row for row in csv.DictReader(file) if row["kept"] == "1"}
     train, held_out = (
         (generation / f"{part}.txt").read_text(encoding="utf-8").split() for part in ("train", "held_out")
     )
-    chosen = {kind: next((task for task in train if kinds.get(task) == kind), "") for kind in ("binary", "regression")}
+    chosen: dict[str, str] = {}
+    for kind in ("binary", "regression"):
+        tables = {rows[task]["table"] for task in chosen.values() if task}
+        fitting = (task for task in train if rows[task]["kind"] == kind and rows[task]["table"] not in tables)
+        chosen[kind] = next(fitting, "")
     chosen["held-out"] = next(iter(held_out), "")
     if missing := [name for name, task in chosen.items() if not task]:
         raise ConfigError(f"{generation} has no task for {missing}. Raise `count` of `generated` in arms.yaml.")

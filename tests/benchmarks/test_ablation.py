@@ -275,6 +275,15 @@ class TestComparison:
             parts.compare.RESAMPLES = before
         assert 49 <= covered <= 60
 
+    def test_speed_counts_where_every_program_runs(self, parts):
+        values = [
+            parts.compare.value_of(
+                run_of("plain", 0, 0.5, budget=budget, **{"programs per second": 2.0}), "programs per second"
+            )
+            for budget in ("clock", "programs")
+        ]
+        assert values == [2.0, None]
+
     def test_results_become_tables_and_a_picture(self, parts, tmp_path):
         study = parts.arms.read_study()
         sixths = {"slow share by sixths": [0.1, 0.2, None, 0.3, 0.4, 0.5], "programs per second": 2.0}
@@ -302,11 +311,11 @@ def test_the_page_has_a_place_for_the_tables(parts):
 
 
 def test_generated_tasks_are_the_first_of_their_kind(parts, tmp_path):
-    header = "task,kind,kept\n"
-    (tmp_path / "tasks.csv").write_text(header + "a,regression,0\nb,regression,1\nc,binary,1\nd,multiclass,1\n")
-    (tmp_path / "train.txt").write_text("b\nc\n")
+    rows = "r,w,regression,0\na,x,regression,1\nb,x,binary,1\nc,y,regression,1\nd,z,multiclass,1\n"
+    (tmp_path / "tasks.csv").write_text("task,table,kind,kept\n" + rows)
+    (tmp_path / "train.txt").write_text("a\nb\nc\n")
     (tmp_path / "held_out.txt").write_text("d\n")
-    assert parts.prepare.choose_tasks(tmp_path) == {"regression": "b", "binary": "c", "held-out": "d"}
+    assert parts.prepare.choose_tasks(tmp_path) == {"binary": "b", "regression": "c", "held-out": "d"}
     (tmp_path / "held_out.txt").write_text("")
     with pytest.raises(ConfigError, match="held-out"):
         parts.prepare.choose_tasks(tmp_path)
