@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 from huggingface_hub import ModelCard
@@ -125,7 +126,9 @@ def test_a_folder_of_this_machine_is_no_base_model(tmp_path, monkeypatch):
     assert base_model("Qwen/Qwen2.5-Coder-1.5B") == "Qwen/Qwen2.5-Coder-1.5B"
     training_args = SimpleNamespace(hub_model_id=None, output_dir="/home/me/run", max_completion_length=1)
     arguments = SimpleNamespace(program_time_limit_s=None, agent_turns=0), training_args
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
     shown = policy_sections(
-        *arguments, SimpleNamespace(model_name_or_path="/home/me/model"), {"./toy": toy_task(tmp_path)}
+        *arguments, SimpleNamespace(model_name_or_path="/home/me/model"), {"/home/me/toy": toy_task(tmp_path)}
     )
+    assert 'load_task("~/toy")' in shown["Quick start"]
     assert "/home/me" not in "".join(shown.values())

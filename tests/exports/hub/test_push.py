@@ -42,8 +42,9 @@ def run_dir(tmp_path):
     return folder
 
 
-def test_rollouts_come_back_without_private_scores_and_secrets(hub, run_dir, tmp_path):
+def test_rollouts_come_back_without_private_scores_and_secrets(hub, run_dir, tmp_path, caplog):
     address = push_rollouts(run_dir, "me/rollouts")
+    assert "train_000011_00.parquet cannot be read" in caplog.text
     assert address == f"{hub.url}/datasets/me/rollouts" and hub.repositories["dataset", "me/rollouts"].private
     here, there = read_rollouts(run_dir), read_rollouts("hub:me/rollouts")
     assert len(there) == len(here) == 21 and there[Column.REWARD].equals(here[Column.REWARD])

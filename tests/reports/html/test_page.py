@@ -82,10 +82,16 @@ def test_libraries_are_the_ones_that_are_named():
         assert not re.search(rb"\beval\(|new Function|</script|<!--", content), "the policy forbids it"
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> str:
+    """The page of a run without hostile texts."""
+    folder = tmp_path_factory.mktemp("plain")
+    return write_html([write_run(folder / "run")], folder / "plain.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("place", ["run name", "rollouts", "log", "settings", "evaluation"])
-def test_hostile_text_is_data_wherever_it_stands(tmp_path, place):
+def test_hostile_text_is_data_wherever_it_stands(tmp_path, plain, place):
     page = write_html([hostile_run(tmp_path, place)], tmp_path / "report.html").read_text(encoding="utf-8")
-    plain = write_html([write_run(tmp_path / "plain")], tmp_path / "plain.html").read_text(encoding="utf-8")
     allowed = {(name, tuple(sorted(attributes))) for name, attributes in Tags(plain).tags}
     tables = {
         (name, ()) for name in ("tbody", "caption", "thead", "tr", "td", "th", "table", "summary", "details", "h3")
@@ -118,7 +124,7 @@ def failed_run(program: str, error: str, name: str) -> LoadedRun:
 MARKUP = markup(render([failed_run("pass", "no", "toy")]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(program=TEXTS, error=TEXTS, name=TEXTS)
 def test_any_text_comes_back_as_it_was_and_changes_no_markup(program, error, name):
     # A file has no surrogates.
