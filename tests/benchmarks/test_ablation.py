@@ -89,18 +89,22 @@ class TestArms:
         from trl_mle.scripts.grpo import parse
         from trl_mle.scripts.sft import parse as parse_sft
 
+        model = tmp_path / "model"
+        model.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (model / name).write_text("{}")
         for arm in parts.arms.read_study().arms.values():
             job = job_of(parts, tmp_path, arm.name)
             if arm.kind not in ("grpo", "refit"):
                 continue
             settings = yaml.safe_load(job._settings_file().read_text())
-            settings |= {"model_name_or_path": "tiny" if arm.kind == "refit" else str(FOLDER)}
+            settings |= {"model_name_or_path": str(model)}
             path = tmp_path / "settings.yaml"
             path.write_text(yaml.safe_dump(settings))
             if arm.kind == "refit":
                 parse_sft(["--config", str(path)])
                 continue
-            _, training, _, _ = parse(["--config", str(path), "--model_name_or_path", str(FOLDER)])
+            _, training, _, _ = parse(["--config", str(path)])
             assert training.duration_weighting == settings["duration_weighting"]
             assert training.duration_clip == settings["duration_clip"]
 
