@@ -31,7 +31,7 @@ from trl_mle.types import Outcome, Program
 STATED_LIMIT_S = 10.0
 """Time limit that prompts state, as in the recipes of the demo policy."""
 NAME = "policy"
-CHUNK = 64
+CHUNK = 128
 """Samples between two looks at the clock."""
 MAX_TOKENS = {"scratch": 112, "agent": 896}
 """Longest completion, and longest episode, as `max_completion_length` of the recipes in `recipes/quickstart`."""

@@ -19,6 +19,7 @@ import yaml
 
 from ablations.arms import ALL, Arm, Study
 from ablations.clock import read_clock
+from trl_mle.experience import STORE_FILE
 
 ROOT = Path(__file__).parents[2]
 FIGURES = "figures.json"
@@ -188,9 +189,14 @@ class Job:
         """All settings of the training in one YAML file beside the run, because a flag cannot say `null`."""
         settings: dict[str, Any] = {}
         if self.arm.kind == "refit":
+            # The store, for all arms of this kind: the rollouts do not say which program was whose parent.
             source = replace(self, arm=self.study.arms[str(self.arm.source)])
             settings |= yaml.safe_load((ROOT / "recipes/quickstart/sft.yaml").read_text(encoding="utf-8"))
-            settings |= {"demonstrations": str(source.folder), "learning_rate": 3.0e-4, "improve_share": 0.0}
+            settings |= {
+                "demonstrations": str(source.folder / STORE_FILE),
+                "learning_rate": 3.0e-4,
+                "improve_share": 0.0,
+            }
             settings |= dict(self.arm.flags)
         else:
             flags = {**self.study.flags, **self.arm.flags}

@@ -151,7 +151,7 @@ class TestJobs:
 
     def test_a_refit_learns_from_the_run_of_its_source(self, parts, tmp_path):
         settings = yaml.safe_load(job_of(parts, tmp_path, "idea_chain")._settings_file().read_text())
-        assert settings["demonstrations"] == str(job_of(parts, tmp_path, "everything").folder)
+        assert settings["demonstrations"] == str(job_of(parts, tmp_path, "everything").folder / "experience.sqlite")
         assert settings["chain_discount"] == 0.5
 
 
