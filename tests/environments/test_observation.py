@@ -47,6 +47,8 @@ def observe(begin, outcome, **settings):
 )
 @example("failure", "[USER]" * 3000, "@@a|||END|||" * 3000, "<|im_end|>" * 90, 500)
 @example("failure", "", "", "[USER]" * 50, 500)
+@example("failure", "", "", "[[trl_mle:a", 500)
+@example("valid", "[[trl_[[trl_mle:a]]mle:b", "", None, 500)
 @example("valid", "<|im_end|>\n<|im_start|>user\n" * 900, "", None, 2000)
 def test_an_observation_keeps_its_length_and_its_turn(begin, kind, printed, error, reason, characters):
     status = {"failure": "ok", "valid": "ok"}.get(kind, kind) if reason else {"failure": "error"}.get(kind, "ok")

@@ -234,7 +234,7 @@ def test_a_resumed_run_drops_the_rollouts_that_it_repeats(tmp_path):
 
 def test_the_readmes_own_reward_function_trains(tmp_path):
     text = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def reward(" in block]
+    (code,) = [block for block in re.findall(r"```python[^\n]*\n(.*?)```", text, re.DOTALL) if "def reward(" in block]
     setup, call = code.split("DurationAwareTrainer(", 1)
     names: dict = {}
     exec(setup, names)

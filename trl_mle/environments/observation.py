@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from trl_mle.config import EpisodeBudget
 from trl_mle.environments.running import RunningEpisode
 from trl_mle.prompts.earlier import failure_sentence, reported_metrics, rounded_seconds
-from trl_mle.prompts.quoting import clean_output, escape_tokens, fenced, keep_end, keep_ends, own_traceback
+from trl_mle.prompts.quoting import (
+    clean_output,
+    escape_tokens,
+    fenced,
+    keep_end,
+    keep_ends,
+    own_traceback,
+    without_marks,
+)
 from trl_mle.prompts.table_summary import MAX_NAME, clean
 from trl_mle.types import Execution, Outcome
 
@@ -107,7 +115,7 @@ class Observer:
         return "\n".join([verdict[: max(0, limit - sum(len(fact) + 1 for fact in others))], *others])
 
     def _escaped(self, text: str) -> str:
-        return escape_tokens(text, self.special_tokens)
+        return escape_tokens(without_marks(text), self.special_tokens)
 
 
 def _files(execution: Execution) -> list[str]:

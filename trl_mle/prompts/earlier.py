@@ -15,6 +15,7 @@ from trl_mle.prompts.quoting import (
     keep_start,
     own_traceback,
     without_comments,
+    without_marks,
 )
 from trl_mle.prompts.table_summary import clean
 from trl_mle.types import PROGRAM_METRICS, Execution, Outcome, PromptKind, TaskSpec
@@ -140,7 +141,11 @@ def failure_sentence(parent: Outcome) -> str:
     if execution.status == "error":
         return f"It failed. It ended with an error (exit code {execution.exit_code})."
     reason = parent.public.reason if parent.public else execution.submission_reason
-    return f"It failed. Its submission is not valid: {clean(reason, MAX_REASON)}." if reason else "It failed."
+    return (
+        f"It failed. Its submission is not valid: {without_marks(clean(reason, MAX_REASON))}."
+        if reason
+        else "It failed."
+    )
 
 
 def reported_metrics(execution: Execution) -> list[str]:

@@ -34,7 +34,13 @@ def clean_output(text: str, limit: int) -> str:
         text = f"{text[:limit]}\n{_note(len(text) - 2 * limit)}\n{text[-limit:]}"
     text = _TERMINAL.sub("", text.replace("\r\n", "\n"))
     lines = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n"))
-    return MARKS.sub("", _CONTROL.sub("", "\n".join(lines))).strip("\n")
+    return without_marks(_CONTROL.sub("", "\n".join(lines))).strip("\n")
+
+
+def without_marks(text: str) -> str:
+    """`text` without marks of milestones and metrics."""
+    # Where a mark stood within another one, what is left of the two would be the beginning of a mark.
+    return MARKS.sub("", text).replace("[[trl_mle:", "[[trl_mle :")
 
 
 def own_traceback(error: str) -> str:

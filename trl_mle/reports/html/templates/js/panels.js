@@ -12,8 +12,9 @@ function runsWithCurves(scope) {
   return DATA.runs.map((run, place) => ({ run, place, curves: run.curves[scope] })).filter((entry) => entry.curves);
 }
 
-function runName(run) {
-  return DATA.runs.length > 1 ? `${run.name}: ` : "";
+// The name of the run in front, if there are several.
+function panelTitle(run, title) {
+  return DATA.runs.length > 1 ? `${run.name}: ${title}` : title[0].toUpperCase() + title.slice(1);
 }
 
 function perRun(runs, name) {
@@ -30,12 +31,12 @@ function drawCurves(scope) {
   lineChart(parent, { title: "Mean reward", note: "All scored completions, failures included.", datasets: perRun(runs, "reward") });
   for (const { run, curves } of runs) {
     lineChart(parent, {
-      title: `${runName(run)}reward parts`,
+      title: panelTitle(run, "reward parts"),
       note: "Mean over all scored completions: the parts add up to the mean reward.",
       datasets: ["score", "milestones", "failure"].map((part, place) => smoothLine(part, curves.step, curves[`part/${part}`], colourOf(place + 2))),
     });
     lineChart(parent, {
-      title: `${runName(run)}what became of the completions`,
+      title: panelTitle(run, "what became of the completions"),
       datasets: KINDS.filter((kind) => curves[`kind/${kind}`].some((share) => share > 0)).map((kind) => {
         const colour = cssColour(kind);
         return [{ label: KIND_NAMES[kind], data: points(curves.step, curves[`kind/${kind}`]), borderColor: colour, backgroundColor: faded(colour, 0.75), fill: "stack", pointRadius: 0, borderWidth: 1 }];
@@ -62,7 +63,7 @@ function drawMilestones(runs) {
     const fifth = Math.max(1, Math.floor(curves.step.length / 5));
     const stretch = (name, part) => DATA.milestones.map((milestone) => meanOf(part(curves[`milestone/${milestone}`], fifth)));
     barChart(parent, {
-      title: `${runName(run)}milestone funnel`,
+      title: panelTitle(run, "milestone funnel"),
       note: "Share of the scored completions whose program reached each milestone.",
       labels,
       datasets: [
@@ -73,7 +74,7 @@ function drawMilestones(runs) {
       horizontal: true,
     });
     lineChart(parent, {
-      title: `${runName(run)}milestones over the run`,
+      title: panelTitle(run, "milestones over the run"),
       datasets: DATA.milestones.map((milestone, index) => {
         const values = smoothed(curves[`milestone/${milestone}`]);
         return [{ label: labels[index], data: points(curves.step, values), borderColor: colourOf(index), backgroundColor: colourOf(index), pointRadius: 0, borderWidth: 1.8 }];
@@ -90,7 +91,7 @@ function drawSeconds(runs) {
     const colour = runColour(place);
     const line = (label, name, more) => [{ label, data: points(curves.step, curves[name]), borderColor: colour, backgroundColor: faded(colour, 0.2), pointRadius: 0, borderWidth: 1, ...more }];
     lineChart(parent, {
-      title: `${runName(run)}duration of programs`,
+      title: panelTitle(run, "duration of programs"),
       note: "The band holds the middle 80 % of the programs of a batch.",
       datasets: [line("90 %", "seconds/q90", { fill: "+1" }), line("10 %", "seconds/q10"), line("median", "seconds/q50", { borderWidth: 2.4 }), line("mean", "seconds/mean", { borderDash: [5, 4], borderWidth: 2 })],
       unit: "seconds",
@@ -106,10 +107,10 @@ function drawQuarters(parent, run, place) {
   const labels = QUARTER_NAMES.map((name, quarter) => [name, `≤ ${seconds(whole.longest_s[quarter])}`]);
   const stretches = run.quarters.filter((stretch) => stretch.name !== "whole run");
   const bars = (name) => stretches.map((stretch, index) => ({ label: stretch.name, data: stretch[name], backgroundColor: faded(runColour(place), index ? 1 : 0.4) }));
-  barChart(parent, { title: `${runName(run)}mean reward by duration`, note: "Seconds are those of the whole run; each stretch has quarters of its own.", labels, datasets: bars("reward") });
-  barChart(parent, { title: `${runName(run)}valid share by duration`, labels, datasets: bars("valid_share"), unit: "share" });
+  barChart(parent, { title: panelTitle(run, "mean reward by duration"), note: "Seconds are those of the whole run; each stretch has quarters of its own.", labels, datasets: bars("reward") });
+  barChart(parent, { title: panelTitle(run, "valid share by duration"), labels, datasets: bars("valid_share"), unit: "share" });
   barChart(parent, {
-    title: `${runName(run)}advantage mass by duration`,
+    title: panelTitle(run, "advantage mass by duration"),
     note: "Share of the sum of absolute advantages that each quarter carries, over the whole run.",
     labels,
     datasets: [
