@@ -43,8 +43,9 @@ check: setup lint types  ## the inner loop, under a minute: lint, types and the 
 test: setup lint types  ## lint, types and the default tests
 	$(BIN)/python -m pytest $(PYTEST_PARALLEL)
 
-test-slow: setup  ## the tests that take minutes
+test-slow: setup  ## the tests that take minutes, and property tests with new examples
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "hypothesis and not slow" --hypothesis-profile search $(PYTEST_PARALLEL)
 
 lint: setup  ## ruff: rules and format
 	$(BIN)/ruff check .

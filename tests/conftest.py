@@ -13,7 +13,9 @@ for variable in ("DARE_BENCH_DIR", "SANDMLE_DIR"):  # nor are other collections 
     os.environ.pop(variable, None)
 
 # A loaded machine is no failure: an example takes as long as it takes.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run: what fails is due to the change under test. `make test-slow` searches for new ones.
+settings.register_profile("tests", settings.get_profile("search"), derandomize=True)
 settings.load_profile("tests")
 
 RAY_FILES = ("test_backends_agree.py", "test_ray_drivers.py", "test_ray_sandbox.py", "ray_cluster/")

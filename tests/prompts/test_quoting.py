@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trl_mle.prompts.quoting import (
@@ -89,6 +89,8 @@ def test_comments_are_taken_out_and_strings_are_not():
 
 
 @given(st.text(alphabet="#\n '\"=x1()\t\\:", max_size=60))
+@example("\\\n#")
+@example("x = 1\\\n\n")
 def test_taking_comments_out_changes_no_program(code):
     bare = without_comments(code)
     try:

@@ -62,7 +62,7 @@ def clean_code(code: str) -> str:
 
 
 def without_comments(code: str) -> str:
-    """`code` without comments and blank lines; `code` itself if it cannot be read, or is very long."""
+    """`code` without comments and blank lines; `code` itself if it cannot be read, is very long, or continues a line with one."""
     if len(code) > MAX_COMMENTED:
         return code
     lines: list[str | None] = list(code.split("\n"))
@@ -76,7 +76,12 @@ def without_comments(code: str) -> str:
                 lines[row - 1] = None
     except (tokenize.TokenError, SyntaxError, IndexError):  # a program that failed may be no Python
         return code
-    return "\n".join(line for line in lines if line is not None).strip("\n")
+    # A line that ends with a backslash needs the next one, even if that holds nothing.
+    gone = any(
+        line is None and before.endswith("\\") for before, line in zip(code.split("\n"), lines[1:], strict=False)
+    )
+    bare = "\n".join(line for line in lines if line is not None).strip("\n")
+    return code if gone or bare.endswith("\\") else bare
 
 
 def keep_ends(text: str, limit: int) -> str:
