@@ -22,6 +22,7 @@ PATTERNS = (
     "tasks/builtin/*/*.md",
     "tasks/builtin/*/task.yaml",
     "recipes/*/*.yaml",
+    "reports/html/templates/js/*.js",
     "accelerate_configs/*.yaml",
 )
 missing = [pattern for pattern in PATTERNS if not any(PACKAGE.glob(pattern))]
