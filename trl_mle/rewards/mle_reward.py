@@ -226,6 +226,8 @@ class MLEReward:
             self._opening = self._loop.create_task(self.sandbox.__aenter__())
         await asyncio.shield(self._opening)
 
+    _open = open  # its name before it was public, which scripts of users call
+
     def close(self) -> None:
         """Close the sandbox and the instrumenter. Safe to call twice, and from any thread except the event loop's.
 
