@@ -11,6 +11,17 @@ from trl_mle.outcomes import Column
 MAX_CHARACTERS = 80
 """Longest name of a class. Names quote what programs wrote, so they are cut and are never trusted."""
 
+CLASS_COLUMNS = (
+    Column.KIND,
+    Column.FAULT,
+    Column.EXTRACTION_REASON,
+    Column.STATUS,
+    Column.STDERR,
+    Column.SUBMISSION_REASON,
+    Column.INVALID_REASON,
+)
+"""Columns of a rollout that decide its class."""
+
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w{0,60}\.){0,8}([A-Z]\w{0,60})(?::|$)")
 """The last line of a traceback: the exception's name, with or without its module, and a message."""
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")

@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorLis
 
 from trl_mle.errors import ConfigError
 from trl_mle.language_models.client import NoAnswerError
+from trl_mle.language_models.sampling.local_policy import LocalPolicy
 from trl_mle.language_models.sampling.policy import SEEDS, Sample
 from trl_mle.language_models.sampling.seeded_rows import RowLengths, SeededRows, StoppedError
-from trl_mle.language_models.sampling.tool_calls import parse_message, with_tool_calls
+from trl_mle.language_models.sampling.tool_calls import parse_message
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class _Row:
         return self.temperature, self.top_p
 
 
-class TransformersPolicy:
+class TransformersPolicy(LocalPolicy):
     """A policy in this process, sampled in batches.
 
     Samples that wait at the same time share a batch. Each row has a random generator of its own, so a sample depends on its
@@ -73,23 +74,19 @@ class TransformersPolicy:
         batch_size: int | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ):
-        self.model = model
+        super().__init__(model, chat_template_kwargs)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.batch_size = batch_size or (16 if self.device == "cpu" else 64)
         if self.batch_size < 1:
             raise ConfigError(f"`batch_size` of the policy {model!r} is {batch_size}; it must be 1 or more.")
         self.samples_per_request = self.batch_size
-        self._template = dict(chat_template_kwargs or {})
-        self._tokenizer: Any
-        self._tool_tokenizer: Any = None
         self._model: Any
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
             self._model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
         except (OSError, ValueError, ImportError) as error:
             raise ConfigError(f"The policy {model!r} cannot be loaded: {error}") from error
-        if self._tokenizer.chat_template is None:
-            raise ConfigError(f"The policy {model!r} has no chat template. Give an instruction-tuned model.")
+        self._check_chat_template()
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model.to(self.device).eval().requires_grad_(False)
@@ -113,8 +110,7 @@ class TransformersPolicy:
             raise ConfigError(
                 f"The policy cannot be sampled with temperature {temperature}, top_p {top_p}, {max_tokens} tokens and {n} samples."
             )
-        if tools is not None and self._tool_tokenizer is None:
-            self._tool_tokenizer = with_tool_calls(self._tokenizer, self.model)
+        self._prepare_tools(tools)
         ids = tuple(self._ids(messages, tools))
         room = max_tokens if self.context_tokens is None else min(max_tokens, self.context_tokens - len(ids))
         if room < 1:  # beyond its context a model answers nonsense instead of failing
@@ -135,15 +131,6 @@ class TransformersPolicy:
             for row in rows:  # of a caller that has left; a future that is done stays done
                 row.future.cancel()
 
-    def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
-        """See [`Policy`]."""
-        return len(self._ids(messages))
-
-    @property
-    def special_tokens(self) -> tuple[str, ...]:
-        """Special tokens of the tokenizer, which no text of a prompt may hold."""
-        return tuple(self._tokenizer.all_special_tokens)
-
     async def aclose(self) -> None:
         """See [`Policy`]."""
         if self._runner is not None:
@@ -152,18 +139,6 @@ class TransformersPolicy:
         self._model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # for the next policy of a comparison
-
-    def _ids(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> list[int]:
-        return self._tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tools=None if tools is None else list(tools),
-            tokenize=True,
-            add_generation_prompt=True,
-            return_dict=False,
-            **self._template,
-        )
 
     async def _run(self) -> None:
         while self._queue:

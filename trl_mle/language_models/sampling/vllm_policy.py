@@ -13,13 +13,14 @@ from transformers import AutoTokenizer
 
 from trl_mle.errors import ConfigError, missing_extra
 from trl_mle.language_models.client import NoAnswerError
+from trl_mle.language_models.sampling.local_policy import LocalPolicy
 from trl_mle.language_models.sampling.policy import Sample
-from trl_mle.language_models.sampling.tool_calls import parse_message, with_tool_calls
+from trl_mle.language_models.sampling.tool_calls import parse_message
 
 _ADAPTER = "adapter_config.json"
 
 
-class VLLMPolicy:
+class VLLMPolicy(LocalPolicy):
     """A policy that vLLM runs in this process, for GPUs. Requests are batched by vLLM while they go on.
 
     The folder of an adapter is served as a LoRA request on its base model.
@@ -53,22 +54,18 @@ class VLLMPolicy:
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise missing_extra("vllm", "vllm") from error
-        self.model = model
+        super().__init__(model, chat_template_kwargs)
         self.samples_per_request = samples_per_request
-        self._template = dict(chat_template_kwargs or {})
         base, rank = _adapter(model)
         self._lora = LoRARequest("policy", 1, model) if base is not None else None
         if self._lora is not None:
             engine = {"enable_lora": True, "max_lora_rank": max(8, rank), **engine}
-        self._tokenizer: Any
-        self._tool_tokenizer: Any = None
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model)
             self._engine: Any = AsyncLLM.from_engine_args(AsyncEngineArgs(model=base or model, **engine))
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             raise ConfigError(f"vLLM cannot load the policy {model!r}: {error}") from error
-        if self._tokenizer.chat_template is None:
-            raise ConfigError(f"The policy {model!r} has no chat template. Give an instruction-tuned model.")
+        self._check_chat_template()
 
     async def sample(
         self,
@@ -85,8 +82,7 @@ class VLLMPolicy:
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import RequestOutputKind
 
-        if tools is not None and self._tool_tokenizer is None:
-            self._tool_tokenizer = with_tool_calls(self._tokenizer, self.model)
+        self._prepare_tools(tools)
         ids = self._ids(messages, tools)
         params = SamplingParams(
             n=n,
@@ -122,32 +118,11 @@ class VLLMPolicy:
             for item in sorted(final.outputs, key=lambda item: item.index)
         ]
 
-    def count_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int | None:
-        """See [`Policy`]."""
-        return len(self._ids(messages))
-
-    @property
-    def special_tokens(self) -> tuple[str, ...]:
-        """Special tokens of the tokenizer, which no text of a prompt may hold."""
-        return tuple(self._tokenizer.all_special_tokens)
-
     async def aclose(self) -> None:
         """See [`Policy`]."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.shutdown()
-
-    def _ids(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> list[int]:
-        return self._tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tools=None if tools is None else list(tools),
-            tokenize=True,
-            add_generation_prompt=True,
-            return_dict=False,
-            **self._template,
-        )
 
 
 def _adapter(model: str) -> tuple[str | None, int]:

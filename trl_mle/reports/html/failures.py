@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from trl_mle.evaluation.failure_classes import failure_class
+from trl_mle.evaluation.failure_classes import CLASS_COLUMNS, failure_class
 from trl_mle.outcomes import Column, RunColumn
 from trl_mle.reports.html.curves import rounded
 from trl_mle.reports.html.loading import LoadedRun
@@ -13,16 +13,7 @@ from trl_mle.reports.html.loading import LoadedRun
 MAX_CLASSES = 15
 """Classes that are shown, the most frequent first."""
 MAX_EXAMPLES = 3
-_COLUMNS = (
-    Column.KIND,
-    Column.FAULT,
-    Column.EXTRACTION_REASON,
-    Column.STATUS,
-    Column.STDERR,
-    Column.SUBMISSION_REASON,
-    Column.INVALID_REASON,
-    Column.PROGRAM,
-)
+_COLUMNS = (*CLASS_COLUMNS, Column.PROGRAM)
 
 
 def failures(run: LoadedRun) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trl_mle.evaluation.failure_classes import failure_class
+from trl_mle.evaluation.failure_classes import CLASS_COLUMNS, failure_class
 from trl_mle.outcomes import Column, RunColumn, metric_column, shorten
 from trl_mle.reports.html.curves import rounded
 from trl_mle.reports.html.lineage import Lineages
@@ -53,7 +53,7 @@ class RolloutTable:
         kept = rollouts.iloc[max(0, len(rollouts) - max_rows) :]  # the newest
         self.left_out += len(rollouts) - len(kept)
         first = len(self.columns.get("run", ())) - int(kept.index[0])  # row of the run -> row of the table
-        classes = [failure_class(row) for row in _rows(kept, _CLASS_COLUMNS)]
+        classes = [failure_class(row) for row in _rows(kept, CLASS_COLUMNS)]
         inside = set(kept.index)
         parents = [lineages.parents.get(row) for row in kept.index]
         new: dict[str, list] = {
@@ -138,15 +138,6 @@ class RolloutTable:
         return self.classes.setdefault(name, len(self.classes))
 
 
-_CLASS_COLUMNS = (
-    Column.KIND,
-    Column.FAULT,
-    Column.EXTRACTION_REASON,
-    Column.STATUS,
-    Column.STDERR,
-    Column.SUBMISSION_REASON,
-    Column.INVALID_REASON,
-)
 _REASON_COLUMNS = (
     Column.EXTRACTION_REASON,
     Column.FALLBACK,
