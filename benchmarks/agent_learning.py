@@ -1,11 +1,13 @@
 """An agent of three programs per rollout against programs of one answer, at equal numbers of programs.
 
-    python benchmarks/agent_learning.py --seeds 3 --updates 12
+    python benchmarks/agent_learning.py --seeds 3 --updates 24
+    python benchmarks/agent_learning.py --seeds 3 --updates 24 --arms "agent, one sum" "agent, credit per turn"
 
-Both arms start from one policy, whose demonstrations are half episodes and half answers. An update of the agent has 16 rollouts
-of up to three programs; an update of the other arm has 48 programs. A program that was scored once, in any arm, has the same
+All arms start from one policy, whose demonstrations are half episodes and half answers. An update of an agent has 16 rollouts
+of up to three programs; an update of `one answer` has 48 programs. A program that was scored once, in any arm, has the same
 reward and CPU seconds in all of them (`trl_mle.rewards.cached_scorer`). A run that has ended is not repeated, and one that was cut
-off goes on from its last checkpoint.
+off goes on from its last checkpoint. `agent` has the two rewards of its recipe. Credit per turn takes one sum, so it is compared
+with an agent of one sum.
 
 Three answers are compared at the end (the last third of the updates): the rollout of the agent, one program, and three programs in
 a row of which the one with the best validation score that it printed itself is taken. The last one has as many programs as the
@@ -18,6 +20,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -40,21 +43,22 @@ ROLLOUTS = 16
 THIRDS = 3
 LIMIT_S = 40.0
 """Limit of a program: far above that of the quickstart, for a machine that is loaded. Demonstrations state the same."""
+AGENT = [
+    *("--config", "quickstart/agent"),
+    *("--per_device_train_batch_size", str(ROLLOUTS), "--num_generations", str(ROLLOUTS)),
+]
 ARMS: dict[str, list[str]] = {
-    "agent": [
-        "--config",
-        "quickstart/agent",
-        "--per_device_train_batch_size",
-        str(ROLLOUTS),
-        "--num_generations",
-        str(ROLLOUTS),
-    ],
+    "agent": AGENT,
+    "agent, one sum": [*AGENT, "--reward_aggregation", "sum"],
+    "agent, credit per turn": [*AGENT, "--reward_aggregation", "sum", "--turn_credit", "return"],
     "one answer": [
         *("--config", "quickstart/grpo", "--improve_fraction", "0"),
         *("--per_device_train_batch_size", str(TURNS * ROLLOUTS), "--num_generations", str(TURNS * ROLLOUTS)),
     ],
 }
 """Name -> flags of `trl-mle grpo`."""
+BASIC = ("agent", "one answer")
+"""Arms that are compared by default."""
 PRINTED = r"hold-out score: ([-+\d.e]+)"
 """The validation score in the output of a program of the demo policy."""
 
@@ -63,18 +67,19 @@ def main() -> None:
     args = parser().parse_args()
     policy = args.runs / "policy"
     train_policy(policy, args)
-    jobs = list(product(range(args.seeds), ARMS))  # seeds first: whatever ends early has whole comparisons
+    jobs = list(product(range(args.seeds), args.arms))  # seeds first: whatever ends early has whole comparisons
     for seed, arm in jobs:
         run(seed, arm, policy, args)
     done = [
         seed
         for seed in range(args.seeds)
-        if all((folder_of(seed, arm, args) / "summary.json").exists() for arm in ARMS)
+        if all((folder_of(seed, arm, args) / "summary.json").exists() for arm in args.arms)
     ]
-    tables = {arm: {seed: figures(folder_of(seed, arm, args), arm) for seed in done} for arm in ARMS}
+    tables = {arm: {seed: figures(folder_of(seed, arm, args), arm) for seed in done} for arm in args.arms}
     names = ("trl_mle", "trl", "transformers", "torch", "scikit-learn")
     result = {
-        "command": f"python benchmarks/agent_learning.py --seeds {args.seeds} --updates {args.updates}",
+        "command": f"python benchmarks/agent_learning.py --seeds {args.seeds} --updates {args.updates}"
+        + ("" if args.arms == list(BASIC) else f" --arms {shlex.join(args.arms)}"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}",
         "versions": {name: version(name) for name in names},
         "seeds": done,
@@ -87,7 +92,8 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
-    made.add_argument("--updates", type=int, default=12, help="updates of up to 48 programs")
+    made.add_argument("--arms", nargs="+", choices=ARMS, default=list(BASIC))
+    made.add_argument("--updates", type=int, default=24, help="updates of up to 48 programs")
     made.add_argument("--runs", type=Path, default=ROOT / "runs/agent-learning", help="folder of policy and runs")
     made.add_argument("--out", type=Path, default=ROOT / "docs/results/agent_learning.json")
     return made
@@ -105,7 +111,7 @@ def train_policy(folder: Path, args: argparse.Namespace) -> None:
 
 def folder_of(seed: int, arm: str, args: argparse.Namespace) -> Path:
     """Folder of a run."""
-    return args.runs / f"{arm.replace(' ', '-')}-{args.updates}-{seed}"
+    return args.runs / f"{arm.replace(',', '').replace(' ', '-')}-{args.updates}-{seed}"
 
 
 def run(seed: int, arm: str, policy: Path, args: argparse.Namespace) -> None:
@@ -138,7 +144,7 @@ def figures(folder: Path, arm: str) -> dict[str, Any]:
     rollouts = rollouts[rollouts[Column.KIND] != "fault"]
     last = int(rollouts[RunColumn.STEP].max()) + 1
     thirds = [rollouts[rollouts[RunColumn.STEP] * THIRDS // last == third] for third in range(THIRDS)]
-    if arm == "agent":
+    if arm.startswith("agent"):
         turns = [agent_turns(third) for third in thirds]
         return {
             "programs": int(rollouts[RunColumn.PROGRAMS_RUN].sum()),

@@ -48,6 +48,32 @@ async def test_a_sample_depends_on_prompt_and_seed_and_not_on_its_batch(model):
     await policy.aclose()
 
 
+async def test_a_prompt_that_all_rows_share_is_read_once(model, monkeypatch):
+    policy = open_policy(model, dtype="float32")
+    shapes = []
+    policy._model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    together = await policy.sample(prompt("a longer one"), 4, seed=7, **SETTINGS)
+    length = policy.count_tokens(prompt("a longer one"))
+    assert shapes[0] == (1, length - 1) and set(shapes[1:]) == {(4, 1)}
+    monkeypatch.setattr(policy, "_shared_prompt", lambda batch: None)
+    row_by_row = await policy.sample(prompt("a longer one"), 4, seed=7, **SETTINGS)
+    assert shapes[7] == (4, length)
+    assert [sample.text for sample in together] == [sample.text for sample in row_by_row]
+    await policy.aclose()
+
+
+async def test_a_model_without_keys_and_values_reads_each_row(model, monkeypatch):
+    """Such as a state-space model, whose state cannot be repeated."""
+    policy = open_policy(model, dtype="float32")
+    expected = await policy.sample(prompt("a longer one"), 2, seed=7, **SETTINGS)
+    monkeypatch.setattr("trl_mle.language_models.sampling.transformers_policy.DynamicCache", int)
+    samples = await policy.sample(prompt("a longer one"), 2, seed=7, **SETTINGS)
+    assert [sample.text for sample in samples] == [sample.text for sample in expected]
+    await policy.aclose()
+
+
 async def test_completions_of_different_lengths_share_a_batch(model, monkeypatch):
     """As those of agents do, of which each has other tokens left."""
     policy = open_policy(model, dtype="float32")

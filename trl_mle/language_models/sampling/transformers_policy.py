@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList, StoppingCriteriaList
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, LogitsProcessorList, StoppingCriteriaList
 
 from trl_mle.errors import ConfigError
 from trl_mle.language_models.client import NoAnswerError
@@ -47,7 +47,8 @@ class TransformersPolicy(LocalPolicy):
     """A policy in this process, sampled in batches.
 
     Samples that wait at the same time share a batch. Each row has a random generator of its own, so a sample depends on its
-    prompt and seed and not on its batch, up to the rounding of the matrix products.
+    prompt and seed and not on its batch, up to the rounding of the matrix products. A prompt that all rows of a batch share is
+    read once.
 
     Args:
         model (`str`):
@@ -203,16 +204,11 @@ class TransformersPolicy(LocalPolicy):
             self.device
         )
         width = inputs["input_ids"].shape[1]
-        # The settings are these, whatever the model's own configuration says. Sampling is in `SeededRows`, hence `do_sample`.
         output = self._model.generate(
             **inputs,
+            **self._decoding(),
+            past_key_values=self._shared_prompt(batch),
             max_new_tokens=max(row.most for row in batch),
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            repetition_penalty=1.0,
-            pad_token_id=self._tokenizer.pad_token_id,
             logits_processor=LogitsProcessorList(
                 [SeededRows([row.seed for row in batch], temperature, top_p, self.device, stop)]
             ),
@@ -221,6 +217,30 @@ class TransformersPolicy(LocalPolicy):
         ends = self._end_tokens()
         written = output[:, width:].tolist()
         return [self._read(row, tokens, ends) for row, tokens in zip(batch, written, strict=True)]
+
+    def _decoding(self) -> dict[str, Any]:
+        # The settings are these, whatever the model's own configuration says. Sampling is in `SeededRows`, hence `do_sample`.
+        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "repetition_penalty": 1.0}
+        return {**greedy, "pad_token_id": self._tokenizer.pad_token_id}
+
+    def _shared_prompt(self, batch: list[_Row]) -> DynamicCache | None:
+        """Keys and values of the prompt for each row, all but its last token, or `None` if it has to be read row by row."""
+        ids = batch[0].ids
+        if len(batch) == 1 or len(ids) == 1 or any(row.ids != ids for row in batch):
+            return None
+        prompt = torch.tensor([ids[:-1]], device=self.device)
+        read = self._model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            **self._decoding(),
+            max_new_tokens=1,
+            return_dict_in_generate=True,
+        )
+        cache = getattr(read, "past_key_values", None)
+        if not isinstance(cache, DynamicCache) or cache.get_seq_length() != len(ids) - 1:
+            return None  # a model with a state of another kind
+        cache.batch_repeat_interleave(len(batch))
+        return cache
 
     def _read(self, row: _Row, tokens: list[int], ends: set[int]) -> Sample:
         tokens = tokens[: row.most]  # padded, if others of its batch are longer
