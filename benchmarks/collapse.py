@@ -79,7 +79,7 @@ def figures(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """What one run shows."""
     lines = lines_of(folder)
     valid = [line["programs/valid_share"] for line in lines]
-    windows = [mean(valid[end - WINDOW : end]) for end in range(WINDOW, len(valid) + 1)]
+    windows = [mean(valid[max(end - WINDOW, 0) : end]) for end in range(min(WINDOW, len(valid)), len(valid) + 1)]
     fall = next((number for number in range(1, len(valid)) if valid[number] < FALLEN * max(valid[:number])), None)
     alarms: dict[str, int] = {}
     for line in lines:

@@ -66,7 +66,7 @@ def main() -> None:
         source = PolicySource(source.name, source.model, source.kind, source.endpoint, options)
     table = evaluate(
         of_source(source),
-        list(builtin_titles()),
+        sorted(builtin_titles(), key=half_of),  # those to look at first
         args.n,
         out=ROOT / "runs/untrained" / args.name,
         max_tokens=args.max_tokens,

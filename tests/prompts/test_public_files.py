@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import struct
 import zipfile
 from dataclasses import replace
@@ -168,7 +169,7 @@ def test_prompts_of_pandas_tables_are_unchanged_by_compression(task):
     table = pd.read_csv(task.public_dir / "train.csv")
     table.to_csv(task.public_dir / "train.csv.xz", index=False)
     (task.public_dir / "train.csv").unlink()
-    assert user(replace(task, train_file="train.csv.xz")) == plain.replace("train.csv,", "train.csv.xz,")
+    assert user(replace(task, train_file="train.csv.xz")) == re.sub(r"train\.csv\b", "train.csv.xz", plain)
 
 
 def test_documents_of_any_length_stand_in_tables(task):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
 from trl_mle.prompts.file_list import columns_of, path_of, read_columns
+from trl_mle.prompts.pitfalls import pitfalls
 from trl_mle.prompts.table_summary import MAX_VALUE, TableSummary, clean, count_rows, name_of, summarize
 from trl_mle.text_tables import COMPRESSED, is_csv, open_bytes, separator_of
 from trl_mle.types import TaskSpec
@@ -34,10 +35,21 @@ class Tables:
     notes: tuple[str, ...]
     test: str
     left: frozenset[str]
+    test_file: str = ""
+    pitfalls: tuple[str, ...] = ()
+    writing: tuple[str, ...] = ()
 
     def values(self) -> Mapping[str, object]:
         """The variables of `templates/task.j2`."""
-        return {"train": self.train, "train_file": self.train_file, "notes": self.notes, "test": self.test}
+        return {
+            "train": self.train,
+            "train_file": self.train_file,
+            "notes": self.notes,
+            "test": self.test,
+            "pitfalls": self.pitfalls,
+            "writing": self.writing,
+            "test_file": self.test_file,
+        }
 
 
 def read_tables(task: TaskSpec) -> Tables:
@@ -50,7 +62,9 @@ def read_tables(task: TaskSpec) -> Tables:
     train_path, test_path = (_text_table(path) for path in (task.train_path, task.test_path))
     summary, test = None, ""
     notes: list[str] = []
-    columns: list[str] = []
+    train, columns = None, []
+    sentences: list[str] = []
+    writing: list[str] = []
     if train_path is not None:
         train, notes = _train(task, train_path)
         columns = list(train.columns)
@@ -60,9 +74,20 @@ def read_tables(task: TaskSpec) -> Tables:
     if test_path is not None:
         notes += _id_notes(test_path, task.id_column)
         test = _test(task, test_path, columns)
+        if train is not None:
+            sentences, writing = pitfalls(task, train, read_columns(test_path))
     tables = ((task.train_file, train_path), (task.test_file, test_path))
     left = frozenset(name for name, path in tables if name is not None and path is None)
-    return Tables(summary, path_of(task.train_file or ""), tuple(notes), test, left)
+    return Tables(
+        summary,
+        path_of(task.train_file or ""),
+        tuple(notes),
+        test,
+        left,
+        path_of(task.test_file or ""),
+        tuple(sentences),
+        tuple(writing),
+    )
 
 
 def _text_table(path: Path | None) -> Path | None:
