@@ -43,8 +43,8 @@ def test_the_prompt_is_the_task_then_the_solution_then_the_question(task):
         f"Its program:\n```python\n{CODE}```\n\n"
         "It printed:\n```text\nhold-out score: 0.5\n```\n\n"
         "# Answer\n"
-        "Write a better solution, one with a lower score. A short plan in words: what you keep and what you change. Then exactly "
-        "one ```python block with the whole program."
+        "Write a better solution, one with a lower score. A plan of at most five short lines: what you keep and what you change. "
+        "Then exactly one ```python block with the whole program, and nothing after it."
     )
 
 

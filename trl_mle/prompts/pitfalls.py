@@ -21,6 +21,8 @@ SHOWN_NAMES = 6
 """Most names of columns in a sentence."""
 MAX_EXAMPLE = 200
 """Longest example of how the submission is written, in characters."""
+ROOT_METRICS = {"rmse": "root_mean_squared_error", "rmsle": "root_mean_squared_log_error"}
+"""Metric -> its function in `sklearn.metrics`."""
 PROBABILITIES = ("log_loss", "roc_auc")
 """Metrics of probabilities."""
 
@@ -47,10 +49,20 @@ def pitfalls(task: TaskSpec, train: pd.DataFrame, test_columns: Sequence[str]) -
             f"{test_file}, too."
         )
     sentences.append(f"Predict the rows of {test_file}, not a part of {train_file} that you hold out.")
-    if task.metric == "rmse" and "scikit-learn" in task.packages:
-        sentences.append("Use `root_mean_squared_error`: `mean_squared_error` has no argument `squared`.")
+    if "scikit-learn" in task.packages:
+        sentences += _renamed(task.metric, bool(texts))
     sentences.append("Import every name that you use.")
     return sentences, _writing(task, test_columns)
+
+
+def _renamed(metric: str, texts: bool) -> list[str]:
+    """What programs for an older scikit-learn write."""
+    found = []
+    if texts:
+        found.append("`OneHotEncoder` has no argument `sparse`; it is `sparse_output`.")
+    if metric in ROOT_METRICS:
+        found.append(f"`mean_squared_error` has no argument `squared`; there is `{ROOT_METRICS[metric]}`.")
+    return found
 
 
 def _is_text(column: pd.Series) -> bool:
