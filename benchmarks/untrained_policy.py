@@ -3,7 +3,7 @@
     python benchmarks/untrained_policy.py --policy my-model@http://127.0.0.1:8000/v1 --n 32
 
 The tasks fall into two halves by the hash of their names: `look`, on which prompts may be improved, and `measure`, on which the
-effect is measured afterwards. After a change of the prompts, run it again with another `--name`. Each evaluation is in
+effect is measured afterwards. After a change of the prompts, run it again with another `--name` and `--halves measure`. Each evaluation is in
 `runs/untrained/NAME`; the same command continues one that was stopped. Results go to `docs/results/untrained.json`.
 """
 
@@ -27,11 +27,12 @@ from trl_mle.scripts.evaluation_progress import EvaluationProgress
 from trl_mle.tasks.builtin import builtin_titles
 
 RESULTS = ROOT / "docs/results/untrained.json"
+HALVES = ("look", "measure")
 
 
 def half_of(task_id: str) -> str:
     """`look` or `measure`, for ever the same for a task."""
-    return ("look", "measure")[hashlib.sha256(task_id.encode()).digest()[0] % 2]
+    return HALVES[hashlib.sha256(task_id.encode()).digest()[0] % 2]
 
 
 def summary(table: EvaluationTable, half: str) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=32, help="Samples per task.")
     parser.add_argument("--max-tokens", type=int, default=1024, help="Longest completion in tokens.")
     parser.add_argument("--concurrency", type=int, default=1, help="Requests at the same time.")
+    parser.add_argument("--halves", nargs="+", choices=HALVES, default=list(HALVES), help="Tasks to evaluate.")
     args = parser.parse_args()
     source = parse_source(args.policy)
     if source.kind == "endpoint":
@@ -66,7 +68,7 @@ def main() -> None:
         source = PolicySource(source.name, source.model, source.kind, source.endpoint, options)
     table = evaluate(
         of_source(source),
-        sorted(builtin_titles(), key=half_of),  # those to look at first
+        [task for half in args.halves for task in builtin_titles() if half_of(task) == half],
         args.n,
         out=ROOT / "runs/untrained" / args.name,
         max_tokens=args.max_tokens,
@@ -84,10 +86,10 @@ def main() -> None:
             "transformers": version("transformers"),
         },
         "problems": dict(table.problems),
-        **{half: summary(table, half) for half in ("look", "measure")},
+        **{half: summary(table, half) for half in args.halves},
     }
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    for half in ("look", "measure"):
+    for half in args.halves:
         found = results[args.name][half]
         print(f"{half}: {len(found['tasks'])} tasks, valid share {found['valid_share']}, {found['reasons']}")
 
