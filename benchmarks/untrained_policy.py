@@ -3,8 +3,9 @@
     python benchmarks/untrained_policy.py --policy my-model@http://127.0.0.1:8000/v1 --n 32
 
 The tasks fall into two halves by the hash of their names: `look`, on which prompts may be improved, and `measure`, on which the
-effect is measured afterwards. After a change of the prompts, run it again with another `--name` and `--halves measure`. Each evaluation is in
-`runs/untrained/NAME`; the same command continues one that was stopped. Results go to `docs/results/untrained.json`.
+effect is measured afterwards. After a change of the prompts, run it again with another `--name` and `--halves measure`. Each
+evaluation is in `runs/untrained/NAME`; the same command continues one that was stopped. Results go to
+`docs/results/untrained.json`.
 """
 
 from __future__ import annotations
