@@ -28,6 +28,11 @@ def test_a_checkpoint_that_no_batch_has_tried_is_not_chosen():
     assert choose([], history([0, 1])) is None
 
 
+def test_the_beginning_is_chosen_if_nothing_else_is_known_to_be_healthy():
+    assert choose([0, 1, 2], history([0, -9, -9], alarms={1, 2})) == 0
+    assert choose([0, 2], history([0, 1, 2, 3])) == 2
+
+
 def test_batches_without_a_reward_say_nothing_good():
     assert choose([0, 2], history([1.0, 1.0, math.nan, math.nan])) == 0
 

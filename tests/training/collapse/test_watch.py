@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import pytest
 import torch
@@ -113,10 +114,25 @@ def test_training_stops_and_names_the_checkpoint(tmp_path, caplog):
 
 
 def test_without_a_healthy_checkpoint_training_stops_and_says_so(tmp_path, caplog):
+    class Forgets(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            shutil.rmtree(tmp_path / "checkpoint-0", ignore_errors=True)
+
     with caplog.at_level(logging.WARNING):
-        trainer, _ = breaking_run(tmp_path, save_steps=50)
+        trainer, _ = breaking_run(tmp_path, save_steps=50, callbacks=[Forgets()])
     assert trainer.state.global_step in (7, 8)
-    assert "because there is nothing to go back to. No checkpoint was seen to be healthy" in caplog.text
+    assert "because there is nothing to go back to. No checkpoint is known to be healthy" in caplog.text
+
+
+def test_a_run_that_breaks_at_once_goes_back_to_its_beginning(tmp_path):
+    trainer, rates = breaking_run(tmp_path, breaks_at=2, save_steps=50, lr_scheduler_type="constant")
+    assert trainer._collapse.rollbacks == 1
+    assert trainer.state.global_step == 10
+    steps = [step for step, _ in rates]
+    again = steps.index(1, 1)
+    assert steps[again:] == list(range(1, 11))
+    assert [rate for _, rate in rates[again:]] == pytest.approx([3e-3] * 10)
+    assert sorted(set(read_rollouts(tmp_path)["step"])) == list(range(10))
 
 
 def test_a_rollback_survives_a_resume(gone_back, tmp_path):

@@ -39,11 +39,11 @@ def checkpoints(output_dir: Path) -> list[Path]:
 
 
 def choose(steps: Sequence[int], history: Sequence[Health], lag: int = 0) -> int | None:
-    """The step of the checkpoint to go back to, or `None` if there is none whose policy was seen to be healthy.
+    """The step of the checkpoint to go back to, or `None` if none of them is known to be healthy.
 
     A checkpoint is judged by the batches that its own policy, or the next ones, wrote: the checkpoint of step `s` holds the
     result of update `s`, which the batch of update `s` does not show. Of the healthy ones, the one with the highest mean reward
-    over two batches is chosen, and of equal ones the latest.
+    over two batches is chosen, and of equal ones the latest. If there is none, it is step 0: the policy that the run was given.
 
     Args:
         steps (sequence of `int`):
@@ -61,7 +61,9 @@ def choose(steps: Sequence[int], history: Sequence[Health], lag: int = 0) -> int
         found = (sum(health.reward for health in seen) / len(seen), step)
         if best is None or found >= best:
             best = found
-    return None if best is None else best[1]
+    if best is None:
+        return 0 if 0 in steps else None
+    return best[1]
 
 
 def move_aside(folders: Iterable[Path]) -> list[Path]:

@@ -77,8 +77,14 @@ class CollapseWatch(TrainerPart):
             )
 
     def callback(self) -> TrainerCallback:
-        """What the trainer has to call after each optimizer step."""
-        return _AfterStep(self)
+        """What the trainer has to call before training and after each optimizer step."""
+        return _Calls(self)
+
+    def save_start(self) -> None:
+        """Keep the policy that the run begins with as `checkpoint-0`, if training may go back. To be called by all processes."""
+        trainer = self._trainer
+        if trainer.args.collapse_action == "rollback" and trainer.state.global_step == 0 and self.rollbacks == 0:
+            trainer._save_checkpoint(trainer.model_wrapped, trial=None)
 
     # What is seen
 
@@ -154,7 +160,7 @@ class CollapseWatch(TrainerPart):
                 else ", because there is nothing to go back to"
             )
         advice = (
-            "No checkpoint was seen to be healthy: start a new run with a lower `learning_rate`, and smaller `save_steps`."
+            "No checkpoint is known to be healthy: start a new run with a lower `learning_rate`, and smaller `save_steps`."
             if target is None
             else f"The best that was seen to be healthy is checkpoint-{target}: give it as `model_name_or_path` of a new run "
             "with a lower `learning_rate`."
@@ -291,9 +297,12 @@ class _NewValues:
         return sum(new) / len(new) if new else None
 
 
-class _AfterStep(TrainerCallback):
+class _Calls(TrainerCallback):
     def __init__(self, watch: CollapseWatch):
         self._watch = watch
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._watch.save_start()
 
     def on_step_end(self, args, state, control, **kwargs):
         self._watch.after_step(control)
