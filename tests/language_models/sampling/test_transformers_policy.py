@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, FalconH1Config, Lfm2Config, MambaConfig, MistralConfig
 
 from tests.support import drop_in_tools
 from tests.support.tiny import save_chat_model
@@ -65,12 +66,55 @@ async def test_a_prompt_that_all_rows_share_is_read_once(model, monkeypatch):
 
 
 async def test_a_model_without_keys_and_values_reads_each_row(model, monkeypatch):
-    """Such as a state-space model, whose state cannot be repeated."""
+    """Such as a model with a cache of its own. It reads a shared prompt in vain only once."""
     policy = open_policy(model, dtype="float32")
+    reads = []
+    policy._model.register_forward_pre_hook(lambda *_: reads.append(1))
     expected = await policy.sample(prompt("a longer one"), 2, seed=7, **SETTINGS)
     monkeypatch.setattr("trl_mle.language_models.sampling.transformers_policy.DynamicCache", int)
-    samples = await policy.sample(prompt("a longer one"), 2, seed=7, **SETTINGS)
-    assert [sample.text for sample in samples] == [sample.text for sample in expected]
+    del reads[:]
+    for extra in (1, 0):
+        samples = await policy.sample(prompt("a longer one"), 2, seed=7, **SETTINGS)
+        assert [sample.text for sample in samples] == [sample.text for sample in expected]
+        assert len(reads) == SETTINGS["max_tokens"] + extra
+        del reads[:]
+    await policy.aclose()
+
+
+SMALL = {
+    "vocab_size": 258,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "bos_token_id": None,
+}
+MAMBA = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1}
+
+
+@pytest.mark.parametrize(
+    ("config", "shares"),
+    [
+        (MistralConfig(**SMALL, head_dim=16, sliding_window=4), True),
+        (Lfm2Config(**SMALL, layer_types=["conv", "full_attention"]), True),
+        (FalconH1Config(**SMALL, **MAMBA), True),
+        (MambaConfig(**SMALL), False),
+    ],
+    ids=["sliding window", "layers of two kinds", "both kinds in one layer", "no attention"],
+)
+async def test_each_kind_of_state_gives_the_samples_of_rows_that_are_read_alone(config, shares, tmp_path):
+    save_chat_model(tmp_path)
+    with torch.random.fork_rng():  # other tests draw their weights from it
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    policy = open_policy(str(tmp_path), dtype="float32")
+    together = await policy.sample(prompt("a longer one"), 3, seed=7, **SETTINGS)
+    alone = [await policy.sample(prompt("a longer one"), 1, seed=7 + index, **SETTINGS) for index in range(3)]
+    assert [sample.text for sample in together] == [samples[0].text for samples in alone]
+    assert policy._shares_prompts == shares
     await policy.aclose()
 
 

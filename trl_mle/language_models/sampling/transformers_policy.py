@@ -92,6 +92,8 @@ class TransformersPolicy(LocalPolicy):
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model.to(self.device).eval().requires_grad_(False)
         self.context_tokens: int | None = getattr(self._model.config, "max_position_embeddings", None)
+        self._shares_prompts = True
+        """Whether the state of a prompt can be repeated, as far as is known."""
         self._queue: list[_Row] = []
         self._runner: asyncio.Task[None] | None = None
 
@@ -207,7 +209,7 @@ class TransformersPolicy(LocalPolicy):
         output = self._model.generate(
             **inputs,
             **self._decoding(),
-            past_key_values=self._shared_prompt(batch),
+            **({} if (cache := self._shared_prompt(batch)) is None else {"past_key_values": cache}),
             max_new_tokens=max(row.most for row in batch),
             logits_processor=LogitsProcessorList(
                 [SeededRows([row.seed for row in batch], temperature, top_p, self.device, stop)]
@@ -226,7 +228,7 @@ class TransformersPolicy(LocalPolicy):
     def _shared_prompt(self, batch: list[_Row]) -> DynamicCache | None:
         """Keys and values of the prompt for each row, all but its last token, or `None` if it has to be read row by row."""
         ids = batch[0].ids
-        if len(batch) == 1 or len(ids) == 1 or any(row.ids != ids for row in batch):
+        if not self._shares_prompts or len(batch) == 1 or len(ids) == 1 or any(row.ids != ids for row in batch):
             return None
         prompt = torch.tensor([ids[:-1]], device=self.device)
         read = self._model.generate(
@@ -237,9 +239,11 @@ class TransformersPolicy(LocalPolicy):
             return_dict_in_generate=True,
         )
         cache = getattr(read, "past_key_values", None)
-        if not isinstance(cache, DynamicCache) or cache.get_seq_length() != len(ids) - 1:
-            return None  # a model with a state of another kind
-        cache.batch_repeat_interleave(len(batch))
+        if not isinstance(cache, DynamicCache) or _length_of(cache) != len(ids) - 1:
+            self._shares_prompts = False  # a model with a state of another kind
+            return None
+        # Unlike `batch_repeat_interleave`, it takes the states of linear attention and state-space layers, too.
+        cache.reorder_cache(torch.zeros(len(batch), dtype=torch.long, device=self.device))  # type: ignore[arg-type]
         return cache
 
     def _read(self, row: _Row, tokens: list[int], ends: set[int]) -> Sample:
@@ -255,6 +259,14 @@ class TransformersPolicy(LocalPolicy):
         configured = self._model.generation_config.eos_token_id
         tokens = configured if isinstance(configured, list) else [configured]
         return {token for token in (*tokens, self._tokenizer.eos_token_id) if token is not None}
+
+
+def _length_of(cache: DynamicCache) -> int | None:
+    """Tokens of a cache, or `None` if no layer knows their number, without which `generate` cannot go on."""
+    try:
+        return cache.get_seq_length()
+    except ValueError:
+        return None
 
 
 def _fail(batch: list[_Row], kind: Any, message: str) -> None:
