@@ -21,7 +21,7 @@ from trl_mle.special_tokens import escape
 from trl_mle.tasks import list_tasks, load_task
 from trl_mle.types import TaskSpec
 
-TOKENS = 1100
+TOKENS = 1200
 CHARACTERS_PER_TOKEN = 2.5
 """A cautious estimate: with Qwen's tokenizer, English and code have 3 to 4 characters per token, tables of numbers 2.5."""
 

@@ -1,7 +1,7 @@
-"""What a prompt says about the mistakes that small language models make most often with a train and a test table.
+"""What a prompt says against the mistakes that small language models make most often with a train and a test table.
 
-`benchmarks/untrained_policy.py` counts them: the target is read from the test table, text reaches a model of scikit-learn, a
-held-out part of the training rows is predicted in place of the test rows, ids are not those of the test table.
+`benchmarks/untrained_policy.py` counts them: the target is read from the test table, text reaches a model of scikit-learn, rows
+that were held out are predicted in place of the test rows, ids are not those of the test table.
 """
 
 from __future__ import annotations
@@ -19,16 +19,35 @@ if TYPE_CHECKING:
 
 SHOWN_NAMES = 6
 """Most names of columns in a sentence."""
-MAX_EXAMPLE = 200
-"""Longest example of how the submission is written, in characters."""
-ROOT_METRICS = {"rmse": "root_mean_squared_error", "rmsle": "root_mean_squared_log_error"}
-"""Metric -> its function in `sklearn.metrics`."""
+MAX_FRAME = 700
+"""Longest frame of a program, in characters."""
+FEW_CATEGORIES = 20
+"""Most categories of a column that becomes one column for each."""
+SQUARED_METRICS = {"rmse": "mean_squared_error", "rmsle": "mean_squared_log_error"}
+"""Metric -> the function of `sklearn.metrics` that gave its root with `squared=False`. The root has `root_` before this name."""
 PROBABILITIES = ("log_loss", "roc_auc")
 """Metrics of probabilities."""
+MEDIA = (
+    ".bmp",
+    ".dcm",
+    ".flac",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".mp3",
+    ".npy",
+    ".ogg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".wav",
+    ".webp",
+)
+"""Ends of the names of files that a table refers to. Such a name is no feature."""
 
 
 def pitfalls(task: TaskSpec, train: pd.DataFrame, test_columns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Sentences for `task`, and the lines that write its submission, if they are the same for every program.
+    """Sentences for `task`, and the frame of a program for it, if one frame fits.
 
     Args:
         train (`pandas.DataFrame`):
@@ -39,62 +58,94 @@ def pitfalls(task: TaskSpec, train: pd.DataFrame, test_columns: Sequence[str]) -
     train_file, test_file = path_of(task.train_file or ""), path_of(task.test_file or "")
     hidden = [name for name in task.target_columns if name not in test_columns]
     features = [name for name in train.columns if name in test_columns and name != task.id_column]
+    texts = [name for name in features if _is_text(train[name])]
+    categories = bool(texts) and all(train[name].nunique() <= FEW_CATEGORIES for name in texts)
+    frame = [] if any(_is_media(train[name]) for name in features) else _frame(task, test_columns, hidden, categories)
+    has_sklearn = "scikit-learn" in task.packages
     sentences = []
-    if hidden:
-        sentences.append(f"{test_file} has no {_names(hidden)}. Drop or select that in {train_file} alone.")
-    if texts := [name for name in features if _is_text(train[name])]:
+    if hidden and not frame:
+        those = "that" if len(hidden) == 1 else "those"
+        sentences.append(f"{test_file} has no {_names(hidden, 'or')}. Drop or select {those} in {train_file} alone.")
+    if texts and has_sklearn and not (frame and categories):
         holds = "holds" if len(texts) == 1 else "hold"
         sentences.append(
             f"{_names(texts)} {holds} text; scikit-learn needs numbers. Fit what makes them on {train_file}, use it for "
             f"{test_file}, too."
         )
-    sentences.append(f"Predict the rows of {test_file}, not a part of {train_file} that you hold out.")
-    if "scikit-learn" in task.packages:
-        sentences += _renamed(task.metric, bool(texts))
-    sentences.append("Import every name that you use.")
-    return sentences, _writing(task, test_columns)
-
-
-def _renamed(metric: str, texts: bool) -> list[str]:
-    """What programs for an older scikit-learn write."""
-    found = []
-    if texts:
-        found.append("`OneHotEncoder` has no argument `sparse`; it is `sparse_output`.")
-    if metric in ROOT_METRICS:
-        found.append(f"`mean_squared_error` has no argument `squared`; there is `{ROOT_METRICS[metric]}`.")
-    return found
+    sentences.append(
+        f"Check the model on rows of {train_file} that you hold out, then predict the rows of {test_file}."
+    )
+    if has_sklearn and (function := SQUARED_METRICS.get(task.metric)):
+        sentences.append(f"`{function}` has no argument `squared`; there is `root_{function}`.")
+    return sentences, frame
 
 
 def _is_text(column: pd.Series) -> bool:
     import pandas as pd
 
-    return not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column) or _is_media(column):
+        return False
+    return not column.dropna().map(lambda value: isinstance(value, bool)).all()  # truth values, some of them missing
 
 
-def _names(names: Sequence[str]) -> str:
+def _is_media(column: pd.Series) -> bool:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return False
+    values = column.dropna()
+    return bool(len(values)) and all(str(value).lower().endswith(MEDIA) for value in values)
+
+
+def _names(names: Sequence[str], last: str = "and") -> str:
     shown = [name_of(name) for name in names[:SHOWN_NAMES]]
     if len(names) > SHOWN_NAMES:
         return f"{', '.join(shown)} and {len(names) - SHOWN_NAMES} more columns"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
+    return f" {last} ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
 
 
-def _writing(task: TaskSpec, test_columns: Sequence[str]) -> list[str]:
-    """The last lines of a program, or nothing if a name cannot be shown as it is."""
+def _frame(task: TaskSpec, test_columns: Sequence[str], hidden: Sequence[str], categories: bool) -> list[str]:
+    """The first and the last lines of a program, or nothing if they depend on the program or a name cannot be shown as it is."""
     names = task.prediction_columns
-    if task.id_column is None or task.id_column not in test_columns or len(task.target_columns) != 1:
+    if "pandas" not in task.packages or task.id_column is None or task.id_column not in test_columns:
         return []
-    if any(name_of(name) != name for name in (task.id_column, *names)):
+    if len(task.target_columns) != 1 or len(hidden) != 1:
         return []
-    key = json.dumps(task.id_column, ensure_ascii=False)
+    files = (task.train_file or "", task.test_file or "")
+    if any(name_of(name) != name for name in (task.id_column, *hidden, *names)) or any(map(_is_odd, files)):
+        return []
+    key, target = _literal(task.id_column), _literal(hidden[0])
+    train_file, test_file = (_literal(f"input/{name}") for name in files)
+    features, of_test = f"train.drop(columns=[{key}, {target}])", f"test.drop(columns=[{key}])"
+    if categories:
+        features = f"pd.get_dummies({features})"
+        of_test = f"pd.get_dummies({of_test}).reindex(columns=X.columns, fill_value=0)"
+    lines = [
+        "import pandas as pd",
+        f"train = pd.read_csv({train_file})",
+        f"test = pd.read_csv({test_file})",
+        f"y = train[{target}]",
+        f"X = {features}",
+        f"X_test = {of_test}",
+        "# the model, and its predictions for X_test",
+    ]
     if len(names) == 1:
-        column = json.dumps(names[0], ensure_ascii=False)
-        lines = [f"submission = pd.DataFrame({{{key}: test[{key}], {column}: predictions}})"]
+        lines.append(f"submission = pd.DataFrame({{{key}: test[{key}], {_literal(names[0])}: predictions}})")
     elif task.metric in PROBABILITIES:
-        lines = [
+        lines += [
             "submission = pd.DataFrame(predictions, columns=model.classes_)",
             f"submission.insert(0, {key}, test[{key}])",
         ]
     else:
         return []
     lines.append('submission.to_csv("submission.csv", index=False)')
-    return lines if sum(map(len, lines)) <= MAX_EXAMPLE else []
+    return lines if sum(map(len, lines)) <= MAX_FRAME else []
+
+
+def _literal(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _is_odd(file: str) -> bool:
+    """Whether a table is not read by `pandas.read_csv` without further arguments, or its name cannot be shown as it is."""
+    return path_of(file) != file or not file.lower().endswith(".csv")

@@ -35,9 +35,8 @@ class Tables:
     notes: tuple[str, ...]
     test: str
     left: frozenset[str]
-    test_file: str = ""
     pitfalls: tuple[str, ...] = ()
-    writing: tuple[str, ...] = ()
+    frame: tuple[str, ...] = ()
 
     def values(self) -> Mapping[str, object]:
         """The variables of `templates/task.j2`."""
@@ -47,8 +46,7 @@ class Tables:
             "notes": self.notes,
             "test": self.test,
             "pitfalls": self.pitfalls,
-            "writing": self.writing,
-            "test_file": self.test_file,
+            "frame": self.frame,
         }
 
 
@@ -64,7 +62,7 @@ def read_tables(task: TaskSpec) -> Tables:
     notes: list[str] = []
     train, columns = None, []
     sentences: list[str] = []
-    writing: list[str] = []
+    frame: list[str] = []
     if train_path is not None:
         train, notes = _train(task, train_path)
         columns = list(train.columns)
@@ -75,7 +73,7 @@ def read_tables(task: TaskSpec) -> Tables:
         notes += _id_notes(test_path, task.id_column)
         test = _test(task, test_path, columns)
         if train is not None:
-            sentences, writing = pitfalls(task, train, read_columns(test_path))
+            sentences, frame = pitfalls(task, train, read_columns(test_path))
     tables = ((task.train_file, train_path), (task.test_file, test_path))
     left = frozenset(name for name, path in tables if name is not None and path is None)
     return Tables(
@@ -84,9 +82,8 @@ def read_tables(task: TaskSpec) -> Tables:
         tuple(notes),
         test,
         left,
-        path_of(task.test_file or ""),
         tuple(sentences),
-        tuple(writing),
+        tuple(frame),
     )
 
 
