@@ -214,5 +214,6 @@ def test_runs_that_were_measured():
                 (entropy, None, None, share) for entropy, share in zip(run["entropy"], run["valid_share"], strict=True)
             ]
             found = acting(watcher, batches, run["update_kl"])
-            expected = (run["valid_share_fell_in_update"] - 1, "valid") if arm == "provoked" else None
+            breaks = arm in ("provoked, 4e-3", "provoked, 6e-3")
+            expected = (run["valid_share_fell_in_update"] - 1, "valid") if breaks else None
             assert found == expected, f"{arm}, seed {seed}"
