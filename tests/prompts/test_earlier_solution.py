@@ -43,8 +43,8 @@ def test_the_prompt_is_the_task_then_the_solution_then_the_question(task):
         f"Its program:\n```python\n{CODE}```\n\n"
         "It printed:\n```text\nhold-out score: 0.5\n```\n\n"
         "# Answer\n"
-        "Write a better solution, one with a lower score. A plan of at most five short lines: what you keep and what you change. "
-        "Then exactly one ```python block with the whole program, and nothing after it."
+        "Write a better solution, one with a lower score. Write a plan of at most five short lines: what you keep and what you "
+        "change. Then write the whole program in exactly one ```python block, and nothing after it."
     )
 
 
