@@ -70,10 +70,11 @@ def read_tables(task: TaskSpec) -> Tables:
         if _is_large(train_path):
             summary = TableSummary(count_rows(train_path), summary.lines)
     if test_path is not None:
-        notes += _id_notes(test_path, task.id_column)
-        test = _test(task, test_path, columns)
+        test_columns = read_columns(test_path)
+        notes += _id_notes(test_path, task.id_column, test_columns)
+        test = _test(task, test_path, columns, test_columns)
         if train is not None:
-            sentences, frame = pitfalls(task, train, read_columns(test_path))
+            sentences, frame = pitfalls(task, train, test_columns)
     tables = ((task.train_file, train_path), (task.test_file, test_path))
     left = frozenset(name for name, path in tables if name is not None and path is None)
     return Tables(
@@ -97,9 +98,8 @@ def _is_large(path: Path) -> bool:
     return path.stat().st_size * factor > SUMMARIZED_BYTES
 
 
-def _test(task: TaskSpec, path: Path, train_columns: list[str]) -> str:
+def _test(task: TaskSpec, path: Path, train_columns: list[str], columns: list[str]) -> str:
     """The line of the test file."""
-    columns = read_columns(path)
     features = [name for name in train_columns if name not in task.target_columns]
     if not train_columns or (task.target_columns and len(features) == len(train_columns)):
         has = f"columns: {columns_of(columns)}"
@@ -112,11 +112,11 @@ def _test(task: TaskSpec, path: Path, train_columns: list[str]) -> str:
     return f"{path_of(task.test_file or '')}, {count_rows(path)} rows: {has}."
 
 
-def _id_notes(path: Path, column: str | None) -> list[str]:
+def _id_notes(path: Path, column: str | None, columns: list[str]) -> list[str]:
     """A sentence about ids that a program reads as missing, or two of them as one, if there are any."""
     import pandas as pd
 
-    if column is None or column not in read_columns(path):
+    if column is None or column not in columns:
         return []
     with open_bytes(path) as file:
         ids = pd.read_csv(file, sep=separator_of(path), usecols=[column])[column]
