@@ -9,7 +9,7 @@ from tests.support.openai_server import completion, serve
 from tests.support.solving import NumberSandbox, ScriptedPolicy, kaggle_folder, text_of
 from tests.support.tasks import toy_task
 from trl_mle.cli.main import app
-from trl_mle.cli.solve import completion_tokens, prompt_budget
+from trl_mle.cli.solve import completion_tokens, endpoint_options, prompt_budget
 from trl_mle.errors import ConfigError, UserError
 
 
@@ -27,7 +27,7 @@ def scripted(monkeypatch):
     def use(*answers, **sandbox):
         opened = []
 
-        def open_policy(model, *, endpoint=None):
+        def open_policy(model, *, endpoint=None, **options):
             opened.append((model, endpoint))
             return ScriptedPolicy(*answers)
 
@@ -69,6 +69,12 @@ def test_through_an_endpoint(tmp_path, monkeypatch):
         code, text = run(*arguments, "--attempts", "3")
     assert code == 0 and "rmse 0.3" in text and server.requests[0]["model"] == "m"
     assert server.requests[0]["temperature"] == 1.0 and server.requests[0]["max_tokens"] == 2048
+
+
+def test_a_slow_endpoint_has_a_second_per_token():
+    assert endpoint_options("m", "http://h/v1", 2048) == {"timeout_s": 2048.0}
+    assert endpoint_options("m@http://h/v1", None, 300) == {"timeout_s": 600.0}
+    assert endpoint_options("some/model", None, 2048) == {}
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,43 @@ async def test_a_budget_that_ends_without_an_answer_says_so(problem, out):
     assert found.reason == "the budget is over, and the policy gives no answers: gone" and not found.failures
 
 
+async def test_a_budget_that_ends_before_the_first_answer_says_so(problem, out):
+    moments = []
+
+    class Slow(ScriptedPolicy):
+        async def sample(self, messages, n, **settings):
+            await asyncio.sleep(LONG_S)
+
+    settings = SearchSettings(max_tokens=700)
+    found = await solve(
+        problem,
+        Slow(),
+        out,
+        1.2,
+        scorer(NumberSandbox()),
+        settings,
+        on_progress=lambda moment, best: moments.append(moment),
+    )
+    assert found.reason == (
+        "the budget is over, and the policy has not answered in 1 s (4 completions of at most 700 tokens per request)"
+    )
+    assert moments[-1].asking_s > 0.5
+
+
+async def test_the_time_of_a_search_goes_on_from_all_of_an_earlier_session(problem, out):
+    """Also what came after its last attempt counts."""
+    first = await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=2)
+    state = json.loads(open_file(out, "solve.json"))
+    assert state["sessions"][0]["seconds"] == pytest.approx(first.seconds, abs=0.1)
+    state["sessions"][0]["seconds"] = 100.0
+    (out / "solve.json").write_text(json.dumps(state))
+    found = await search(problem, ScriptedPolicy(offset(0.4)), out, NumberSandbox(), attempts=4)
+    log = AttemptLog(out)
+    assert [attempt.facts.second >= 100 for attempt in log] == [False, False, True, True]
+    assert found.seconds >= log.seconds
+    log.close()
+
+
 async def test_a_signal_ends_what_an_earlier_session_has_left_undone(problem, out):
     await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)
     (out / "solution.py").write_text("offset = 7")

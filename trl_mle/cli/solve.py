@@ -23,6 +23,8 @@ DEFAULT_TOKENS = 2048
 """Longest completion, in tokens."""
 CHARACTERS_PER_TOKEN = 3
 """Characters of a token of code, where the tokenizer is not at hand. Rather too few, so that prompts rather fit."""
+LEAST_TIMEOUT_S = 600.0
+"""Least time limit of a request to an endpoint, in seconds."""
 
 
 def solve(
@@ -197,7 +199,7 @@ async def _solve(
     workers, isolation = sandbox
     local = LocalSandbox(SandboxConfig(workers=workers, isolation=isolation))  # type: ignore[arg-type]  # checked there
     scorer = ProgramScorer(SandboxPool(local, PoolConfig(progress="off")))
-    policy = open_policy(model[0], endpoint=model[1])
+    policy = open_policy(model[0], endpoint=model[1], **endpoint_options(*model, tokens[0] or DEFAULT_TOKENS))
     settings = replace(settings, max_tokens=tokens[0] or completion_tokens(policy))
     budget = prompt_budget(policy, tokens[1], settings.max_tokens)
     try:
@@ -214,6 +216,15 @@ async def _solve(
             )
     finally:
         await policy.aclose()
+
+
+def endpoint_options(model: str, endpoint: str | None, max_tokens: int) -> dict[str, Any]:
+    """Settings of a policy behind an endpoint: a request has a second per token, as a model on a CPU needs."""
+    from trl_mle.language_models.sampling import parse_source
+
+    if endpoint is None and parse_source(model).endpoint is None:
+        return {}
+    return {"timeout_s": max(LEAST_TIMEOUT_S, float(max_tokens))}
 
 
 def completion_tokens(policy: Policy) -> int:

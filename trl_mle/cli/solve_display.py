@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LONGEST = 300
 """Characters of a reason that are shown."""
+SLOW_S = 10.0
+"""Seconds after which a request without an answer is shown."""
 
 
 class Display:
@@ -45,6 +47,8 @@ class Display:
         """Show a moment of the search."""
         best = "-" if moment.best is None else _score(moment.best)
         text = f"{moment.attempts} attempts, {moment.valid} valid, {moment.running} running, best {best}"
+        if moment.asking_s > SLOW_S:
+            text += f", asking for {moment.asking_s:.0f} s"
         self._bar.update(self._line, completed=self._budget_s - moment.left_s, description=text)
         if new_best is not None:
             seconds = "" if new_best.outcome.duration_s is None else f", {new_best.outcome.duration_s:.1f} s"

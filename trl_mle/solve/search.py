@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,8 @@ class Search:
             How the policy is sampled.
         on_attempt (`Callable[[Attempt, bool], None]`, *optional*):
             Called after each attempt; the flag says whether it is the best one so far.
+        earlier_s (`float`, *optional*, defaults to `0.0`):
+            Seconds of earlier sessions. The times of attempts go on from there.
     """
 
     def __init__(
@@ -109,10 +112,11 @@ class Search:
         best: BestAttempt,
         settings: SearchSettings,
         on_attempt: Callable[[Attempt, bool], None] = lambda attempt, is_best: None,
+        earlier_s: float = 0.0,
     ):
         self.problem, self.policy, self.scorer, self.log = problem, policy, scorer, log
         self.prompting, self.best, self.settings, self.on_attempt = prompting, best, settings, on_attempt
-        self._earlier_s = log.seconds
+        self.earlier_s = earlier_s
         self._scoring: set[asyncio.Task[None]] = set()
         self._confirming: set[asyncio.Task[None]] = set()
         self._given_up = asyncio.Event()
@@ -120,6 +124,9 @@ class Search:
         self._over: str | None = None
         self._no_answer: NoAnswerError | None = None
         """Why the newest request has no answer; `None` if it has one."""
+        self._asked: float | None = None
+        """When the request was made that waits for its answer, on the monotonic clock."""
+        self._answered = False
         self._error: BaseException | None = None
         self._deadline = Deadline(0.0)
 
@@ -127,6 +134,11 @@ class Search:
     def running(self) -> int:
         """Programs that run or wait for the sandbox."""
         return len(self._scoring) + len(self._confirming)
+
+    @property
+    def asking_s(self) -> float:
+        """Seconds since the request that waits for its answer; 0 without one."""
+        return 0.0 if self._asked is None else time.monotonic() - self._asked
 
     async def run(self, deadline: Deadline, stop: asyncio.Event) -> str:
         """Search until `deadline`, until `stop` is set or until nothing more can be done, and return why it ended.
@@ -141,6 +153,7 @@ class Search:
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in (stop, self._given_up)]
         try:
             await asyncio.wait((sampling, *ends), timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
+            asking_s = self.asking_s
             if sampling.done() and self._scoring:
                 rest = asyncio.create_task(_all(self._scoring))
                 await asyncio.wait((rest, *ends), timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
@@ -157,8 +170,16 @@ class Search:
             raise error
         if stop.is_set():
             return INTERRUPTED
-        silent = "" if self._no_answer is None else f", and the policy gives no answers: {self._no_answer}"
-        return self._over or f"the budget is over{silent}"
+        return self._over or f"the budget is over{self._silence(asking_s)}"
+
+    def _silence(self, asking_s: float) -> str:
+        """What the end of the budget says of a policy without an answer."""
+        if self._no_answer is not None:
+            return f", and the policy gives no answers: {self._no_answer}"
+        if self._answered or not asking_s:
+            return ""
+        asked = f"{self.settings.samples_per_prompt} completions of at most {self.settings.max_tokens} tokens"
+        return f", and the policy has not answered in {asking_s:.0f} s ({asked} per request)"
 
     async def _sample_on(self) -> None:
         failures, asked = 0, len(self.log)
@@ -170,6 +191,7 @@ class Search:
                 if wanted < 1:
                     self._over = f"{self.settings.attempts} attempts are made"
                     return
+            self._asked = time.monotonic()
             try:
                 samples = await self.policy.sample(
                     prompt.messages,
@@ -179,8 +201,9 @@ class Search:
                     max_tokens=self.settings.max_tokens,
                     seed=(self.settings.seed * 1_000_003 + asked) % 2**31,
                 )
-                failures, self._no_answer = 0, None
+                failures, self._no_answer, self._answered = 0, None, True
             except NoAnswerError as error:
+                self._asked = None
                 if error.kind == "refused" and prompt.parent is not None:  # probably too long: another prompt may do
                     await asyncio.sleep(REFUSED_S)
                     continue
@@ -190,6 +213,7 @@ class Search:
                     self._over = f"the policy gives no answers: {error}"
                 await asyncio.sleep(min(2.0**failures, 30.0))
                 continue
+            self._asked = None
             asked += wanted
             for sample in samples:
                 _keep(self._scoring, self._guarded(self._attempt(sample, prompt)))
@@ -220,7 +244,7 @@ class Search:
         if self._faults >= FAULTS:
             self._give_up(f"the last {FAULTS} programs could not be scored: {outcome.fault}")
         id_ = self.log.add(outcome, prompt.kind, prompt.parent)
-        second = self._earlier_s + self._deadline.elapsed_s
+        second = self.earlier_s + self._deadline.elapsed_s
         facts = Facts(id_, round(second, 3), self.policy.model, sample.tokens, sample.truncated)
         self.log.note(facts)
         if self.best.is_better(outcome):

@@ -61,6 +61,8 @@ class Progress:
     running: int
     best: Attempt | None
     left_s: float
+    asking_s: float = 0.0
+    """Seconds since the request that waits for its answer; 0 without one."""
 
 
 async def solve(
@@ -115,7 +117,7 @@ async def solve(
             seed=settings.seed + len(log),
         )
         best = BestAttempt(problem, scorer, log, ResultFiles(out))
-        search = Search(problem, policy, scorer, log, prompting, best, settings)
+        search = Search(problem, policy, scorer, log, prompting, best, settings, earlier_s=_earlier_s(state, log))
         session = _Session(search, out, state, on_progress)
         async with scorer:
             return await session.run(budget_s)
@@ -157,7 +159,7 @@ class _Session:
         _save(self.out, self.state)
         failures = tuple(commonest(list(self.log)))
         return Solution(
-            self.out, self.search.best.attempt, len(self.log), self._valid, self.log.seconds, reason, failures
+            self.out, self.search.best.attempt, len(self.log), self._valid, self._seconds, reason, failures
         )
 
     async def _restore(self, stop: asyncio.Event) -> None:
@@ -182,9 +184,19 @@ class _Session:
             # Of a search with thousands of attempts, a page takes seconds.
             self._page_due = time.monotonic() + max(PAGE_S, 20 * (time.monotonic() - started))
 
+    @property
+    def _seconds(self) -> float:
+        """Seconds of search, of all sessions."""
+        return self.search.earlier_s + self._deadline.elapsed_s
+
     def _show(self, new_best: Attempt | None = None) -> None:
         moment = Progress(
-            len(self.log), self._valid, self.search.running, self.search.best.attempt, self._deadline.left_s
+            len(self.log),
+            self._valid,
+            self.search.running,
+            self.search.best.attempt,
+            self._deadline.left_s,
+            self.search.asking_s,
         )
         self.on_progress(moment, new_best)
 
@@ -195,7 +207,7 @@ class _Session:
 
     def _write_page(self, reason: str) -> None:
         models = tuple(dict.fromkeys(str(session["model"]) for session in self.state["sessions"]))
-        ending = Ending(reason, self.log.seconds, models)
+        ending = Ending(reason, self._seconds, models)
         write_page(self.out / PAGE, self.search.problem, list(self.log), self.search.best.attempt, ending)
 
 
@@ -246,6 +258,12 @@ def _begin(out: Path, problem: Problem, model: str, budget_s: float) -> dict[str
     state["sessions"].append({"model": model, "budget_s": budget_s, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
     _save(out, state)
     return state
+
+
+def _earlier_s(state: dict[str, Any], log: AttemptLog) -> float:
+    """Seconds of the earlier sessions; of one that was killed, until its newest attempt."""
+    known = [session.get("seconds") for session in state["sessions"][:-1]]
+    return max(log.seconds, sum(seconds for seconds in known if isinstance(seconds, int | float)))
 
 
 def _save(out: Path, state: dict[str, Any]) -> None:

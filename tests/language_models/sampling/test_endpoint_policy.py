@@ -16,12 +16,12 @@ SETTINGS = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 50, "seed": 5}
 FAST = ClientTiming(0.01, 0.02)
 
 
-def choices(*texts, usage=None, finish="stop"):
+def choices(*texts, usage=None, finish="stop", **fields):
     items = [
         {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
         for index, text in enumerate(texts)
     ]
-    return body(json.dumps({"choices": items, "usage": usage}).encode())
+    return body(json.dumps({"choices": items, "usage": usage, **fields}).encode())
 
 
 async def sampled(url, n, **options):
@@ -42,6 +42,15 @@ async def test_several_choices_are_one_request_and_share_its_tokens():
     (request,) = server.requests
     assert request["n"] == 3
     assert {name: request[name] for name in SETTINGS} == SETTINGS
+
+
+async def test_tokens_of_several_choices_are_unknown_where_the_first_one_alone_is_counted():
+    """So does the server of llama.cpp, whose answers have `timings`."""
+    counts = {"prompt_tokens": 34, "completion_tokens": 40}
+    with serve(choices("a", "b", usage=counts, timings={"predicted_n": 40})) as (url, _):
+        assert [sample.tokens for sample in await sampled(url, 2)] == [None, None]
+    with serve(choices("a", usage=counts, timings={"predicted_n": 40})) as (url, _):
+        assert [sample.tokens for sample in await sampled(url, 1)] == [40]
 
 
 async def test_a_choice_is_a_message_only_if_tools_were_given_and_a_senseless_count_is_none():

@@ -164,6 +164,8 @@ def _samples(body: bytes, seconds: float, prices: Prices | None, with_messages: 
         choices = [(dict(choice["message"]), choice.get("finish_reason")) for choice in content["choices"]]
         usage = content.get("usage") or {}
         counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
+        if len(choices) > 1 and "timings" in content:
+            counts[1] = None  # the server of llama.cpp counts the tokens of the first choice alone
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BackendError("the response is no chat completion", down=True) from None
     if not choices:
