@@ -3,9 +3,9 @@
     python benchmarks/untrained_policy.py --policy my-model@http://127.0.0.1:8000/v1 --n 32
 
 The tasks fall into two halves by the hash of their names: `look`, on which prompts may be improved, and `measure`, on which the
-effect is measured afterwards. After a change of the prompts, run it again with another `--name` and `--halves measure`. Each
-evaluation is in `runs/untrained/NAME`; the same command continues one that was stopped. Results go to
-`docs/results/untrained.json`.
+effect is measured afterwards. After a change of the prompts, run it again with another `--name` and `--halves measure`, or with
+`--tasks` for some of the tasks. Each evaluation is in `runs/untrained/NAME`; the same command continues one that was stopped.
+Results go to `docs/results/untrained.json`.
 """
 
 from __future__ import annotations
@@ -62,14 +62,17 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=1024, help="Longest completion in tokens.")
     parser.add_argument("--concurrency", type=int, default=1, help="Requests at the same time.")
     parser.add_argument("--halves", nargs="+", choices=HALVES, default=list(HALVES), help="Tasks to evaluate.")
+    parser.add_argument("--tasks", nargs="+", help="Tasks to evaluate, in place of whole halves.")
     args = parser.parse_args()
+    tasks = args.tasks or [task for half in args.halves for task in builtin_titles() if half_of(task) == half]
+    halves = [half for half in args.halves if half in {half_of(task) for task in tasks}]
     source = parse_source(args.policy)
     if source.kind == "endpoint":
         options = {"concurrency": args.concurrency, "timeout_s": 1800.0, "samples_per_request": 1}
         source = PolicySource(source.name, source.model, source.kind, source.endpoint, options)
     table = evaluate(
         of_source(source),
-        [task for half in args.halves for task in builtin_titles() if half_of(task) == half],
+        tasks,
         args.n,
         out=ROOT / "runs/untrained" / args.name,
         max_tokens=args.max_tokens,
@@ -87,10 +90,10 @@ def main() -> None:
             "transformers": version("transformers"),
         },
         "problems": dict(table.problems),
-        **{half: summary(table, half) for half in args.halves},
+        **{half: summary(table, half) for half in halves},
     }
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    for half in args.halves:
+    for half in halves:
         found = results[args.name][half]
         print(f"{half}: {len(found['tasks'])} tasks, valid share {found['valid_share']}, {found['reasons']}")
 
