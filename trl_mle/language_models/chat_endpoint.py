@@ -16,6 +16,8 @@ _ADVICE = {
     403: "the key in {variable} may not use this model",
     404: "check that the endpoint serves a model of this name and that its URL ends in /v1",
 }
+_ABOUT_THE_REQUEST = "the prompt and `max_tokens` may be too long for the model's context, or it takes no such setting"
+"""What another 4xx, such as 400, most often means. The server's own words may hold a key, and are not shown."""
 _BY_NAME = frozenset({"model", "messages", "max_tokens", "temperature", "top_p", "n", "seed", "tools"})
 """Fields of a request that the client takes as arguments. Others travel in `extra_body`."""
 
@@ -135,6 +137,8 @@ class ChatEndpoint:
         message = f"HTTP {status}"
         if status in _ADVICE:
             message += f": {_ADVICE[status].format(variable=self._variable)}"
+        elif status < 500 and status != 429:
+            message += f": {_ABOUT_THE_REQUEST}"
         if status == 429:  # the server is up and busy, which is no reason to open the breaker
             return BackendError(message, retry=True, retry_after_s=_seconds(headers.get("retry-after")))
         if status >= 500:

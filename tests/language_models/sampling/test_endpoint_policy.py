@@ -91,6 +91,11 @@ async def test_no_answer_is_an_infrastructure_error_that_says_why(reply, kind):
     assert caught.value.kind == kind
 
 
+async def test_a_refused_request_names_what_is_most_often_the_reason():
+    with serve(status(400)) as (url, _), pytest.raises(NoAnswerError, match=r"HTTP 400: the prompt .* too long"):
+        await sampled(url, 1)
+
+
 async def test_a_choice_without_text_is_the_policys_own_empty_answer():
     with serve(choices(None, finish="length")) as (url, _):
         (sample,) = await sampled(url, 1)
