@@ -90,7 +90,6 @@ def solve(name: str, source: str, policy: str, budget: str, *flags: str) -> dict
         "attempts": sum(kinds.values()),
         "valid": kinds.get("valid", 0),
         "cut_off": sum(entry["truncated"] for entry in facts),
-        "tokens": sum(entry["tokens"] or 0 for entry in facts),
         "bests": len(accepted),
     }
     if accepted:
