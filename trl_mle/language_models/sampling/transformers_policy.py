@@ -209,7 +209,7 @@ class TransformersPolicy(LocalPolicy):
         output = self._model.generate(
             **inputs,
             **self._decoding(),
-            **({} if (cache := self._shared_prompt(batch)) is None else {"past_key_values": cache}),
+            **self._shared_prompt(batch),
             max_new_tokens=max(row.most for row in batch),
             logits_processor=LogitsProcessorList(
                 [SeededRows([row.seed for row in batch], temperature, top_p, self.device, stop)]
@@ -225,11 +225,14 @@ class TransformersPolicy(LocalPolicy):
         greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "repetition_penalty": 1.0}
         return {**greedy, "pad_token_id": self._tokenizer.pad_token_id}
 
-    def _shared_prompt(self, batch: list[_Row]) -> DynamicCache | None:
-        """Keys and values of the prompt for each row, all but its last token, or `None` if it has to be read row by row."""
+    def _shared_prompt(self, batch: list[_Row]) -> dict[str, DynamicCache]:
+        """Argument of `generate` with the keys and values of the prompt for each row, all but its last token.
+
+        Empty if the prompt has to be read row by row.
+        """
         ids = batch[0].ids
         if not self._shares_prompts or len(batch) == 1 or len(ids) == 1 or any(row.ids != ids for row in batch):
-            return None
+            return {}
         prompt = torch.tensor([ids[:-1]], device=self.device)
         read = self._model.generate(
             prompt,
@@ -238,13 +241,15 @@ class TransformersPolicy(LocalPolicy):
             max_new_tokens=1,
             return_dict_in_generate=True,
         )
-        cache = getattr(read, "past_key_values", None)
+        # Newer versions of transformers warn of the earlier name, in the result as well as in the argument.
+        name = "cache" if "cache" in tuple(read) else "past_key_values"
+        cache = getattr(read, name, None)
         if not isinstance(cache, DynamicCache) or _length_of(cache) != len(ids) - 1:
             self._shares_prompts = False  # a model with a state of another kind
-            return None
+            return {}
         # Unlike `batch_repeat_interleave`, it takes the states of linear attention and state-space layers, too.
         cache.reorder_cache(torch.zeros(len(batch), dtype=torch.long, device=self.device))  # type: ignore[arg-type]
-        return cache
+        return {name: cache}
 
     def _read(self, row: _Row, tokens: list[int], ends: set[int]) -> Sample:
         tokens = tokens[: row.most]  # padded, if others of its batch are longer
