@@ -19,12 +19,14 @@ GENERATED = {
     "project/agents.md": project_texts.agents,
     "project/changelog.md": project_texts.changelog,
 }
-"""Page -> function that makes its Markdown."""
+"""Page -> function that makes its Markdown. A file of the same name in `docs/` is what readers of the repository find there."""
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages."""
     for path, make_page in GENERATED.items():
+        if placeholder := files.get_file_from_path(path):
+            files.remove(placeholder)
         files.append(File.generated(config, path, content=make_page()))
     return files
 
