@@ -78,6 +78,16 @@ def test_without_a_terminal_nothing_is_guessed_silently(csv):
     assert list(pd.read_csv("data/public/train.csv").columns) == ["id", "size", "colour", "grade"]
 
 
+def test_a_wide_table_shows_its_target(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    columns = {f"x{place}": np.random.default_rng(place).normal(size=ROWS).round(3) for place in range(31)}
+    pd.DataFrame(columns | {"price": np.arange(ROWS) % 37 + 0.5}).to_csv("wide.csv", index=False)
+    shown = run("wide.csv", "--yes")
+    assert any("price" in line and "target" in line for line in shown.splitlines() if "│" in line)
+    assert "x29" in shown and "x30" not in shown
+    assert "and 1 more column\n" in shown
+
+
 def test_questions_on_a_terminal(csv, monkeypatch):
     terminal = on_terminal(monkeypatch, "7", "", "2", "y")
     run(csv)

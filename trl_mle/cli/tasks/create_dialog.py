@@ -86,7 +86,13 @@ def show_proposal(proposal: Proposal, console: Console) -> None:
     """Columns of the table, and what is to be done with them."""
     request = proposal.request
     table = Table("column", "holds", "different", "missing", "use")
-    for column in proposal.columns[:SHOWN_COLUMNS]:
+    # A target is often the last column of a wide table, and it is the one to confirm.
+    shown = [
+        column
+        for place, column in enumerate(proposal.columns)
+        if place < SHOWN_COLUMNS or column.name in request.targets
+    ]
+    for column in shown:
         use = "target" if column.name in request.targets else "feature"
         if column.name in proposal.left_out:
             use = f"left out: {proposal.left_out[column.name]}"
@@ -95,8 +101,8 @@ def show_proposal(proposal: Proposal, console: Console) -> None:
         missing = f"{column.missing / column.rows:.0%}" if column.missing else ""
         table.add_row(escape(column.name), column.kind.value, str(column.distinct), missing, escape(use))
     console.print(table)
-    if len(proposal.columns) > SHOWN_COLUMNS:
-        console.print(f"and {len(proposal.columns) - SHOWN_COLUMNS} more columns")
+    if hidden := len(proposal.columns) - len(shown):
+        console.print(f"and {hidden} more column{'s' if hidden > 1 else ''}")
     for name, value in (
         ("rows", str(len(proposal.origin.frame))),
         ("target", ", ".join(request.targets) or "?"),
