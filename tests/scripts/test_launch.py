@@ -153,7 +153,7 @@ def test_a_script_says_what_is_wrong_through_the_launcher(tmp_path):
     assert wrong.stderr == "error: `bug_share` is 2.0; it must be at least 0 and less than 1.\n"
 
 
-def test_the_quickstart_stops_at_the_first_script_that_fails(monkeypatch):
+def test_the_quickstart_stops_at_the_first_script_that_fails(monkeypatch, capsys):
     commands = []
 
     class Script(subprocess.Popen):
@@ -174,6 +174,7 @@ def test_the_quickstart_stops_at_the_first_script_that_fails(monkeypatch):
     codes = [2, 0]
     assert quickstart.quickstart() == 2
     assert len(commands) == 1
+    assert [line[:7] for line in capsys.readouterr().out.splitlines()] == ["1 of 2:", "2 of 2:", "1 of 2:"]
 
 
 SLOW_SCRIPT = """

@@ -45,6 +45,7 @@ def plot_run(
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise missing_extra("matplotlib", "report") from error
 
@@ -111,6 +112,7 @@ def plot_run(
     if quantiles.notna().any(axis=None):
         duration.set_yscale("log")
     duration.legend(fontsize=8)
+    duration.xaxis.set_major_locator(MaxNLocator(integer=True))  # of all panels: they share the axis
     figure.savefig(path, dpi=110)
 
 

@@ -64,6 +64,9 @@ def prepare_run(mle_args: MLEArguments, training_args: Any, model_args: Any, tas
         if checkpoint is None and main_process:
             move_earlier_run(folder)
     validations = validate_tasks(mle_args, tasks) if mle_args.validate_tasks and main_process else {}
+    for task in tasks.values():
+        if line := own_scores(task, validations.get(task.id)):
+            print(line, flush=True)
     return PreparedRun(
         folder, checkpoint, tokenizer, with_time_limit(tasks, mle_args.program_time_limit_s), validations
     )
@@ -85,6 +88,13 @@ def validate_tasks(mle_args: MLEArguments, tasks: Mapping[str, Task]) -> dict[st
             return {task.id: await validate_task_once(task, sandbox) for task in tasks.values()}
 
     return asyncio.run(validate_all())
+
+
+def own_scores(task: Task, validation: Validation | None) -> str:
+    """One line: the public scores of the task's own programs, with which those of a run compare. Empty if it has none."""
+    programs = {} if validation is None else {"baseline": validation.baseline, "reference": validation.reference}
+    scores = [f"of the {name} program {score.public:.4g}" for name, score in programs.items() if score is not None]
+    return f"{task.id}: {task.metric} {', '.join(scores)} (public part)" if scores else ""
 
 
 def make_reward(mle_args: MLEArguments, tasks: Mapping[str, Task], alone: bool = False) -> MLEReward:

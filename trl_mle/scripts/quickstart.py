@@ -9,6 +9,11 @@ from collections.abc import Sequence
 
 STEPS = {False: (("sft", "sft"), ("grpo", "grpo")), True: (("sft", "sft-agent"), ("grpo", "agent"))}
 """Whether an agent is trained -> scripts in order, each with the name of its recipe in `quickstart/`."""
+TITLES = {
+    "sft": "a demo policy learns to write programs",
+    "grpo": "reinforcement learning improves it",
+}
+"""Script -> what it does, shown before it: the first lines of its own come after half a minute or more."""
 AGENT = "--agent"
 """Flag that trains an agent in place of a policy of one turn."""
 ENVIRONMENT = {
@@ -29,7 +34,10 @@ def quickstart(flags: Sequence[str] = ()) -> int:
             Flags for the last script, such as `--max_steps 2`, and `--agent`.
     """
     steps = STEPS[AGENT in flags]
-    for script, recipe in steps:
+    for number, (script, recipe) in enumerate(steps, 1):
+        print(
+            f"{number} of {len(steps)}: {TITLES[script]} (trl-mle {script} --config quickstart/{recipe})", flush=True
+        )
         command = [sys.executable, "-m", f"trl_mle.scripts.{script}", "--config", f"quickstart/{recipe}"]
         if recipe == steps[-1][1]:
             command += [flag for flag in flags if flag != AGENT]
