@@ -35,6 +35,9 @@ SLOW = [
     Case("dapo", False, 2, (("mask_truncated_completions", "True"),)),
     Case("dapo", False, 1, (("steps_per_generation", "4"),)),
     Case("dapo", False, 2, (("overlap_execution", "True"), ("overlap_batches", "0"))),
+    # Three distinct prompts on one process and one on the other, or the other way round.
+    Case("dapo", False, 2, (("share_prompts", "True"), ("num_generations", "2"))),
+    Case("grpo", True, 2, (("share_prompts", "True"), ("beta", "0.3"))),
 ]
 SHARDED = [
     *(Case(loss_type, lora, 2) for loss_type in ("grpo", "dapo") for lora in (False, True)),

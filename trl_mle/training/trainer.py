@@ -31,6 +31,7 @@ from trl_mle.training.resume.trainer import ResumableTrainer
 from trl_mle.training.reward_scale import RewardScale, scale_keys
 from trl_mle.training.rollout_writer import RolloutWriter, logged_columns
 from trl_mle.training.scored_batch import ScoredBatch
+from trl_mle.training.shared_prompts import SharedPrompts
 from trl_mle.training.turn_credit.credit import Credit
 from trl_mle.training.turn_credit.part import TurnCredit
 from trl_mle.training.turns.parsing import any_text_is_a_message
@@ -122,6 +123,7 @@ class DurationAwareTrainer(ResumableTrainer):
     _overlap: OverlapExecution | None = None
     _collapse: CollapseWatch | None = None
     _tool_rollouts: ToolRollouts | None = None
+    _shared_prompts: SharedPrompts | None = None
     _scored: ScoredBatch | None = None
     _rollout_writer: RolloutWriter | None = None
     _told_of_unusable = False
@@ -202,6 +204,8 @@ class DurationAwareTrainer(ResumableTrainer):
         if args.overlap_execution:
             self._overlap = OverlapExecution(self, self._keep_lost, overlap_timing or OverlapTiming())
         self._tool_rollouts = tool_rollouts_of(self)
+        if args.share_prompts:
+            self._shared_prompts = SharedPrompts(self)
         for callback in self.weighting.callbacks():
             self.add_callback(callback)
         if args.save_rollouts:
@@ -246,17 +250,19 @@ class DurationAwareTrainer(ResumableTrainer):
         return self._tool_rollouts.run(super()._tool_call_loop, *arguments)
 
     def _generate_single_turn(self, prompt_ids, images, *args, **kwargs) -> Any:
-        if self._tool_rollouts is None:
-            return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
-        return self._tool_rollouts.generate(super()._generate_single_turn, prompt_ids, images, *args, **kwargs)
+        with nullcontext() if self._shared_prompts is None else self._shared_prompts.in_generation():
+            if self._tool_rollouts is None:
+                return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
+            return self._tool_rollouts.generate(super()._generate_single_turn, prompt_ids, images, *args, **kwargs)
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         logps = None if self._overlap is None else self._overlap.replayed_logps(logits_to_keep)
         if logps is not None:
             return logps, None, None
-        found = super()._get_per_token_logps_and_entropies(
-            model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-        )
+        forward = super()._get_per_token_logps_and_entropies
+        if self._shared_prompts is not None:
+            forward = self._shared_prompts.wrap(forward)
+        found = forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         if self._collapse is not None and self._collapse.update_size is not None:
             self._collapse.update_size.keep(
                 found[0], (model, input_ids, attention_mask, logits_to_keep, *args), kwargs
