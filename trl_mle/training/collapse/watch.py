@@ -6,13 +6,11 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import DistributedType, broadcast_object_list
 from transformers import TrainerCallback
-from trl import GRPOTrainer
 
 from trl_mle.errors import ConfigError
 from trl_mle.training.collapse import record, rollback
@@ -97,8 +95,7 @@ class CollapseWatch(TrainerPart):
         """Judge the batch of this optimizer step, if it is a new one. To be called by all processes."""
         kl = None
         if self.update_size is not None:
-            # TRL's own forward pass: with overlap, this class gives what was recorded when a batch was generated.
-            kl = self.update_size.measure(partial(GRPOTrainer._get_per_token_logps_and_entropies, self._trainer))
+            kl = self.update_size.measure(self._trainer.present_logps)
         problem = self._judge(kl) if self._trainer.accelerator.is_main_process else None
         action = self._trainer.args.collapse_action
         if action not in ("stop", "rollback"):
