@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trl_mle.errors import ConfigError
 from trl_mle.evaluation.agent_turns import AgentTurns, agent_turns
 from trl_mle.evaluation.improvement import Improvement, improvement
+from trl_mle.evaluation.overfitting import PublicAndPrivate, public_and_private
 from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.types import PROGRAM_METRICS, TaskSpec
 
@@ -76,6 +77,8 @@ class RunSummary:
     """Task id -> best program. A task without a valid submission is missing."""
     improvement: Improvement | None = None
     """What self-improvement prompts did; `None` without any."""
+    public_and_private: Mapping[str, PublicAndPrivate] = field(default_factory=dict)
+    """Task id -> public and private scores early and late in the run. A task with too few graded programs is missing."""
 
 
 def summarise(
@@ -112,6 +115,7 @@ def summarise(
         last=_stretch(rollouts[rollouts[RunColumn.BATCH] >= batches - fifth], fifth, reward_columns or {}),
         best={task_id: best for task_id, task in tasks.items() if (best := _best(rollouts, task)) is not None},
         improvement=improvement(rollouts),
+        public_and_private=public_and_private(rollouts, tasks),
     )
 
 

@@ -82,6 +82,9 @@ def report_run(
     if len(columns) > 1:
         console.print(_reward_table(summary))
     console.print(_score_table(summary, tasks, validations))
+    for scores in summary.public_and_private.values():
+        if scores.overfits:
+            console.print(scores.sentence(), style="bold yellow", markup=False, highlight=False)
     files = [run_dir, *programs, run_dir / "summary.json", run_dir / "rollouts"]
     try:
         plot_run(rollouts, run_dir / "report.png", ", ".join(tasks), _levels(tasks, validations), columns)
@@ -191,4 +194,5 @@ def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -
         lines.append(
             f"- `{task_id}`: private score {private}{comparison}; chosen by public score {best.public_score:.4g}."
         )
+    lines += [f"- {scores.sentence()}" for scores in summary.public_and_private.values() if scores.overfits]
     return "\n".join(lines)
