@@ -49,6 +49,7 @@ def make_parser(script: str, classes: tuple[type, ...]) -> TrlParser:
         list(classes),  # type: ignore[arg-type]  # dataclasses have no common base
         prog=f"trl-mle {script}",
         usage=f"trl-mle {script} --config FILE.yaml [--key value ...]    (--help lists every key)",
+        allow_abbrev=False,  # `--learning_rat 1` is a slip, not a learning rate of 1
         epilog=f"--config also takes the name of a packaged recipe: {', '.join(recipe_names(script))}. Flags win over the file.",
     )
 
@@ -71,8 +72,7 @@ def parse_arguments(script: str, classes: tuple[type, ...], arguments: Sequence[
         parser.set_defaults_with_config(**content)
     for argument in arguments:
         flag = argument.partition("=")[0].removeprefix("--")
-        # argparse takes the beginning of a flag, too.
-        if argument.startswith("--") and not any(name.startswith(flag) for name in flags):
+        if argument.startswith("--") and flag not in flags:
             raise ConfigError(f"`--{flag}` is not a flag of `trl-mle {script}`.{_nearest(flag, flags, '--')}")
     return parser.parse_args_into_dataclasses(args=arguments)
 
