@@ -52,7 +52,7 @@ ARMS: dict[str, list[str]] = {
     "agent, one sum": [*AGENT, "--reward_aggregation", "sum"],
     "agent, credit per turn": [*AGENT, "--reward_aggregation", "sum", "--turn_credit", "return"],
     "one answer": [
-        *("--config", "quickstart/grpo", "--improve_fraction", "0", "--beta", "0"),
+        *("--config", "quickstart/grpo", "--improve_fraction", "0", "--beta", "0", "--loss_type", "grpo"),
         *("--per_device_train_batch_size", str(TURNS * ROLLOUTS), "--num_generations", str(TURNS * ROLLOUTS)),
     ],
 }

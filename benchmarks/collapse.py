@@ -61,7 +61,8 @@ def run(arm: str, seed: int, args: argparse.Namespace) -> Path:
     command = [sys.executable, "benchmarks/small_table.py", "--cache", "runs/outcomes-100.sqlite", "--rows", "100"]
     command += ["--config", "recipes/quickstart/grpo.yaml", "--seed", str(seed), "--output_dir", f"runs/{folder.name}"]
     command += ["--duration_clock", "cpu", "--validate_tasks", "false", "--max_completion_length", "96"]
-    command += ["--beta", "0"]  # the term that holds the policy near the start would hide what is to be found
+    # Settings that hold a policy near its start would hide what is to be found.
+    command += ["--beta", "0", "--loss_type", "grpo"]
     command += ["--collapse_update_kl", args.update_kl, *flags_of(arm, args)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with folder.with_suffix(".log").open("w") as log:

@@ -110,7 +110,8 @@ def run(seed: int, task: str, arm: str, args: argparse.Namespace) -> None:
     command += ["--wall-limit-s", str(WALL_LIMIT_S), "--config", "recipes/quickstart/grpo.yaml", "--tasks", task]
     command += ["--model_name_or_path", POLICY]
     command += ["--seed", str(seed), "--max_steps", str(args.updates), "--output_dir", str(folder.relative_to(ROOT))]
-    command += ["--duration_clock", "cpu", "--sandbox_workers", "1", "--beta", "0", *ARMS[arm], *args.flags]
+    command += ["--duration_clock", "cpu", "--sandbox_workers", "1"]
+    command += ["--beta", "0", "--loss_type", "grpo", *ARMS[arm], *args.flags]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".log").open("w") as log:
         done = subprocess.run(
