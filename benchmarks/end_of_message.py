@@ -3,9 +3,9 @@
     python benchmarks/end_of_message.py runs/quickstart
 
 The first two batches of a run, with their advantages and duration weights, train the run's starting policy anew: one Adam step per
-batch, with the settings of the quickstart. Reported after each step, over the completions of both batches that ended: mean and
-least probability of the end-of-message token, and the divergence from the starting policy in nats per token. Results go to
-`docs/results/end_of_message.json`.
+batch with the learning rate of the quickstart, the policy term alone, no KL. The second batch was written by the run's own policy.
+Reported after each step, over the completions of both batches that ended: mean and least probability of the end-of-message token,
+and the divergence from the starting policy in nats per token. Results go to `docs/results/end_of_message.json`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl_mle.outcomes import read_rollouts
 
 RATE, GRADIENT_NORM = 3e-4, 0.2
+LIMIT = 112
+"""`max_completion_length` of the quickstart, in tokens."""
 LOSSES = ("grpo", "dapo")
 
 
@@ -45,20 +47,22 @@ class Batch:
         return logits.log_softmax(-1).gather(-1, self.ids[:, 1:, None])[..., 0]
 
     def loss(self, model: torch.nn.Module, kind: str) -> torch.Tensor:
-        """The policy term of TRL's loss on a batch that the model has written itself."""
+        """The policy term of TRL's loss, with an importance ratio of 1."""
         logps, kept = self.logps(model), self.completion[:, 1:]
         terms = -(logps - logps.detach()).exp() * self.advantages * kept
         return (terms.sum(1) / kept.sum(1)).mean() if kind == "grpo" else terms.sum() / kept.sum()
 
 
 def batch_of(rows: pd.DataFrame, tokenizer) -> Batch:
-    """Completions that ended; whether others did is not kept in the rollouts."""
+    """The completions that ended: those below the limit."""
     pairs = []
     for prompt, completion in zip(rows["prompt"], rows["completion"], strict=True):
         messages = [dict(message) for message in prompt]
         start = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         text = completion if isinstance(completion, str) else completion[-1]["content"]
         pairs.append((start, [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]))
+    ended = [len(rest) < LIMIT for _, rest in pairs]
+    rows, pairs = rows[ended], [pair for pair, whole in zip(pairs, ended, strict=True) if whole]
     width = max(len(start) + len(rest) for start, rest in pairs)
     ids = torch.full((len(pairs), width), tokenizer.pad_token_id)
     mask, completion = torch.zeros_like(ids), torch.zeros(len(pairs), width)
@@ -89,6 +93,7 @@ def main() -> None:
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(args.policy)
     rollouts = read_rollouts(args.run)
+    rollouts = rollouts.dropna(subset=["advantage", "duration_weight"])
     batches = [batch_of(rollouts[rollouts["step"] == step], tokenizer) for step in range(2)]
     found: dict[str, list[dict[str, float]]] = {}
     for kind in LOSSES:
@@ -113,7 +118,8 @@ def main() -> None:
     ]
     print("net advantage of a token that all completions share:", net)
     content = {
-        "command": f"python benchmarks/end_of_message.py {args.run.name}",
+        "command": f"python benchmarks/end_of_message.py {args.run}",
+        "completions": [len(batch.ids) for batch in batches],
         "versions": {name: version(name) for name in ("trl_mle", "torch", "transformers")},
         "net advantage of a shared token": net,
         "end of the message after 0, 1 and 2 updates": found,

@@ -41,7 +41,7 @@ def test_a_gain_that_is_public_only(tmp_path):
     output = io.StringIO()
     summary = report_run(folder, {"toy": task}, console=Console(file=output, width=200), html=False)
     assert "toy: the policy fits the public answers" in output.getvalue()
-    assert found.sentence() in scores_section(summary, {})
+    assert found.sentence(code=True) in scores_section(summary, {})
 
 
 @pytest.mark.parametrize(("gain", "private_gain"), [(0.5, 0.5), (0.5, 0.4), (0.0, 0.0), (-0.5, -0.5), (-0.3, -0.6)])

@@ -135,6 +135,7 @@ def fails(grpo, capsys, *flags):
         (["--tasks", "builtin:digits", "--learning_rate", "quick"], ["learning_rate", "'quick'"]),
         (["--tasks", "builtin:digits", "--nonsense", "1"], ["`--nonsense` is not a flag of `trl-mle grpo`"]),
         (["--lerning_rate=1"], ["`--lerning_rate` is not a flag", "Did you mean `--learning_rate`?"]),
+        (["--learning_rat=1"], ["`--learning_rat` is not a flag", "Did you mean `--learning_rate`?"]),
         (["--learning_rat", "1"], ["`--learning_rat` is not a flag", "Did you mean `--learning_rate`?"]),
         (
             ["--config", "missing.yaml"],

@@ -21,7 +21,7 @@ CASES = [
     Case("dapo", False, 2, (("steps_per_generation", "1"), ("gradient_accumulation_steps", "2"))),
     Case("grpo", False, 2, (("importance_sampling_level", "sequence"),)),
     Case("grpo", False, 2, (("epsilon", "0.02"), ("epsilon_high", "0.03"))),
-    Case("dapo", False, 2, (("share_prompts", "True"),)),
+    Case("dapo", False, 2, (("share_prompts", "True"), ("beta", "0.3"))),
     Case("grpo", True, 2, (("share_prompts", "True"), ("beta", "0.3"))),
     Case("dapo", False, 1, (("share_prompts", "True"), ("overlap_execution", "True"), ("overlap_batches", "0"))),
 ]

@@ -41,12 +41,13 @@ class PublicAndPrivate:
         private = self.private_last - self.private_first
         return public >= LEAST_GAIN and private < KEPT_SHARE * public
 
-    def sentence(self) -> str:
-        """What happened, and what helps."""
+    def sentence(self, *, code: bool = False) -> str:
+        """What happened, and what may help. With `code`, the id of the task is marked as code, for Markdown."""
+        name = f"`{self.task_id}`" if code else self.task_id
         return (
-            f"{self.task_id}: the policy fits the public answers. The mean score of its valid programs went from "
+            f"{name}: the policy fits the public answers. The mean score of its valid programs went from "
             f"{self.public_first:.2f} to {self.public_last:.2f} on the public rows and from {self.private_first:.2f} to "
-            f"{self.private_last:.2f} on the private ones. More test rows help, or fewer updates."
+            f"{self.private_last:.2f} on the private ones. More test rows may help, or fewer updates."
         )
 
 

@@ -194,5 +194,5 @@ def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -
         lines.append(
             f"- `{task_id}`: private score {private}{comparison}; chosen by public score {best.public_score:.4g}."
         )
-    lines += [f"- {scores.sentence()}" for scores in summary.public_and_private.values() if scores.overfits]
+    lines += [f"- {scores.sentence(code=True)}" for scores in summary.public_and_private.values() if scores.overfits]
     return "\n".join(lines)

@@ -147,12 +147,13 @@ def obstacle(model: Any) -> str | None:
     config = model.config
     text = config.get_text_config()
     rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    kinds = {str(part.get("rope_type")) for part in (rope, *rope.values()) if isinstance(part, dict)} & ROPE_BY_LENGTH
     if text is not config:
         return "it also reads pictures or sound"
     if getattr(text, "output_router_logits", False):
         return "the balance of its experts is that of all tokens (`output_router_logits`)"
-    if rope.get("rope_type") in ROPE_BY_LENGTH:
-        return f"its positions depend on the length of what is read (`{rope['rope_type']}`)"
+    if kinds:
+        return f"its positions depend on the length of what is read (`{min(kinds)}`)"
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return "its adapter writes into the prompt"
     if model.is_gradient_checkpointing:
