@@ -108,6 +108,7 @@ def make(max_staleness, group, update, micro, per_version, before, **changes):
     st.integers(1, 40),
 )
 @example([1e4, 0.1, 0.1, 0.1], [4], 1, 4, 8, 2, 1, 0, 64)
+@example([1.0, 0.0, 0.0], [1, 0, 0], 1, 1, 4, 1, 2, 0, 9)  # the groups that end first are empty
 def test_nothing_is_too_old_or_lost_and_the_run_goes_on(
     durations, fewer, max_staleness, group, update, micro, per_version, before, slots
 ):

@@ -109,11 +109,11 @@ class Pacing:
         if not self.settings.exact:
             # A learner that has taken all there is wants more, whatever the estimate says.
             needed = max(needed, self._taken + 1)
-        return reserved < needed or reserved + max(self._sizes) <= self._deadline(self._version)
+        return reserved < needed or reserved + self._expected <= self._deadline(self._version)
 
     def start(self, group: int) -> None:
         """A group starts, with the present version of the policy."""
-        self._pending[group] = _Pending(self._version, max(self._sizes))
+        self._pending[group] = _Pending(self._version, self._expected)
 
     def version_of(self, group: int) -> int:
         """Version of the policy at which a group started; the present one for a group that is not known, which starts now."""
@@ -142,6 +142,11 @@ class Pacing:
             self._released += len(goes)
             released.extend(goes)
         return released
+
+    @property
+    def _expected(self) -> int:
+        """Samples to reckon with for a group that runs. Those that ended last may all be empty, because these end first."""
+        return max(self.settings.group_size, *self._sizes)
 
     @property
     def _next_begin(self) -> int:
