@@ -11,7 +11,6 @@ from rich.console import Console
 from tests.support.rollouts import row, write_batch
 from tests.support.tasks import toy_task
 from trl_mle.evaluation import summarise
-from trl_mle.evaluation.overfitting import public_and_private
 from trl_mle.outcomes import Column, read_rollouts
 from trl_mle.reports import report_run
 from trl_mle.reports.terminal import scores_section
@@ -34,7 +33,7 @@ def run_of(folder, gain, private_gain, *, noise=0.05, seed=0, rows=16):
 
 def test_a_gain_that_is_public_only(tmp_path):
     folder, task = run_of(tmp_path / "run", 0.5, 0.0), toy_task(tmp_path)
-    found = public_and_private(read_rollouts(folder), {"toy": task})["toy"]
+    found = summarise(read_rollouts(folder), {"toy": task}).public_and_private["toy"]
     assert found.overfits
     assert found.public_last > found.public_first + 0.05
     assert found.private_last == pytest.approx(found.private_first, abs=0.03)
@@ -47,13 +46,12 @@ def test_a_gain_that_is_public_only(tmp_path):
 @pytest.mark.parametrize(("gain", "private_gain"), [(0.5, 0.5), (0.5, 0.4), (0.0, 0.0), (-0.5, -0.5), (-0.3, -0.6)])
 def test_what_is_no_overfitting(tmp_path, gain, private_gain):
     folder = run_of(tmp_path / "run", gain, private_gain)
-    assert not public_and_private(read_rollouts(folder), {"toy": toy_task(tmp_path)})["toy"].overfits
+    assert not summarise(read_rollouts(folder), {"toy": toy_task(tmp_path)}).public_and_private["toy"].overfits
 
 
 def test_too_little_to_tell(tmp_path):
     task = {"toy": toy_task(tmp_path)}
-    assert public_and_private(read_rollouts(run_of(tmp_path / "few", 0.5, 0.0, rows=4)), task) == {}
+    assert summarise(read_rollouts(run_of(tmp_path / "few", 0.5, 0.0, rows=4)), task).public_and_private == {}
     rollouts = read_rollouts(run_of(tmp_path / "run", 0.5, 0.0))
     rollouts[Column.PRIVATE_SCORE] = None
-    assert public_and_private(rollouts, task) == {}
     assert summarise(rollouts, task).public_and_private == {}

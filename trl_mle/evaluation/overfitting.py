@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trl_mle.outcomes import Column, RunColumn
+from trl_mle.outcomes import Column
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.types import TaskSpec
 
@@ -51,26 +51,30 @@ class PublicAndPrivate:
         )
 
 
-def public_and_private(rollouts: pd.DataFrame, tasks: Mapping[str, TaskSpec]) -> dict[str, PublicAndPrivate]:
+def public_and_private(
+    first: pd.DataFrame, last: pd.DataFrame, tasks: Mapping[str, TaskSpec]
+) -> dict[str, PublicAndPrivate]:
     """Task id -> both scores early and late in a run; tasks with too few graded programs are missing.
 
     Args:
-        rollouts (`pandas.DataFrame`):
-            From `read_rollouts`.
+        first, last (`pandas.DataFrame`):
+            Rollouts of the first and of the last fifth of the run.
         tasks (mapping from task id to [`TaskSpec`]):
             The run's tasks, with the transform from raw score to reward.
     """
-    batches = int(rollouts[RunColumn.BATCH].max()) + 1
-    fifth = max(1, batches // 5)
-    valid = rollouts[rollouts[Column.KIND] == "valid"].dropna(subset=[Column.PUBLIC_SCORE, Column.PRIVATE_SCORE])
     found = {}
     for task_id, task in tasks.items():
-        own = valid[valid[Column.TASK_ID] == task_id]
-        first, last = own[own[RunColumn.BATCH] < fifth], own[own[RunColumn.BATCH] >= batches - fifth]
-        if batches >= 2 and min(len(first), len(last)) >= FEWEST:
-            (public_first, private_first), (public_last, private_last) = _means(task, first), _means(task, last)
+        early, late = _graded(first, task_id), _graded(last, task_id)
+        if min(len(early), len(late)) >= FEWEST:
+            (public_first, private_first), (public_last, private_last) = _means(task, early), _means(task, late)
             found[task_id] = PublicAndPrivate(task_id, public_first, public_last, private_first, private_last)
     return found
+
+
+def _graded(rollouts: pd.DataFrame, task_id: str) -> pd.DataFrame:
+    """Valid programs of a task with both scores."""
+    valid = rollouts[(rollouts[Column.TASK_ID] == task_id) & (rollouts[Column.KIND] == "valid")]
+    return valid.dropna(subset=[Column.PUBLIC_SCORE, Column.PRIVATE_SCORE])
 
 
 def _means(task: TaskSpec, programs: pd.DataFrame) -> tuple[float, float]:

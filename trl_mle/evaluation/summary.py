@@ -107,15 +107,16 @@ def summarise(
         )
     batches = int(rollouts[RunColumn.BATCH].max()) + 1
     fifth = max(1, batches // 5)
+    first, last = rollouts[rollouts[RunColumn.BATCH] < fifth], rollouts[rollouts[RunColumn.BATCH] >= batches - fifth]
     return RunSummary(
         rollouts=len(rollouts),
         faults=int((rollouts[Column.KIND] == "fault").sum()),
         lost=int(rollouts[Column.KIND].isna().sum()),
-        first=_stretch(rollouts[rollouts[RunColumn.BATCH] < fifth], fifth, reward_columns or {}),
-        last=_stretch(rollouts[rollouts[RunColumn.BATCH] >= batches - fifth], fifth, reward_columns or {}),
+        first=_stretch(first, fifth, reward_columns or {}),
+        last=_stretch(last, fifth, reward_columns or {}),
         best={task_id: best for task_id, task in tasks.items() if (best := _best(rollouts, task)) is not None},
         improvement=improvement(rollouts),
-        public_and_private=public_and_private(rollouts, tasks),
+        public_and_private=public_and_private(first, last, tasks) if batches > 1 else {},
     )
 
 
