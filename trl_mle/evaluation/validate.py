@@ -49,6 +49,12 @@ class Validation:
     baseline: ProgramScore | None
     reference: ProgramScore | None
 
+    @property
+    def programs(self) -> dict[str, ProgramScore]:
+        """Name of each program that the task has -> its scores."""
+        named = {"baseline": self.baseline, "reference": self.reference}
+        return {name: score for name, score in named.items() if score is not None}
+
 
 async def validate_task(task: Task, sandbox: Sandbox) -> Validation:
     """Run the task's baseline and reference solution and compare them.

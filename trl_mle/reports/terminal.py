@@ -162,12 +162,8 @@ def _levels(tasks: Mapping[str, Task], validations: Mapping[str, Validation]) ->
         return {}
     (task,) = tasks.values()
     validation = validations.get(task.id)
-    programs = {"baseline": validation.baseline, "reference": validation.reference} if validation else {}
-    return {
-        name: transform_score(score.public, task.direction, task.transform)
-        for name, score in programs.items()
-        if score is not None
-    }
+    programs = validation.programs if validation else {}
+    return {name: transform_score(score.public, task.direction, task.transform) for name, score in programs.items()}
 
 
 def scores_section(summary: RunSummary, validations: Mapping[str, Validation]) -> str:

@@ -92,8 +92,8 @@ def validate_tasks(mle_args: MLEArguments, tasks: Mapping[str, Task]) -> dict[st
 
 def own_scores(task: Task, validation: Validation | None) -> str:
     """One line: the public scores of the task's own programs, with which those of a run compare. Empty if it has none."""
-    programs = {} if validation is None else {"baseline": validation.baseline, "reference": validation.reference}
-    scores = [f"of the {name} program {score.public:.4g}" for name, score in programs.items() if score is not None]
+    programs = {} if validation is None else validation.programs
+    scores = [f"of the {name} program {score.public:.4g}" for name, score in programs.items()]
     return f"{task.id}: {task.metric} {', '.join(scores)} (public part)" if scores else ""
 
 

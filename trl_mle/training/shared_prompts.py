@@ -93,26 +93,19 @@ class SharedPrompts:
         # Completions that are masked as a whole, as truncated ones may be, show no difference.
         if known not in self._works and attention_mask[:, -kept:].any():
             self._works[known] = self._agree(forward, batch, prompts)
+        state = self._read(known, prompts) if self._works.get(known) else None
         return (
-            self._forward(forward, batch, prompts, options) if self._works.get(known) else forward(*batch, **options)
+            forward(*batch, **options) if state is None else _continue(forward, batch, known, prompts, state, options)
         )
 
     def _unwrapped(self, model: Any) -> Any:
         return self._accelerator.unwrap_model(model, keep_torch_compile=False)
 
-    def _forward(self, forward: Forward, batch: tuple[Any, ...], prompts: Prompts, options: dict[str, Any]) -> Results:
-        model, input_ids, attention_mask, kept = batch
-        # Not by a wrapper for several processes: those synchronise with each call, and not all processes have as many.
-        unwrapped = self._unwrapped(model)
-        state = self._read(unwrapped, prompts)
-        assert state is not None
-        # The last token of a prompt predicts the first of each completion.
-        end = input_ids.size(1) - kept - 1
-        continued = _Continued(model, argument_of(unwrapped), state, prompts.row_of, attention_mask[:, :end])
-        return forward(continued, input_ids[:, end:], attention_mask[:, end:], kept, **options)
-
     def _read(self, model: Any, prompts: Prompts) -> PromptState | None:
-        """State after all tokens of the prompts but the last, or `None` if the model keeps more than keys and values."""
+        """State after all tokens of the prompts but the last, or `None` if the model keeps more than keys and values.
+
+        Not by a wrapper for several processes: those synchronise with each call, and not all processes have as many.
+        """
         ids, mask = prompts.ids[:, :-1], prompts.mask[:, :-1]
         with self._accelerator.autocast():
             output = model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1)
@@ -133,13 +126,29 @@ class SharedPrompts:
                 state = self._read(model, prompts)
                 reason = "it keeps more than keys and values of a prompt" if state is None else None
                 if state is not None:
-                    ours, theirs = self._forward(forward, batch, prompts, {})[0], forward(*batch)[0]
+                    ours, theirs = _continue(forward, batch, model, prompts, state, {})[0], forward(*batch)[0]
                     difference = (ours - theirs)[batch[2][:, -batch[3] :].bool()].abs().float().mean().item()
                     if not difference <= TOLERANCE.get(state.dtype, ROUGH_TOLERANCE):
                         reason = f"log-probabilities with a shared prompt differ by {difference:.3g} nats on average"
         if reason is not None:
             logger.warning("`share_prompts` has no effect on this model: %s.", reason)
         return reason is None
+
+
+def _continue(
+    forward: Forward,
+    batch: tuple[Any, ...],
+    unwrapped: Any,
+    prompts: Prompts,
+    state: PromptState,
+    options: dict[str, Any],
+) -> Results:
+    """Results of the completions of a batch, from the state of their prompts."""
+    model, input_ids, attention_mask, kept = batch
+    # The last token of a prompt predicts the first of each completion.
+    end = input_ids.size(1) - kept - 1
+    continued = _Continued(model, argument_of(unwrapped), state, prompts.row_of, attention_mask[:, :end])
+    return forward(continued, input_ids[:, end:], attention_mask[:, end:], kept, **options)
 
 
 def obstacle(model: Any) -> str | None:
