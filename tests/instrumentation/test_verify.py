@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from trl_mle.instrumentation import ASTInstrumenter, mark, verify_print_only
 from trl_mle.instrumentation.verify import first_difference, parse, remove_marks
 from trl_mle.types import MILESTONES, Program
@@ -226,7 +227,7 @@ def compiles(code: str) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(programs())
 def test_instrumentation_of_any_program_is_print_only(code):
     result = ASTInstrumenter().instrument(Program("", code), NONCE)
@@ -278,7 +279,7 @@ def mutated(draw):
     return code, tree, original != ast.dump(tree)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(mutated(), st.sampled_from(MILESTONES))
 def test_any_other_change_is_refused(change, milestone):
     code, tree, differs = change
@@ -290,7 +291,7 @@ def test_any_other_change_is_refused(change, milestone):
     assert not verify_print_only(code, start + text + line(milestone), NONCE).ok
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(programs().filter(parses), programs().filter(parses))
 def test_comparison_agrees_with_the_dumped_trees(left, right):
     a, b = parse(left), parse(right)
@@ -298,7 +299,7 @@ def test_comparison_agrees_with_the_dumped_trees(left, right):
     assert first_difference(a, copy.deepcopy(a)) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.text())
 def test_any_text_runs_as_it_is_or_instrumented(code):
     result = ASTInstrumenter().instrument(Program("", code), NONCE)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.instrumentation.test_verify import mutated, parses, programs
+from tests.support.examples import examples
 from trl_mle.instrumentation import ASTInstrumenter, verify_print_only
 from trl_mle.instrumentation.analysis.hazards import find_hazard
 from trl_mle.instrumentation.analysis.placement import Placement
@@ -45,13 +46,13 @@ def claim_lines(names=(*MILESTONES, *PROGRAM_METRICS, "no_such")):
     return st.lists(st.tuples(st.sampled_from(names), places).map(": ".join), max_size=12).map("\n".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.text() | claim_lines(), FORMATS)
 def test_any_text_is_refused_or_harmless(answer, answer_format):
     try_apply(CODE, answer, answer_format)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(programs().filter(parses), claim_lines((*MILESTONES, *PROGRAM_METRICS)))
 def test_any_claims_about_any_program_are_harmless(code, answer):
     result = try_apply(code, answer, "lines")
@@ -96,7 +97,7 @@ def marks_in(original, instrumented):
             assert position == len(one)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(mutated())
 def test_a_program_with_any_change_is_refused(change):
     """Deleted, added, moved and swapped statements, changed constants and names."""
@@ -122,7 +123,7 @@ def edited(draw):
     return text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(edited())
 def test_an_edited_answer_is_refused_or_the_same_program(text):
     result = try_apply(CODE, f"```python\n{text}\n```", "rewrite")

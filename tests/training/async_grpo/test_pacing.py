@@ -11,6 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from trl_mle.training.async_grpo.pacing import Pacing, PacingSettings, lost_after
 
 
@@ -95,7 +96,7 @@ def make(max_staleness, group, update, micro, per_version, before, **changes):
     return PacingSettings(max_staleness, group, update, micro, per_version, before % per_version, **changes)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     DURATIONS,
     st.lists(st.integers(0, 6), min_size=1, max_size=12),
@@ -129,7 +130,7 @@ def test_nothing_is_too_old_or_lost_and_the_run_goes_on(
     assert sum(wanted) - sum(wanted[key] for key in whole) <= bound + group
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(DURATIONS, st.lists(st.integers(4, 40), min_size=1, max_size=8), st.integers(0, 4), st.integers(1, 40))
 def test_with_a_varying_number_of_samples_the_run_goes_on(durations, steps, max_staleness, slots):
     pacing = PacingSettings(max_staleness, 4, 2, 2, exact=False)
