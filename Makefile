@@ -26,6 +26,7 @@ setup: $(VENV)/.installed  ## virtual environment with everything the other targ
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trl_mle needs Python 3.11 or newer; set PYTHON=...")'
+	@echo "Installing into $(VENV), once: about 2 GB, some minutes"
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'

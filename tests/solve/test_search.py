@@ -191,6 +191,19 @@ async def test_a_budget_that_ends_before_the_first_answer_says_so(problem, out):
     assert moments[-1].asking_s > 0.5
 
 
+async def test_a_budget_in_which_no_program_ends_says_so(problem, out):
+    class Endless(NumberSandbox):
+        async def run(self, *args, **kwargs):
+            await asyncio.sleep(LONG_S)
+
+    found = await search(problem, ScriptedPolicy(offset(0.3)), out, Endless(), budget_s=0.5, attempts=2)
+    assert found.attempts == 0
+    assert found.reason == (
+        "the budget is over, and none of the 2 programs had ended. A program of this task may take "
+        f"{problem.task.time_limit_s:g} s; give a larger budget or a shorter time limit"
+    )
+
+
 async def test_the_time_of_a_search_goes_on_from_all_of_an_earlier_session(problem, out):
     """Also what came after its last attempt counts."""
     first = await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=2)

@@ -127,6 +127,8 @@ class Search:
         self._asked: float | None = None
         """When the request was made that waits for its answer, on the monotonic clock."""
         self._answered = False
+        self._ended = False
+        """Whether a program of this session has ended."""
         self._error: BaseException | None = None
         self._deadline = Deadline(0.0)
 
@@ -153,11 +155,12 @@ class Search:
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in (stop, self._given_up)]
         try:
             await asyncio.wait((sampling, *ends), timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
-            asking_s = self.asking_s
+            asking_s, running = self.asking_s, len(self._scoring)
             if sampling.done() and self._scoring:
                 rest = asyncio.create_task(_all(self._scoring))
                 await asyncio.wait((rest, *ends), timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
                 rest.cancel()
+                running = len(self._scoring)
         finally:
             for task in (sampling, *ends, *self._scoring):
                 task.cancel()
@@ -170,12 +173,20 @@ class Search:
             raise error
         if stop.is_set():
             return INTERRUPTED
-        return self._over or f"the budget is over{self._silence(asking_s)}"
+        cut_off = running > 0 and not self._given_up.is_set() and deadline.left_s == 0
+        if self._over is not None and not cut_off:
+            return self._over
+        return f"the budget is over{self._silence(asking_s, running)}"
 
-    def _silence(self, asking_s: float) -> str:
-        """What the end of the budget says of a policy without an answer."""
+    def _silence(self, asking_s: float, running: int) -> str:
+        """What the end of the budget says of a policy without an answer, or of programs that were all cut off."""
         if self._no_answer is not None:
             return f", and the policy gives no answers: {self._no_answer}"
+        if self._answered and running and not self._ended:
+            return (
+                f", and none of the {running} programs had ended. A program of this task may take "
+                f"{self.problem.task.time_limit_s:g} s; give a larger budget or a shorter time limit"
+            )
         if self._answered or not asking_s:
             return ""
         asked = f"{self.settings.samples_per_prompt} completions of at most {self.settings.max_tokens} tokens"
@@ -240,6 +251,7 @@ class Search:
 
     async def _attempt(self, sample: Sample, prompt: Prompt) -> None:
         outcome = await self.scorer.score(sample.text, self.problem.task, group=prompt.parent)
+        self._ended = True
         self._faults = self._faults + 1 if outcome.kind == "fault" else 0
         if self._faults >= FAULTS:
             self._give_up(f"the last {FAULTS} programs could not be scored: {outcome.fault}")
