@@ -10,6 +10,9 @@
 At equal numbers of programs, runs share a cache of programs: one that was scored in any arm has the same reward and CPU seconds in
 all of them, and two runs go at a time. At equal wall-clock, every program runs and every run has the machine to itself.
 
+With `--extend`, the runs in the result of an earlier call, on another machine as well, stay in it and are not repeated: seeds and
+arms can be added to a published table.
+
 A run that is done is not repeated. One that was cut off, by a kill as well, goes on from its last checkpoint. `--task all` trains
 one policy on all tasks and evaluates it on held-out ones, too.
 
@@ -24,6 +27,7 @@ import os
 import platform
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -44,6 +48,8 @@ def main() -> int:
     budget = Budget(args.budget, args.programs if args.budget == "programs" else args.seconds, args.samples)
     processes = 1 if args.budget == "clock" else args.processes
     jobs = list(jobs_of(study, args.runs, args.arm, args.task, args.seed, budget, processes))
+    published = {key_of(figures) for figures in earlier(args)}
+    jobs = [job for job in jobs if key_of(job.about) not in published]
     if args.plan:
         plan(jobs, processes)
         return 0
@@ -68,12 +74,27 @@ def parser(study: Study) -> argparse.ArgumentParser:
     )
     made.add_argument("--runs", type=Path, default=ROOT / "runs/ablation", help="folder of policies, tasks and runs")
     made.add_argument("--out", type=Path, default=ROOT / "docs/results/ablation.json")
+    made.add_argument(
+        "--extend", action="store_true", help="keep the runs that the file `--out` holds, and do not repeat them"
+    )
     made.add_argument("--page", type=Path, default=PAGE, help="page that gets the tables")
     made.add_argument("--plan", action="store_true", help="list the runs and their estimated hours, and end")
     made.add_argument(
         "--report", action="store_true", help="tables and pictures of the runs that are done; run nothing"
     )
     return made
+
+
+def earlier(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Figures of the runs of an earlier result that is to be extended."""
+    if not (args.extend and args.out.exists()):
+        return []
+    return list(json.loads(args.out.read_text(encoding="utf-8"))["figures"])
+
+
+def key_of(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What two runs do not share, by their figures or by what a job says of itself."""
+    return tuple(run[name] for name in ("arm", "task", "seed", "budget", "amount"))
 
 
 def plan(jobs: list[Job], processes: int) -> None:
@@ -132,7 +153,8 @@ def report(study: Study, args: argparse.Namespace) -> None:
 
     folders = (f"programs-{args.programs}", f"clock-{args.seconds}")
     paths = sorted(path for folder in folders for path in (args.runs / folder).glob(f"*/*/{FIGURES}"))
-    runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    runs = list({key_of(run): run for run in [*earlier(args), *made]}.values())
     if not runs:
         print(f"No run in {args.runs} is done, so there is nothing to report.")
         return

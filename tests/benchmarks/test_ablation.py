@@ -309,6 +309,44 @@ class TestComparison:
         assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
+def test_a_published_result_is_extended(parts, tmp_path, monkeypatch, capsys):
+    """Its runs stay in the table and are not planned again. Without the flag, the result is made anew."""
+    ablation = importlib.import_module("ablation")
+
+    def call(*flags):
+        places = ["--runs", str(tmp_path), "--out", str(tmp_path / "out.json"), "--page", str(tmp_path / "page.md")]
+        command = [
+            "ablation.py",
+            *places,
+            "--arm",
+            "plain",
+            "parts",
+            "--task",
+            "builtin:computers",
+            "--seed",
+            "0",
+            "1",
+        ]
+        monkeypatch.setattr(sys, "argv", [*command, *flags])
+        assert ablation.main() == 0
+        return capsys.readouterr().out
+
+    (tmp_path / "page.md").write_text(f"{parts.table.BEGIN}\n{parts.table.END}\n")
+    published = [run_of(arm, 0, 0.3) | {"amount": 1536} for arm in ("plain", "parts")]
+    (tmp_path / "out.json").write_text(json.dumps({"figures": published}))
+    folder = tmp_path / "programs-1536/builtin-computers/plain-1"
+    folder.mkdir(parents=True)
+    (folder / "figures.json").write_text(json.dumps(run_of("plain", 1, 0.5) | {"amount": 1536}))
+
+    assert "1 of 2 runs are done" in call("--plan", "--extend")
+    assert "1 of 4 runs are done" in call("--plan")
+    call("--report", "--extend")
+    runs = json.loads((tmp_path / "out.json").read_text())["figures"]
+    assert sorted((run["arm"], run["seed"]) for run in runs) == [("parts", 0), ("plain", 0), ("plain", 1)]
+    call("--report")
+    assert len(json.loads((tmp_path / "out.json").read_text())["figures"]) == 1
+
+
 def test_the_page_has_a_place_for_the_tables(parts):
     text = (FOLDER.parent / "docs/ablation.md").read_text(encoding="utf-8")
     assert text.index(parts.table.BEGIN) < text.index(parts.table.END)
