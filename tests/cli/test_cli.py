@@ -87,6 +87,7 @@ def test_only_while_parsing_is_every_value_error_the_users(capsys):
     assert capsys.readouterr().err == "error: a wrong value\nerror: a wrong task\n"
 
 
+@pytest.mark.slow
 def test_doctor_tries_the_layers_out(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "doctor", "--workers", "1")
     assert code == 0

@@ -10,11 +10,13 @@ from trl_mle.demo.bugs import Context
 from trl_mle.demo.programs import Choice
 from trl_mle.demo.table import read_facts
 
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("builtin:segment", "builtin:language")]
+
 LINEAR = next(family for family in FAMILIES if family.name == "linear")
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("name", ["builtin:computers", "builtin:segment", "builtin:language"])
+@pytest.mark.parametrize("name", ["builtin:computers", *SLOW])
 async def test_each_mistake_breaks_the_program_as_it_says(name, sandbox):
     task = load_task(name)
     facts = read_facts(task)

@@ -120,6 +120,8 @@ COMBINATIONS = [
     ["asynchronous tools", "asynchronous environments", "rollout_func with tools"],
 ]
 """Features that are tried together, so that all of them take seconds. Each feature is in one."""
+SLOW = ("loss cispo", "loss sapo", "loss vespo")
+"""First features of the combinations that the default run leaves out. Their losses are in `test_loss.py`, too."""
 
 
 def check(folder, feature: Feature, equal_s: float = 3.7) -> None:
@@ -138,7 +140,10 @@ def check(folder, feature: Feature, equal_s: float = 3.7) -> None:
 
 @pytest.mark.parametrize(
     ("names", "equal_s"),
-    [pytest.param(*each, id="+".join(each[0])) for each in zip(COMBINATIONS, cycle((0.0, 0.1, 3.7)))],
+    [
+        pytest.param(*each, id="+".join(each[0]), marks=[pytest.mark.slow] if each[0][0] in SLOW else [])
+        for each in zip(COMBINATIONS, cycle((0.0, 0.1, 3.7)))
+    ],
 )
 def test_features_together(tmp_path, names, equal_s):
     check(tmp_path, join([FEATURES[name] for name in names]), equal_s)

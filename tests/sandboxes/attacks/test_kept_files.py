@@ -96,6 +96,7 @@ def test_what_is_no_ordinary_file_is_left_out(box: Box, answers: str, left):
     assert run(box, "print(1)", execution.files).stdout == "1\n"
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_files_are_no_fault(box: Box):
     code = "import os\nfor n in range(100_000): open(f'{n}', 'w').close()"
     execution = run(box, code)

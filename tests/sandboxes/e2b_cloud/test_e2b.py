@@ -174,6 +174,7 @@ async def test_never_more_sandboxes_than_allowed(server, task):
     assert sum(map(runs, server.ended)) == 8
 
 
+@pytest.mark.slow
 async def test_an_account_with_room_for_fewer(server, task):
     server.order("create", *[room_for(2, "2 sandboxes at most")] * 1000)
     async with E2BSandbox(settings(server, max_sandboxes=4)) as sandbox:

@@ -131,10 +131,10 @@ BEFORE = {
 }
 
 
-SLOW = [pytest.param(step, marks=pytest.mark.slow) for step in ("write 2", "start 2")]
+SLOW = [pytest.param(step, marks=pytest.mark.slow) for step in ("write 2", "write 3", "start 2")]
 
 
-@pytest.mark.parametrize("step", ["create", "write 1", "write 3", "start 1", "program", *SLOW])
+@pytest.mark.parametrize("step", ["create", "write 1", "start 1", "program", *SLOW])
 async def test_before_the_program_started(task, step):
     for name, (error, server) in (await meet_all(task, of_step(BEFORE, step))).items():
         assert isinstance(error, SandboxError) and not isinstance(error, SandboxUnavailableError), (name, error)

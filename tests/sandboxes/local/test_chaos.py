@@ -201,7 +201,7 @@ def shared_namespaces() -> str:
     ("number", "without"),
     [
         pytest.param(30, (), id="layers"),
-        pytest.param(20, FALL_BACK, id="fall_back"),
+        pytest.param(20, FALL_BACK, id="fall_back", marks=pytest.mark.slow),
         pytest.param(500, (), id="layers_long", marks=pytest.mark.slow),
         pytest.param(500, FALL_BACK, id="fall_back_long", marks=pytest.mark.slow),
     ],

@@ -135,7 +135,8 @@ async def test_a_thousand_programs_on_three_nodes_while_one_is_killed_and_one_jo
 
 
 # Last: after a killed driver Ray's agents run on for a while, and a client server does not start beside them.
-@pytest.mark.parametrize("end", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["interrupted", "killed"])
 def test_a_cluster_of_this_machine_ends_with_the_driver(tmp_path, end):
     folders = set(Path(tempfile.gettempdir()).glob("trl-mle-node-*"))
     process = driver("local", tmp_path / "a", 1.0, "wait")

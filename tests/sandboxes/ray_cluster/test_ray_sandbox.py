@@ -258,6 +258,7 @@ async def test_a_node_that_cannot_start_programs_any_more_gets_a_new_actor(sandb
     assert account(await run_all(pool, task, 8)) == {"ok": 8}
 
 
+@pytest.mark.slow
 @in_module
 async def test_a_node_joins_and_is_killed_while_programs_run(here, sandbox, pool, task, monkeypatch):
     cluster, _ = here
@@ -293,6 +294,7 @@ async def test_a_cluster_without_room_is_named_with_what_it_has(sandbox):
     assert ray.is_initialized(), "the other sandbox needs the connection"
 
 
+@pytest.mark.slow
 @in_module
 async def test_a_node_that_cannot_run_programs_is_named(sandbox, task, tmp_path, monkeypatch):
     for handle in sandbox._nodes.values():  # make room
