@@ -16,7 +16,7 @@ arms can be added to a published table.
 A run that is done is not repeated. One that was cut off, by a kill as well, goes on from its last checkpoint. `--task all` trains
 one policy on all tasks and evaluates it on held-out ones, too.
 
-Results go to `docs/results/ablation.json` and `.png`, tables into `docs/ablation.md`.
+Results go to `docs/results/ablation.json` and `.png`, tables into `docs/ablation.md` and `README.md`.
 """
 
 from __future__ import annotations
@@ -78,6 +78,9 @@ def parser(study: Study) -> argparse.ArgumentParser:
         "--extend", action="store_true", help="keep the runs that the file `--out` holds, and do not repeat them"
     )
     made.add_argument("--page", type=Path, default=PAGE, help="page that gets the tables")
+    made.add_argument(
+        "--readme", type=Path, default=ROOT / "README.md", help="page that gets the short table at equal wall-clock"
+    )
     made.add_argument("--plan", action="store_true", help="list the runs and their estimated hours, and end")
     made.add_argument(
         "--report", action="store_true", help="tables and pictures of the runs that are done; run nothing"
@@ -149,7 +152,7 @@ def report(study: Study, args: argparse.Namespace) -> None:
     """Figures, picture and tables of all runs of these sizes that are done, whatever was asked for in this call."""
     from ablations.compare import summarise
     from ablations.picture import draw
-    from ablations.table import insert, markdown
+    from ablations.table import headline, insert, markdown
 
     folders = (f"programs-{args.programs}", f"clock-{args.seconds}")
     paths = sorted(path for folder in folders for path in (args.runs / folder).glob(f"*/*/{FIGURES}"))
@@ -171,8 +174,9 @@ def report(study: Study, args: argparse.Namespace) -> None:
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(results, args.out.with_suffix(".png"))
     text = markdown(result)
-    if args.page.exists():
-        insert(args.page, text)
+    for page, content in ((args.page, text), (args.readme, headline(result))):
+        if content is not None and page.exists():
+            insert(page, content)
     print(text)
 
 

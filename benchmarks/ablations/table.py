@@ -1,4 +1,4 @@
-"""The results as Markdown, put between two marks of the documentation page."""
+"""The results as Markdown, put between two marks of a page."""
 
 from __future__ import annotations
 
@@ -39,6 +39,32 @@ def markdown(result: Mapping[str, Any]) -> str:
         lines += [f"**Beside the paper, {TITLES[budget].lower()}**", "", *paper_table(parts.get("each", {})), ""]
     lines += [f"`{result['command']}`, {result['machine']}; {result['runs']} runs."]
     return "\n".join(lines)
+
+
+HEADLINE = ("plain", "plain_mild", "no_training", "everything")
+"""Arms of the short table of the README, if they were run."""
+
+
+def headline(result: Mapping[str, Any]) -> str | None:
+    """The short table at equal wall-clock, with the differences of `everything`; `None` if that was not run."""
+    arms = result["results"].get("clock", {}).get("each", {})
+    if "everything" not in arms or "plain" not in arms:
+        return None
+    shown = ("score", "score of the best of 16", "valid share", "programs per second")
+    lines = ["| | " + " | ".join(COLUMNS[figure] for figure in shown) + " |", "|" + "---|" * (len(shown) + 1)]
+    for name in HEADLINE:
+        if name in arms:
+            cells = [number(arms[name]["means"].get(figure)) for figure in shown]
+            lines.append(f"| {arms[name]['label']} | " + " | ".join(cells) + " |")
+    found = arms["everything"]["differences"]["plain"]
+    score, best, speed = (found[figure] for figure in ("score", "score of the best of 16", "programs per second"))
+    times = (
+        ""
+        if not speed or speed["relative"] is None
+        else f", {speed['relative'] + 1:.1f} times the programs per second"
+    )
+    lines += ["", f"Everything minus plain: score {_interval(score)}, best of 16 {_interval(best)}{times}."]
+    return "\n".join([*lines, f"{score['pairs']} pairs of the same task and seed, 95 % intervals."])
 
 
 def arms_table(arms: Mapping[str, Any], held_out: bool = False) -> list[str]:

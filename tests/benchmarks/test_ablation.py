@@ -309,12 +309,25 @@ class TestComparison:
         assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
+def test_the_short_table_has_plain_and_everything_at_equal_wall_clock(parts):
+    study = parts.arms.read_study()
+    runs = [run_of(arm, seed, score + 0.01 * seed, budget="clock", **{"programs per second": speed})
+            for arm, score, speed in (("plain", 0.2, 0.5), ("everything", 0.5, 5.0)) for seed in range(3)]  # fmt: skip
+    text = parts.table.headline({"results": {"clock": parts.compare.summarise(runs, study, "clock")}})
+    assert "| (g) everything | 0.510 | - | 0.500 | 5 |" in text
+    assert "score +0.300 (+0.300 to +0.300)" in text and "10.0 times the programs per second" in text
+    assert parts.table.headline({"results": {}}) is None
+    alone = parts.compare.summarise([run for run in runs if run["arm"] == "plain"], study, "clock")
+    assert parts.table.headline({"results": {"clock": alone}}) is None
+
+
 def test_a_published_result_is_extended(parts, tmp_path, monkeypatch, capsys):
     """Its runs stay in the table and are not planned again. Without the flag, the result is made anew."""
     ablation = importlib.import_module("ablation")
 
     def call(*flags):
         places = ["--runs", str(tmp_path), "--out", str(tmp_path / "out.json"), "--page", str(tmp_path / "page.md")]
+        places += ["--readme", str(tmp_path / "page.md")]
         command = [
             "ablation.py",
             *places,

@@ -107,9 +107,7 @@ async def results(sandbox, entries, folder) -> dict[str, Result]:
     return dict(zip([entry.id for entry in entries], await asyncio.gather(*map(result, entries)), strict=True))
 
 
-@pytest.mark.parametrize(
-    "backend", [pytest.param(e2b, id="e2b"), pytest.param(ray, id="ray", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("backend", [pytest.param(e2b, id="e2b"), pytest.param(ray, id="ray", marks=pytest.mark.slow)])
 async def test_the_same_everywhere(backend, expected_of_few, tmp_path):
     async with backend() as other:
         check(expected_of_few, expected_of_few, await results(other, few(), tmp_path))
