@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.evaluations import ScorerDouble, SeededPolicy, evaluated
 from tests.support.tasks import toy_task
+from trl_mle.config import RewardConfig
 from trl_mle.errors import ConfigError
 from trl_mle.evaluation import EvaluationTiming, evaluate, read_table
 from trl_mle.evaluation.sample_store import RESCORED, Place, SampleStore
@@ -100,6 +101,20 @@ def test_half_of_the_samples_improve_the_best_of_the_others(tmp_path):
     assert both.pass_at == {}
 
 
+@pytest.mark.parametrize(("context", "improved"), [(100_000, 4), (4_096 + 400, 0)])
+def test_a_program_that_does_not_fit_is_said_to_be_left_out(tmp_path, caplog, context, improved):
+    class Counting(SeededPolicy):
+        context_tokens = context
+
+        def count_tokens(self, messages):
+            return sum(len(message["content"]) for message in messages) // (4 if "arlier" in str(messages) else 400)
+
+    table = evaluated(tmp_path / "out", 8, "improve", Counting("a"), max_tokens=4096)
+    kinds = {entry.kind: entry.n for entry in table.entries if entry.policy == "a"}
+    assert kinds.get("improve", 0) == improved
+    assert ("toy: a has no samples that improve a program" in caplog.text) == (improved == 0)
+
+
 def test_without_anything_valid_there_is_nothing_to_improve(tmp_path):
     class Failing(ScorerDouble):
         async def score(self, text, task, group=None):
@@ -183,6 +198,21 @@ def test_samples_that_were_drawn_otherwise_are_not_continued(tmp_path, change, m
     evaluated(tmp_path / "out", 3)
     with pytest.raises(ConfigError, match=message):
         evaluated(tmp_path / "out", 3, **change)
+
+
+def test_samples_that_were_scored_otherwise_are_not_continued(tmp_path):
+    class WithAllAnswers(ScorerDouble):
+        config = RewardConfig(reward_split="all")
+
+    evaluated(tmp_path / "out", 3)
+    with pytest.raises(ConfigError, match="`reward_split` is 'all'"):
+        evaluated(tmp_path / "out", 6, scorer=WithAllAnswers())
+    task = toy_task(tmp_path / "another")
+    answers = task.answers_path.read_text()
+    evaluate({"a": SeededPolicy("a")}, task, 2, out=tmp_path / "tasks", scorer=ScorerDouble())
+    task.answers_path.write_text(answers.replace("public", "private", 1))
+    with pytest.raises(ConfigError, match="answers of toy have changed"):
+        evaluate({"a": SeededPolicy("a")}, task, 4, out=tmp_path / "tasks", scorer=ScorerDouble())
 
 
 def test_a_task_that_has_changed_is_not_continued(tmp_path):

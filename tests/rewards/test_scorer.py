@@ -10,7 +10,7 @@ from tests.rewards.test_mle_reward import GOOD, answer
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
 from trl_mle import LocalSandbox, Program, ProgramScorer, RewardConfig
-from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, TaskError
+from trl_mle.errors import ConfigError, GradingError, SandboxError, SandboxUnavailableError, TaskError
 from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
 from trl_mle.sandboxes import Sandbox
 from trl_mle.types import MILESTONES
@@ -54,6 +54,23 @@ async def test_a_fault_is_an_outcome_or_an_exception(tmp_path):
         assert (outcome.kind, outcome.reward, outcome.fault) == ("fault", None, "SandboxError: worker lost")
         with pytest.raises(SandboxError, match="worker lost"):
             await scorer.score_program(program, task)
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+async def test_a_private_grade_that_fails_takes_no_reward_away(tmp_path, fails):
+    task, left = toy_task(tmp_path), [GradingError("the evaluator ran out of time")] * fails
+
+    def grade(submission, split="public"):
+        if split == "private" and left:
+            raise left.pop()
+        return type(task).grade(task, submission, split)
+
+    object.__setattr__(task, "grade", grade)
+    good = (task.public_dir / "sample_submission.csv").read_bytes()
+    async with ProgramScorer(Scripted(execution(submission=good))) as scorer:
+        outcome = await scorer.score(Program("", GOOD), task)
+    assert outcome.kind == "valid" and outcome.reward is not None
+    assert (outcome.private is None) == (fails == 2)
 
 
 async def test_a_sandbox_that_cannot_work_here_is_an_exception(tmp_path):

@@ -55,6 +55,8 @@ def test_samples_are_drawn_as_in_the_policys_training(tmp_path):
     assert training.program_time_limit_s == 7.0
     settings = settings_of(str(tmp_path)).settings([training])
     assert (settings.temperature, settings.max_tokens, settings.n) == (0.5, 6, 128)
+    assert settings.max_prompt_tokens is None, "what the context leaves"
+    assert settings_of("a", max_prompt_tokens=99).settings([]).max_prompt_tokens == 99
     assert settings_of("a", temperature=0.0, max_tokens=9).settings([training]).max_tokens == 9
     (tmp_path / "config.yaml").write_text(CONFIG.replace("0.5", "0.7"))
     with pytest.raises(ConfigError, match="different `temperature`"):

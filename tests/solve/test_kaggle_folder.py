@@ -12,6 +12,7 @@ from trl_mle.config import SandboxConfig
 from trl_mle.errors import ConfigError, TaskError
 from trl_mle.instrumentation.no_instrumenter import NoInstrumenter
 from trl_mle.solve import SearchSettings, open_problem, solve
+from trl_mle.solve.attempts import AttemptLog
 from trl_mle.solve.problem import HELD_OUT, REAL
 
 OPTIONS = {"target": ("price",), "metric": "rmse", "drop": (), "keep": (), "split": None}
@@ -205,6 +206,53 @@ class Lucky(TwoFolders):
             truth = pd.read_csv(task.folder / "private" / "answers.csv")
             sample["price"] = truth["price"] + (here if task.folder.name == "houses" else elsewhere)
         return execution(submission=sample.to_csv(index=False).encode())
+
+
+async def test_a_best_attempt_of_one_division_is_compared_by_its_mean(houses, out):
+    problems = [open_problem(str(houses), out, OPTIONS, splits=splits) for splits in (1, 3)]
+    policy = ScriptedPolicy(*map(text_of, ("lucky = 2, 100 30000", "good = 3, 50 8000")))
+    for attempts, problem in enumerate(problems, 1):
+        found = await solve(
+            problem,
+            policy,
+            out,
+            60.0,
+            ProgramScorer(Lucky(), NoInstrumenter()),
+            SearchSettings(attempts=attempts),
+        )
+    assert found.best is not None and (out / "solution.py").read_text().startswith("good")
+
+
+async def test_a_program_that_is_invalid_on_a_division_is_looked_at_once(houses, out):
+    problem = open_problem(str(houses), out, OPTIONS, splits=2)
+    policy = ScriptedPolicy(*map(text_of, ("broken = 1, 10 nan", "fine = 2, 20 20")))
+    for attempts in (1, 2):
+        found = await solve(
+            problem,
+            policy,
+            out,
+            60.0,
+            ProgramScorer(Lucky(), NoInstrumenter()),
+            SearchSettings(attempts=attempts),
+        )
+    assert found.best is not None and (out / "solution.py").read_text().startswith("fine")
+    log = AttemptLog(out)
+    assert log.facts(1).refused == "not valid on every division of the rows"
+    log.close()
+
+
+def test_tables_that_change_after_a_call_that_failed_are_refused(tmp_path, out):
+    """Rows were held out of the old table before the test file was found wanting."""
+    home = kaggle_folder(tmp_path)
+    test = (home / "test.csv").read_text()
+    (home / "test.csv").write_text("Id;area;rooms;sold;same\nh1;1;2;3;x\nh1;1;2;3;x\n")
+    with pytest.raises(TaskError, match="more than once"):
+        open_problem(str(home), out, OPTIONS)
+    (home / "test.csv").write_text(test)
+    train = home / "train.csv"
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[:-20]))
+    with pytest.raises(ConfigError, match="have changed since"):
+        open_problem(str(home), out, OPTIONS)
 
 
 async def test_the_mean_over_the_splits_decides(houses, out):

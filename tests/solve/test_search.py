@@ -105,6 +105,17 @@ async def test_files_of_another_attempt_are_written_again(problem, out):
     log.close()
 
 
+async def test_a_best_program_that_fails_now_leaves_its_place_to_the_next_best(problem, out):
+    policy = ScriptedPolicy(offset(0.3), offset(0.1), offset(0.2))
+    for attempts in (1, 2, 3):  # 0.2 never was the best one
+        await search(problem, policy, out, NumberSandbox(), attempts=attempts)
+    (out / "solution.py").write_text("offset = 7")
+    found = await search(problem, policy, out, NumberSandbox(fails_on=(0.1,)), attempts=3)
+    assert found.best is not None and open_file(out, "solution.py").strip() == "offset = 0.2"
+    again = await search(problem, policy, out, NumberSandbox(), attempts=3)
+    assert again.best.id == found.best.id, "what was refused stays refused"
+
+
 async def test_a_better_attempt_that_a_kill_has_cut_off_is_looked_at(problem, out):
     """It is in the store, and a kill came before it was the best one."""
     await search(problem, ScriptedPolicy(offset(0.3)), out, NumberSandbox(), attempts=1)

@@ -17,6 +17,7 @@ from tests.support.improvement_runs import outcome_of
 from tests.support.sandbox_doubles import SandboxDouble
 from tests.support.tasks import toy_task
 from trl_mle import Limits, load_task
+from trl_mle.config import RewardConfig
 from trl_mle.evaluation import evaluate
 from trl_mle.language_models.sampling import Sample
 from trl_mle.types import Outcome
@@ -52,6 +53,7 @@ class ScorerDouble:
     """A scorer without sandbox: the outcome follows from the text alone."""
 
     sandbox = SandboxDouble()
+    config = RewardConfig()
 
     def __init__(self, *faults):
         self.scored = []

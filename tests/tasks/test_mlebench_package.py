@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.mlebench_data import toy_package
 from trl_mle.errors import GradingError, TaskError
 from trl_mle.tasks import load_task
-from trl_mle.tasks.mlebench import package, public_files
+from trl_mle.tasks.mlebench import grading, package, public_files
 from trl_mle.tasks.mlebench.leaderboard import Leaderboard
 from trl_mle.tasks.mlebench.public_files import unpack
 
@@ -199,3 +200,11 @@ def test_standings_follow_the_rules_of_kaggle(scores, lower, draw):
     worse = sum(other > rounded if lower else other < rounded for other in scores)
     assert grade.percentile == worse / teams
     assert grade.score == score and grade.valid
+
+
+def test_a_grader_that_fails_for_a_moment_is_asked_again(monkeypatch):
+    """What one lack of memory says of a grader must not make faults of all submissions that it chokes on later."""
+    answers, table = iter([False, True]), SimpleNamespace(works={})
+    monkeypatch.setattr(grading, "_controls", lambda table: [None])
+    monkeypatch.setattr(grading, "_scores", lambda *arguments: next(answers))
+    assert [grading.can_score(max, table, "public") for _ in range(3)] == [False, True, True]

@@ -40,7 +40,9 @@ class RewardConfig:
         "failure_reward": "failure_reward",
         "milestone_reward": "milestone_reward",
         "reward_split": "reward_split",
-        "aggregation": Key("reward_aggregation", if_unset="parts for trl-mle grpo, sum for trl-mle async-grpo"),
+        "aggregation": Key(
+            "reward_aggregation", if_unset="parts for trl-mle grpo, sum for agents and trl-mle async-grpo"
+        ),
         "infrastructure_retries": "infrastructure_retries",
         "early_exit": "program_early_exit",
     }

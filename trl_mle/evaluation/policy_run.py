@@ -7,10 +7,10 @@ is not.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,8 @@ from trl_mle.prompts import PromptBudget, build_prompt
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.tasks import Task
 from trl_mle.types import Outcome, Program
+
+logger = logging.getLogger(__name__)
 
 FAULTS = 12
 """Infrastructure faults in a row, without a single scored sample of the task between, after which the task is given up."""
@@ -150,9 +152,11 @@ class PolicyRun:
         if not scored:
             return None
         parent = max(scored, key=lambda item: item[:2])[2].outcome
-        with suppress(ParentNotShownError):
+        try:
             return build_prompt(task, parent, budget=self._budget())
-        return None
+        except ParentNotShownError as error:
+            logger.warning("%s: %s has no samples that improve a program: %s", task.id, self.candidate.name, error)
+            return None
 
     def _budget(self) -> PromptBudget | None:
         """The most tokens of a prompt that shows an earlier program; `None` if tokens cannot be counted."""

@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from trl_mle.evaluation.policy_run import PolicyRun, needs_scoring, together
 from trl_mle.evaluation.run import Progress
 from trl_mle.evaluation.sample_store import RESCORED, Place, SampleStore
 from trl_mle.evaluation.settings import EvaluationSettings
+from trl_mle.evaluation.task_digest import task_digest
 from trl_mle.language_models.sampling import Sample
 from trl_mle.outcomes import Column, RunColumn, from_row
 from trl_mle.rewards.scorer import ProgramScorer
@@ -159,7 +160,7 @@ def _check_rules(store: SampleStore, tasks: Mapping[str, Task], settings: Mappin
     """Note what outcomes depend on; refuse to continue if it has changed."""
     store.claim(RESCORED)
     now = {"rules": rules_digest(), "settings": json.loads(json.dumps(settings, default=str))}
-    now["tasks"] = {task_id: _task_digest(task) for task_id, task in sorted(tasks.items())}
+    now["tasks"] = {task_id: task_digest(task) for task_id, task in sorted(tasks.items())}
     before = store.note("rules")
     if before is None:
         store.set_note("rules", now)
@@ -177,18 +178,6 @@ def rules_digest() -> str:
     ]
     for path in sorted(files):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _task_digest(task: Task) -> str:
-    """A digest of a task's settings and answers."""
-    digest = hashlib.sha256()
-    described = {name: value for name, value in asdict(task).items() if name != "folder"}
-    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
-    for path in sorted(path for path in task.private_dir.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(task.private_dir)}\0{path.stat().st_size}".encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
 

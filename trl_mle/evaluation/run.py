@@ -20,10 +20,11 @@ from trl_mle.evaluation.policy_run import PolicyRun
 from trl_mle.evaluation.sample_store import EVALUATION, SampleStore
 from trl_mle.evaluation.settings import EvaluationSettings, EvaluationTiming
 from trl_mle.evaluation.table import EvaluationTable, read_table
+from trl_mle.evaluation.task_digest import task_digest
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.tasks import Task, load_task
 
-FIXED = ("episode", "mode", "seed", "temperature", "top_p", "max_tokens", "max_prompt_tokens")
+FIXED = ("episode", "mode", "seed", "temperature", "top_p", "max_tokens", "max_prompt_tokens", "reward_split")
 """Settings that the samples of a folder share. `n` may rise, unless half of the samples improve the others."""
 
 
@@ -177,7 +178,7 @@ def _note(
 ) -> None:
     """Keep what a table needs to know, and refuse settings that the samples of the folder were not drawn with."""
     store.claim(EVALUATION)
-    now: dict[str, Any] = asdict(settings)
+    now: dict[str, Any] = {**asdict(settings), "reward_split": scorer.config.reward_split}
     if spec is not None:
         now["episode"] = {**asdict(spec.budget), "show_public_score": spec.show_public_score}
     before = store.note("settings")
@@ -194,6 +195,7 @@ def _note(
         store.identify(candidate.name, candidate.identity)
     trained = _trained_on(candidates, train_tasks)
     notes = {note["id"]: note for note in store.note("tasks") or ()}
+    digests: dict[str, str] = store.note("digests") or {}
     for task in tasks:
         limit = scorer.limits_for(task).wall_s
         earlier = notes.get(task.id)
@@ -202,9 +204,16 @@ def _note(
                 f"The time limit of {task.id} is {limit:g} s, but {store.folder} has samples with "
                 f"{earlier['time_limit_s']:g} s. Give the same limit, or another folder."
             )
+        digest = task_digest(task)
+        if digests.setdefault(task.id, digest) != digest:
+            raise ConfigError(
+                f"The settings or answers of {task.id} have changed since {store.folder} has samples of it, and old and new "
+                "scores cannot be compared. Give another folder."
+            )
         held_out = (earlier or {}).get("held_out") if trained is None else task.id not in trained
         notes[task.id] = asdict(TaskNote(task.id, task.metric, task.direction, task.transform, limit, held_out))
     store.set_note("tasks", list(notes.values()))
+    store.set_note("digests", digests)
     store.set_note("settings", now)
 
 

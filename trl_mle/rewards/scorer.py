@@ -260,12 +260,22 @@ class ProgramScorer:
             return Grade(None, False, execution.submission_reason or "no submission.csv was written"), None
         try:
             public = await asyncio.to_thread(task.grade, execution.submission, self.config.reward_split)
-            private = await asyncio.to_thread(task.grade, execution.submission, "private") if public.valid else None
         except InfrastructureError:
             raise
         except Exception as error:
             raise GradingError(f"grading failed: {error}") from error
-        return public, private
+        return public, await self._report(execution.submission, task) if public.valid else None
+
+    async def _report(self, submission: bytes, task: Task) -> Grade | None:
+        """The grade that is only reported; `None` if it fails twice, because it has no say in what is trained on."""
+        for _ in range(2):
+            try:
+                return await asyncio.to_thread(task.grade, submission, "private")
+            except SandboxUnavailableError:
+                raise
+            except Exception as error:
+                logger.warning("The private score of a submission for %s is not known: %s", task.id, error)
+        return None
 
     def not_extracted(self, task: Task, reason: str) -> Outcome:
         """The outcome of a completion without a usable program: a failure that never ran.

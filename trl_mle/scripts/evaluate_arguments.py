@@ -39,7 +39,7 @@ class EvaluateArguments(MLEArguments):
             Samples per policy and task.
         mode (`str`, *optional*):
             `scratch`, `improve` or `agent`, see [`EvaluationSettings`]. Defaults to `agent` with `agent_turns`, else to `scratch`.
-        seed, temperature, top_p, max_tokens, fault_retries:
+        seed, temperature, top_p, max_tokens, max_prompt_tokens, fault_retries:
             See [`EvaluationSettings`]. Temperature, top_p and the longest completion default to those of the policies' training.
         train_tasks (`list[str]`, *optional*):
             Ids of the tasks that the policies were trained on. Defaults to what their runs say.
@@ -84,6 +84,9 @@ class EvaluateArguments(MLEArguments):
         "Share of the probability that is sampled from. Defaults to that of the training, or 1."
     )
     max_tokens: int | None = _help(f"Longest completion in tokens. Defaults to that of the training, or {MAX_TOKENS}.")
+    max_prompt_tokens: int | None = _help(
+        "Longest prompt with an earlier program, in tokens. Defaults to what the context of a model in this process leaves."
+    )
     fault_retries: int = _help("How often a sample is scored again after an infrastructure fault.", 2)
     train_tasks: list[str] | None = field(
         default=None, metadata={"help": "Ids of the tasks of training. Defaults to what the policies' runs say."}

@@ -39,7 +39,7 @@ class Facts:
     mean: float | None = None
     """Mean over all splits of the score on the scale of the reward; `None` if there is one split, or it was not needed."""
     refused: str | None = None
-    """Why a program with the best score was not taken: what went wrong on the real test file."""
+    """Why a program with the best score was not taken: what went wrong on the real test file, or on a further division."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,8 @@ class AttemptLog:
     def note(self, facts: Facts) -> None:
         """Store the facts of an attempt. Later ones with the same id replace them."""
         self._facts[facts.id] = facts
+        if facts.accepted:
+            self.store.sync()  # the outcome before the line that names it
         self._file.write(json.dumps(asdict(facts)).encode() + b"\n")
         if facts.accepted:
             os.fsync(self._file.fileno())

@@ -59,20 +59,24 @@ class BestAttempt:
     async def restore(self, model: str) -> None:
         """Put right what the end of an earlier session has left undone.
 
-        If a kill has left the files of another attempt, the program of the best one runs again, and both files are written.
-        Better attempts that nobody has looked at any more are looked at now.
+        If a kill has left the files of another attempt, the program of the best one runs again, and both files are written. If
+        it has no submission any more, the next best one has its turn. Better attempts that nobody has looked at any more are
+        looked at now.
         """
-        if self.attempt is not None and self.attempt.outcome.program is not None:
-            code = self.attempt.outcome.program.code
-            if not self.files.belong_to(code):
-                submission, reason = await self._submission_of(code, None)
-                if submission is not None:
-                    self.files.write(code, submission)
-                else:
-                    logger.warning(
-                        "The best attempt (%d) was run again without a submission: %s", self.attempt.id, reason
-                    )
-                    self.attempt = self.attempt if (reason or "").startswith(INFRASTRUCTURE) else None
+        while (attempt := self.attempt) is not None and attempt.outcome.program is not None:
+            code = attempt.outcome.program.code
+            if self.files.belong_to(code):
+                break
+            submission, reason = await self._submission_of(code, None)
+            if submission is not None:
+                self.files.write(code, submission)
+                break
+            logger.warning("The best attempt (%d) was run again without a submission: %s", attempt.id, reason)
+            if reason is None or attempt.facts is None or reason.startswith(INFRASTRUCTURE):
+                break
+            self.log.note(replace(attempt.facts, accepted=False, refused=reason))
+            self.attempt = self.log.best()
+        await self._compare_by_mean()
         open_ = sorted(
             filter(_is_open, self.log), key=lambda attempt: (attempt.score or 0.0, -attempt.id), reverse=True
         )
@@ -80,6 +84,15 @@ class BestAttempt:
             if self.is_better(attempt.outcome):
                 facts = attempt.facts or Facts(attempt.id, self.log.seconds, model)
                 await self.consider(attempt.outcome, facts)
+
+    async def _compare_by_mean(self) -> None:
+        """Give the best attempt of a session with one split the mean by which later ones are compared to it."""
+        if self.attempt is None or self.attempt.facts is None or self.attempt.facts.mean is not None:
+            return
+        if self.problem.splits and self.attempt.outcome.program is not None:
+            mean, _ = await self._mean_score(self.attempt.outcome)
+            self.log.note(replace(self.attempt.facts, mean=mean))
+            self.attempt = self.log.get(self.attempt.id)
 
     def is_better(self, outcome: Outcome) -> bool:
         """Whether an outcome has a higher score than the best attempt, and so is a candidate."""
@@ -100,11 +113,12 @@ class BestAttempt:
             if self._is_closing and score < max(self._waiting.values(), default=score):
                 better = False
             if better and self.problem.splits:
-                mean = await self._mean_score(outcome)
-                facts = replace(facts, mean=mean)
-                self.log.note(facts)
+                mean, wrong = await self._mean_score(outcome)
+                facts = replace(facts, mean=mean, refused=wrong)
                 best = None if self.attempt is None else self.attempt.rank
                 better = mean is not None and (best is None or mean > best)
+                if not better:  # of a better one only what comes of it is a verdict
+                    self.log.note(facts)
             if better:
                 code = outcome.program.code
                 submission, reason = None, self._refused.get(code)
@@ -122,13 +136,17 @@ class BestAttempt:
                 self.attempt = attempt
         return attempt, better
 
-    async def _mean_score(self, outcome: Outcome) -> float | None:
-        """Mean score of a program over all splits, on the scale of the reward; `None` if it is not valid on each."""
+    async def _mean_score(self, outcome: Outcome) -> tuple[float | None, str | None]:
+        """Mean score of a program over all splits, on the scale of the reward, or why there is none."""
         assert outcome.program is not None
-        runs = (self._score_again(outcome.program, task) for task in self.problem.splits)
-        scores = [score_of(outcome), *map(score_of, await asyncio.gather(*runs))]
+        runs = await asyncio.gather(*(self._score_again(outcome.program, task) for task in self.problem.splits))
+        scores = [score_of(outcome), *map(score_of, runs)]
         known = [score for score in scores if score is not None]
-        return sum(known) / len(known) if len(known) == len(scores) else None
+        if len(known) == len(scores):
+            return sum(known) / len(known), None
+        if any(run.kind == "fault" for run in runs):
+            return None, f"{INFRASTRUCTURE}: it could not be scored on every division"
+        return None, "not valid on every division of the rows"
 
     async def _score_again(self, program: Program, task: Task) -> Outcome:
         outcome = await self.scorer.score(program, task)

@@ -92,8 +92,7 @@ def open_problem(
         raise TaskError(
             f"{path} is a folder of images; `solve` takes tables. Make a task of it: `trl-mle tasks create {path}`."
         )
-    tables = _digests(path)
-    _check_unchanged(path, out, tables)
+    _note_tables(path, out)
     folder = out / HELD_OUT / path.name
     if not folder.exists():
         limit: dict[str, Any] = {} if time_limit_s is None else {"time_limit_s": time_limit_s}
@@ -101,7 +100,6 @@ def open_problem(
     task = _limited(load_folder(folder), time_limit_s)
     real = prepare_real_test(proposal, task, out / REAL, sep=sep, encoding=encoding)
     others = further_splits(task, out / HELD_OUT, splits - 1, request.split)
-    write_whole(out / TABLES, tables)
     return Problem(str(path), task, real, tuple(_limited(other, time_limit_s) for other in others))
 
 
@@ -168,13 +166,19 @@ def _digests(path: Path) -> str:
     return json.dumps(digests, indent=2) + "\n"
 
 
-def _check_unchanged(path: Path, out: Path, digests: str) -> None:
-    """Raise `ConfigError` if the user's tables are not those that the files in `out` were made of."""
-    known = out / TABLES
-    if known.exists() and known.read_text(encoding="utf-8", errors="replace") != digests:
+def _note_tables(path: Path, out: Path) -> None:
+    """Keep what the files in `out` are made of, before the first of them is made.
+
+    Raises:
+        ConfigError: they were made of other tables.
+    """
+    known, digests = out / TABLES, _digests(path)
+    is_begun = (out / HELD_OUT).exists() or (out / REAL).exists()
+    if is_begun and known.exists() and known.read_text(encoding="utf-8", errors="replace") != digests:
         raise ConfigError(
             f"The tables of {path} have changed since the search in {out} began. Choose another folder with `--out`."
         )
+    write_whole(known, digests)
 
 
 def _limited(task: Task, time_limit_s: float | None) -> Task:

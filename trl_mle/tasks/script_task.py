@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from trl_mle.errors import GradingError, InfrastructureError, TaskError
 from trl_mle.grading.csv_rows import read_header, read_rows
 from trl_mle.grading.form import FormError, read_bytes
-from trl_mle.grading.script import Evaluator, SampleForm, Score, evaluate, read_score, write_rows
+from trl_mle.grading.script import ABOUT_MACHINE, Evaluator, SampleForm, Score, evaluate, read_score, write_rows
 from trl_mle.tasks.task import Task
 from trl_mle.tasks.task_yaml import is_inside
 from trl_mle.tasks.transform_yaml import is_number
@@ -143,6 +143,11 @@ class ScriptTask(Task):
             raise
         except GradingError as error:
             unlike = form.unlike_sample(rows) if evaluation.error else None
+            # The evaluator works on the sample, so it is the text of this submission on which it fails. As a fault, the
+            # program would escape its penalty.
+            if unlike is None and evaluation.error and not ABOUT_MACHINE & set(evaluation.error):
+                column = form.free_text()
+                unlike = column and f"the evaluator cannot read the texts of column {column!r}"
             if unlike is None:
                 raise
             _prove(self, split)

@@ -171,6 +171,30 @@ def test_an_evaluator_that_counts_other_rows_as_wrong_has_one_part(cache, answer
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("statement", "cell"),
+    [
+        ('[ast.literal_eval(cell) for cell in submission["kind"]]', "[0.1 0.2]"),
+        ('[json.loads(cell) for cell in submission["kind"]]', "[" * 20_000),
+        ('[max(ast.literal_eval(cell)) for cell in submission["kind"]]', "[1, 'a']"),
+    ],
+)
+def test_a_policy_cannot_make_its_failure_a_fault_by_texts_that_no_parser_reads(cache, statement, cell):
+    text = EVALUATOR.replace("both = answer", f"{statement}\n    both = answer").replace(
+        "import json", "import ast, json"
+    )
+    folder = make_task(cache, f"boxes-{len(cell)}", text)
+    sample = folder / "prepared/public/sample_submission.csv"
+    lines = sample.read_text().split()
+    sample.write_text("\n".join(f'{line},"{"[1, 2]" if at else "kind"}"' for at, line in enumerate(lines)))
+    task = load_task(f"sandmle:{folder}")
+    good = pd.read_csv(task.sample_path)
+    assert task.grade(csv(good)).valid
+    refused = task.grade(csv(good.assign(kind=[cell, *good["kind"][1:]])))
+    assert not refused.valid and refused.reason
+
+
+@pytest.mark.slow
 def test_a_policy_cannot_make_its_failure_a_fault_by_numbers_for_texts(cache):
     text = EVALUATOR.replace("both = answer", 'submission["kind"].str.lower()\n    both = answer')
     folder = make_task(cache, "kinds", text)

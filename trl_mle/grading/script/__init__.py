@@ -2,9 +2,10 @@
 
 from trl_mle.grading.script.sample_form import SampleForm, write_rows
 from trl_mle.grading.script.service import Evaluation, Evaluator, close_evaluators, evaluate
-from trl_mle.grading.script.verdict import Score, read_score
+from trl_mle.grading.script.verdict import ABOUT_MACHINE, Score, read_score
 
 __all__ = [
+    "ABOUT_MACHINE",
     "Evaluation",
     "Evaluator",
     "SampleForm",

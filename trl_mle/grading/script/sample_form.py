@@ -96,6 +96,10 @@ class SampleForm:
                 return f"column {name!r} has no text, where the sample submission has texts"
         return None
 
+    def free_text(self) -> str | None:
+        """A column that takes any text, if there is one: no check says what an evaluator makes of it."""
+        return next((name for name in self.header if name != self.id_column and name not in self.numbers), None)
+
     def _columns(self, table: Table) -> list[int]:
         found = [name.strip() for name in table.header]
         if sorted(found) != sorted(self.header):

@@ -2,8 +2,9 @@
 
 The submission has passed the form checks, and the evaluator has scored the sample submission. So it works, and has ended
 otherwise for the content of this submission alone. That is the policy's fault if the evaluator says so: by `raise`, `assert`,
-an exit code or a score of `null`. It also is if an error about values got through (a negative probability, an unknown label).
-Every other end is a fault of the evaluator, and never a reward.
+an exit code or a score of `null`. It also is if an error about values got through (a negative probability, an unknown label,
+text that no parser reads), or any error where the submission has columns of free text (`ScriptTask`). Every other end is a fault
+of the evaluator, and never a reward.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from trl_mle.errors import GradingError
 from trl_mle.grading.form import FormError
 from trl_mle.grading.script.service import Evaluation
 
-ABOUT_VALUES = frozenset({"ValueError", "LookupError", "ArithmeticError", "AssertionError"})
-"""Exceptions that a value can cause in correct code. Others, such as `TypeError`, mean a mistake in the evaluator."""
+ABOUT_VALUES = frozenset(
+    {"ValueError", "LookupError", "ArithmeticError", "AssertionError", "SyntaxError", "RecursionError"}
+)
+"""Exceptions that a value can cause in correct code. Others, such as `TypeError`, mean a mistake in the evaluator if all that
+a submission can choose are finite numbers."""
+ABOUT_MACHINE = frozenset({"MemoryError", "OSError", "ImportError"})
+"""Exceptions that are about the machine or the installation, whatever the submission holds."""
 MOST_REASON = 300
 
 

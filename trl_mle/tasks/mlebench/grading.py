@@ -160,10 +160,10 @@ def _run(grader: GradeFunction, frame: pd.DataFrame, table: AnswerTable, split: 
 
 
 def can_score(grader: GradeFunction, table: AnswerTable, split: Split) -> bool:
-    """Whether the grader gives a score to a submission of the right form."""
-    if split not in table.works:
-        table.works[split] = any(_scores(grader, control, table, split) for control in _controls(table))
-    return table.works[split]
+    """Whether the grader gives a score to a submission of the right form. That it does not may pass, so it is not remembered."""
+    if not table.works.get(split) and any(_scores(grader, control, table, split) for control in _controls(table)):
+        table.works[split] = True
+    return table.works.get(split, False)
 
 
 def _controls(table: AnswerTable) -> Iterator[pd.DataFrame]:
