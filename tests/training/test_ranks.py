@@ -84,3 +84,25 @@ def test_training_with_parts_and_ranks(tmp_path, overlap):
     there = ranks[~torch.isnan(ranks)]
     assert len(there) and there.abs().max() <= 1
     assert all(math.isfinite(value) for value in trainer._logs["advantages"])
+
+
+def test_the_logged_reward_is_of_the_values_and_not_of_their_ranks(tmp_path):
+    """It is what the watch for collapses and `metric_for_best_model: reward` look at. Ranks have mean 0, whatever is written."""
+    means = []
+
+    def different_letters(completions, log_extra, **kwargs):
+        log_extra("action_duration", [1.0] * len(completions))
+        found = [float(len(set(text))) for text in completions]
+        means.append(sum(found) / len(found))
+        return found
+
+    trainer = DurationAwareTrainer(
+        model=tiny_model(),
+        reward_funcs=different_letters,
+        args=tiny_args(tmp_path, DurationAwareConfig, ranked_rewards=["different_letters"], max_steps=2),
+        train_dataset=tiny_dataset(),
+        processing_class=tiny_tokenizer(),
+    )
+    trainer.train()
+    logged = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    assert logged == pytest.approx(means) and min(logged) > 1

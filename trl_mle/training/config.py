@@ -195,5 +195,9 @@ class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings
 
     @property
     def steps_per_batch(self) -> int:
-        """Optimizer steps on one generation batch, rounded up."""
-        return math.ceil((self.steps_per_generation or 1) * self.num_iterations / self.gradient_accumulation_steps)
+        """Optimizer steps on one generation batch, rounded up.
+
+        One more where batch and step divide each other in no way: the last batch of an epoch may then begin and end within steps.
+        """
+        micro_steps, per_step = (self.steps_per_generation or 1) * self.num_iterations, self.gradient_accumulation_steps
+        return math.ceil(micro_steps / per_step) + bool(micro_steps % per_step and per_step % micro_steps)

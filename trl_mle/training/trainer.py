@@ -265,6 +265,11 @@ class DurationAwareTrainer(ResumableTrainer):
             )
         return found
 
+    def _compute_loss(self, model, inputs):
+        if self._collapse is not None and self._collapse.update_size is not None:
+            self._collapse.update_size.written = inputs.get("tool_mask")
+        return super()._compute_loss(model, inputs)
+
     def present_logps(self, *args, **kwargs):
         """TRL's `_get_per_token_logps_and_entropies`, by the model as it is: nothing that overlap has recorded."""
         forward = super()._get_per_token_logps_and_entropies
@@ -349,6 +354,9 @@ class DurationAwareTrainer(ResumableTrainer):
                 # TRL leaves them out where update and generation are aligned, which late completions never are.
                 output["old_per_token_logps"] = self._overlap.old_logps(output["completion_ids"].size(1))
         scored = self._last_scored()
+        if self.args.ranked_rewards and scored.scorable.any():
+            # TRL has logged the mean of the ranks, which is the same whatever the policy writes.
+            self._metrics[mode]["reward"][-1] = scored.rewards[scored.scorable].mean().item()
         rows = len(scored.scorable)
         advantages = torch.tensor(list(self._logs["advantages"])[-rows:], dtype=torch.float64)
         credit = self._turn_credit.assign(output, scored, advantages)

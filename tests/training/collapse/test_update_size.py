@@ -35,6 +35,11 @@ def test_the_mean_is_over_the_tokens_of_completions(size):
     assert measured(size, before, after, [[1, 1, 0]]) == pytest.approx((1.0 + 0.5) / 2)
 
 
+def test_tokens_of_tools_do_not_count(size):
+    size.written = torch.tensor([[1, 0, 1]])
+    assert measured(size, [[-1.0, -1.0, -9.0]], [[-2.0, 5.0, 0.0]], [[1, 1, 0]]) == pytest.approx(1.0)
+
+
 def test_it_estimates_the_divergence_of_two_distributions(size):
     torch.manual_seed(0)
     first, second = (torch.log_softmax(torch.randn(20), dim=0) for _ in range(2))

@@ -30,7 +30,7 @@ class Rates(TrainerCallback):
         self.seen.append((state.global_step, kwargs["optimizer"].param_groups[0]["lr"]))
 
 
-def breaking_run(folder, *, heals=1, breaks_at=BREAKS_AT, callbacks=(), resume=None, **changes):
+def breaking_run(folder, *, heals=1, breaks_at=BREAKS_AT, callbacks=(), resume=None, rows=40, **changes):
     """A trainer that has trained on rewards which rise, then break until training has gone back `heals` times."""
 
     def reward(completions, log_extra, **kwargs):
@@ -47,7 +47,7 @@ def breaking_run(folder, *, heals=1, breaks_at=BREAKS_AT, callbacks=(), resume=N
         model=tiny_model(),
         reward_funcs=reward,
         args=args,
-        train_dataset=tiny_dataset(40),
+        train_dataset=tiny_dataset(rows),
         processing_class=tiny_tokenizer(),
         callbacks=[RunRecorder(folder, {}), rates, *callbacks],
     )
@@ -111,6 +111,19 @@ def test_training_stops_and_names_the_checkpoint(tmp_path, caplog):
         trainer, _ = breaking_run(tmp_path, collapse_action="stop")
     assert trainer.state.global_step in (7, 8)
     assert "The best that was seen to be healthy is checkpoint-4" in caplog.text
+
+
+@pytest.mark.parametrize("action", ["stop", "rollback"])
+def test_the_end_of_an_epoch_saves_no_broken_policy(tmp_path, action):
+    """Nor does it push out the checkpoint that training goes back to."""
+    trainer, _ = breaking_run(tmp_path, rows=8, save_strategy="epoch", save_total_limit=2, collapse_action=action)
+    stopped = [path.name for path in tmp_path.iterdir() if path.name.startswith("collapsed-")]
+    if action == "stop":
+        assert not (tmp_path / f"checkpoint-{trainer.state.global_step}").exists()
+        assert trainer.state.global_step in (7, 8)
+    else:
+        assert trainer._collapse.rollbacks == 1 and trainer.state.global_step == 10
+    assert not {"collapsed-7", "collapsed-8"} & set(stopped)
 
 
 def test_without_a_healthy_checkpoint_training_stops_and_says_so(tmp_path, caplog):

@@ -476,3 +476,14 @@ def test_a_resumed_run_takes_up_what_was_in_flight(tmp_path, caplog):
 def test_impossible_settings(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         tiny_args(tmp_path, DurationAwareConfig, overlap_execution=True, **changes)
+
+
+@pytest.mark.parametrize(
+    ("steps_per_generation", "accumulation", "steps"), [(4, 2, 2), (2, 4, 1), (3, 3, 1), (5, 3, 3), (3, 2, 3)]
+)
+def test_steps_of_a_batch_that_begins_and_ends_within_steps(tmp_path, steps_per_generation, accumulation, steps):
+    """At the end of an epoch transformers makes a step of what is left: that batch spans one more."""
+    args = tiny_args(
+        tmp_path, steps_per_generation=steps_per_generation, gradient_accumulation_steps=accumulation
+    )
+    assert args.steps_per_batch == steps

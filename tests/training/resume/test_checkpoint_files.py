@@ -72,6 +72,12 @@ def test_another_layout_begins_with_a_new_batch_and_says_so(tmp_path, checkpoint
     assert {"train_000000_00.parquet", "train_000003_00.parquet"} <= rollouts(tmp_path / "run").keys()
 
 
+def test_completions_without_the_log_probabilities_that_are_needed_now_are_not_kept(tmp_path, checkpoint, caplog):
+    trainer = resume(tmp_path, checkpoint, beta=0.1)
+    assert "does not fit: `beta above 0` is True and was False." in caplog.text
+    assert trainer.state.global_step == 5
+
+
 def test_another_number_of_processes_is_told(tmp_path, checkpoint, caplog):
     shutil.copytree(checkpoint, tmp_path / "of_two")
     path = tmp_path / "of_two/checkpoint-3/trainer_parts_0.pt"

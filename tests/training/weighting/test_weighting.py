@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,6 +65,19 @@ def test_its_state_continues_in_another_run():
     batch = batch_of([1.0, 3.0])
     assert torch.equal(first.weigh(batch).per_completion, second.weigh(batch).per_completion)
     assert second.weigh(batch).metrics["duration/inclusion_min"] < 1
+
+
+def test_training_that_begins_again_forgets_what_it_has_seen():
+    """As after a rollback to the policy of the beginning, whose checkpoint has no durations."""
+    run, state = weighting(duration_weighting="inverse_inclusion"), SimpleNamespace(global_step=0, stateful_callbacks={})
+    (calls,) = run.callbacks()
+    run.report_lost([9.0])
+    calls.on_train_begin(None, state, None)
+    run.weigh(batch_of([1.0, 4.0]))
+    calls.on_step_end(None, state, None)
+    assert run.state_dict()["seconds"] == state.stateful_callbacks[calls.KEY]["seconds"] != []
+    calls.on_train_begin(None, SimpleNamespace(global_step=0, stateful_callbacks={}), None)
+    assert run.state_dict() == {"seconds": [], "lost": [], "lost_elsewhere": []}
 
 
 def test_a_new_rule_is_one_new_file(tmp_path, monkeypatch):

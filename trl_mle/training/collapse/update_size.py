@@ -23,6 +23,7 @@ class _Forward:
     logps: torch.Tensor
     arguments: tuple[Any, ...]
     options: Mapping[str, Any]
+    written: torch.Tensor | None
 
 
 class UpdateSize:
@@ -41,6 +42,9 @@ class UpdateSize:
     def __init__(self, accelerator: Accelerator):
         self._accelerator = accelerator
         self._last: _Forward | None = None
+        self.written: torch.Tensor | None = None
+        """Of the micro-batch whose loss is computed: 1 for the tokens that the policy wrote, 0 for those of tools; shape `(b, T)`.
+        `None`: it wrote all of them."""
 
     def keep(self, logps: torch.Tensor, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
         """Remember a forward pass: log-probabilities, shape `(b, T)`, and the arguments that they were computed with.
@@ -48,7 +52,7 @@ class UpdateSize:
         Only forward passes of the loss count, which have gradients.
         """
         if torch.is_grad_enabled():
-            self._last = _Forward(logps.detach(), arguments, options)
+            self._last = _Forward(logps.detach(), arguments, options, self.written)
 
     def measure(self, forward: Callable[..., tuple[torch.Tensor, Any, Any]]) -> float | None:
         """Nats per token of all processes, or `None` without a forward pass before. To be called by all processes.
@@ -67,6 +71,8 @@ class UpdateSize:
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             after, _, _ = forward(*last.arguments, **options)
         mask = attention_mask[:, -kept:].to(torch.float32)
+        if last.written is not None:
+            mask = mask * last.written
         # The logarithm of a probability that is gone is infinite: bound it, so that the mean stays a number.
         divergence = (last.logps - after).float().clamp(-LARGEST, LARGEST)
         totals = self._accelerator.reduce(torch.stack([(divergence * mask).sum(), mask.sum()]), reduction="sum")

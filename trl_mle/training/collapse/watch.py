@@ -188,6 +188,7 @@ class CollapseWatch(TrainerPart):
 
     def begin(self, resumes: bool) -> None:
         """Before training: finish a rollback that a killed process has begun, or forget those of an earlier run here."""
+        self.stopped_for = None
         output_dir = Path(self._trainer.args.output_dir)
         with raised_on_all():
             if self._trainer.args.should_save:
@@ -303,4 +304,10 @@ class _Calls(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self._watch.after_step(control)
+        return control
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        # Training that is stopped ends its epoch, and transformers may ask for a checkpoint of it then.
+        if self._watch.stopped_for is not None:
+            control.should_save = control.should_evaluate = False
         return control

@@ -119,8 +119,15 @@ class MicroSteps(TrainerPart):
         return (self._trainer.args.steps_per_generation or 1) * self._trainer.num_iterations
 
     def _layout(self) -> dict[str, int]:
-        trainer = self._trainer
-        return {"processes": trainer.accelerator.num_processes, **{n: getattr(trainer.args, n) for n in LAYOUT}}
+        """What the kept completions are good for: where each is trained on, and which log-probabilities they have."""
+        trainer, args = self._trainer, self._trainer.args
+        corrects = args.use_vllm and args.vllm_importance_sampling_correction
+        return {
+            "processes": trainer.accelerator.num_processes,
+            **{name: getattr(args, name) for name in LAYOUT},
+            "beta above 0": args.beta != 0.0,
+            "correction of vLLM": corrects,
+        }
 
     def _warn(self, problem: str) -> None:
         if self._trainer.accelerator.is_main_process:

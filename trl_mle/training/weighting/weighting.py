@@ -139,12 +139,16 @@ class SaveWeighting(TrainerCallback):
 
     def __init__(self, weighting: DurationWeighting):
         self.weighting = weighting
+        self._has_trained = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         saved = state.stateful_callbacks.get(self.KEY)
         # A run that was started with another weighting has no state.
         if isinstance(saved, Mapping):
             self.weighting.load_state_dict(saved)
+        elif self._has_trained and state.global_step == 0:  # a rollback to the policy of the beginning
+            self.weighting.load_state_dict({"seconds": [], "lost": []})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._has_trained = True
         state.stateful_callbacks[self.KEY] = self.weighting.state_dict()
