@@ -15,6 +15,7 @@ from ablations.table import TITLES
 
 FAST_BIAS = {
     "plain": ("#8d99ae", "-"),
+    "everything": ("#e9a03b", "-"),
     "milestones": ("#1d3557", "-"),
     "durations": ("#c8553d", "-"),
     "durations_bare": ("#c8553d", ":"),

@@ -8,11 +8,13 @@ from dataclasses import asdict
 
 from trl_mle.tasks import Task
 
+NOT_SCORED = ("folder", "title", "description")
+
 
 def task_digest(task: Task) -> str:
-    """A digest of a task's settings and answers."""
+    """A digest of a task's settings and answers. What only the prompt holds has no part in it."""
     digest = hashlib.sha256()
-    described = {name: value for name, value in asdict(task).items() if name != "folder"}
+    described = {name: value for name, value in asdict(task).items() if name not in NOT_SCORED}
     digest.update(json.dumps(described, sort_keys=True, default=str).encode())
     for path in sorted(path for path in task.private_dir.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(task.private_dir)}\0{path.stat().st_size}".encode())

@@ -178,6 +178,7 @@ def _note_tables(path: Path, out: Path) -> None:
         raise ConfigError(
             f"The tables of {path} have changed since the search in {out} began. Choose another folder with `--out`."
         )
+    out.mkdir(parents=True, exist_ok=True)
     write_whole(known, digests)
 
 

@@ -199,5 +199,8 @@ class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings
 
         One more where batch and step divide each other in no way: the last batch of an epoch may then begin and end within steps.
         """
-        micro_steps, per_step = (self.steps_per_generation or 1) * self.num_iterations, self.gradient_accumulation_steps
+        micro_steps, per_step = (
+            (self.steps_per_generation or 1) * self.num_iterations,
+            self.gradient_accumulation_steps,
+        )
         return math.ceil(micro_steps / per_step) + bool(micro_steps % per_step and per_step % micro_steps)

@@ -483,7 +483,5 @@ def test_impossible_settings(tmp_path, changes, message):
 )
 def test_steps_of_a_batch_that_begins_and_ends_within_steps(tmp_path, steps_per_generation, accumulation, steps):
     """At the end of an epoch transformers makes a step of what is left: that batch spans one more."""
-    args = tiny_args(
-        tmp_path, steps_per_generation=steps_per_generation, gradient_accumulation_steps=accumulation
-    )
+    args = tiny_args(tmp_path, steps_per_generation=steps_per_generation, gradient_accumulation_steps=accumulation)
     assert args.steps_per_batch == steps

@@ -69,7 +69,10 @@ def test_its_state_continues_in_another_run():
 
 def test_training_that_begins_again_forgets_what_it_has_seen():
     """As after a rollback to the policy of the beginning, whose checkpoint has no durations."""
-    run, state = weighting(duration_weighting="inverse_inclusion"), SimpleNamespace(global_step=0, stateful_callbacks={})
+    run, state = (
+        weighting(duration_weighting="inverse_inclusion"),
+        SimpleNamespace(global_step=0, stateful_callbacks={}),
+    )
     (calls,) = run.callbacks()
     run.report_lost([9.0])
     calls.on_train_begin(None, state, None)
