@@ -1,4 +1,4 @@
-"""Means of the arms over tasks and seeds, and paired differences with bootstrap intervals."""
+"""Means of the arms over tasks and seeds, and paired differences with intervals."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ Key = tuple[str, int]
 RESAMPLES = 5000
 FEWEST = 3
 """Fewest seeds per task of an interval."""
+BOOTSTRAPPED = 5
+"""Seeds per task from which intervals are bootstrapped. Of three or four, percentiles would be much too narrow."""
 SAMPLED = ("score", "score of the best of 16", "best program", "valid share", "slow share")
 """Figures of a policy's samples, or of its best program."""
 TRAINED = (
@@ -102,26 +104,52 @@ def _sixths(runs: Sequence[Run]) -> list[float | None]:
 def difference(ours: Mapping[Key, Run], theirs: Mapping[Key, Run], figure: str) -> dict[str, Any] | None:
     """Difference between two arms over the tasks and seeds that both have, and the same in relation to the other arm.
 
-    Tasks are fixed; the seeds of each are resampled by themselves. The interval says nothing about other tasks.
+    Tasks are fixed; the seeds of each are resampled by themselves. The interval says nothing about other tasks. With fewer than
+    five seeds it is Student's t over the seeds that all tasks have: of the differences, and of the logarithms of the quotients.
 
     Returns:
         `pairs`, `difference` with `low` and `high`, and `relative` with `relative low` and `relative high`: the quotient of
         the two means less 1. An end is `None` if a task has fewer than three seeds. `None` if there is no pair.
     """
-    strata: dict[str, list[tuple[float, float]]] = {}
+    strata: dict[str, dict[int, tuple[float, float]]] = {}
     for key in ours.keys() & theirs.keys():
         pair = value_of(ours[key], figure), value_of(theirs[key], figure)
         if pair[0] is not None and pair[1] is not None:
-            strata.setdefault(key[0], []).append(pair)  # type: ignore[arg-type]
+            strata.setdefault(key[0], {})[key[1]] = pair  # type: ignore[assignment]
     if not strata:
         return None
-    data = [np.array(sorted(pairs), dtype=float) for _, pairs in sorted(strata.items())]
+    data = [np.array(sorted(pairs.values()), dtype=float) for _, pairs in sorted(strata.items())]
     found: dict[str, Any] = {"pairs": sum(map(len, data))}
-    for name, statistic in (("difference", _mean_difference), ("relative", _relative)):
-        low, high = bootstrap(data, statistic)
+    for name, statistic, of_seed in (
+        ("difference", _mean_difference, lambda one, other: one - other),
+        ("relative", _relative, lambda one, other: math.log(one / other) if min(one, other) > 0 else math.nan),
+    ):
+        if min(map(len, data)) >= BOOTSTRAPPED:
+            low, high = bootstrap(data, statistic)
+        else:
+            low, high = student([of_seed(*means) for means in _means_by_seed(strata)])
+            if name == "relative" and low is not None and high is not None:
+                low, high = _rounded(math.expm1(low)), _rounded(math.expm1(high))
         prefix = "" if name == "difference" else "relative "
         found |= {name: _rounded(statistic(data)), f"{prefix}low": low, f"{prefix}high": high}
     return found
+
+
+def _means_by_seed(strata: Mapping[str, Mapping[int, tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Means over the tasks of both arms, for each seed that all tasks have."""
+    seeds = set.intersection(*(set(pairs) for pairs in strata.values()))
+    means = (np.mean([pairs[seed] for pairs in strata.values()], axis=0) for seed in sorted(seeds))
+    return [(float(one), float(other)) for one, other in means]
+
+
+def student(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Ends of a 95 % interval of a mean by Student's t; `None` for fewer than three values, or if one is no number."""
+    if len(values) < FEWEST or not all(map(math.isfinite, values)):
+        return None, None
+    if np.ptp(values) < 1e-9:
+        return _rounded(values[0]), _rounded(values[0])
+    interval = stats.ttest_1samp(values, 0.0).confidence_interval()
+    return _rounded(interval.low), _rounded(interval.high)
 
 
 def _mean_difference(data: Sequence[np.ndarray]) -> float:

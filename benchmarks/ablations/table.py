@@ -55,7 +55,8 @@ def headline(result: Mapping[str, Any]) -> str | None:
     for name in HEADLINE:
         if name in arms:
             cells = [number(arms[name]["means"].get(figure)) for figure in shown]
-            lines.append(f"| {arms[name]['label']} | " + " | ".join(cells) + " |")
+            label = arms[name]["label"].rpartition(") ")[2]  # without its letter
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
     found = arms["everything"]["differences"]["plain"]
     score, best, speed = (found[figure] for figure in ("score", "score of the best of 16", "programs per second"))
     times = (
