@@ -32,6 +32,31 @@ def test_free_text_and_entities_stay():
     assert (kinds["note"], kinds["subject"]) == ("text", "category")
 
 
+DAYS = pd.date_range("2023-01-01", periods=200)
+NOISE = np.random.default_rng(0).normal(size=200)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y"])
+def test_all_dates_of_a_column_have_one_form(form):
+    clean = clean_table(pd.DataFrame({"day": DAYS.strftime(form), "y": NOISE}), seed=0)
+    assert clean.kinds["day"] == "date" and list(clean.frame["day"]) == list(DAYS.strftime("%Y-%m-%d"))
+
+
+@pytest.mark.parametrize(
+    ("days", "kind"),
+    [
+        (["03/11/2023", "04/10/2023"], "category"),
+        (["03/11/2023", "2023-04-25"], "category"),
+        (["25/04/2023", "04/25/2023"], "category"),
+        (["03/03/2023", "04/04/2023"], "date"),
+    ],
+)
+def test_dates_that_may_have_the_month_first_stay_text(days, kind):
+    clean = clean_table(pd.DataFrame({"day": days * 100, "y": NOISE}), seed=0)
+    assert clean.kinds["day"] == kind
+    assert list(clean.frame["day"]) == (days * 100 if kind == "category" else ["2023-03-03", "2023-04-04"] * 100)
+
+
 @pytest.mark.parametrize("name", ["", " ", "id", "ID", "split", "\u200b", "a\nb", "{{target}}", "x" * 500])
 def test_any_name_of_a_column_becomes_one_that_a_task_can_have(name):
     table = pd.DataFrame(

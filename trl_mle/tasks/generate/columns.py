@@ -35,7 +35,8 @@ _ENTITY_NAME = re.compile(
     r"county|city|province|region|district|household|family|team|player|batch|site|plot|farm|village|community|cluster|group)s?"
     r"([._ -]?(id|no|nr|name|code))?"
 )
-_DATE = re.compile(r"\d{4}-\d{1,2}(-\d{1,2})?([T ]\d{1,2}:\d{2}(:\d{2})?.*)?|\d{1,2}/\d{1,2}/\d{4}")
+_YEAR_FIRST = re.compile(r"\d{4}-\d{1,2}(-\d{1,2})?([T ]\d{1,2}:\d{2}(:\d{2})?.*)?")
+_SLASHES = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _useless(name: str, values: pd.Series, first: bool) -> str | None:
             return "id"
     if values.dtype == object:
         words = present.str.split().str.len().mean()
-        if words < TEXT_WORDS and distinct > MAX_CATEGORIES and not _are_dates(present):
+        if words < TEXT_WORDS and distinct > MAX_CATEGORIES and _dates(present) is None:
             if is_entity_name(name) and distinct <= len(values) / 3:
                 return None  # a split may go by it
             return "id" if distinct > 0.9 * len(present) else f"{distinct} names"
@@ -152,31 +153,41 @@ def _kind(values: pd.Series) -> ColumnKind:
     if values.dtype != object:
         return "number"
     present = values.dropna()
-    if _are_dates(present):
+    if _dates(present) is not None:
         return "date"
     few = present.nunique() <= MAX_CATEGORIES
     return "category" if few or present.str.split().str.len().mean() < TEXT_WORDS else "text"
 
 
-def _are_dates(present: pd.Series) -> bool:
-    return (
-        bool(present.iloc[:200].map(lambda text: _DATE.fullmatch(text) is not None).all())
-        and _parsed(present) is not None
-    )
+def _dates(present: pd.Series) -> pd.Series | None:
+    """The dates that the (N,) texts `present` are, or `None` if they do not have one form.
+
+    Dates with slashes may have the day or the month first. They are dates if their values decide which.
+    """
+    if _all_match(_YEAR_FIRST, present):
+        return _read(present, "mixed")
+    if not _all_match(_SLASHES, present):
+        return None
+    found = [dates for form in ("%d/%m/%Y", "%m/%d/%Y") if (dates := _read(present, form)) is not None]
+    return found[0] if found and all(dates.equals(found[0]) for dates in found) else None
 
 
-def _parsed(present: pd.Series) -> pd.Series | None:
+def _all_match(pattern: re.Pattern[str], texts: pd.Series) -> bool:
+    return all(pattern.fullmatch(text) for text in texts)
+
+
+def _read(texts: pd.Series, form: str) -> pd.Series | None:
     import pandas as pd
 
     try:
-        return pd.to_datetime(present, utc=True, format="mixed")
+        return pd.to_datetime(texts, utc=True, format=form)
     except (ValueError, OverflowError):
         return None
 
 
 def _normal_dates(values: pd.Series) -> pd.Series:
     """Dates as `2024-01-31`, with the time if there is one."""
-    parsed = _parsed(values.dropna())
+    parsed = _dates(values.dropna())
     assert parsed is not None
     form = "%Y-%m-%d" if (parsed == parsed.dt.normalize()).all() else "%Y-%m-%d %H:%M:%S"
     return parsed.dt.strftime(form).reindex(values.index).astype("object")
