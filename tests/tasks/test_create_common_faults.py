@@ -171,6 +171,45 @@ def test_rounded_copies_give_the_target_away(sign, rounded):
     assert [leak.column for leak in leaks] == ["copy"]
 
 
+@pytest.mark.parametrize("missing", ["", "NA", "?"])
+@pytest.mark.parametrize("places", [(3, None), (None, 5), (3, 5)])
+def test_a_missing_value_hides_no_number_that_gives_the_target_away(missing, places):
+    price = pd.Series(np.random.default_rng(1).gamma(2, 100, ROWS))
+    target, logarithm = price.map(str), np.log(price).map(str)
+    for texts, place in zip((logarithm, target), places, strict=True):
+        if place is not None:
+            texts[place] = missing
+
+    (leak,) = find_leaks(pd.DataFrame({"log": logarithm}), target, numeric=True)
+
+    assert leak.reason == "orders the rows exactly as the target does"
+
+
+@pytest.mark.parametrize("missing", ["", "NA", "-"])
+def test_a_missing_value_hides_no_code_of_the_class(missing):
+    target = pd.Series(["yes", "no", "maybe"] * 40)
+    code = target.map({"yes": "1", "no": "2", "maybe": "3"})
+    code[[7, 8]] = missing  # of two classes
+
+    (leak,) = find_leaks(pd.DataFrame({"code": code}), target, numeric=False)
+
+    assert leak.reason == "has one value for each value of the target"
+
+
+@pytest.mark.parametrize(("label", "keep", "leaks"), [("None", False, 1), ("None", True, 0), ("?", False, 0)])
+def test_words_that_are_classes_are_compared(label, keep, leaks):
+    target = pd.Series([label, "p", "q"] * 40)
+    code = target.map({"p": "1", "q": "2"}).fillna(pd.Series(["1", "2"] * 60))
+
+    assert len(find_leaks(pd.DataFrame({"code": code}), target, numeric=False, keep_missing_words=keep)) == leaks
+
+
+def test_a_few_present_values_give_nothing_away_by_chance():
+    code, target = pd.Series([""] * 78 + ["a"] * 20 + ["b"] * 2), pd.Series(["1"] + ["0"] * 97 + ["1"] * 2)
+
+    assert find_leaks(pd.DataFrame({"code": code}), target, numeric=False) == []
+
+
 def test_drop_and_keep_contradict():
     with pytest.raises(TaskError, match="write one of the two"):
         Request.of(drop=["x"], keep=["x"])

@@ -36,7 +36,7 @@ def feature_doubts(
     doubts = []
     for target in request.targets:
         numeric = request.metric is None or get_metric(request.metric).predicts == "number"
-        for leak in find_leaks(frame[searched], frame[target], numeric, decimal):
+        for leak in find_leaks(frame[searched], frame[target], numeric, decimal, request.keep_missing_words):
             column = quoted(leak.column)
             choices = (
                 Choice("leave it out", f"--drop {column}", {"drop": (leak.column,)}),
