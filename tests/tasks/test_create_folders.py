@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trl_mle.errors import TaskError
 from trl_mle.tasks import create_task
-from trl_mle.tasks.create import image_files
+from trl_mle.tasks.create import Request, image_files, propose
 from trl_mle.tasks.create.image_files import find_images, read_image
 from trl_mle.tasks.create.image_metadata import DamagedImageError, kind_of_image, without_metadata
 
@@ -334,3 +334,20 @@ def test_another_target_than_that_of_the_sample_has_its_own_name(people, tmp_pat
     two = train.assign(casual=rng.integers(0, 999, 150), count=rng.integers(0, 999, 150))
     folder = kaggle(tmp_path / "k", two, test, test[["PassengerId"]].assign(count=0))
     assert create_task(folder, "casual", "mae", tmp_path / "task").prediction_columns == ("casual",)
+
+
+@pytest.mark.parametrize("drop", [(), ("casual",)])
+def test_what_test_rows_lack_is_left_out_beside_a_target_that_is_found(people, tmp_path, caplog, drop):
+    train, test = people
+    rng = np.random.default_rng(0)
+    train = train.assign(casual=rng.integers(0, 999, 150), registered=rng.integers(0, 999, 150))
+    folder = kaggle(tmp_path / "k", train.assign(sales=train["casual"] + train["registered"]), test)
+    task = create_task(folder, out=tmp_path / "task", drop=drop)
+    assert list(pd.read_csv(task.public_dir / "train.csv").columns) == ["id", "fare", "deck", "sales"]
+    assert "Columns that test.csv does not have are left out: 'casual', 'registered'." in caplog.text
+
+
+def test_nothing_is_said_to_be_left_out_before_the_target_is_known(people, tmp_path):
+    train, test = people
+    proposal = propose(kaggle(tmp_path / "k", train.assign(a=train["fare"], b=train["fare"]), test), Request.of())
+    assert proposal.questions and not any("left out" in note for note in proposal.origin.notes)

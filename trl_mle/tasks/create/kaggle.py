@@ -45,6 +45,8 @@ def read_kaggle(
     if targets and known.get("targets") != targets:
         known = {}  # the sample submission is one of other targets
     named = known.get("targets", targets)
+    # What no test row will have is no feature.
+    extra = [name for name in hidden if named and name not in named and name != id_column]
     if unlabelled is not None:
         if shown := [name for name in named if name in test_columns]:
             raise TaskError(
@@ -54,13 +56,13 @@ def read_kaggle(
             f"The {len(unlabelled.frame)} rows of {test.name if test else ''} have no answers and are not used. A part of "
             f"{train.name} becomes the test rows."
         )
-        # What no test row will have is no feature.
-        if extra := [name for name in hidden if name not in named and name != id_column]:
+        if extra:
             notes.append(
                 f"Columns that {test.name if test else ''} does not have are left out: {', '.join(map(repr, extra))}."
             )
-            frame = frame.drop(columns=extra) if named else frame
-    return Origin(path, frame, table.separator, tuple(notes), id_column=id_column or ID_COLUMN, **known)
+            frame = frame.drop(columns=extra)
+    known |= {"id_column": id_column or ID_COLUMN, "left_out": tuple(extra)}
+    return Origin(path, frame, table.separator, tuple(notes), **known)
 
 
 def _id_column(frame: pd.DataFrame, test_columns: tuple[str, ...], form: TextTable | None) -> str | None:

@@ -39,6 +39,8 @@ class Origin:
     metric_reason: str = ""
     prediction_columns: tuple[str, ...] = ()
     """Prediction columns of the sample submission, in order."""
+    left_out: tuple[str, ...] = ()
+    """Columns of the table that `frame` lacks, because the test rows lack them."""
     image_column: str | None = None
     """Column of `frame` that names images."""
     images: Mapping[str, ImageFile] = field(default_factory=dict)

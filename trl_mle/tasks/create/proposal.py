@@ -73,12 +73,18 @@ def propose(csv: Path | str, request: Request, sep: str | None = None, encoding:
         TaskError: the table cannot be read, or no task can be made of it.
     """
     origin = read_origin(csv, request.targets, sep, encoding)
-    return complete(origin, request)
+    proposal = complete(origin, request)
+    guessed = () if request.targets or origin.targets else proposal.request.targets
+    if guessed and origin.path.is_dir() and not origin.images:
+        # Once the target is known, the columns that no test row has are left out.
+        proposal = complete(read_origin(csv, guessed, sep, encoding), request)
+    return proposal
 
 
 def complete(origin: Origin, request: Request) -> Proposal:
     """Find what `request` leaves open in the table of `origin`."""
     frame, source = origin.frame, origin.name
+    request = replace(request, drop=tuple(name for name in request.drop if name not in origin.left_out))
     for column in (
         *request.targets,
         *request.drop,
