@@ -74,6 +74,16 @@ def test_the_second_part_can_be_divided_again(kind, values):
     assert not set(keys[mask]) & set(keys[~mask])
 
 
+def test_times_with_a_decimal_comma_decide_which_rows_are_test_rows(tmp_path):
+    hours = 10 * np.random.default_rng(1).permutation(ROWS) + 450
+    path = table(tmp_path, hour=[f"{hour:,}".replace(",", ".") for hour in hours], sold=RNG.integers(0, 99, ROWS))
+
+    task = create_task(path, "sold", "rmse", tmp_path / "task", split="time:hour", decimal=",")
+
+    train, test = (pd.read_csv(task.public_dir / f"{part}.csv")["hour"] for part in ("train", "test"))
+    assert train.max() < test.min() and test.max() == hours.max()
+
+
 def test_too_few_groups_are_named():
     keys, target = pd.Series(["a", "b"] * 20), pd.Series([0, 1] * 20)
 

@@ -80,11 +80,32 @@ def test_a_split_of_another_form_is_named(text):
         (["01/02/2024", "03/04/2024"], "may have the day or the month first"),
         (["2024-01-01", ""], "1 rows have no value"),
         (["2024-01-01", "NA"], "1 rows have no value"),
+        (["2024-01-01", "?"], "1 rows have no value"),
+        (["1", "-"], "1 rows have no value"),
     ],
 )
 def test_times_that_have_no_order_are_named(values, message):
     with pytest.raises(TaskError, match=message):
         RowSplit("time", "t").keys(texts(values, "t"))
+
+
+def test_a_mark_is_the_name_of_a_group():
+    assert list(RowSplit("group", "g").keys(texts(["?", "a", "?"], "g"))) == ["?", "a", "?"]
+
+
+@pytest.mark.parametrize(
+    ("written", "decimal"),
+    [
+        (["900", "1.500", "12.000"], ","),
+        (["1,125", "1,250", "1,500"], ","),
+        (["1.125", "1.25", "1.5"], "."),
+        ([" 2024-01-31", "2024-02-01", " 2024-02-03"], None),
+        (["2024-01-31", " 2024-02-01", "2024-02-03"], None),
+    ],
+)
+def test_times_are_in_order_whatever_their_decimal_mark_and_spaces(written, decimal):
+    keys = RowSplit("time", "t").keys(texts(written, "t"), decimal)
+    assert keys.is_monotonic_increasing and keys.is_unique
 
 
 @FEW

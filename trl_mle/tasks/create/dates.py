@@ -29,11 +29,11 @@ class Dates:
     """A column of dates."""
 
     iso: pd.Series
-    """(N,) ISO 8601 texts. A missing date is the empty text."""
+    """(N,) ISO 8601 texts without spaces around them. A missing date is the empty text."""
     ambiguous: bool
     """Whether each date can be read with the day first and with the month first, and the two differ. `iso` is as written."""
     changed: bool
-    """Whether `iso` differs from what is written."""
+    """Whether `iso` differs from what is written between spaces."""
 
 
 def read_dates(texts: pd.Series) -> Dates | None:
@@ -57,9 +57,9 @@ def read_dates(texts: pd.Series) -> Dates | None:
         return None
     form, dates = next(iter(read.items()))
     if any(not other.equals(dates) for other in read.values()):
-        return Dates(texts, ambiguous=True, changed=False)
+        return Dates(stripped, ambiguous=True, changed=False)
     if form.startswith("%Y-%m-%d") and distinct.str.fullmatch(_PADDED).all():
-        return Dates(texts, ambiguous=False, changed=False)
+        return Dates(stripped, ambiguous=False, changed=False)
     shown = dates.dt.strftime(
         "%Y-%m-%d" if "%H" not in form else "%Y-%m-%d %H:%M:%S" + (".%f" if "%f" in form else "")
     )

@@ -44,7 +44,9 @@ def feature_doubts(
             )
             doubts.append(Question(f"Column {leak.column!r} {leak.reason} ({target!r}).", choices))
     if request.split is None:
-        doubts += _split_doubts(frame, [column for name, column in columns.items() if name in features])
+        doubts += _split_doubts(
+            frame, [column for name, column in columns.items() if name in features], request.decimal
+        )
     return doubts
 
 
@@ -99,7 +101,7 @@ def _doubts_of(texts: pd.Series, request: Request) -> list[Question]:
     return doubts
 
 
-def _split_doubts(frame: pd.DataFrame, columns: list[Column]) -> list[Question]:
+def _split_doubts(frame: pd.DataFrame, columns: list[Column], decimal: str | None) -> list[Question]:
     """Rows that belong together, and rows in the order of time."""
     doubts = []
     at_random = Choice("rows have nothing to do with each other", "--split random", {"split": "random"})
@@ -113,7 +115,7 @@ def _split_doubts(frame: pd.DataFrame, columns: list[Column]) -> list[Question]:
                 doubts.append(Question(text, (together, without, at_random)))
         elif _may_be_time(column):
             try:
-                keys = times(frame[name])
+                keys = times(frame[name], decimal)
             except TaskError:  # a date that may have the day or the month first
                 continue
             # Some tables have the newest rows first.

@@ -10,6 +10,7 @@ from trl_mle.grading.values import MISSING_WORDS, Kind, canonical
 from trl_mle.tasks.column_names import clean_name
 from trl_mle.tasks.create.dates import read_dates
 from trl_mle.tasks.splits import STRATA, stratified_mask
+from trl_mle.tasks.target_column import MISSING_MARKS
 from trl_mle.tasks.written_numbers import WrittenNumberError, read_numbers
 
 if TYPE_CHECKING:
@@ -51,21 +52,29 @@ class RowSplit:
     def __str__(self) -> str:
         return self.kind if self.column is None else f"{self.kind}:{self.column}"
 
-    def keys(self, texts: pd.Series) -> pd.Series:
+    def keys(self, texts: pd.Series, decimal: str | None = None) -> pd.Series:
         """(N,) values of the split's column by which rows are grouped or ordered.
+
+        Args:
+            texts (`Series`):
+                (N,) texts of the column.
+            decimal (`str`, *optional*):
+                Decimal mark of times that are numbers. Without it, the values decide.
 
         Raises:
             TaskError: a value is missing, or the column has no order in time.
         """
         stripped = texts.str.strip()
-        missing = stripped.isin(MISSING_WORDS | {""})
+        # Among groups, a mark such as `?` is a name.
+        marks = MISSING_MARKS if self.kind == "time" else frozenset()
+        missing = stripped.isin(MISSING_WORDS | marks | {""})
         if missing.any():
             raise TaskError(
                 f"{int(missing.sum())} rows have no value in column {texts.name!r} of `--split {self}`, the first in line "
                 f"{texts.index[missing][0]}. Fill them in, or choose another split."
             )
         if self.kind == "time":
-            return times(texts)
+            return times(texts, decimal)
         # `1` and `1.0` are one group, as programs read them.
         return stripped.map({text: str(canonical(text, Kind.INTEGER) or text) for text in stripped.unique()})
 
@@ -94,8 +103,14 @@ class RowSplit:
         return _of_some_groups(keys, target, share, seed, numeric, self, least)
 
 
-def times(texts: pd.Series) -> pd.Series:
+def times(texts: pd.Series, decimal: str | None = None) -> pd.Series:
     """(N,) numbers or ISO 8601 texts in the order of time.
+
+    Args:
+        texts (`Series`):
+            (N,) texts.
+        decimal (`str`, *optional*):
+            Decimal mark of numbers. Without it, the values decide.
 
     Raises:
         TaskError: the column holds neither dates of one form nor numbers.
@@ -104,7 +119,7 @@ def times(texts: pd.Series) -> pd.Series:
 
     stripped = texts.str.strip()
     try:
-        written = read_numbers(stripped.unique())
+        written = read_numbers(stripped.unique(), decimal)
         return pd.Series([written.value[text] for text in stripped], index=texts.index, name=texts.name)
     except WrittenNumberError:
         dates = read_dates(texts)

@@ -71,7 +71,7 @@ def read_rows(proposal: Proposal) -> LabelledRows:
             f"{copies} row{' equals' if copies == 1 else 's equal'} an earlier row. Where one is in train.csv, "
             "a program can look the other one up."
         )
-    keys = None if split.column is None else split.keys(origin.frame[split.column].loc[targets.index])
+    keys = None if split.column is None else split.keys(origin.frame[split.column].loc[targets.index], request.decimal)
     notes += [
         *more,
         *dated,
