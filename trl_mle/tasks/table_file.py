@@ -9,8 +9,11 @@ import gzip
 import io
 import lzma
 import re
+import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -130,6 +133,26 @@ def read_text(path: Path, encoding: str | None) -> tuple[str, list[str]]:
     ) as error:
         raise TaskError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     return _decode(path, data, encoding)
+
+
+@contextmanager
+def whole_rows(path: Path) -> Iterator[None]:
+    """Let `pandas.read_csv` with `index_col=False` refuse rows with more cells than the header, whose last cells it would drop.
+
+    Raises:
+        TaskError: the rows of `path` are longer than its header.
+    """
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            yield
+    except pd.errors.ParserWarning as warning:
+        raise TaskError(
+            f"{path} has rows with more cells than its header names, as those of R's `write.table`, whose row names have none. "
+            "Name each column, or write the table without row names (`row.names = FALSE`)."
+        ) from warning
 
 
 def _read_bytes(path: Path, suffix: str) -> bytes:

@@ -16,6 +16,7 @@ from trl_mle.errors import TaskError, UserError
 from trl_mle.prompts import build_prompt
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import list_tasks, load_task
+from trl_mle.tasks.dare_bench.tables import read_table
 from trl_mle.types import ScoreTransform
 
 NAMES = (CLASSES, NUMBERS, SERIES)
@@ -228,3 +229,12 @@ def test_a_test_table_with_the_answers_is_refused(clone, tmp_path):
     path = database(clone, NUMBERS) / "source/val_v2.parquet"
     pd.read_parquet(path).assign(rent=1.0).to_parquet(path)
     fails(NUMBERS, "holds the target 'rent': that gives the answers away", tmp_path)
+
+
+def test_rows_that_are_longer_than_their_header_are_refused(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("row_id,size\n0,1,2.50\n1,2,3.50\n")
+    with pytest.raises(TaskError, match="has rows with more cells than its header"):
+        read_table(path)
+    path.write_text("row_id,size\n1,2.50,\n2,,\n")
+    assert read_table(path).to_dict("list") == {"row_id": ["1", "2"], "size": ["2.50", ""]}

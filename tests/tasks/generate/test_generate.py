@@ -177,6 +177,16 @@ def test_a_hostile_folder_gives_reasons_and_no_table(folder):
     assert {name.rsplit("-", 1)[-1] for name in unreadable} == {"broken.csv", "wide.csv"}
 
 
+def test_row_names_without_a_name_in_the_header_are_refused(tmp_path):
+    """As `write.table` of R writes them: pandas would shift the columns."""
+    (tmp_path / "r.tsv").write_text('"a"\t"b"\n"1"\t5\t6\n"2"\t7\t8\n')
+    (table,) = list_tables(str(tmp_path))
+    with pytest.raises(TaskError, match=r"r\.tsv has rows with more cells than its header.*row\.names = FALSE"):
+        read_table(table)
+    (tmp_path / "r.tsv").write_text("a\tb\n5\t6\t\n7\t8\t\n")
+    assert read_table(table).to_dict("list") == {"a": [5, 7], "b": [6, 8]}
+
+
 def test_tables_are_refused_before_they_are_read_twice(folder):
     """Two sources of one name would overwrite each other's tasks."""
     with pytest.raises(TaskError, match="would both be called"):

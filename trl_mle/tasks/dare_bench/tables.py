@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
+from trl_mle.tasks.table_file import whole_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,8 @@ def read_table(path: Path) -> pd.DataFrame:
     The tables of an SQLite file are joined by `row_id`, which must then name each of their rows once.
 
     Raises:
-        TaskError: the file is broken, of another kind, or its tables cannot be joined one to one.
+        TaskError: the file is broken or of another kind, has rows that are longer than its header, or its tables cannot be
+            joined one to one.
     """
     import pandas as pd
 
@@ -34,7 +36,8 @@ def read_table(path: Path) -> pd.DataFrame:
     if path.suffix not in readers:
         raise TaskError(f"{path} is no {', '.join(readers)} file.")
     try:
-        frame = readers[path.suffix](path)
+        with whole_rows(path):
+            frame = readers[path.suffix](path)
     except TaskError:
         raise
     except ImportError as error:
@@ -51,7 +54,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def _read_csv(path: Path | io.StringIO) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, index_col=False)
+    # Not as `str`: with it, pandas 3 warns also of empty cells behind the last column.
+    return pd.read_csv(path, dtype=object, keep_default_na=False, na_filter=False, index_col=False).astype(str)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

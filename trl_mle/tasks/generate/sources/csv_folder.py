@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
 from trl_mle.tasks.generate.sources.base import SourceTable, text_title
-from trl_mle.tasks.table_file import check_path, read_text
+from trl_mle.tasks.table_file import check_path, read_text, whole_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,8 @@ def read(table: SourceTable) -> pd.DataFrame:
     if header.count(separator) >= MAX_COLUMNS:
         raise TaskError(f"{path} has more than {MAX_COLUMNS} columns; give fewer.")
     try:
-        return pd.read_csv(io.StringIO(text), sep=separator, low_memory=False, index_col=False)
+        with whole_rows(path):
+            return pd.read_csv(io.StringIO(text), sep=separator, low_memory=False, index_col=False)
     except ValueError as error:  # also pandas' own errors of parsing
         raise TaskError(
             f"{path} is no table: {str(error).strip()}. Make a task of it with `trl-mle tasks create`."
