@@ -49,6 +49,30 @@ def test_what_could_hold_answers_is_private(public, name, content):
     assert name in layout.private and name not in layout.public
 
 
+def test_what_a_helper_of_the_evaluator_names_is_private(public):
+    evaluator = public / "evaluator.py"
+    evaluator.write_text(evaluator.read_text().replace('pd.read_csv(HERE / "answer.csv")', "data_io.read()"))
+    (public / "answer.csv").unlink()
+    (public / "data_io.py").write_text("# coding: latin-1\n# \xe9\nNAME = './labels.json'\n", encoding="latin-1")
+    (public / "draft.py").write_text("def\n")
+    with pytest.raises(TaskError, match=r"no file with answers.*Put the answers into a file that evaluator\.py names"):
+        read_layout(public)
+    (public / "labels.json").write_text("[1]")
+    layout = read_layout(public)
+    assert layout.private == ("data_io.py", "draft.py", "evaluator.py", "labels.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("def\n", "is no Python program"), ("-" * 99999 + "1", "is nested too deeply")],
+    ids=["syntax", "depth"],
+)
+def test_an_evaluator_that_cannot_be_read_is_named(public, text, message):
+    (public / "evaluator.py").write_text(text)
+    with pytest.raises(TaskError, match=rf"evaluator\.py .*{message}"):
+        read_layout(public)
+
+
 @pytest.mark.parametrize(
     "name", ["train_labels", "prices", "golden_retriever", "attestation", "contest_info", "testing_y"]
 )

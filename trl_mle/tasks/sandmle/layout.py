@@ -1,6 +1,6 @@
 """The files of a SandMLE task, told apart: what programs may see, and what only the evaluator may.
 
-SandMLE ships both in one folder, `prepared/public`. A file is private if it is Python code, if the evaluator names it, if its name
+SandMLE ships both in one folder, `prepared/public`. A file is private if it is Python code, if Python code names it, if its name
 says so, or if it is a table with the targets of rows to predict. The rest is public.
 """
 
@@ -20,7 +20,7 @@ from trl_mle.grading.csv_rows import is_csv, read_header, read_rows
 EVALUATOR = "evaluator.py"
 SAMPLE, TRAIN, TEST, DESCRIPTION = "sample_submission.csv", "train.csv", "test.csv", "description.md"
 OPEN = frozenset({SAMPLE, TRAIN, TEST, DESCRIPTION})
-"""Files that are public although the evaluator may read them."""
+"""Files that are public although the evaluator and its helpers may read them."""
 TELLING = re.compile(
     r"(^|[^a-z])(answers?|solutions?|ground[^a-z]*truth|hidden|private|secret|y[^a-z]*test"
     r"|test[^a-z]*(labels?|answers?|targets?|solutions?|truth|gt|y))([^a-z]|$)",
@@ -79,8 +79,9 @@ def read_layout(folder: Path) -> Layout:
     columns = list(zip(*rows, strict=True)) or [()] * len(header)
     if len(header) < 2 or not columns[0]:
         raise TaskError(f"{folder / SAMPLE} needs an id, a prediction and at least one row.")
-    named = _named_by(folder / EVALUATOR, files)
-    private = {name for name in files if name.endswith(CODE) or "__pycache__" in Path(name).parts}
+    named = _named_by_code(folder, files)
+    code = {name for name in files if name.endswith(CODE) or "__pycache__" in Path(name).parts}
+    private = set(code)
     private |= {name for name in files if name not in OPEN and (name in named or TELLING.search(Path(name).stem))}
     private |= {name for name in files if any(TELLING.search(part) for part in Path(name).parts[:-1])}
     id_column = _id_column(folder, header, columns, files)
@@ -95,9 +96,10 @@ def read_layout(folder: Path) -> Layout:
         raise TaskError(
             f"{folder / TRAIN} holds rows of {TEST} with their targets: that gives the answers away; remove the rows."
         )
-    if private == {EVALUATOR}:
+    if private == code:
         raise TaskError(
-            f"{folder} has no file with answers: {EVALUATOR} names none that is there, and no name such as answer.csv says so."
+            f"{folder} has no file with answers: its Python code names none that is there, and no name such as answer.csv "
+            f"says so. Put the answers into a file that {EVALUATOR} names."
         )
     answers = [name for name in sorted(private) if ids and _has_ids(folder / name, id_column, ids)]
     if any(_holds_rows(folder / name, folder / SAMPLE) for name in answers):
@@ -135,18 +137,32 @@ def _files(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _named_by(evaluator: Path, files: tuple[str, ...]) -> set[str]:
-    """Those of `files` whose name or path is a text of the evaluator's code."""
-    try:
-        tree = ast.parse(evaluator.read_text(encoding="utf-8-sig"))
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise TaskError(f"{evaluator} is no Python program: {error}") from error
-    texts = {
+def _named_by_code(folder: Path, files: tuple[str, ...]) -> set[str]:
+    """Those of `files` whose name or path is a text of the evaluator's code, or of other code, which the evaluator may import.
+
+    Raises:
+        TaskError: the evaluator is no Python program, or code is nested too deeply to be read.
+    """
+    texts: set[str] = set()
+    for path in (folder / name for name in files if name.endswith(".py")):
+        try:
+            texts |= _texts_of(path)
+        except (SyntaxError, ValueError) as error:  # outside the evaluator: what cannot be imported reads no file
+            if path == folder / EVALUATOR:
+                raise TaskError(f"{path} is no Python program: {error}") from error
+        except (RecursionError, MemoryError) as error:
+            raise TaskError(f"{path} is nested too deeply to be read; simplify it: {error}") from error
+    return {name for name in files if name in texts or Path(name).name in texts}
+
+
+def _texts_of(program: Path) -> set[str]:
+    """The short string constants of a program."""
+    tree = ast.parse(program.read_bytes())
+    return {
         node.value.strip().removeprefix("./")
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 300
     }
-    return {name for name in files if name in texts or Path(name).name in texts}
 
 
 def _id_column(folder: Path, header: list[str], columns: list[tuple[str, ...]], files: tuple[str, ...]) -> str | None:
