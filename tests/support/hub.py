@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.utils import filter_repo_objects
 
 
 class FolderHub:
@@ -48,4 +49,9 @@ class FolderHub:
 
     def snapshot_download(self, repo_id, repo_type, revision, allow_patterns):
         assert revision == "abc"
-        return shutil.copytree(self.root, self.root.with_name("snapshot"), symlinks=True, dirs_exist_ok=True)
+        snapshot = self.root.with_name("snapshot")
+        names = [path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if not path.is_dir()]
+        for name in filter_repo_objects(names, allow_patterns=allow_patterns):
+            (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.root / name, snapshot / name)
+        return str(snapshot)

@@ -217,6 +217,24 @@ def test_too_much_or_nothing_is_refused_before_the_download(tmp_path, task, hub,
         pull_tasks("me/tasks", tmp_path / "out")
 
 
+def test_files_that_are_none_of_a_task_count_because_they_are_downloaded(tmp_path, task, hub, monkeypatch):
+    push_tasks([task], "me/tasks")
+    others = ["tasks/toy/junk/large.bin", "tasks/toy/public/large\\x", "large.bin", "tasks/.x/large.bin"]
+    for name in others:
+        (hub.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (hub.root / name).write_bytes(bytes(200_000))
+    with pytest.raises(TaskError, match=r"choose some of them \(`--task`\), or allow more"):
+        pull_tasks("me/tasks", tmp_path / "out", max_bytes=300_000)
+    assert not (tmp_path / "snapshot").exists()
+    (pulled,) = pull_tasks("me/tasks", tmp_path / "out", max_bytes=500_000)
+    assert {name for name in others if (tmp_path / "snapshot" / name).exists()} == set(others[:2])
+    there = files(pulled.folder)
+    assert not [name for name in there if "large" in name]
+    monkeypatch.setattr(pull, "MAX_FILES", len(there) + 1)
+    with pytest.raises(TaskError, match=f"have {len(there) + 2} files"):
+        pull_tasks("me/tasks", tmp_path / "again")
+
+
 def test_the_stand_in_has_the_methods_of_the_real_client():
     for name in ("create_repo", "dataset_info", "create_commit", "snapshot_download"):
         used = inspect.signature(getattr(FolderHub, name)).parameters

@@ -1,6 +1,7 @@
 """Tasks of MLE-bench from prepared data, without the package `mlebench`."""
 
 import csv as csv_module
+import gzip
 import io
 import json
 import stat
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, root_mean_squared_log_error
 
 from tests.support.mlebench_data import AUTHORS, TARGETS, conductors, insults, pizza, spooky, tweets
+from trl_mle import text_tables
 from trl_mle.errors import TaskError
 from trl_mle.grading import FormError
 from trl_mle.prompts import build_prompt
@@ -21,7 +23,7 @@ from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import list_tasks, load_task
 from trl_mle.tasks.mlebench import package
 from trl_mle.tasks.mlebench.competitions import known
-from trl_mle.tasks.mlebench.tables import _check_width, read_submission
+from trl_mle.tasks.mlebench.tables import _check_width, read_answers, read_submission
 from trl_mle.types import ScoreTransform
 
 
@@ -256,6 +258,19 @@ def test_answers_in_an_archive_are_not_given_to_programs(data):
         "sample_submission.csv",
         "notes.txt",
     }
+
+
+def test_compressed_answers_have_a_limit(tmp_path, monkeypatch):
+    path = tmp_path / "answers.csv.gz"
+    path.write_bytes(gzip.compress(b"id,y\n" + b"1,2\n" * 1000))
+    assert read_answers(path)["y"].sum() == 2000
+    with monkeypatch.context() as limits:
+        limits.setattr(text_tables, "MAX_UNPACKED_BYTES", 2000)
+        with pytest.raises(TaskError, match=r"answers\.csv\.gz cannot be read: .*unpacks to more than"):
+            read_answers(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(TaskError, match=r"answers\.csv\.gz cannot be read: Compressed file ended"):
+        read_answers(path)
 
 
 def test_data_that_was_prepared_anew_is_noticed(data):

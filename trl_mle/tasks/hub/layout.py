@@ -37,13 +37,17 @@ def travels(name: str) -> bool:
     return name in FILES if len(parts) == 1 else parts[0] in FOLDERS
 
 
-def place_of_file(path: str) -> tuple[str, str] | None:
-    """Task id and path inside the task folder of `path` in the repository. `None` for a file that is no file of a task."""
+def split_path(path: str) -> tuple[str, str] | None:
+    """Task id and path below `tasks/<id>/` of `path`, which may be no file of a task. `None` for a path elsewhere."""
     root, _, rest = path.partition("/")
     task_id, _, name = rest.partition("/")
-    if root != ROOT or not TASK_ID.fullmatch(task_id) or not travels(name):
-        return None
-    return task_id, name
+    return (task_id, name) if root == ROOT and TASK_ID.fullmatch(task_id) and name else None
+
+
+def place_of_file(path: str) -> tuple[str, str] | None:
+    """Task id and path inside the task folder of `path` in the repository. `None` for a file that is no file of a task."""
+    place = split_path(path)
+    return place if place is not None and travels(place[1]) else None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from trl_mle.errors import TaskError
 from trl_mle.tasks.cache import prepare_new
 from trl_mle.tasks.folder import GRADERS, load_folder
-from trl_mle.tasks.hub.layout import FOLDERS, PRIVATE, ROOT, hub_errors, place_of_file
+from trl_mle.tasks.hub.layout import FOLDERS, PRIVATE, ROOT, hub_errors, split_path, travels
 from trl_mle.tasks.task_yaml import read_task_yaml
 
 logger = logging.getLogger(__name__)
@@ -80,14 +80,16 @@ def pull_tasks(
         info = api.dataset_info(repo_id, revision=revision, files_metadata=True)
     sizes: dict[str, dict[str, int]] = {}
     for sibling in info.siblings or []:
-        if place := place_of_file(sibling.rfilename):
+        if place := split_path(sibling.rfilename):
             sizes.setdefault(place[0], {})[place[1]] = sibling.size or 0
+    sizes = {id_: files for id_, files in sizes.items() if any(map(travels, files))}
     if not sizes:
         raise TaskError(
             f"the data set {repo_id!r} has no folder {ROOT}/<id> with a task; `tasks push` writes such ones."
         )
     if missing := [id_ for id_ in tasks if id_ not in sizes]:
         raise TaskError(f"the data set {repo_id!r} has no task {missing[0]!r}; it has {_some(sorted(sizes))}.")
+    # With files that are no files of a task: they are downloaded, too.
     wanted = {id_: sizes[id_] for id_ in (tasks or sorted(sizes))}
     _check_size(wanted, repo_id, max_bytes)
     with hub_errors(f"the tasks of {repo_id!r} could not be pulled"):
@@ -97,10 +99,10 @@ def pull_tasks(
         )
     pulled = []
     for id_, files in wanted.items():
-        source = Path(snapshot, ROOT, id_)
+        source, names = Path(snapshot, ROOT, id_), sorted(filter(travels, files))
         try:
-            note = "" if any(name.startswith(f"{PRIVATE}/") for name in files) else NO_ANSWERS
-            folder = prepare_new(out / id_, partial(_fill, source=source, names=sorted(files), trust_code=trust_code))
+            note = "" if any(name.startswith(f"{PRIVATE}/") for name in names) else NO_ANSWERS
+            folder = prepare_new(out / id_, partial(_fill, source=source, names=names, trust_code=trust_code))
             pulled.append(PulledTask(id_, folder, note))
         except TaskError as error:
             pulled.append(PulledTask(id_, None, str(error)))
@@ -141,7 +143,8 @@ def _fill(folder: Path, source: Path, names: Sequence[str], trust_code: bool) ->
             shutil.copyfileobj(content, file, 1024**2)
         if name.startswith("public/"):
             target.chmod(0o444)
-    fields = read_task_yaml(folder / "task.yaml", GRADERS)
+    has_answers = any(name.startswith(f"{PRIVATE}/") for name in names)
+    fields = read_task_yaml(folder / "task.yaml", GRADERS, private=has_answers)
     grader = fields["grader"]
     if fields["id"] != source.name:
         raise TaskError(f"its task.yaml has the id {fields['id']!r}; the two must be equal.")

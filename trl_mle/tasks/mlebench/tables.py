@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import TaskError
 from trl_mle.grading import FormError
+from trl_mle.text_tables import READ_ERRORS, open_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,17 +27,17 @@ def read_answers(path: Path) -> Any:
     """The answers as a grader takes them: a DataFrame, or a list of dictionaries for JSON lines.
 
     Raises:
-        TaskError: the file cannot be read.
+        TaskError: the file cannot be read, or is compressed and unpacks to more than `MAX_UNPACKED_BYTES`.
     """
     import pandas as pd
 
     try:
         if path.suffix == ".jsonl":
             return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open_bytes(path) as file:
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            return pd.read_csv(path, float_precision="round_trip")
-    except (OSError, ValueError) as error:  # pandas' errors of parsing and JSON's are ValueErrors
+            return pd.read_csv(file, float_precision="round_trip", compression=None)
+    except (*READ_ERRORS, ValueError) as error:  # pandas' errors of parsing and JSON's are ValueErrors
         raise TaskError(f"{path} cannot be read: {error}") from error
 
 
