@@ -91,6 +91,20 @@ def test_without_answers_none_are_uploaded_and_the_pulled_task_says_so(tmp_path,
         load_task(pulled.folder)
 
 
+def test_a_task_whose_leaderboard_is_not_uploaded_is_pulled_all_the_same(tmp_path, task, hub):
+    yaml = task.folder / "task.yaml"
+    lines = [line for line in yaml.read_text().splitlines() if not line.startswith("transform")]
+    yaml.write_text("\n".join([*lines, "transform: {kind: percentile, leaderboard: board.csv}"]))
+    (task.private_dir / "board.csv").write_text("score\n0.5\n2.5\n")
+    push_tasks([load_task(task.folder)], "me/tasks", answers=False)
+    (pulled,) = pull_tasks("me/tasks", tmp_path / "out")
+    assert pulled.folder is not None and "cannot grade" in pulled.note
+    with pytest.raises(TaskError, match="published without its answers"):
+        load_task(pulled.folder)
+    shutil.copytree(task.private_dir, pulled.folder / "private")
+    assert load_task(pulled.folder).transform.leaderboard == (0.5, 2.5)
+
+
 @pytest.mark.parametrize("existing", [False, True])
 def test_answers_become_public_only_if_one_says_so(tmp_path, task, hub, existing):
     if existing:  # a public data set that is there already

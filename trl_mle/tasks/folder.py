@@ -38,7 +38,7 @@ def load_folder(folder: Path, id_prefix: str = "") -> Task:
     folder = folder.resolve()
     if not folder.is_dir():
         raise TaskError(f"{folder} is not a task folder; give a folder that holds a task.yaml.")
-    fields = read_task_yaml(folder / "task.yaml", GRADERS)
+    fields = read_task_yaml(folder / "task.yaml", GRADERS, private=os.path.exists(folder / "private"))
     fields["id"] = id_prefix + fields["id"]
     kind = GRADERS[fields.pop("grader")]
     public = [name for name in (fields["train_file"], fields["test_file"], fields["sample_file"]) if name is not None]

@@ -28,7 +28,9 @@ MAX_VALUES = 3 * MAX_LEADERBOARD
 """Largest number of values of a `task.yaml`."""
 
 
-def read_task_yaml(path: Path, graders: Mapping[str, type[Task]] | None = None) -> dict[str, Any]:
+def read_task_yaml(
+    path: Path, graders: Mapping[str, type[Task]] | None = None, *, private: bool = True
+) -> dict[str, Any]:
     """Read and check a `task.yaml`.
 
     Args:
@@ -36,6 +38,8 @@ def read_task_yaml(path: Path, graders: Mapping[str, type[Task]] | None = None) 
             The file.
         graders (mapping from `str` to subclass of `Task`, *optional*):
             Kind of task by the name of its grader. Defaults to `tabular` alone.
+        private (`bool`, *optional*, defaults to `True`):
+            Whether the folder `private` is there. Without it, a leaderboard file in it counts as empty.
 
     Returns:
         `dict`: the fields by their names in `Task`, with `transform` as a `ScoreTransform`, and `grader`, the name of the grader.
@@ -59,7 +63,7 @@ def read_task_yaml(path: Path, graders: Mapping[str, type[Task]] | None = None) 
     _check_columns(path, data, kind)
     _check_files(path, data)
     value = data.get("transform", {"kind": "identity"})
-    data["transform"] = read_transform(path, value, data["direction"], data["metric"])
+    data["transform"] = read_transform(path, value, data["direction"], data["metric"], private=private)
     if "packages" in data:
         data["packages"] = tuple(data["packages"])
     return data

@@ -20,7 +20,9 @@ MAX_LEADERBOARD = 1_000_000
 """Largest number of scores on a leaderboard."""
 
 
-def read_transform(path: Path, value: Any, direction: Direction, metric: str) -> ScoreTransform:
+def read_transform(
+    path: Path, value: Any, direction: Direction, metric: str, *, private: bool = True
+) -> ScoreTransform:
     """The transform that `task.yaml` at `path` describes by `value`.
 
     Args:
@@ -30,6 +32,8 @@ def read_transform(path: Path, value: Any, direction: Direction, metric: str) ->
             Value of the key `transform`.
         direction (`str`), metric (`str`):
             Values of these keys. The metric gives `optimum` where it is one of `METRICS`.
+        private (`bool`, *optional*, defaults to `True`):
+            Whether the folder `private` is there. Without it, a leaderboard file counts as empty.
 
     Raises:
         TaskError: a key or value is wrong, or the leaderboard cannot be read.
@@ -50,7 +54,7 @@ def read_transform(path: Path, value: Any, direction: Direction, metric: str) ->
     if kind == "identity":
         return ScoreTransform(optimum=optimum)
     if kind == "percentile":
-        return ScoreTransform(kind, optimum=optimum, leaderboard=_leaderboard(path, value.get("leaderboard")))
+        return ScoreTransform(kind, optimum=optimum, leaderboard=_leaderboard(path, value.get("leaderboard"), private))
     worst, best = _ends(path, value, direction)
     return ScoreTransform(kind, worst, best, optimum)
 
@@ -105,12 +109,14 @@ def _ends(path: Path, value: dict[str, Any], direction: Direction) -> tuple[floa
     return worst, best
 
 
-def _leaderboard(path: Path, value: Any) -> tuple[float, ...]:
+def _leaderboard(path: Path, value: Any, private: bool) -> tuple[float, ...]:
     """Scores of a list, or of the column `score` of a CSV file in `private/`."""
     place, scores = f"{path}: transform.leaderboard", value
     if isinstance(value, str):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
             raise TaskError(f"{place} is {value!r}; write the name of a file in {path.parent / 'private'}, or a list.")
+        if not private:
+            return ()
         file = path.parent / "private" / value
         place, scores = str(file), _scores_of(file)
     if not isinstance(scores, list) or not scores:

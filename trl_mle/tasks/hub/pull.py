@@ -153,7 +153,7 @@ def _fill(folder: Path, source: Path, names: Sequence[str], trust_code: bool) ->
             f"its grader is a program of the data set (grader: {grader}), which would run on this machine; read it, then pull "
             "with `--trust-code`."
         )
-    if any(name.startswith(f"{PRIVATE}/") for name in names):
+    if has_answers:
         load_folder(folder)
     else:
         (folder / PRIVATE).rmdir()
