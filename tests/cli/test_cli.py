@@ -87,6 +87,12 @@ def test_only_while_parsing_is_every_value_error_the_users(capsys):
     assert capsys.readouterr().err == "error: a wrong value\nerror: a wrong task\n"
 
 
+def test_what_an_error_quotes_cannot_write_over_the_terminal(capsys):
+    with pytest.raises(SystemExit), user_errors():
+        raise UserError("no task 'a\x1b[2Jb':\n  choose\a another")
+    assert capsys.readouterr().err == "error: no task 'ab':\n  choose another\n"
+
+
 @pytest.mark.slow
 def test_doctor_tries_the_layers_out(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "doctor", "--workers", "1")

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -94,6 +95,14 @@ def test_questions_on_a_terminal(csv, monkeypatch):
     shown = terminal.file.getvalue()
     assert shown.count("1 to 2: ") == 3 and "they are classes" in shown and "Make this task?" in shown
     assert load_task("data").metric == "rmse"
+
+
+def test_texts_of_a_table_cannot_write_over_the_terminal():
+    terminal = Terminal("1")
+    question = SimpleNamespace(text="Is a\x1b[2Jb missing?", choices=[SimpleNamespace(label="a\x1bb", flags="--x")])
+    assert create_dialog.ask(question, terminal) == 0
+    shown = terminal.file.getvalue()
+    assert "Is ab missing?" in shown and "1  ab  (--x)" in shown and "\x1b" not in shown
 
 
 def test_a_refusal_makes_nothing(csv, monkeypatch):

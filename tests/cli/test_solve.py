@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.support.openai_server import completion, serve
@@ -10,6 +15,7 @@ from tests.support.solving import NumberSandbox, ScriptedPolicy, kaggle_folder, 
 from tests.support.tasks import toy_task
 from trl_mle.cli.main import app
 from trl_mle.cli.solve import completion_tokens, endpoint_options, prompt_budget
+from trl_mle.cli.solve_display import Display, show_solution
 from trl_mle.errors import ConfigError, UserError
 
 
@@ -136,3 +142,15 @@ def test_the_longest_prompt_is_what_the_context_leaves():
     assert prompt_budget(policy, 100, 50).tokens == 70
     with pytest.raises(ConfigError, match="`--max-tokens` is 200, and the context of 'scripted' has 120 tokens"):
         prompt_budget(policy, 100, 200)
+
+
+def test_texts_of_a_task_cannot_write_over_the_terminal():
+    outcome = SimpleNamespace(public=SimpleNamespace(score=0.5), private=None, duration_s=None)
+    best = SimpleNamespace(id=3, outcome=outcome, experience=SimpleNamespace(prompt_kind="scratch"))
+    moment = SimpleNamespace(attempts=1, valid=1, running=0, best=best, asking_s=0.0, left_s=5.0)
+    solution = SimpleNamespace(attempts=1, valid=1, seconds=3.0, reason="over\a", best=best, out=Path("out"))
+    task, console = SimpleNamespace(metric="\x1b[2Jown"), Console(file=io.StringIO(), width=100)
+    Display(task, 60.0, console).update(moment, best)
+    show_solution(solution, task, console)
+    shown = console.file.getvalue()
+    assert shown.count("own 0.5") == 2 and "\x1b" not in shown and "\a" not in shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from typer.testing import CliRunner
 
@@ -10,7 +12,10 @@ from tests.support.tasks import toy_task
 from tests.support.tokenizers import family_tokenizer
 from trl_mle.cli.tasks import app
 from trl_mle.errors import SandboxError, UserError
+from trl_mle.evaluation.validate import ProgramScore, Validation
 from trl_mle.prompts import PromptBudget, build_prompt
+from trl_mle.tasks.hub import PulledTask
+from trl_mle.types import Grade
 
 GOOD = """import pandas as pd
 from sklearn.linear_model import LinearRegression
@@ -141,3 +146,50 @@ def test_preview_names_what_is_wrong(toy, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             run("preview", toy.folder, *arguments)
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A task folder with texts that would write over the terminal."""
+    folder = toy_task(tmp_path).folder
+    text = (folder / "task.yaml").read_text()
+    (folder / "task.yaml").write_text(
+        text.replace("title: A line", 'title: "A \\e[2Jline"\nlicense: "cc0\\e]52;c;aGk=\\a"')
+    )
+    (folder / "description.md").write_text("Predict\x1b[2J y.\n")
+    for name in ("train", "test"):
+        path = folder / "public" / f"{name}.csv"
+        path.write_text(path.read_text().replace(",a,", ",a\x1b[2J,", 1))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(("show",), ("A line", "cc0")), (("show", "--prompt"), ("A line",)), (("preview",), ())]
+)
+def test_texts_of_a_task_cannot_write_over_the_terminal(hostile, arguments, words):
+    code, out = run(*arguments, hostile)
+    assert code == 0 and all(word in out for word in (*words, "Predict y."))
+    assert "\x1b" not in out and "\a" not in out
+
+
+def test_names_of_tasks_and_reasons_of_a_pull_cannot_either(tmp_path, monkeypatch):
+    monkeypatch.setattr("trl_mle.tasks.list_tasks", lambda: {"sandmle:\x1b[2Ja": "[bold]b\x1b[2J"})
+    code, out = run("list")
+    assert (code, "sandmle:a" in out, "[bold]b" in out, "\x1b" in out) == (0, True, True, False)
+    refused = PulledTask("toy", None, "its metric is \x1b[2J[bold]")
+    monkeypatch.setattr("trl_mle.tasks.hub.pull_tasks", lambda *args, **settings: [refused])
+    code, out = run("pull", "me/tasks")
+    assert (code, "its metric is [bold]" in out, "\x1b" in out) == (1, True, False)
+
+
+def test_the_name_of_a_metric_cannot_either(toy, tmp_path, monkeypatch):
+    async def validate(task, sandbox):
+        return Validation(task.id, ProgramScore(1.0, 2.0, 3.0), None)
+
+    monkeypatch.setattr("trl_mle.tasks.load_task", lambda name: replace(toy, metric="\x1b[2J[bold]own"))
+    monkeypatch.setattr("trl_mle.evaluation.validate_task", validate)
+    monkeypatch.setattr(type(toy), "grade", lambda task, file, part: Grade(1.0, True))
+    answer(monkeypatch, execution())
+    for arguments in (("validate", "toy"), ("grade", "toy", toy.public_dir / "sample_submission.csv")):
+        code, out = run(*arguments)
+        assert (code, "[bold]own" in out, "\x1b" in out) == (0, True, False)

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trl_mle.cli.printable import printable
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 StorePath = Annotated[Path, typer.Argument(help="A store, or the folder of a run that has one.")]
@@ -43,7 +45,7 @@ def show(store: StorePath) -> None:
                 "-" if score is None else f"{score:.4g}",
                 task.depth,
             )
-            table.add_row(escape(task.task_id), *map(str, values), str(task.children), better)
+            table.add_row(escape(printable(task.task_id)), *map(str, values), str(task.children), better)
     Console().print(table)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from trl_mle.cli.printable import printable
+
 if TYPE_CHECKING:
     from trl_mle.tasks import Task
 
@@ -91,7 +93,8 @@ def run_tasks(folder: Path, console: Console) -> dict[str, Task]:
         try:
             task = load_task(name)
         except TrlMleError as error:
-            console.print(f"The task {name!r} is left out of the scores: {error}", soft_wrap=True, markup=False)
+            reason = printable(f"The task {name!r} is left out of the scores: {error}")
+            console.print(reason, soft_wrap=True, markup=False)
             continue
         tasks[task.id] = task
     return tasks

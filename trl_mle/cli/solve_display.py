@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trl_mle.cli.tasks.grade import printable
+from trl_mle.cli.printable import printable
 
 if TYPE_CHECKING:
     from trl_mle.solve import Progress as Moment
@@ -54,7 +54,7 @@ class Display:
             seconds = "" if new_best.outcome.duration_s is None else f", {new_best.outcome.duration_s:.1f} s"
             kind = new_best.experience.prompt_kind
             self._console.print(
-                f"attempt {new_best.id} ({kind}): {self._metric} {_score(new_best)}{seconds}",
+                printable(f"attempt {new_best.id} ({kind}): {self._metric} {_score(new_best)}{seconds}"),
                 markup=False,
                 highlight=False,
             )
@@ -74,7 +74,7 @@ def show_solution(solution: Solution, task: Task, console: Console) -> None:
         lines.append(f"{solution.out / 'solution.py'} and {solution.out / 'submission.csv'} are written.")
     lines.append(f"What was tried: {solution.out / 'page.html'}")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _score(attempt: Attempt) -> str:

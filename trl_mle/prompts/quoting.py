@@ -25,12 +25,12 @@ _LIBRARY = re.compile(r'  File "(?:<frozen |[^"]{0,1000}(?:site-packages|dist-pa
 _RUN = re.compile("`{3,}")
 
 
-def clean_output(text: str, limit: int) -> str:
-    """What a terminal shows of `text`, of which at most `limit` characters at each end are read.
+def clean_output(text: str, limit: int | None = None) -> str:
+    """What a terminal shows of `text`, of which at most `limit` characters at each end are read (all by default).
 
     Colours, other control characters and marks are removed. Of a line that was written over, the last state stays.
     """
-    if len(text) > 2 * limit:
+    if limit is not None and len(text) > 2 * limit:
         text = f"{text[:limit]}\n{_note(len(text) - 2 * limit)}\n{text[-limit:]}"
     text = _TERMINAL.sub("", text.replace("\r\n", "\n"))
     lines = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n"))

@@ -13,6 +13,7 @@ from rich.text import Text
 from trl_mle.evaluation.entries import Entry
 from trl_mle.evaluation.intervals import Estimate
 from trl_mle.evaluation.table import Difference, EvaluationTable, Overall
+from trl_mle.prompts.quoting import clean_output
 
 MIDDLE = 8
 """Size `k` that tables show beside 1 and `n`."""
@@ -36,7 +37,7 @@ def show_evaluation(table: EvaluationTable, console: Console | None = None) -> N
     if reasons:
         console.print(_reasons_table(reasons))
     for name, problem in table.problems.items():
-        console.print(Text(f"{name}: {problem}.", style="bold"), soft_wrap=True)
+        console.print(Text(clean_output(f"{name}: {problem}."), style="bold"), soft_wrap=True)
 
 
 def _task_table(entries: Sequence[Entry]) -> Table:
@@ -44,7 +45,7 @@ def _task_table(entries: Sequence[Entry]) -> Table:
     first = entries[0]
     better = "higher" if first.direction == "maximize" else "lower"
     title = f"{first.task_id}: {first.metric}, {better} is better" + (", held out" if first.held_out else "")
-    table = _table(Text(title), "policy")
+    table = _table(Text(clean_output(title)), "policy")
     medals = any(entry.best is not None and entry.best.percentile is not None for entry in entries)
     headings = ["valid share", f"pass@{MIDDLE}", f"private,\nbest of {MIDDLE}", "private,\nbest of n"]
     for heading in [*headings, *(["medal"] if medals else [])]:
@@ -153,7 +154,7 @@ def _reasons_table(entries: Sequence[Entry]) -> Table:
             text += f", other {rest}"
         if entry.truncated:
             text += f"; {entry.truncated} completions were cut off"
-        table.add_row(_name(entry, entries), Text(entry.task_id), Text(text))
+        table.add_row(_name(entry, entries), Text(entry.task_id), Text(clean_output(text)))
     return table
 
 

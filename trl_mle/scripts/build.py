@@ -15,6 +15,7 @@ from trl_mle.evaluation import Validation, validate_task_once
 from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter
 from trl_mle.instrumentation.llm.prompt import DEFAULT_MAX_TOKENS
 from trl_mle.prompts import PromptBudget
+from trl_mle.prompts.quoting import clean_output
 from trl_mle.rewards import MLEReward
 from trl_mle.rewards.reward_parts import validity_weight
 from trl_mle.sandboxes.backends import make_sandbox
@@ -66,7 +67,7 @@ def prepare_run(mle_args: MLEArguments, training_args: Any, model_args: Any, tas
     validations = validate_tasks(mle_args, tasks) if mle_args.validate_tasks and main_process else {}
     for task in tasks.values():
         if line := own_scores(task, validations.get(task.id)):
-            print(line, flush=True)
+            print(clean_output(line), flush=True)
     return PreparedRun(
         folder, checkpoint, tokenizer, with_time_limit(tasks, mle_args.program_time_limit_s), validations
     )

@@ -27,7 +27,10 @@ def user_errors(parsing: bool = False) -> Iterator[None]:
     try:
         yield
     except caught as error:
-        sys.stderr.write(f"error: {_message(error)}\n")
+        from trl_mle.prompts.quoting import clean_output
+
+        # Messages quote what tasks, programs and files of others hold.
+        sys.stderr.write(f"error: {clean_output(_message(error))}\n")
         raise SystemExit(2) from None
 
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trl_mle.cli.printable import printable
+
 if TYPE_CHECKING:
     from trl_mle.tasks.create import Proposal, Question
 
@@ -73,9 +75,10 @@ def has_terminal(console: Console) -> bool:
 
 def ask(question: Question, console: Console) -> int:
     """The number of the chosen answer, which is asked for until it is one."""
-    console.print(question.text, markup=False, style="bold")
+    console.print(printable(question.text), markup=False, style="bold")
     for number, choice in enumerate(question.choices, 1):
-        console.print(f"  {number}  {choice.label}  ({choice.flags})", markup=False, highlight=False)
+        line = printable(f"  {number}  {choice.label}  ({choice.flags})")
+        console.print(line, markup=False, highlight=False)
     while True:
         answer = console.input(f"1 to {len(question.choices)}: ").strip()
         if answer.isdecimal() and 1 <= int(answer) <= len(question.choices):
@@ -99,7 +102,8 @@ def show_proposal(proposal: Proposal, console: Console) -> None:
         elif column.name == proposal.origin.image_column:
             use = "image"
         missing = f"{column.missing / column.rows:.0%}" if column.missing else ""
-        table.add_row(escape(column.name), column.kind.value, str(column.distinct), missing, escape(use))
+        name, use = escape(printable(column.name)), escape(printable(use))
+        table.add_row(name, column.kind.value, str(column.distinct), missing, use)
     console.print(table)
     if hidden := len(proposal.columns) - len(shown):
         console.print(f"and {hidden} more column{'s' if hidden > 1 else ''}")
@@ -110,9 +114,9 @@ def show_proposal(proposal: Proposal, console: Console) -> None:
         ("split", str(request.split or "random")),
     ):
         reason = f" ({proposal.reasons[name]})" if proposal.reasons.get(name) else ""
-        console.print(f"{name}: {value}{reason}", markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(f"{name}: {value}{reason}"), markup=False, highlight=False, soft_wrap=True)
     for note in (*proposal.origin.notes, *proposal.notes):
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(note), markup=False, highlight=False, soft_wrap=True)
 
 
 def _with_answer(options: dict[str, Any], question: Question, answer: int) -> dict[str, Any]:

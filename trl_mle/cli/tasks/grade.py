@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from trl_mle.cli.printable import printable
 from trl_mle.types import Grade
 
 if TYPE_CHECKING:
@@ -52,20 +54,14 @@ def grade_table(grades: dict[str, Grade], task: Task) -> Table:
     from trl_mle.rewards.score_transform import transform_score
 
     extras = [name for name in LEADERBOARD if any(getattr(grade, name) is not None for grade in grades.values())]
-    table = Table("part", f"{task.metric} ({task.direction})", "reward", *(name.replace("_", " ") for name in extras))
+    metric = escape(printable(f"{task.metric} ({task.direction})"))
+    table = Table("part", metric, "reward", *(name.replace("_", " ") for name in extras))
     for part, grade in grades.items():
         cells = ["invalid", "-"]
         if grade.valid and grade.score is not None:
             cells = [f"{grade.score:.6g}", f"{transform_score(grade.score, task.direction, task.transform):.4f}"]
         table.add_row(part, *cells, *(_shown(getattr(grade, name)) for name in extras))
     return table
-
-
-def printable(text: str, limit: int) -> str:
-    """Text that a program or a file holds, without control characters, which could write over the terminal."""
-    from trl_mle.prompts.quoting import clean_output
-
-    return clean_output(text, limit)
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trl_mle.cli.printable import printable
+
 
 def push(
     tasks: Annotated[list[str], typer.Argument(help="Task names or task folders.")],
@@ -59,7 +61,7 @@ def pull(
     )
     table = Table("task", "folder", "note")
     for each in pulled:
-        table.add_row(each.id, escape(str(each.folder or "refused")), escape(each.note))
+        table.add_row(each.id, escape(str(each.folder or "refused")), escape(printable(each.note)))
     Console().print(table)
     if any(each.folder is None for each in pulled):
         raise typer.Exit(1)

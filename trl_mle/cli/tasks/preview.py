@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from trl_mle.cli.printable import printable
+
 
 def preview(
     task: Annotated[str, typer.Argument(help="Task name, such as builtin:digits, or a task folder.")],
@@ -45,7 +47,7 @@ def preview(
     console = Console()
     for message in messages:
         console.rule(message["role"])
-        console.print(message["content"], markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(message["content"]), markup=False, highlight=False, soft_wrap=True)
     characters = sum(len(message["content"]) for message in messages)
     size = f"{characters} characters"
     if counter is not None:

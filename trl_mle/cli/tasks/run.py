@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trl_mle.cli.tasks.grade import LONGEST_REASON, grade_table, printable
+from trl_mle.cli.printable import printable
+from trl_mle.cli.tasks.grade import LONGEST_REASON, grade_table
 from trl_mle.types import MILESTONES
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from trl_mle.cli.printable import printable
+
 if TYPE_CHECKING:
     from trl_mle.types import TaskSpec
 
@@ -19,7 +21,7 @@ def list_() -> None:
 
     table = Table("task", "title")
     for id_, title in list_tasks().items():
-        table.add_row(escape(id_), escape(title))
+        table.add_row(escape(printable(id_)), escape(printable(title)))
     Console().print(table)
 
 
@@ -51,12 +53,12 @@ def show(
         ("baseline", "yes" if loaded.baseline else "no"),
         ("folder", str(loaded.folder)),
     ):
-        table.add_row(name, escape(value))
+        table.add_row(name, escape(printable(value)))
     console.print(table)
     if prompt:
         for message in build_prompt(loaded):
             console.rule(message["role"])
-            console.print(message["content"], markup=False, highlight=False, soft_wrap=True)
+            console.print(printable(message["content"]), markup=False, highlight=False, soft_wrap=True)
 
 
 def prepare(

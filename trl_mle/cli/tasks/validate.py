@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
+
+from trl_mle.cli.printable import printable
 
 
 def validate(
@@ -42,12 +45,13 @@ def validate(
                         f"Task {task.id}: nothing to validate, {task.folder} has no baseline.py and no reference.py. Write one "
                         "or both: programs that read input/ and write submission.csv."
                     )
+                metric = escape(printable(task.metric))
                 for name in ("baseline", "reference"):
                     if (score := getattr(validation, name)) is not None:
                         values = (f"{score.public:.4g}", f"{score.private:.4g}", f"{score.wall_s:.2f}")
-                        table.add_row(task.id, name, task.metric, *values)
+                        table.add_row(task.id, name, metric, *values)
                     else:
-                        table.add_row(task.id, f"no {name}.py", task.metric, "-", "-", "-")
+                        table.add_row(task.id, f"no {name}.py", metric, "-", "-", "-")
 
     asyncio.run(run_all())
     Console().print(table)
