@@ -31,7 +31,7 @@ FLOORS = (
         "hub_files",
         "_version",
     ),
-    ("config", "hub_files"),
+    ("config", "hub_files", "whole_files"),
     ("language_models",),
     STAGES,
     ("outcomes", "dataset", "comparison"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,9 +14,11 @@ from rich.console import Console
 from tests.support.rollouts import row, write_batch, write_run
 from tests.support.tasks import toy_task
 from trl_mle.evaluation import Validation
+from trl_mle.evaluation.table import EvaluationTable
 from trl_mle.evaluation.validate import ProgramScore
 from trl_mle.outcomes import metric_column
 from trl_mle.reports import report_run, scores_section
+from trl_mle.reports.evaluation_tables import show_evaluation
 
 LONG_ID = "mlebench:new-york-city-taxi-fare-prediction-with-a-very-long-name"
 
@@ -101,3 +106,19 @@ def test_with_one_reward_function_nothing_is_said_twice(run_dir, tmp_path):
     summary = report_run(run_dir, {"toy": toy_task(tmp_path)}, console=console)
     assert "each reward function" not in console.export_text()
     assert "reward function" not in scores_section(summary, {})
+
+
+def test_texts_of_a_task_cannot_write_over_the_terminal(run_dir, tmp_path):
+    task = replace(toy_task(tmp_path), metric="\x1b[2Jown")
+    console = Console(file=io.StringIO(), width=120)
+    report_run(run_dir, {"toy": task}, console=console, html=False)
+    show_evaluation(EvaluationTable((), problems={"policy on toy": "bad\x1b[2J column"}), console)
+    shown = console.file.getvalue()
+    assert "own (lower is better)" in shown and "policy on toy: bad column." in shown and "\x1b" not in shown
+
+
+def test_the_files_of_a_report_are_replaced_as_a_whole(run_dir, tmp_path, monkeypatch):
+    replaced, replace_file = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (replaced.append(Path(new).name), replace_file(old, new)))
+    report_run(run_dir, {"toy": toy_task(tmp_path)}, console=Console(file=io.StringIO()), html=False)
+    assert {"best.json", "program.py", "report.png", "summary.json"} <= set(replaced)

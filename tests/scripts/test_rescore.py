@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -102,13 +104,16 @@ def test_other_rules_are_not_continued(run, monkeypatch):
             rules._check_rules(store, tasks, {"a": 1})
 
 
-def test_rewards_alone_run_nothing(run, tmp_path, capsys):
+def test_rewards_alone_run_nothing(run, tmp_path, capsys, monkeypatch):
+    replaced, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (replaced.append(Path(new).name), replace(old, new)))
     out = tmp_path / "milder"
     flags = ["--reward_only", "true", "--failure_reward", "-5", "--output_dir", str(out)]
     assert rescore.main([str(run), *flags]) == 0
     after = read_rollouts(out)
     assert list(after["mle_reward"]) == pytest.approx([0.5, -5.0, 0.5, -5.0])
     assert not (out / "samples.sqlite").exists()
+    assert {"rescore.json", "config.yaml"} <= set(replaced)  # each is whole at any moment
     assert yaml.safe_load((out / "config.yaml").read_text())["mle"]["failure_reward"] == -5.0
     assert rescore.main([str(run), *flags]) == 0
 

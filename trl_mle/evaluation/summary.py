@@ -15,6 +15,7 @@ from trl_mle.evaluation.improvement import Improvement, improvement
 from trl_mle.evaluation.overfitting import PublicAndPrivate, public_and_private
 from trl_mle.outcomes import Column, RunColumn, metric_column
 from trl_mle.types import PROGRAM_METRICS, TaskSpec
+from trl_mle.whole_files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,8 +175,8 @@ def write_best(run_dir: Path, best: Mapping[str, Best]) -> list[Path]:
     for task_id, entry in best.items():
         folder = run_dir / "best" / task_id.replace(":", "-").replace("/", "-")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "program.py").write_text(entry.program, encoding="utf-8")
+        write_whole(folder / "program.py", entry.program)
         scores = {name: value for name, value in vars(entry).items() if name != "program"}
-        (folder / "best.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / "best.json", json.dumps(scores, indent=2) + "\n")
         paths.append(folder / "program.py")
     return paths

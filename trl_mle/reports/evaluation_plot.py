@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from trl_mle.errors import missing_extra
 from trl_mle.evaluation.entries import Entry
 from trl_mle.evaluation.intervals import Estimate
 from trl_mle.evaluation.table import EvaluationTable
+from trl_mle.whole_files import write_whole
 
 MOST_TASKS = 8
 """Most tasks in a picture."""
@@ -21,7 +23,7 @@ def plot_evaluation(table: EvaluationTable, path: Path) -> None:
     The tasks' own programs are horizontal lines. Of more than `MOST_TASKS` tasks the first ones are shown.
 
     Raises:
-        UserError: matplotlib is not installed.
+        UserError: matplotlib is not installed, or the file cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -53,7 +55,9 @@ def plot_evaluation(table: EvaluationTable, path: Path) -> None:
         if not handles:
             handles, labels = valid.get_legend_handles_labels()
         valid.legend(handles, labels, fontsize=7)
-    figure.savefig(path, dpi=110)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    write_whole(path, image.getvalue())
 
 
 def _draw_entry(valid: Any, best: Any, entry: Entry, colours: Mapping[str, str]) -> None:

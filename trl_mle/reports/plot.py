@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from trl_mle.errors import missing_extra
 from trl_mle.evaluation.summary import scored_rollouts
 from trl_mle.outcomes import Column, RunColumn
 from trl_mle.types import MILESTONES
+from trl_mle.whole_files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +42,7 @@ def plot_run(
             Reward functions of the run. If there are several, the panel of rewards has a line for each.
 
     Raises:
-        UserError: matplotlib is not installed.
+        UserError: matplotlib is not installed, or the file cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -113,7 +115,9 @@ def plot_run(
         duration.set_yscale("log")
     duration.legend(fontsize=8)
     duration.xaxis.set_major_locator(MaxNLocator(integer=True))  # of all panels: they share the axis
-    figure.savefig(path, dpi=110)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    write_whole(path, image.getvalue())
 
 
 def _mean_line(axes, steps, values, colour, label) -> None:

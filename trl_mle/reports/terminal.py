@@ -16,11 +16,13 @@ from trl_mle.evaluation.reward_columns import reward_columns
 from trl_mle.evaluation.summary import Best, RunSummary, Stretch, summarise, write_best
 from trl_mle.evaluation.validate import Validation
 from trl_mle.outcomes import read_rollouts
+from trl_mle.prompts.quoting import clean_output
 from trl_mle.reports.html import write_html
 from trl_mle.reports.plot import plot_run
 from trl_mle.reports.turns import turn_table
 from trl_mle.rewards.score_transform import transform_score
 from trl_mle.tasks import Task
+from trl_mle.whole_files import write_whole
 
 _OWN_SCORE = "validation_score"
 """Metric of a program's own validation, one of `trl_mle.types.PROGRAM_METRICS`."""
@@ -51,7 +53,7 @@ def report_run(
             Whether to write `report.html`.
 
     Raises:
-        ConfigError: the run has no rollouts, or they are of another reward function.
+        ConfigError: the run has no rollouts, or they are of another reward function, or a file cannot be written.
     """
     validations = validations or {}
     console = console or Console()
@@ -63,7 +65,7 @@ def report_run(
     for best in written["best"].values():
         del best["program"]  # which is in `best/<task>/program.py`
     written["own_programs"] = {task_id: asdict(validation) for task_id, validation in validations.items()}
-    (run_dir / "summary.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    write_whole(run_dir / "summary.json", json.dumps(written, indent=2) + "\n")
 
     stretches = Table(
         title=f"{summary.rollouts} rollouts, {summary.faults} infrastructure faults"
@@ -142,7 +144,7 @@ def _score_table(summary: RunSummary, tasks: Mapping[str, Task], validations: Ma
         validation, best = validations.get(task_id), summary.best.get(task_id)
         better = "higher" if task.direction == "maximize" else "lower"
         scores.add_row(
-            Text(f"{task_id}\n{task.metric} ({better} is better)"),
+            Text(clean_output(f"{task_id}\n{task.metric} ({better} is better)")),
             f"{validation.baseline.private:.4g}" if validation and validation.baseline else "-",
             f"{best.private_score:.4g}" if best and best.private_score is not None else "none valid",
             f"{validation.reference.private:.4g}" if validation and validation.reference else "-",

@@ -94,10 +94,12 @@ def rescore(run_dir: Path, args: RescoreArguments) -> int:
     from trl_mle.evaluation.rescore import changes, completion_text, scorable_rows, with_new_reward
     from trl_mle.evaluation.run_files import CONFIG_FILE, read_settings
     from trl_mle.outcomes import from_row, read_rollouts
+    from trl_mle.prompts.quoting import clean_output
     from trl_mle.reports.rescore_tables import show_changes
     from trl_mle.scripts.build import with_time_limit
     from trl_mle.scripts.checks import check_output_dir, check_task_ids
     from trl_mle.tasks import load_task
+    from trl_mle.whole_files import write_whole
     from trl_mle.yaml_values import dump
 
     out = Path(args.output_dir) if args.output_dir is not None else run_dir / "rescored"
@@ -130,17 +132,15 @@ def rescore(run_dir: Path, args: RescoreArguments) -> int:
     found = changes([before for before, _ in pairs], [after for _, after in pairs])
     out.mkdir(parents=True, exist_ok=True)
     # First: it marks the folder as one that a later call may write into.
-    (out / SUMMARY_FILE).write_text(
-        json.dumps(asdict(found) | {"problems": problems}, indent=2) + "\n", encoding="utf-8"
-    )
+    write_whole(out / SUMMARY_FILE, json.dumps(asdict(found) | {"problems": problems}, indent=2) + "\n")
     _write_rollouts(run_dir, out, outcome_of)
     content = read_settings(run_dir)
     content["mle"] = {**content["mle"], **{key: value for key, value in asdict(args).items() if key in content["mle"]}}
-    (out / CONFIG_FILE).write_text(dump(content), encoding="utf-8")
+    write_whole(out / CONFIG_FILE, dump(content))
     console = Console()
     show_changes(found, console)
     for task_id, problem in problems.items():
-        console.print(f"{task_id}: {problem}.", markup=False, style="bold", soft_wrap=True)
+        console.print(clean_output(f"{task_id}: {problem}."), markup=False, style="bold", soft_wrap=True)
     console.print(f"New table: {out}/rollouts. `trl-mle report {out}` shows it.", markup=False, soft_wrap=True)
     return 1 if problems or any(after.kind == "fault" for _, after in pairs) else 0
 

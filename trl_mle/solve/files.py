@@ -1,18 +1,14 @@
-"""Files that are whole or not there: each is written beside its place and renamed."""
+"""The folder of a search, in which one process works at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from trl_mle.errors import ConfigError
-
-PART = ".part"
-"""End of the names of files that are being written."""
+from trl_mle.whole_files import PART
 
 
 @contextlib.contextmanager
@@ -36,28 +32,3 @@ def own_folder(folder: Path) -> Iterator[None]:
         for part in folder.glob(f".*{PART}"):
             part.unlink(missing_ok=True)
         yield
-
-
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Replace the file `path`. A reader, or a kill at any moment, finds the earlier content or the new one.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=PART, dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written ({error.strerror}); choose another folder with `--out`."
-        ) from error

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from trl_mle.prompts.quoting import clean_output
 from trl_mle.solve.attempts import Attempt
-from trl_mle.solve.files import write_whole
 from trl_mle.solve.reasons import commonest, reason_of
 from trl_mle.types import MILESTONES
+from trl_mle.whole_files import write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Template

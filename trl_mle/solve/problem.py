@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from trl_mle.errors import ConfigError, TaskError
-from trl_mle.solve.files import write_whole
 from trl_mle.solve.further_splits import further_splits
 from trl_mle.solve.real_test import RealTest, prepare_real_test
 from trl_mle.tasks import Task, create_task, load_task
@@ -18,6 +17,7 @@ from trl_mle.tasks.create import Request, propose, raise_open
 from trl_mle.tasks.create.folders import unlabelled_tables
 from trl_mle.tasks.folder import load_folder
 from trl_mle.text_tables import is_csv
+from trl_mle.whole_files import write_whole
 
 HELD_OUT = "held_out"
 REAL = "real"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trl_mle.solve.files import write_whole
+from trl_mle.whole_files import write_whole
 
 SOLUTION = "solution.py"
 SUBMISSION = "submission.csv"

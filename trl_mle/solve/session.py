@@ -18,13 +18,14 @@ from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.solve.attempts import Attempt, AttemptLog
 from trl_mle.solve.best_attempt import BestAttempt
 from trl_mle.solve.budget import Deadline
-from trl_mle.solve.files import own_folder, write_whole
+from trl_mle.solve.files import own_folder
 from trl_mle.solve.page import PAGE, Ending, write_page
 from trl_mle.solve.problem import Problem
 from trl_mle.solve.prompting import Prompting
 from trl_mle.solve.reasons import commonest
 from trl_mle.solve.result_files import ResultFiles
 from trl_mle.solve.search import Search, SearchSettings
+from trl_mle.whole_files import write_whole
 
 if TYPE_CHECKING:
     from trl_mle.language_models.sampling import Policy
