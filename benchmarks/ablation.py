@@ -92,7 +92,16 @@ def earlier(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Figures of the runs of an earlier result that is to be extended."""
     if not (args.extend and args.out.exists()):
         return []
-    return list(json.loads(args.out.read_text(encoding="utf-8"))["figures"])
+    runs = list(json.loads(args.out.read_text(encoding="utf-8"))["figures"])
+    amounts = {"programs": args.programs, "clock": args.seconds}
+    for run in runs:
+        if run["amount"] != amounts[run["budget"]]:
+            flag = "--programs" if run["budget"] == "programs" else "--seconds"
+            raise UserError(
+                f"{args.out} has runs of {run['amount']} {flag[2:]}, and this call has {amounts[run['budget']]}, which cannot be "
+                f"compared. Give `{flag} {run['amount']}`, or leave `--extend` out."
+            )
+    return runs
 
 
 def key_of(run: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -109,7 +109,7 @@ def difference(ours: Mapping[Key, Run], theirs: Mapping[Key, Run], figure: str) 
 
     Returns:
         `pairs`, `difference` with `low` and `high`, and `relative` with `relative low` and `relative high`: the quotient of
-        the two means less 1. An end is `None` if a task has fewer than three seeds. `None` if there is no pair.
+        the two means less 1. An end is `None` if the tasks share fewer than three seeds. `None` if there is no pair.
     """
     strata: dict[str, dict[int, tuple[float, float]]] = {}
     for key in ours.keys() & theirs.keys():

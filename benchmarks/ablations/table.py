@@ -46,7 +46,7 @@ HEADLINE = ("plain", "plain_mild", "no_training", "everything")
 
 
 def headline(result: Mapping[str, Any]) -> str | None:
-    """The short table at equal wall-clock, with the differences of `everything`; `None` if that was not run."""
+    """The short table at equal wall-clock, with the differences of `everything`; `None` if no pair of them was run."""
     arms = result["results"].get("clock", {}).get("each", {})
     if "everything" not in arms or "plain" not in arms:
         return None
@@ -59,6 +59,8 @@ def headline(result: Mapping[str, Any]) -> str | None:
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     found = arms["everything"]["differences"]["plain"]
     score, best, speed = (found[figure] for figure in ("score", "score of the best of 16", "programs per second"))
+    if score is None:
+        return None
     times = (
         ""
         if not speed or speed["relative"] is None

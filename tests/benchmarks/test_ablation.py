@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from trl_mle.errors import ConfigError
+from trl_mle.errors import ConfigError, UserError
 from trl_mle.tasks import load_task
 from trl_mle.types import Grade, Outcome, Program
 
@@ -333,6 +333,8 @@ def test_the_short_table_has_plain_and_everything_at_equal_wall_clock(parts):
     assert "| everything | 0.510 | - | 0.500 | 5 |" in text
     assert "score +0.300 (+0.300 to +0.300)" in text and "10.0 times the programs per second" in text
     assert parts.table.headline({"results": {}}) is None
+    apart = [run for run in runs if (run["arm"] == "plain") == (run["seed"] < 2)]
+    assert parts.table.headline({"results": {"clock": parts.compare.summarise(apart, study, "clock")}}) is None
     alone = parts.compare.summarise([run for run in runs if run["arm"] == "plain"], study, "clock")
     assert parts.table.headline({"results": {"clock": alone}}) is None
 
@@ -369,6 +371,8 @@ def test_a_published_result_is_extended(parts, tmp_path, monkeypatch, capsys):
 
     assert "1 of 2 runs are done" in call("--plan", "--extend")
     assert "1 of 4 runs are done" in call("--plan")
+    with pytest.raises(UserError, match="Give `--programs 1536`"):
+        call("--plan", "--extend", "--programs", "64")
     call("--report", "--extend")
     runs = json.loads((tmp_path / "out.json").read_text())["figures"]
     assert sorted((run["arm"], run["seed"]) for run in runs) == [("parts", 0), ("plain", 0), ("plain", 1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from trl_mle.evaluation import EvaluationTiming, evaluate, read_table
 from trl_mle.evaluation.sample_store import RESCORED, Place, SampleStore
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.language_models.sampling import Sample
+from trl_mle.tasks import load_task
 from trl_mle.types import Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +200,25 @@ def test_samples_that_were_drawn_otherwise_are_not_continued(tmp_path, change, m
     evaluated(tmp_path / "out", 3)
     with pytest.raises(ConfigError, match=message):
         evaluated(tmp_path / "out", 3, **change)
+
+
+def test_a_sample_without_a_private_grade_is_scored_again(tmp_path):
+    class Ungraded(ScorerDouble):
+        async def score(self, text, task, group=None):
+            return replace(await super().score(text, task, group), private=None)
+
+    entry = evaluated(tmp_path / "out", 4, scorer=Ungraded(), fault_retries=0).entry("a", "toy")
+    assert entry.valid == 0 and entry.faults > 0
+    assert evaluated(tmp_path / "out", 4) == evaluated(tmp_path / "whole" / "out", 4)
+
+
+def test_a_task_may_be_moved(tmp_path):
+    task = toy_task(tmp_path / "here", reference="print(1)", baseline="print(2)")
+    evaluate({"a": SeededPolicy("a")}, task, 2, out=tmp_path / "out", scorer=ScorerDouble())
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    moved = load_task(str(tmp_path / "there" / task.folder.relative_to(tmp_path / "here")))
+    table = evaluate({"a": SeededPolicy("a")}, moved, 4, out=tmp_path / "out", scorer=ScorerDouble())
+    assert table.entry("a", "toy").n == 4
 
 
 def test_samples_that_were_scored_otherwise_are_not_continued(tmp_path):

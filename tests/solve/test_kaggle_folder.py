@@ -241,8 +241,8 @@ async def test_a_program_that_is_invalid_on_a_division_is_looked_at_once(houses,
     log.close()
 
 
-def test_tables_that_change_after_a_call_that_failed_are_refused(tmp_path, out):
-    """Rows were held out of the old table before the test file was found wanting."""
+def test_tables_may_be_mended_until_a_search_has_begun(tmp_path, out):
+    """A call that fails may have held rows out of the old table already."""
     home = kaggle_folder(tmp_path)
     test = (home / "test.csv").read_text()
     (home / "test.csv").write_text("Id;area;rooms;sold;same\nh1;1;2;3;x\nh1;1;2;3;x\n")
@@ -250,9 +250,25 @@ def test_tables_that_change_after_a_call_that_failed_are_refused(tmp_path, out):
         open_problem(str(home), out, OPTIONS)
     (home / "test.csv").write_text(test)
     train = home / "train.csv"
-    train.write_text("".join(train.read_text().splitlines(keepends=True)[:-20]))
+    rows = train.read_text().splitlines(keepends=True)
+    train.write_text("".join(rows[:-20]))
+    task = open_problem(str(home), out, OPTIONS).task
+    assert len(pd.read_csv(task.train_path)) + len(pd.read_csv(task.test_path)) == len(rows) - 1 - 20
+    AttemptLog(out).close()
+    train.write_text("".join(rows[:-30]))
     with pytest.raises(ConfigError, match="have changed since"):
         open_problem(str(home), out, OPTIONS)
+
+
+async def test_a_lucky_attempt_of_one_division_does_not_come_back(houses, out):
+    """Each accepted attempt is compared by its mean before the files are looked at."""
+    texts = ("lucky = 1, 150 40000", "luckier = 2, 100 30000", "good = 3, 50 8000", "worse = 4, 9000 9000")
+    policy = ScriptedPolicy(*map(text_of, texts))
+    for attempts, splits in ((1, 1), (2, 1), (3, 3), (4, 3)):
+        problem = open_problem(str(houses), out, OPTIONS, splits=splits)
+        scorer = ProgramScorer(Lucky(), NoInstrumenter())
+        found = await solve(problem, policy, out, 60.0, scorer, SearchSettings(attempts=attempts))
+    assert found.best.id == 3 and (out / "solution.py").read_text().startswith("good")
 
 
 async def test_the_mean_over_the_splits_decides(houses, out):

@@ -9,7 +9,7 @@ from typing import Any
 
 from trl_mle.environments import MLESpec
 from trl_mle.evaluation.agent_episode import AgentEpisode
-from trl_mle.evaluation.policy_run import Messages, PolicyRun, needs_scoring, together
+from trl_mle.evaluation.policy_run import Messages, PolicyRun, needs_scoring, together, with_private
 from trl_mle.evaluation.sample_store import Place, SampleRecord
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.language_models.sampling import Sample, tool_schemas
@@ -99,7 +99,7 @@ class AgentRun(PolicyRun):
         self, task: Task, place: Place, number: int, episode: AgentEpisode, digest: str, tries_left: int
     ) -> bool:
         """Store an episode that has ended; `False` if it is to be run again."""
-        outcome = episode.outcome()
+        outcome = with_private(episode.outcome())
         if self._is_fault(task, outcome) and tries_left:
             return False
         seed = self.settings.seed_of(task.id, "agent", number)

@@ -268,7 +268,7 @@ class PolicyRun:
                 options["limits"] = replace(self.scorer.limits_for(task), wall_s=limit_s)
         outcome: Outcome | None = None
         for _ in range(1 + self.settings.fault_retries):
-            outcome = await self.scorer.score(text, task, group=hash(place), **options)
+            outcome = with_private(await self.scorer.score(text, task, group=hash(place), **options))
             if not self._is_fault(task, outcome):
                 break
         assert outcome is not None
@@ -292,6 +292,15 @@ class PolicyRun:
             self._opened = self.candidate.open()
             self._answered = time.monotonic()
         return self._opened
+
+
+def with_private(outcome: Outcome) -> Outcome:
+    """The outcome; a fault if its private part could not be graded, which is what an evaluation tells."""
+    if outcome.kind != "valid" or outcome.private is not None:
+        return outcome
+    return Outcome(
+        outcome.task_id, "fault", None, outcome.duration_s, program=outcome.program, fault="no private grade"
+    )
 
 
 def needs_scoring(record: SampleRecord) -> bool:

@@ -24,8 +24,9 @@ from trl_mle.evaluation.task_digest import task_digest
 from trl_mle.rewards.scorer import ProgramScorer
 from trl_mle.tasks import Task, load_task
 
-FIXED = ("episode", "mode", "seed", "temperature", "top_p", "max_tokens", "max_prompt_tokens", "reward_split")
-"""Settings that the samples of a folder share. `n` may rise, unless half of the samples improve the others."""
+FIXED = ("episode", "mode", "seed", "temperature", "top_p", "max_tokens", "reward_split")
+"""Settings that the samples of a folder share. `n` may rise, unless half of the samples improve the others; only these see how
+long prompts may be."""
 
 
 class Progress(Protocol):
@@ -183,9 +184,9 @@ def _note(
         now["episode"] = {**asdict(spec.budget), "show_public_score": spec.show_public_score}
     before = store.note("settings")
     if before is not None:
-        fixed = (*FIXED, "n") if settings.mode == "improve" else FIXED
+        fixed = (*FIXED, "n", "max_prompt_tokens") if settings.mode == "improve" else FIXED
         for name in fixed:
-            if name in now and before.get(name) != now[name]:
+            if name in now and name in before and before[name] != now[name]:
                 raise ConfigError(
                     f"`{name}` is {now[name]!r}, but {store.folder} has samples with {before.get(name)!r}. Give the same value, "
                     "or another folder."

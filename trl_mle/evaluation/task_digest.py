@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from trl_mle.tasks import Task
 
-NOT_SCORED = ("folder", "title", "description")
+NOT_SCORED = ("folder", "reference", "baseline", "title", "description")
 
 
 def task_digest(task: Task) -> str:

@@ -104,7 +104,7 @@ async def _score(task: Task, name: str, path: Path, scorer: ProgramScorer) -> Pr
     scores: dict[str, float] = {}
     for split, grade in zip(PARTS, (outcome.public, outcome.private), strict=True):
         if grade is None or grade.score is None:
-            reason = None if grade is None else grade.reason
+            reason = "it could not be graded, and the log says why" if grade is None else grade.reason
             raise TaskError(f"Task {task.id}: its {name} program's submission is invalid ({split}): {reason}")
         scores[split] = grade.score
     return ProgramScore(scores["public"], scores["private"], execution.wall_s)

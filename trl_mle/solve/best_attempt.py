@@ -63,7 +63,7 @@ class BestAttempt:
         it has no submission any more, the next best one has its turn. Better attempts that nobody has looked at any more are
         looked at now.
         """
-        while (attempt := self.attempt) is not None and attempt.outcome.program is not None:
+        while (attempt := await self._best_by_mean()) is not None and attempt.outcome.program is not None:
             code = attempt.outcome.program.code
             if self.files.belong_to(code):
                 break
@@ -76,7 +76,6 @@ class BestAttempt:
                 break
             self.log.note(replace(attempt.facts, accepted=False, refused=reason))
             self.attempt = self.log.best()
-        await self._compare_by_mean()
         open_ = sorted(
             filter(_is_open, self.log), key=lambda attempt: (attempt.score or 0.0, -attempt.id), reverse=True
         )
@@ -85,14 +84,17 @@ class BestAttempt:
                 facts = attempt.facts or Facts(attempt.id, self.log.seconds, model)
                 await self.consider(attempt.outcome, facts)
 
-    async def _compare_by_mean(self) -> None:
-        """Give the best attempt of a session with one split the mean by which later ones are compared to it."""
-        if self.attempt is None or self.attempt.facts is None or self.attempt.facts.mean is not None:
-            return
-        if self.problem.splits and self.attempt.outcome.program is not None:
-            mean, _ = await self._mean_score(self.attempt.outcome)
-            self.log.note(replace(self.attempt.facts, mean=mean))
-            self.attempt = self.log.get(self.attempt.id)
+    async def _best_by_mean(self) -> Attempt | None:
+        """The best attempt. Those of sessions with one split get the mean by which the others are compared."""
+        while self.problem.splits and (best := self.attempt) is not None:
+            if best.facts is None or best.facts.mean is not None or best.outcome.program is None:
+                break
+            mean, wrong = await self._mean_score(best.outcome)
+            if wrong is not None and wrong.startswith(INFRASTRUCTURE):
+                break
+            self.log.note(replace(best.facts, mean=mean, accepted=wrong is None, refused=wrong))
+            self.attempt = self.log.best()
+        return self.attempt
 
     def is_better(self, outcome: Outcome) -> bool:
         """Whether an outcome has a higher score than the best attempt, and so is a candidate."""

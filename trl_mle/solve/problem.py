@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trl_mle.errors import ConfigError, TaskError
+from trl_mle.solve.attempts import STORE
 from trl_mle.solve.further_splits import further_splits
 from trl_mle.solve.real_test import RealTest, prepare_real_test
 from trl_mle.tasks import Task, create_task, load_task
@@ -169,15 +171,19 @@ def _digests(path: Path) -> str:
 def _note_tables(path: Path, out: Path) -> None:
     """Keep what the files in `out` are made of, before the first of them is made.
 
+    Files of other tables are made anew if no search has begun: an earlier call may have found something to mend in the tables.
+
     Raises:
-        ConfigError: they were made of other tables.
+        ConfigError: a search has begun with other tables.
     """
     known, digests = out / TABLES, _digests(path)
-    is_begun = (out / HELD_OUT).exists() or (out / REAL).exists()
-    if is_begun and known.exists() and known.read_text(encoding="utf-8", errors="replace") != digests:
-        raise ConfigError(
-            f"The tables of {path} have changed since the search in {out} began. Choose another folder with `--out`."
-        )
+    if known.exists() and known.read_text(encoding="utf-8", errors="replace") != digests:
+        if (out / STORE).exists():
+            raise ConfigError(
+                f"The tables of {path} have changed since the search in {out} began. Choose another folder with `--out`."
+            )
+        for name in (HELD_OUT, REAL):
+            shutil.rmtree(out / name, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(known, digests)
 

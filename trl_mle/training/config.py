@@ -195,12 +195,10 @@ class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings
 
     @property
     def steps_per_batch(self) -> int:
-        """Optimizer steps on one generation batch, rounded up.
-
-        One more where batch and step divide each other in no way: the last batch of an epoch may then begin and end within steps.
-        """
+        """Most optimizer steps that one generation batch takes part in. It may begin and end within steps."""
         micro_steps, per_step = (
             (self.steps_per_generation or 1) * self.num_iterations,
             self.gradient_accumulation_steps,
         )
-        return math.ceil(micro_steps / per_step) + bool(micro_steps % per_step and per_step % micro_steps)
+        latest_start = per_step - math.gcd(micro_steps, per_step)
+        return math.ceil((latest_start + micro_steps) / per_step)

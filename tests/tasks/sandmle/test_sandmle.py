@@ -176,6 +176,7 @@ def test_an_evaluator_that_counts_other_rows_as_wrong_has_one_part(cache, answer
     [
         ('[ast.literal_eval(cell) for cell in submission["kind"]]', "[0.1 0.2]"),
         ('[json.loads(cell) for cell in submission["kind"]]', "[" * 20_000),
+        ('[ast.literal_eval(cell) for cell in submission["kind"]]', "-" * 20_000 + "1"),
         ('[max(ast.literal_eval(cell)) for cell in submission["kind"]]', "[1, 'a']"),
     ],
 )

@@ -10,12 +10,16 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from tests.support import drop_in
+from tests.support.drop_in import run
 from tests.support.tiny import tiny_args, tiny_dataset, tiny_model, tiny_tokenizer
 from tests.support.training_runs import assert_same_run, train, unequal, with_durations
+from tests.training.test_drop_in_matrix import FEATURES
 from trl_mle import DurationAwareTrainer
 from trl_mle.errors import ConfigError
 from trl_mle.outcomes import read_rollouts
 from trl_mle.scripts.run_dir import RunRecorder
+from trl_mle.training.collapse.update_size import UpdateSize
 from trl_mle.training.collapse.watch import _NewValues, distinct_share
 
 BREAKS_AT = 6
@@ -232,6 +236,18 @@ def test_the_size_of_an_update_grows_with_the_rate(tmp_path):
         sizes.append(trainer.state.log_history[0]["collapse/update_kl"])
     assert sizes[0] == 0.0
     assert abs(sizes[1]) < abs(sizes[2])
+
+
+def test_the_size_of_an_update_leaves_out_what_tools_wrote(tmp_path, monkeypatch):
+    kept, keep = [], UpdateSize.keep
+
+    def keeping(self, *arguments):
+        kept.append(self.written)
+        keep(self, *arguments)
+
+    monkeypatch.setattr(UpdateSize, "keep", keeping)
+    run(tmp_path, FEATURES["tools"], drop_in.unequal, collapse_update_kl=0.2)
+    assert kept and all((mask == 0).any() and (mask == 1).any() for mask in kept)
 
 
 def test_metrics_are_logged_when_logs_are_rare(tmp_path):

@@ -479,7 +479,8 @@ def test_impossible_settings(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize(
-    ("steps_per_generation", "accumulation", "steps"), [(4, 2, 2), (2, 4, 1), (3, 3, 1), (5, 3, 3), (3, 2, 3)]
+    ("steps_per_generation", "accumulation", "steps"),
+    [(4, 2, 2), (2, 4, 1), (3, 3, 1), (5, 3, 3), (3, 2, 2), (6, 4, 2)],
 )
 def test_steps_of_a_batch_that_begins_and_ends_within_steps(tmp_path, steps_per_generation, accumulation, steps):
     """At the end of an epoch transformers makes a step of what is left: that batch spans one more."""

@@ -43,12 +43,18 @@ def main():
             report |= {"exit": 1, "message": error.code}
         elif error.code:
             report["exit"] = int(error.code)
-    except MemoryError:
-        raise
     except BaseException as error:
+        names = [kind.__name__ for kind in type(error).__mro__]
+        if isinstance(error, MemoryError):
+            # Python's parser has no other word for text that is nested too deeply.
+            if all(
+                os.path.basename(frame.filename) != "ast.py" for frame in traceback.extract_tb(error.__traceback__)
+            ):
+                raise
+            names = ["RecursionError"]
         report |= {
             "exit": 1,
-            "error": [kind.__name__ for kind in type(error).__mro__],
+            "error": names,
             "raised": raised_by(error, script, source),
             "message": str(error),
             "trace": traceback.format_exc()[-MOST_MESSAGE:],
