@@ -15,6 +15,7 @@ from ablations.table import TITLES
 
 FAST_BIAS = {
     "plain": ("#8d99ae", "-"),
+    "sandbox": ("#8d99ae", "--"),
     "everything": ("#e9a03b", "-"),
     "milestones": ("#1d3557", "-"),
     "durations": ("#c8553d", "-"),
@@ -44,19 +45,20 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
 
 
 def _differences(panel: Any, arms: Mapping[str, Any], title: str) -> None:
-    """Mean score of each arm, and the interval of its difference from the plain arm around it."""
+    """Mean score of each arm, and around it the interval of the difference from the plain arm, or else from its own other arm."""
     for at, arm in enumerate(arms.values()):
         score = arm["means"]["score"]
         if score is None:
             continue
         panel.plot(score, at, "o", color="#1d3557")
-        found = (arm.get("differences", {}).get("plain") or {}).get("score")
+        differences = arm.get("differences", {})
+        found = (differences.get("plain") or next(iter(differences.values()), None) or {}).get("score")
         if found and found["low"] is not None:
             shift = score - found["difference"]
             panel.plot([shift + found["low"], shift + found["high"]], [at, at], color="#1d3557", linewidth=1)
     panel.set_yticks(range(len(arms)), [arm["label"] for arm in arms.values()], fontsize=8)
     panel.invert_yaxis()
-    panel.set(title=title, xlabel="private score of a sample: 0 baseline, 1 reference")
+    panel.set(title=title, xlabel="private score of a sample: 0 baseline, 1 reference", xlim=(0, None))
     panel.grid(alpha=0.3)
 
 
@@ -66,7 +68,12 @@ def _fast_bias(panel: Any, arms: Mapping[str, Any]) -> None:
         known = [(at, share) for at, share in enumerate(shares, start=1) if share is not None]
         if known:
             panel.plot(*zip(*known, strict=True), line, color=colour, label=arms[name]["label"])
-    panel.set(title="Fast bias", xlabel="sixth of the run", ylabel="slow families among valid programs", ylim=(0, 1))
+    panel.set(
+        title="Share of the slow families among valid programs",
+        xlabel="sixth of the run",
+        ylabel="slow families",
+        ylim=(0, 1),
+    )
     panel.grid(alpha=0.3)
     if panel.lines:
         panel.legend(fontsize=7)
