@@ -71,10 +71,9 @@ def draw(table: pd.DataFrame, levels: dict[str, float], metric: str, path: Path)
     left.set(xlabel="training step", ylabel="share (%)", ylim=(0, 100))
 
     median, best = table["score_median"], table["best_so_far"]
-    right.plot(steps, median, color=BLUE, linewidth=2.4)
-    right.plot(steps, best, color=GREEN, linewidth=2.4)
-    label(right, "median of the valid programs", (steps[-1], median.max()), BLUE)
-    label(right, "best so far (mean of seeds)", (steps[-1], best.iloc[len(steps) // 2 :].max()), GREEN)
+    right.plot(steps, median, color=BLUE, linewidth=2.4, label="median of the valid programs")
+    right.plot(steps, best, color=GREEN, linewidth=2.4, label="best so far (mean of seeds)")
+    figure.legend(loc="outside lower right", ncols=2, frameon=False, labelcolor="linecolor", fontsize=9)
     for (name, level), color in zip(levels.items(), (VERMILION, GREY), strict=True):
         right.axhline(level, color=color, linestyle="--", linewidth=1.2)
         above = level == max(levels.values())  # away from the curves, which lie between the two levels
