@@ -32,7 +32,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-quickstart: setup  ## train the demo policy, then improve it by reinforcement learning (CPU, about 11 minutes)
+quickstart: setup  ## train the demo policy, then improve it by reinforcement learning (CPU, about 10 minutes)
 	$(BIN)/trl-mle quickstart
 
 quickstart-agent: setup  ## the same with an agent that runs up to three programs per rollout

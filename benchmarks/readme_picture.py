@@ -55,8 +55,8 @@ def curves(rollouts: pd.DataFrame, minimize: bool) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, levels: dict[str, float], metric: str, path: Path) -> None:
-    """Write the PNG: two panels, 1600 by 620 pixels, so that it is sharp at a width of 800."""
-    figure = Figure(figsize=(8, 3.1), layout="constrained")
+    """Write the PNG: two panels, 1600 by 680 pixels, so that it is sharp at a width of 800."""
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     steps = table.index.to_numpy() + 1
