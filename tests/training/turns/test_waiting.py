@@ -98,8 +98,16 @@ def test_an_exit_within_a_tool_ends_training_and_not_the_event_loop(loop, error,
     assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "alive"), loop).result(20) == "alive"
 
 
+@pytest.fixture
+def heard():
+    """A shell that starts the tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("timeout_s", [None, 60])
-def test_an_interruption_cancels_what_runs_and_waits_until_it_has_cleaned_up(loop, timeout_s):
+def test_an_interruption_cancels_what_runs_and_waits_until_it_has_cleaned_up(loop, heard, timeout_s):
     started, cleaned = threading.Event(), []
 
     async def later(x):
