@@ -55,7 +55,7 @@ def headline(result: Mapping[str, Any]) -> str | None:
     for name in HEADLINE:
         if name in arms:
             cells = [number(arms[name]["means"].get(figure)) for figure in shown]
-            label = arms[name]["label"].rpartition(") ")[2]  # without its letter
+            label = "trl_mle, everything" if name == "everything" else arms[name]["label"].rpartition(") ")[2]
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     found = arms["everything"]["differences"]["plain"]
     score, best, speed = (found[figure] for figure in ("score", "score of the best of 16", "programs per second"))
