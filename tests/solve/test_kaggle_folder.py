@@ -208,33 +208,23 @@ class Lucky(TwoFolders):
         return execution(submission=sample.to_csv(index=False).encode())
 
 
+async def sessions(houses, out, splits, *programs):
+    """The solution after one session for each number of `splits`, in which one more of the programs is tried."""
+    policy = ScriptedPolicy(*map(text_of, programs))
+    for attempts, count in enumerate(splits, 1):
+        problem = open_problem(str(houses), out, OPTIONS, splits=count)
+        scorer = ProgramScorer(Lucky(), NoInstrumenter())
+        found = await solve(problem, policy, out, 60.0, scorer, SearchSettings(attempts=attempts))
+    return found
+
+
 async def test_a_best_attempt_of_one_division_is_compared_by_its_mean(houses, out):
-    problems = [open_problem(str(houses), out, OPTIONS, splits=splits) for splits in (1, 3)]
-    policy = ScriptedPolicy(*map(text_of, ("lucky = 2, 100 30000", "good = 3, 50 8000")))
-    for attempts, problem in enumerate(problems, 1):
-        found = await solve(
-            problem,
-            policy,
-            out,
-            60.0,
-            ProgramScorer(Lucky(), NoInstrumenter()),
-            SearchSettings(attempts=attempts),
-        )
+    found = await sessions(houses, out, (1, 3), "lucky = 2, 100 30000", "good = 3, 50 8000")
     assert found.best is not None and (out / "solution.py").read_text().startswith("good")
 
 
 async def test_a_program_that_is_invalid_on_a_division_is_looked_at_once(houses, out):
-    problem = open_problem(str(houses), out, OPTIONS, splits=2)
-    policy = ScriptedPolicy(*map(text_of, ("broken = 1, 10 nan", "fine = 2, 20 20")))
-    for attempts in (1, 2):
-        found = await solve(
-            problem,
-            policy,
-            out,
-            60.0,
-            ProgramScorer(Lucky(), NoInstrumenter()),
-            SearchSettings(attempts=attempts),
-        )
+    found = await sessions(houses, out, (2, 2), "broken = 1, 10 nan", "fine = 2, 20 20")
     assert found.best is not None and (out / "solution.py").read_text().startswith("fine")
     log = AttemptLog(out)
     assert log.facts(1).refused == "not valid on every division of the rows"
@@ -263,21 +253,13 @@ def test_tables_may_be_mended_until_a_search_has_begun(tmp_path, out):
 async def test_a_lucky_attempt_of_one_division_does_not_come_back(houses, out):
     """Each accepted attempt is compared by its mean before the files are looked at."""
     texts = ("lucky = 1, 150 40000", "luckier = 2, 100 30000", "good = 3, 50 8000", "worse = 4, 9000 9000")
-    policy = ScriptedPolicy(*map(text_of, texts))
-    for attempts, splits in ((1, 1), (2, 1), (3, 3), (4, 3)):
-        problem = open_problem(str(houses), out, OPTIONS, splits=splits)
-        scorer = ProgramScorer(Lucky(), NoInstrumenter())
-        found = await solve(problem, policy, out, 60.0, scorer, SearchSettings(attempts=attempts))
+    found = await sessions(houses, out, (1, 1, 3, 3), *texts)
     assert found.best.id == 3 and (out / "solution.py").read_text().startswith("good")
 
 
 async def test_the_mean_over_the_splits_decides(houses, out):
-    problem = open_problem(str(houses), out, OPTIONS, splits=3)
-    policy = ScriptedPolicy(*map(text_of, ("honest = 1, 9000 9000", "lucky = 2, 100 30000", "good = 3, 8000 8000")))
-    scorer = ProgramScorer(Lucky(), NoInstrumenter())
-    for attempts in (1, 2, 3):  # one after another
-        found = await solve(problem, policy, out, 60.0, scorer, SearchSettings(attempts=attempts))
-        scorer = ProgramScorer(Lucky(), NoInstrumenter())
+    texts = ("honest = 1, 9000 9000", "lucky = 2, 100 30000", "good = 3, 8000 8000")
+    found = await sessions(houses, out, (3, 3, 3), *texts)
     assert found.best is not None and (out / "solution.py").read_text().startswith("good")
     assert found.best.id == 3 and found.best.facts.mean is not None
     assert "mean over 3 divisions" in (out / "page.html").read_text()
