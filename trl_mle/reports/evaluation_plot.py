@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from trl_mle.errors import missing_extra
 from trl_mle.evaluation.entries import Entry
 from trl_mle.evaluation.intervals import Estimate
 from trl_mle.evaluation.table import EvaluationTable
-from trl_mle.whole_files import write_whole
+from trl_mle.reports.png import write_png
 
 MOST_TASKS = 8
 """Most tasks in a picture."""
@@ -55,9 +54,7 @@ def plot_evaluation(table: EvaluationTable, path: Path) -> None:
         if not handles:
             handles, labels = valid.get_legend_handles_labels()
         valid.legend(handles, labels, fontsize=7)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    write_whole(path, image.getvalue())
+    write_png(figure, path)
 
 
 def _draw_entry(valid: Any, best: Any, entry: Entry, colours: Mapping[str, str]) -> None:

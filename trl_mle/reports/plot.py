@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 from trl_mle.errors import missing_extra
 from trl_mle.evaluation.summary import scored_rollouts
 from trl_mle.outcomes import Column, RunColumn
+from trl_mle.reports.png import write_png
 from trl_mle.types import MILESTONES
-from trl_mle.whole_files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,9 +114,7 @@ def plot_run(
         duration.set_yscale("log")
     duration.legend(fontsize=8)
     duration.xaxis.set_major_locator(MaxNLocator(integer=True))  # of all panels: they share the axis
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    write_whole(path, image.getvalue())
+    write_png(figure, path)
 
 
 def _mean_line(axes, steps, values, colour, label) -> None:
