@@ -45,7 +45,17 @@ def pytest_xdist_make_scheduler(config, log):
     return GroupScheduling(config, log)
 
 
+SLOWEST = ("/training/", "/sandboxes/", "/scripts/")
+"""Folders whose files are long groups, slowest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the longest groups first: one that starts last would leave the other processes idle."""
-    order = {"ray": 0, "attacks": 1}
-    items.sort(key=lambda item: order.get(group_of(item.path.as_posix()), 2))
+    """Start long groups first: one that starts last would leave the other processes idle."""
+    shared = {"ray": 0, "attacks": 1}
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        folders = (at for at, folder in enumerate(SLOWEST, start=len(shared)) if folder in path)
+        return shared.get(group_of(path), next(folders, len(shared) + len(SLOWEST)))
+
+    items.sort(key=rank)

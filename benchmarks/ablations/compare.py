@@ -74,11 +74,18 @@ def _summary(runs: Sequence[Run], study: Study) -> dict[str, Any]:
         entry: dict[str, Any] = {"label": arm.label, "runs": len(by_arm[name])}
         entry["tasks"] = len({task for task, _ in by_arm[name]})
         entry["means"] = {figure: _mean_over_tasks(by_arm[name], figure) for figure in figures}
+        entry["by task"] = {
+            task: {"runs": len(runs), "means": {figure: _mean_over_tasks(runs, figure) for figure in figures}}
+            for task, runs in _by_task(by_arm[name]).items()
+        }
         entry["slow share by sixths"] = _sixths(list(by_arm[name].values()))
         for other in dict.fromkeys(("plain", arm.against)):
             if other is not None and other != name and other in by_arm:
                 entry.setdefault("differences", {})[other] = {
                     figure: difference(by_arm[name], by_arm[other], figure) for figure in COMPARED
+                }
+                entry.setdefault("differences by task", {})[other] = {
+                    task: difference(runs, by_arm[other], "score") for task, runs in _by_task(by_arm[name]).items()
                 }
         summary[name] = entry
     return summary
@@ -92,6 +99,14 @@ def _mean_over_tasks(runs: Mapping[Key, Run], figure: str) -> float | None:
         if value is not None:
             by_task.setdefault(task, []).append(value)
     return round(float(np.mean([np.mean(values) for values in by_task.values()])), 4) if by_task else None
+
+
+def _by_task(runs: Mapping[Key, Run]) -> dict[str, dict[Key, Run]]:
+    """Task -> its runs."""
+    found: dict[str, dict[Key, Run]] = {}
+    for (task, seed), run in sorted(runs.items(), key=lambda item: item[0]):
+        found.setdefault(task, {})[task, seed] = run
+    return found
 
 
 def _sixths(runs: Sequence[Run]) -> list[float | None]:

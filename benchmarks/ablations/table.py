@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ def markdown(result: Mapping[str, Any]) -> str:
             title = TITLES[budget] + (", one policy for all tasks" if part == "all" else "")
             lines += [f"### {title}", "", *arms_table(arms, held_out=part == "all"), ""]
             lines += ["Differences, with 95 % intervals:", "", *differences_table(arms), ""]
+            if len(tasks := tasks_of(arms)) > 1:
+                lines += ["Score of a sample by task, and how many runs it is the mean of:", "", *tasks_table(arms, tasks), ""]
+                lines += ["Differences of the score by task:", "", *task_differences_table(arms, tasks), ""]
         lines += [f"**Beside the paper, {TITLES[budget].lower()}**", "", *paper_table(parts.get("each", {})), ""]
     lines += [f"`{result['command']}`, {result['machine']}; {result['runs']} runs."]
     return "\n".join(lines)
@@ -95,6 +98,32 @@ def differences_table(arms: Mapping[str, Any]) -> list[str]:
             rows.append(
                 f"| `{name}` | `{other}` | {score.get('pairs', 0)} | " + " | ".join(cells) + f" | {_percent(score)} |"
             )
+    return rows
+
+
+def tasks_of(arms: Mapping[str, Any]) -> list[str]:
+    """All tasks of the arms."""
+    return sorted({task for arm in arms.values() for task in arm["by task"]})
+
+
+def tasks_table(arms: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
+    """One row per arm with its mean score on each task."""
+    rows = ["| name | " + " | ".join(f"`{task}`" for task in tasks) + " |", "|" + "---|" * (len(tasks) + 1)]
+    for name, arm in arms.items():
+        found = (arm["by task"].get(task) for task in tasks)
+        cells = ["-" if of is None else f"{number(of['means']['score'])} ({of['runs']})" for of in found]
+        rows.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return rows
+
+
+def task_differences_table(arms: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
+    """One row per arm and arm that it is compared to, with the difference of the score on each task."""
+    head = ["arm", "against", *(f"`{task}`" for task in tasks)]
+    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, arm in arms.items():
+        for other, found in arm.get("differences by task", {}).items():
+            cells = [_interval(found.get(task)) for task in tasks]
+            rows.append(f"| `{name}` | `{other}` | " + " | ".join(cells) + " |")
     return rows
 
 

@@ -63,7 +63,9 @@ class TestArms:
 
     def test_comparisons_change_one_flag(self, parts):
         arms = parts.arms.read_study().arms
-        for name in ("milestones", "durations", "durations_inverse", "improve", "parts", "overlap", "lossy_durations"):
+        one_apart = {"milestones", "durations", "durations_inverse", "improve", "overlap", "lossy_durations"}
+        one_apart |= {"parts", "parts_durations", "parts_improve", "rank", "rank_durations", "rank_improve"}
+        for name in one_apart:
             ours, theirs = arms[name].flags, arms[arms[name].against].flags
             assert sum(ours.get(key) != theirs.get(key) for key in {*ours, *theirs}) == 1, name
 
@@ -309,9 +311,14 @@ class TestComparison:
         sixths = {"slow share by sixths": [0.1, 0.2, None, 0.3, 0.4, 0.5], "programs per second": 2.0}
         runs = [run_of(arm, seed, 0.3 + 0.1 * (arm != "plain") + 0.01 * seed, **sixths)
                 for arm in ("plain", "sandbox", "milestones", "durations") for seed in range(3)]  # fmt: skip
+        runs += [run_of(arm, seed, score, "other") for arm, score in (("plain", 0.1), ("durations", 0.8)) for seed in (0, 1)]
         results = {"programs": parts.compare.summarise(runs, study, "programs")}
         text = parts.table.markdown({"results": results, "command": "c", "machine": "m", "runs": len(runs)})
         assert "| `milestones` | `plain` | 3 | +0.100 (+0.100 to +0.100)" in text
+        assert "| name | `builtin:computers` | `other` |" in text
+        assert "| `durations` | 0.410 (3) | 0.800 (2) |" in text
+        assert "| `sandbox` | 0.410 (3) | - |" in text
+        assert "| `durations` | `plain` | +0.100 (+0.100 to +0.100) | +0.700 |" in text
         assert "| instrumentation | +22 % (22.06 % worse without) | +0%" in text
         assert "not run" in text
         for block in text.split("\n\n"):
