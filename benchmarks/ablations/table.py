@@ -37,7 +37,12 @@ def markdown(result: Mapping[str, Any]) -> str:
             lines += [f"### {title}", "", *arms_table(arms, held_out=part == "all"), ""]
             lines += ["Differences, with 95 % intervals:", "", *differences_table(arms), ""]
             if len(tasks := tasks_of(arms)) > 1:
-                lines += ["Score of a sample by task, and how many runs it is the mean of:", "", *tasks_table(arms, tasks), ""]
+                lines += [
+                    "Score of a sample by task, and how many runs it is the mean of:",
+                    "",
+                    *tasks_table(arms, tasks),
+                    "",
+                ]
                 lines += ["Differences of the score by task:", "", *task_differences_table(arms, tasks), ""]
         lines += [f"**Beside the paper, {TITLES[budget].lower()}**", "", *paper_table(parts.get("each", {})), ""]
     lines += [f"`{result['command']}`, {result['machine']}; {result['runs']} runs."]

@@ -311,7 +311,9 @@ class TestComparison:
         sixths = {"slow share by sixths": [0.1, 0.2, None, 0.3, 0.4, 0.5], "programs per second": 2.0}
         runs = [run_of(arm, seed, 0.3 + 0.1 * (arm != "plain") + 0.01 * seed, **sixths)
                 for arm in ("plain", "sandbox", "milestones", "durations") for seed in range(3)]  # fmt: skip
-        runs += [run_of(arm, seed, score, "other") for arm, score in (("plain", 0.1), ("durations", 0.8)) for seed in (0, 1)]
+        runs += [
+            run_of(arm, seed, score, "other") for arm, score in (("plain", 0.1), ("durations", 0.8)) for seed in (0, 1)
+        ]
         results = {"programs": parts.compare.summarise(runs, study, "programs")}
         text = parts.table.markdown({"results": results, "command": "c", "machine": "m", "runs": len(runs)})
         assert "| `milestones` | `plain` | 3 | +0.100 (+0.100 to +0.100)" in text
