@@ -158,6 +158,20 @@ def test_an_adapter_names_a_base_model_of_the_hub(hub, tmp_path):
     assert str(tmp_path).encode() not in files["README.md"] + files["adapter_config.json"]
 
 
+def test_a_whole_model_is_not_loaded_as_the_adapter_of_an_earlier_push(hub, tmp_path):
+    from transformers import AutoConfig
+
+    folder = push_model_folder(tmp_path / "run")
+    (adapter := folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "Qwen/base"}))
+    push_model(folder, "me/policy")
+    hub.files("model", "me/policy")["notes/config.json"] = b"mine"
+    adapter.unlink()
+    push_model(folder, "me/policy")
+    files = hub.files("model", "me/policy")
+    assert "adapter_config.json" not in files and {"notes/config.json", "model.safetensors"} <= set(files)
+    assert AutoConfig.from_pretrained("me/policy", cache_dir=tmp_path / "cache").hidden_size
+
+
 @pytest.mark.parametrize(
     ("missing", "words"), [("README.md", "No README.md"), ("model.safetensors", "holds no model")]
 )

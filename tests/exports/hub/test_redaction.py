@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from trl_mle.exports.hub.redaction import HIDDEN, redacted
 
-SECRETS = ("hf_" + "Ab3" * 10, "sk-proj-" + "x_1-" * 8, "e2b_" + "0af" * 8, "AKIA" + "ABCD" * 4)
+SECRETS = (
+    "hf_" + "Ab3" * 10,
+    "sk-proj-" + "x_1-" * 8,
+    "e2b_" + "0af" * 8,
+    "AKIA" + "ABCD" * 4,
+    "github_pat_" + "1B_" * 20,
+)
 
 
 @given(before=st.text(max_size=30), after=st.text(max_size=30), secret=st.sampled_from(SECRETS))

@@ -121,6 +121,14 @@ def test_two_processes_do_not_generate_into_one_folder(folder, tmp_path):
             generate_tasks(settings_of(folder), out)
 
 
+@pytest.mark.parametrize("processes", [0, -1])
+def test_without_a_process_nothing_is_done(folder, tmp_path, processes):
+    """Nothing would be made, and all tasks of an earlier generation would be surplus."""
+    with pytest.raises(TaskError, match=rf"processes is {processes} \(`--processes`\)"):
+        generate_tasks(settings_of(folder), tmp_path / "out", processes)
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_of_the_user_is_touched(folder, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")

@@ -41,7 +41,8 @@ def generate(
         def report(progress: generation.Progress) -> None:
             bar.update(line, total=progress.of, completed=progress.tables, description=f"{progress.kept} tasks")
 
-        records = generation.generate_tasks(settings, out, processes or generation.default_processes(), report)
+        chosen = generation.default_processes() if processes is None else processes
+        records = generation.generate_tasks(settings, out, chosen, report)
     console = Console()
     for title, numbers in generation.counts(records).items():
         table = Table(title, "number")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ def push_model(
 ) -> str:
     """Upload the policy in `folder` to the model `repo_id`, in one commit, and return its address.
 
+    The model's files of an earlier push that this one does not have are removed. Other files of the repository stay.
+
     Args:
         folder (`Path`):
             The `output_dir` of a finished run, or one of its checkpoints.
@@ -69,7 +72,7 @@ def push_model(
         ConfigError: the folder holds no model or no card, an adapter's base model is a folder, or the Hub cannot be reached or
             refuses.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     files = _files(folder)
     changed = {CARD: str(model_card(folder, repo_id, license, base_model)).encode()}
@@ -78,11 +81,15 @@ def push_model(
     api = HfApi(token=token)
     try:
         address = api.create_repo(repo_id, repo_type="model", private=private, exist_ok=True)
+        there = [file.rfilename for file in api.model_info(repo_id).siblings or []]
+        # Files of an earlier push: beside `adapter_config.json`, a whole model would be loaded as that adapter.
+        stale = sorted(name for name in there if name not in files and _is_of_model(name))
         api.create_commit(
             repo_id,
             [
                 *(CommitOperationAdd(name, content) for name, content in changed.items()),
                 *(CommitOperationAdd(name, str(path)) for name, path in files.items() if name not in changed),
+                *(CommitOperationDelete(name) for name in stale),
             ],
             repo_type="model",
             commit_message="Policy of trl_mle",
@@ -138,6 +145,11 @@ def _files(folder: Path) -> dict[str, Path]:
             f"{folder} holds no model. Give the `output_dir` of a run that has finished, or a checkpoint."
         )
     return found
+
+
+def _is_of_model(name: str) -> bool:
+    """Whether a file of the repository is one that `from_pretrained` reads."""
+    return "/" not in name and any(fnmatchcase(name, pattern) for pattern in FILES)
 
 
 def _adapter(path: Path, base_model: str | None) -> bytes:

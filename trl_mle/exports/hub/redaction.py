@@ -13,7 +13,7 @@ _NAME = re.compile(r"(?:^|_)(?:tokens?|(?:api)?keys?|secrets?|pwd|credentials?)(
 """Names of variables whose values are secret."""
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])"
-    r"(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|e2b_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16})"
+    r"(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|e2b_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|A[KS]IA[0-9A-Z]{16})"
 )
 """Tokens of the Hub, of model providers, E2B, GitHub and AWS by their form."""
 _SHORTEST = 8

@@ -73,6 +73,8 @@ def generate_tasks(
         TaskError: a source, a setting or `out` cannot be used, or another process generates into it.
         UserError: a package is not installed.
     """
+    if processes < 1:  # nothing would be made, and what `out` holds would count as surplus
+        raise TaskError(f"processes is {processes!r} (`--processes`); write a whole number of at least 1.")
     out = Path(out).expanduser()
     tables = _all_tables(settings)
     with _locked(out):
