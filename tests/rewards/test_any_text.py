@@ -14,10 +14,10 @@ from tests.support.generated_completions import random_completion
 from tests.support.hostile_texts import COMPLETIONS, FENCE, PROGRAMS
 from tests.support.sandbox_doubles import Scripted, execution
 from tests.support.tasks import toy_task
-from trl_mle.instrumentation import ASTInstrumenter, fallbacks, new_nonce
+from trl_mle.instrumentation import ASTInstrumenter, LLMInstrumenter, fallbacks, new_nonce
 from trl_mle.instrumentation.analysis import budget
 from trl_mle.rewards.scorer import ProgramScorer
-from trl_mle.types import Program
+from trl_mle.types import InstrumentedProgram, Program
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,22 @@ async def test_an_instrumenter_that_never_ends_costs_the_marks(task):
     async with scorer:
         outcome = await scorer.score(Program("", "x = 1"), task)
     assert outcome.instrumented.fallback_kind == fallbacks.FAILED
+
+
+async def test_an_instrumenter_may_wait_as_long_as_it_says(task):
+    class Patient:
+        wait_s = 10.0
+
+        async def instrument(self, program, nonce):
+            await asyncio.sleep(0.05)
+            return InstrumentedProgram(program.code, program, nonce)
+
+    scorer = ProgramScorer(Scripted(execution("error", exit_code=1)), Patient())
+    scorer._instrumentation_s = 0.01
+    async with scorer:
+        outcome = await scorer.score(Program("", "x = 1"), task)
+    assert outcome.instrumented.fallback_kind is None
+    assert LLMInstrumenter(endpoint="http://127.0.0.1:1/v1", cache_dir="none", wait_s=600.0).wait_s == 600.0
 
 
 def test_steps_bound_the_work_and_nothing_is_counted_outside():

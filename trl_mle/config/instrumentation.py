@@ -44,7 +44,7 @@ class InstrumentationConfig:
         wait_s (`float`, *optional*, defaults to `120.0`):
             Seconds that one program waits for its answer, queue and retries included, before `"ast"` is used.
         retries (`int`, *optional*, defaults to `2`):
-            Retries of a request after a transport error, a 429 or a 5xx.
+            Retries of a request after a transport error, a 408, 409, 425, 429 or 5xx.
         probe_after_s (`float`, *optional*, defaults to `30.0`):
             Seconds until an endpoint that is down is tried again. The pause doubles after each failed try, up to ten times
             this value.

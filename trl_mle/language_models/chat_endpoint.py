@@ -18,6 +18,8 @@ _ADVICE = {
 }
 _ABOUT_THE_REQUEST = "the prompt and `max_tokens` may be too long for the model's context, or it takes no such setting"
 """What another 4xx, such as 400, most often means. The server's own words may hold a key, and are not shown."""
+_BUSY = frozenset({408, 409, 425, 429})
+"""What a server or a gateway answers for the moment, whatever the request says: it was too slow, locked, or too busy."""
 _BY_NAME = frozenset({"model", "messages", "max_tokens", "temperature", "top_p", "n", "seed", "tools"})
 """Fields of a request that the client takes as arguments. Others travel in `extra_body`."""
 
@@ -29,7 +31,7 @@ class BackendError(InfrastructureError):
         message (`str`):
             What happened. It must not contain a key.
         retry (`bool`, *optional*, defaults to `False`):
-            Whether the same request may succeed soon: after a transport error, a time-out, a 429 or a 5xx.
+            Whether the same request may succeed soon: after a transport error, a time-out, a 408, 409, 425, 429 or 5xx.
         down (`bool`, *optional*, defaults to `False`):
             Whether the endpoint or its settings are at fault, rather than this request.
         permanent (`bool`, *optional*, defaults to `False`):
@@ -137,9 +139,9 @@ class ChatEndpoint:
         message = f"HTTP {status}"
         if status in _ADVICE:
             message += f": {_ADVICE[status].format(variable=self._variable)}"
-        elif status < 500 and status != 429:
+        elif status < 500 and status not in _BUSY:
             message += f": {_ABOUT_THE_REQUEST}"
-        if status == 429:  # the server is up and busy, which is no reason to open the breaker
+        if status in _BUSY:  # the server is up, so this is no reason to open the breaker
             return BackendError(message, retry=True, retry_after_s=_seconds(headers.get("retry-after")))
         if status >= 500:
             return BackendError(message, retry=True, down=True, retry_after_s=_seconds(headers.get("retry-after")))

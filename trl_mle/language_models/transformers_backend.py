@@ -17,6 +17,9 @@ from trl_mle.language_models.backends import Answer, BackendError, Message
 BATCH = 8
 """Most conversations in one forward pass."""
 
+_Waiting = tuple[list[Message], asyncio.Future[Answer]]
+"""A conversation and the answer that its caller waits for."""
+
 
 class TransformersBackend:
     """A frozen transformers model that answers greedily, or samples.
@@ -74,53 +77,80 @@ class TransformersBackend:
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model.to(self.device).eval().requires_grad_(False)
-        self._queue: list[tuple[list[Message], asyncio.Future[Answer]]] = []
+        self._queue: list[_Waiting] = []
         self._runner: asyncio.Task[None] | None = None
 
     async def complete(self, messages: Sequence[Message]) -> Answer:
         """See [`Backend`].
 
         Raises:
-            BackendError: the model failed (out of memory, a conversation longer than its context).
+            BackendError: the model failed (out of memory), was closed, or cannot hold this conversation in its context.
         """
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if self._runner is None or self._runner.done() or self._runner.get_loop() is not loop:
+            self._queue = []  # what an event loop that has ended left behind
+            self._runner = loop.create_task(self._run())
+        future: asyncio.Future[Answer] = loop.create_future()
         self._queue.append((list(messages), future))
-        if self._runner is None or self._runner.done():
-            self._runner = asyncio.create_task(self._run())
         return await future
 
     async def aclose(self) -> None:
-        """Stop the batches that have not started."""
-        if self._runner is not None:
-            self._runner.cancel()
+        """Stop the batches. Whoever waits for an answer gets a `BackendError`."""
+        runner, self._runner = self._runner, None
+        waiting, self._queue = self._queue, []
+        if runner is not None and runner.get_loop() is asyncio.get_running_loop():
+            runner.cancel()
+            _fail(waiting, BackendError("the model was closed"))
 
     async def _run(self) -> None:
         while self._queue:
             batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
             batch = [item for item in batch if not item[1].done()]  # a caller that gave up has cancelled its future
-            if not batch:
-                continue
-            try:
-                answers = await asyncio.to_thread(self._generate, [messages for messages, _ in batch])
-            except Exception as error:  # any error of the model: each waiting caller gets it
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(BackendError(f"the model failed: {type(error).__name__}", down=True))
-                continue
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            if batch:
+                await self._answer(batch)
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        try:
+            answers = await asyncio.to_thread(self._generate, [messages for messages, _ in batch])
+        except asyncio.CancelledError:
+            _fail(batch, BackendError("the model was closed"))
+            raise
+        except Exception as error:
+            if len(batch) > 1:  # one conversation that needs too much memory must not cost the others their answers
+                for item in batch:
+                    await self._answer([item])
+            else:
+                _fail(batch, BackendError(f"the model failed: {type(error).__name__}: {error}"[:300], down=True))
+            return
+        for item, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, BackendError):
+                _fail([item], answer)
+            elif not item[1].done():
+                item[1].set_result(answer)
+
+    def _generate(self, conversations: list[list[Message]]) -> list[Answer | BackendError]:
+        """The answer to each conversation, or why it cannot have one: beyond its context a model answers nonsense."""
+        longest = getattr(self._model.config, "max_position_embeddings", None)
+        lengths = [len(self._tokenize([messages])["input_ids"][0]) for messages in conversations]
+        fits = [longest is None or length + self.max_tokens <= longest for length in lengths]
+        fitting = [messages for messages, is_short in zip(conversations, fits, strict=True) if is_short]
+        answers = iter(self._generate_batch(fitting) if fitting else [])
+        return [
+            next(answers)
+            if is_short
+            else BackendError(f"{length} + {self.max_tokens} tokens are more than the model's {longest}")
+            for length, is_short in zip(lengths, fits, strict=True)
+        ]
+
+    def _tokenize(self, conversations: list[list[Message]]) -> Any:
+        return self._tokenizer.apply_chat_template(
+            conversations, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        )
 
     @torch.inference_mode()
-    def _generate(self, conversations: list[list[Message]]) -> list[Answer]:
-        inputs = self._tokenizer.apply_chat_template(
-            conversations, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        ).to(self.device)
-        longest = getattr(self._model.config, "max_position_embeddings", None)
+    def _generate_batch(self, conversations: list[list[Message]]) -> list[Answer]:
+        inputs = self._tokenize(conversations).to(self.device)
         length = inputs["input_ids"].shape[1]
-        # Beyond its context a model answers nonsense instead of failing.
-        if longest is not None and length + self.max_tokens > longest:
-            raise ValueError(f"{length} + {self.max_tokens} tokens are more than the model's {longest}")
         output = self._model.generate(
             **inputs,  # the sampling settings are these, whatever the model's own configuration says
             max_new_tokens=self.max_tokens,
@@ -142,3 +172,9 @@ class TransformersBackend:
         configured = self._model.generation_config.eos_token_id
         tokens = configured if isinstance(configured, list) else [configured]
         return {token for token in (*tokens, self._tokenizer.eos_token_id) if token is not None}
+
+
+def _fail(items: list[_Waiting], error: BackendError) -> None:
+    for _, future in items:
+        if not future.done():
+            future.set_exception(error)

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 SHORT_COMPLETION = 4000
 """Characters that are searched for a program in less than a millisecond."""
 INSTRUMENTATION_S = 300.0
-"""Longest time that an instrumenter may take, in seconds. Those of this package have shorter limits of their own."""
+"""Longest time that an instrumenter may take, in seconds, beside the `wait_s` that one with a model may wait for its answer."""
 
 
 class ProgramScorer:
@@ -216,7 +216,10 @@ class ProgramScorer:
         """
         nonce = new_nonce()
         try:
-            async with asyncio.timeout(self._instrumentation_s):
+            waits_s = getattr(self._instrumenter, "wait_s", 0.0)
+            async with asyncio.timeout(
+                self._instrumentation_s + (waits_s if isinstance(waits_s, (int, float)) else 0.0)
+            ):
                 return await self._adapter.instrument_async(program, nonce)
         except (InfrastructureError, UserError):
             raise

@@ -76,10 +76,21 @@ async def test_a_server_that_refuses_n_is_asked_one_by_one():
         assert [sample.text for sample in await sampled(url, 2)] == ["a", "a"]
 
 
+async def test_a_prompt_that_is_refused_by_itself_says_nothing_about_n():
+    with serve(status(400), status(400), status(400), choices("a", "b")) as (url, server):
+        policy = open_policy("m", endpoint=url, timing=FAST)
+        with pytest.raises(NoAnswerError):
+            await policy.sample(MESSAGES, 2, **SETTINGS)
+        assert len(await policy.sample(MESSAGES, 2, **SETTINGS)) == 2
+        await policy.aclose()
+    assert [request.get("n") for request in server.requests] == [2, None, None, 2]
+
+
 async def test_transport_errors_and_busy_servers_are_tried_again():
-    with serve(reset, status(429), status(503), completion("a")) as (url, server):
-        assert [sample.text for sample in await sampled(url, 1)] == ["a"]
-    assert len(server.requests) == 4
+    replies = [reset, *map(status, (408, 409, 425, 429, 503)), completion("a")]
+    with serve(*replies) as (url, server):
+        assert [sample.text for sample in await sampled(url, 1, retries=6)] == ["a"]
+    assert len(server.requests) == 7
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,11 @@ class LLMInstrumenter:
         )
         self._fallback = ASTInstrumenter()
 
+    @property
+    def wait_s(self) -> float:
+        """Seconds that one program waits for its answer, queue and retries included."""
+        return self.config.wait_s
+
     async def instrument(self, program: Program, nonce: str) -> InstrumentedProgram:
         """Insert marks that carry `nonce` into `program`, within `wait_s` seconds whatever the endpoint does.
 

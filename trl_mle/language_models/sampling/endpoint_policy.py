@@ -41,7 +41,7 @@ class EndpointPolicy:
         timeout_s (`float`, *optional*, defaults to `600.0`):
             Time limit of one request in seconds.
         retries (`int`, *optional*, defaults to `4`):
-            Retries of a request after a transport error, a 429 or a 5xx.
+            Retries of a request after a transport error, a 408, 409, 425, 429 or 5xx.
         prices ([`Prices`], *optional*):
             Prices of tokens.
         samples_per_request (`int`, *optional*, defaults to `8`):
@@ -115,15 +115,19 @@ class EndpointPolicy:
         }
         request = {name: value for name, value in (request | self.extra).items() if value is not None}
         samples: list[Sample] = []
+        takes_n = True
         if n > 1 and self._takes_n:
             try:
                 samples = await self._choices(request, n)
+                takes_n = not samples or len(samples) >= n  # without any, the choices were too long together
             except NoAnswerError as error:
                 if error.kind != "refused":  # some servers refuse any `n` above 1
                     raise
-            self._takes_n = len(samples) >= n
+                takes_n = False
         missing = range(len(samples), n)
         each = await asyncio.gather(*(self._choices(self._reseeded(request, index), 1) for index in missing))
+        # Decided only now: a prompt that is refused one by one as well says nothing about `n`.
+        self._takes_n = self._takes_n and takes_n
         return [*samples, *(choice for choices in each for choice in choices)][:n]
 
     @staticmethod
