@@ -103,6 +103,30 @@ def test_presence_is_no_constant():
     assert column.kind is ColumnKind.CATEGORY
 
 
+def test_a_target_of_signs_has_two_classes(tmp_path):
+    proposal = propose(table(tmp_path, label=["+", "-", "-", "+"] * (ROWS // 4)), Request.of())
+
+    assert proposal.questions == () and (proposal.request.targets, proposal.request.metric) == (("label",), "roc_auc")
+    assert describe_column(pd.Series(["1", "?", "1"], name="count")).missing == 1
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.00"])
+def test_amounts_that_differ_in_each_row_may_be_the_target(tmp_path, form):
+    salaries = [form.format(37_000 + 91 * number**2) for number in range(ROWS)]
+
+    assert propose(table(tmp_path, Salary=salaries), Request.of()).request.targets == ("Salary",)
+    assert "Salary" not in asked(table(tmp_path, Salary=[form.format(7 * number) for number in range(ROWS)]))
+
+
+@pytest.mark.parametrize(("keep", "metric"), [(False, "roc_auc"), (True, "accuracy")])
+def test_words_for_missing_values_are_no_class_of_the_metric(tmp_path, keep, metric):
+    path = table(tmp_path, label=["yes", "no", "NA", "no"] * (ROWS // 4))
+
+    proposal = propose(path, Request.of(drop_missing_targets=not keep, keep_missing_words=keep))
+
+    assert (proposal.request.metric, proposal.questions) == (metric, ())
+
+
 def test_ids_with_gaps_are_left_out(tmp_path):
     path = table(tmp_path, id=[*range(ROWS - 2), None, None], target=TARGET)
 

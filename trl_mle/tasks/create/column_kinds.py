@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from trl_mle.grading.values import Kind, canonical
@@ -55,6 +56,8 @@ class Column:
     """Whether the name is one that ids have."""
     no_number: str = ""
     """Why a column in which most texts look like numbers is none of numbers."""
+    counts_rows: bool = False
+    """Whether each row has a whole number of its own, and these have equal steps, as a row number has."""
 
     @property
     def is_unique(self) -> bool:
@@ -76,13 +79,17 @@ def describe_columns(frame: pd.DataFrame, decimal: str | None = None) -> dict[st
 def describe_column(texts: pd.Series, decimal: str | None = None) -> Column:
     """What the texts of one column are."""
     counts = texts.str.strip().value_counts()
-    missing_words = counts.index.isin(MISSING_WORDS | MISSING_MARKS | {""})
-    missing = int(counts[missing_words].sum())
-    distinct = counts.index[~missing_words].tolist()
+    present = counts.index[~counts.index.isin(MISSING_WORDS | {""})].tolist()
+    distinct = [text for text in present if text not in MISSING_MARKS]
+    # Among texts, a mark may be a class, such as the `-` beside `+`. It is one where it would leave a single class.
+    if len(distinct) < 2 and not any(_LIKE_A_NUMBER.fullmatch(text) for text in distinct) and len(present) > 1:
+        distinct = present
+    missing = len(texts) - int(counts[distinct].sum())
     name = str(texts.name)
     example = distinct[0] if distinct else ""
     kind, no_number = _kind(texts, distinct, missing, decimal)
-    return Column(name, kind, len(distinct), missing, len(texts), example, has_id_name(name), no_number)
+    counts_rows = kind is ColumnKind.WHOLE and len(distinct) == len(texts) and _has_equal_steps(distinct)
+    return Column(name, kind, len(distinct), missing, len(texts), example, has_id_name(name), no_number, counts_rows)
 
 
 def words_of(name: str) -> list[str]:
@@ -94,6 +101,11 @@ def has_id_name(name: str) -> bool:
     """Whether `name` is one that ids have, such as `id`, `PassengerId`, `patient_id` or `index`."""
     words = words_of(name)
     return bool(words) and (words[-1] in _ID_WORDS or "".join(words) in _ID_NAMES)
+
+
+def _has_equal_steps(whole: list[str]) -> bool:
+    numbers = sorted(int(str(canonical(text, Kind.INTEGER))) for text in whole)
+    return len({following - number for number, following in pairwise(numbers)}) == 1
 
 
 def _kind(texts: pd.Series, distinct: list[str], missing: int, decimal: str | None) -> tuple[ColumnKind, str]:

@@ -22,8 +22,10 @@ WIDE = 100.0
 _CLASS_WORDS = frozenset(("class", "label", "species", "category", "type", "kind", "digit", "code", "group"))
 
 
-def guess_metric(column: Column, texts: pd.Series, decimal: str | None = None) -> tuple[str, str] | Question:
-    """The metric for one target and the reason, or a question.
+def guess_metric(
+    column: Column, texts: pd.Series, decimal: str | None = None, keep_missing_words: bool = False
+) -> tuple[str, str] | Question:
+    """The metric for one target and the reason, or a question. Words such as `None` are classes if they are kept.
 
     Raises:
         TaskError: the column cannot be predicted.
@@ -53,12 +55,15 @@ def guess_metric(column: Column, texts: pd.Series, decimal: str | None = None) -
                 ),
             ),
         )
-    return _of_classes(texts)
+    return _of_classes(texts, keep_missing_words)
 
 
-def _of_classes(texts: pd.Series) -> tuple[str, str]:
+def _of_classes(texts: pd.Series, keep_missing_words: bool) -> tuple[str, str]:
     stripped = texts.str.strip()
     counts = stripped[stripped != ""].value_counts()
+    named = counts[~counts.index.isin(MISSING_WORDS)]
+    if len(named) > 1 and not keep_missing_words:
+        counts = named
     if len(counts) == 2:
         return "roc_auc", "two classes"
     if counts.iloc[0] > EVEN_SHARE * counts.sum():

@@ -111,8 +111,7 @@ def is_predictable(column: Column) -> bool:
     """Whether the column may be a target, as far as its values say."""
     if column.id_name or column.kind not in _PREDICTABLE or column.distinct < 2:
         return False
-    # Whole numbers that count the rows are a row number.
-    return not (column.kind is ColumnKind.WHOLE and column.is_unique and column.rows > 20)
+    return not (column.counts_rows and column.rows > 20)
 
 
 def has_target_name(name: str) -> bool:

@@ -167,7 +167,7 @@ def _metric(
     frame: pd.DataFrame, request: Request, columns: dict[str, Column], decimal: str | None
 ) -> tuple[str, str] | Question:
     """One metric for all targets."""
-    found = [guess_metric(columns[name], frame[name], decimal) for name in request.targets]
+    found = [guess_metric(columns[name], frame[name], decimal, request.keep_missing_words) for name in request.targets]
     for each in found:
         if isinstance(each, Question):
             return each
