@@ -214,6 +214,22 @@ def test_a_table_of_another_format_has_the_limits_of_a_text(create, monkeypatch,
 
 
 @pytest.mark.parametrize(
+    ("value", "kind"), [([0.1] * 2000, "lists"), ({"a": 1}, "records"), (b"\x89PNG", "bytes"), (["a"], "lists")]
+)
+def test_columns_without_single_values_are_left_out(create, caplog, value, kind):
+    frame = pd.read_csv(io.StringIO(PLAIN)).assign(image=pd.Series([None, *[value] * (ROWS - 1)]))
+    frame.to_parquet(buffer := io.BytesIO())
+    assert list(create(buffer.getvalue(), name="d.parquet")[0].columns) == ["id", "x", "y"]
+    assert f"Column 'image' holds {kind}" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.parquet", "d.csv.gz"])
+def test_a_stub_of_git_lfs_is_no_table(create, name):
+    with pytest.raises(TaskError, match="git lfs pull"):
+        create("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", target=None, name=name)
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         ("d.json", "read_json"),
@@ -224,6 +240,7 @@ def test_a_table_of_another_format_has_the_limits_of_a_text(create, monkeypatch,
         ("d.pickle", "read_pickle"),
         ("d.xlsx", "excel|cannot be read"),
         ("d.zip", "zip"),
+        ("d.arff", "as CSV"),
     ],
 )
 def test_files_that_are_not_what_their_names_say(create, name, message):

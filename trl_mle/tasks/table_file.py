@@ -44,6 +44,7 @@ _OTHER = {
     **dict.fromkeys((".db", ".sqlite", ".sqlite3", ".mdb", ".accdb"), "export the table as CSV"),
     **dict.fromkeys((".sav", ".dta", ".sas7bdat", ".rds", ".rda", ".rdata", ".mat"), "export the table as CSV"),
     **dict.fromkeys((".orc", ".avro", ".h5", ".hdf5", ".npy", ".npz", ".pt"), "export the table as CSV"),
+    **dict.fromkeys((".arff", ".libsvm", ".svmlight", ".xml", ".pdf", ".doc", ".docx"), "export the table as CSV"),
     **dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".zst"), "unpack it and give the table"),
 }
 _MAGIC = {
@@ -63,6 +64,8 @@ _MAGIC = {
     b"%PDF-": "a PDF file",
 }
 """First bytes of other kinds of files."""
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""First bytes of the stub that stands for a file of Git LFS that was not fetched."""
 
 
 def check_path(csv: Path | str, folders: bool = False) -> Path:
@@ -112,6 +115,7 @@ def read_text(path: Path, encoding: str | None) -> tuple[str, list[str]]:
     if kind in _OTHER:
         raise TaskError(f"{path}: tables of the kind {kind} are not read; {_OTHER[kind]}.")
     try:
+        _check_pointer(path)
         if suffix in (*_EXCEL, ".parquet", ".feather"):
             _check_size(path, path.stat().st_size)
             frame, notes = _read_frame(path, suffix)
@@ -153,6 +157,12 @@ def whole_rows(path: Path) -> Iterator[None]:
             f"{path} has rows with more cells than its header names, as those of R's `write.table`, whose row names have none. "
             "Name each column, or write the table without row names (`row.names = FALSE`)."
         ) from warning
+
+
+def _check_pointer(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise TaskError(f"{path} is a stub of Git LFS, not the table itself; run `git lfs pull` in the clone.")
 
 
 def _read_bytes(path: Path, suffix: str) -> bytes:
@@ -264,6 +274,21 @@ def _undecodable(path: Path, data: bytes, name: str, error: Exception) -> str:
     )
 
 
+def _single_values(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """`frame` without columns of lists, records or bytes: as text, long lists lose their middle, and numbers their digits."""
+    import numpy as np
+
+    kinds = {bytes: "bytes", dict: "records", list: "lists", tuple: "lists", np.ndarray: "lists"}
+    kept, notes = [], []
+    for name, values in frame.items():
+        first = next((value for value in values if value is not None), None) if values.dtype == "object" else None
+        if (kind := kinds.get(type(first))) is None:
+            kept.append(name)
+        else:
+            notes.append(f"Column {name!r} holds {kind}, for which a cell of a table has no form; it is left out.")
+    return frame[kept] if notes else frame, notes
+
+
 def _read_frame(path: Path, suffix: str) -> tuple[pd.DataFrame, list[str]]:
     import pandas as pd
 
@@ -271,9 +296,9 @@ def _read_frame(path: Path, suffix: str) -> tuple[pd.DataFrame, list[str]]:
     try:
         if suffix == ".parquet":
             _check_cells(path)
-            return pd.read_parquet(path), notes
+            return _single_values(pd.read_parquet(path))
         if suffix == ".feather":
-            return pd.read_feather(path), notes
+            return _single_values(pd.read_feather(path))
         with zipfile.ZipFile(path) as archive:
             _check_size(path, sum(info.file_size for info in archive.infolist()))
         with pd.ExcelFile(io.BytesIO(path.read_bytes()), engine="openpyxl") as book:
