@@ -80,3 +80,14 @@ def test_every_step_of_a_generation_batch_resumes_exactly(tmp_path, whole, step)
     resumed = make(tmp_path / "cut")
     resumed.train(resume_from_checkpoint=str(tmp_path / f"cut/checkpoint-{step}"))
     assert_same(resumed, tmp_path / "cut", parameters, folder)
+
+
+def test_a_run_that_is_resumed_where_it_has_ended_makes_no_further_step(tmp_path, whole):
+    parameters, folder = whole
+    for name in ("checkpoint-14", "rollouts"):
+        shutil.copytree(folder / name, tmp_path / "cut" / name)
+    resumed = make(tmp_path / "cut", save_strategy="no")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "cut/checkpoint-14"))
+    assert resumed.state.global_step == 14
+    assert all(torch.equal(weights(resumed)[name], value) for name, value in parameters.items())
+    assert rollouts(tmp_path / "cut") == rollouts(folder)
