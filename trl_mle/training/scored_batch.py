@@ -22,7 +22,7 @@ class ScoredBatch:
     """What TRL normalises of each of the `F` reward functions, shape `(B, F)`: its rewards, or the ranks of those in
     `ranked_rewards`; NaN where there is none."""
     rewards: torch.Tensor
-    """Weighted sum of the rewards themselves over the reward functions, shape `(B,)`."""
+    """Weighted sum of the rewards themselves over the reward functions, shape `(B,)`; 0 where there is none."""
     scorable: torch.Tensor
     """Shape `(B,)`: True for completions that have a reward."""
     reported: ReportedDurations
@@ -30,3 +30,7 @@ class ScoredBatch:
     """Value of the column `reward_scale_column` for each completion, if that is set."""
     credit: Credit | None = None
     """Advantages of the actions, with `turn_credit: return`."""
+
+    def known_rewards(self) -> torch.Tensor:
+        """`rewards` with NaN for completions that have none, shape `(B,)`."""
+        return self.rewards.masked_fill(~self.scorable, torch.nan)

@@ -196,7 +196,7 @@ class DurationAwareTrainer(ResumableTrainer):
         if args.logged_programs:
             table = ProgramTable(
                 args.logged_programs,
-                rewards=lambda: self._last_scored().rewards,
+                rewards=lambda: self._last_scored().known_rewards(),
                 trackers=lambda: self.callback_handler.callbacks,
             )
             self.parts.add("program_table", table)
