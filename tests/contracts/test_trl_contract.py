@@ -111,6 +111,11 @@ def test_overridden_methods_of_grpo_have_these_parameters(method, expected):
     assert parameters(getattr(GRPOTrainer, method)) == expected
 
 
+def test_a_model_is_saved_without_a_push_by_this_parameter():
+    assert parameters(GRPOTrainer.save_model) == ["output_dir", "_internal_call"]
+    assert "if self.args.push_to_hub and not _internal_call:" in source(Trainer.save_model)
+
+
 def test_log_probabilities_are_asked_for_by_these_parameters():
     names = parameters(GRPOTrainer._get_per_token_logps_and_entropies)
     assert names[:5] == ["model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"]

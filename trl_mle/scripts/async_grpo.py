@@ -65,6 +65,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.scripts.build import make_reward, prepare_run
     from trl_mle.scripts.checks import check_async
     from trl_mle.scripts.curriculum import check_uniform
+    from trl_mle.scripts.hub_push import push_policy, repository_errors, save_policy
     from trl_mle.scripts.model_card import policy_metadata, policy_sections
     from trl_mle.scripts.policy import check_not_adapter
     from trl_mle.scripts.run_dir import RunRecorder
@@ -83,16 +84,16 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     reward = make_reward(mle_args, run.tasks, alone=True)
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
     try:
-        trainer = AsyncDurationAwareTrainer(
-            model=model_args.model_name_or_path,
-            reward_funcs=reward,
-            args=training_args,
-            train_dataset=prompts_dataset(run.tasks, prompts=1),
-            processing_class=run.tokenizer,
-            peft_config=get_peft_config(ModelConfig(**asdict(model_args))),
-            callbacks=[RunRecorder(run.folder, settings)],
-        )
-        # With `push_to_hub`, `save_model` writes and uploads the card.
+        with repository_errors(training_args):
+            trainer = AsyncDurationAwareTrainer(
+                model=model_args.model_name_or_path,
+                reward_funcs=reward,
+                args=training_args,
+                train_dataset=prompts_dataset(run.tasks, prompts=1),
+                processing_class=run.tokenizer,
+                peft_config=get_peft_config(ModelConfig(**asdict(model_args))),
+                callbacks=[RunRecorder(run.folder, settings)],
+            )
         trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
         trainer.model_card_metadata.update(policy_metadata(model_args))
         trainer.train(resume_from_checkpoint=run.checkpoint)
@@ -100,11 +101,12 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     # Before anything that may fail: hours of training must not be lost to a card.
-    trainer.save_model(training_args.output_dir)
+    save_policy(trainer)
     after = AfterTraining()
     if training_args.process_index == 0:
         with after.step("The model card", f"The model itself is in {run.folder}."):
             trainer.create_model_card(model_name=run.folder.name)
+    push_policy(trainer, after)
     return after.exit_code
 
 

@@ -47,6 +47,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     from trl_mle.scripts.build import model_init_kwargs, prepare_run
     from trl_mle.scripts.checks import check_best_metric
     from trl_mle.scripts.experience import check_experience
+    from trl_mle.scripts.hub_push import push_policy, repository_errors, save_policy
     from trl_mle.scripts.model_card import policy_metadata, policy_sections
     from trl_mle.scripts.policy import trainer_arguments
     from trl_mle.scripts.rollout_source import single_turn_source
@@ -63,13 +64,14 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
     make_source = agent_source if mle_args.agent_turns else single_turn_source
     source = make_source(mle_args, training_args, run)
     settings = {"mle": asdict(mle_args), "training": training_args.to_dict(), "model": asdict(model_args)}
-    trainer = DurationAwareTrainer(
-        **trainer_arguments(model_args, training_args),
-        **source.trainer_arguments,
-        args=training_args,
-        processing_class=run.tokenizer,
-        callbacks=[RunRecorder(run.folder, settings)],
-    )
+    with repository_errors(training_args):
+        trainer = DurationAwareTrainer(
+            **trainer_arguments(model_args, training_args),
+            **source.trainer_arguments,
+            args=training_args,
+            processing_class=run.tokenizer,
+            callbacks=[RunRecorder(run.folder, settings)],
+        )
     source.check_model(trainer.model)
     # Set before training: checkpoints have a card, too.
     trainer.model_card_sections.update(policy_sections(mle_args, training_args, model_args, run.tasks))
@@ -90,7 +92,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         source.close()
     if not stopped:
         # Before anything that may fail: hours of training must not be lost to a report.
-        trainer.save_model(training_args.output_dir)
+        save_policy(trainer)
     after = AfterTraining()
     if training_args.process_index == 0 and training_args.save_rollouts and (run.folder / "rollouts").exists():
         with after.step("The report", f"`trl-mle report {run.folder}` makes it again."):
@@ -99,9 +101,7 @@ def train(mle_args: Any, training_args: Any, model_args: Any, tasks: dict[str, T
         return stopped
     with after.step("The model card", f"The model itself is in {run.folder}."):
         trainer.create_model_card(model_name=run.folder.name)
-    if training_args.push_to_hub:
-        with after.step("The push to the hub", f"The model is in {run.folder}; push it from there."):
-            trainer.push_to_hub()
+    push_policy(trainer, after)
     return after.exit_code
 
 

@@ -135,16 +135,15 @@ def train(
     from trl import SFTTrainer
 
     from trl_mle.scripts.checkpoints import resume_from
+    from trl_mle.scripts.hub_push import push_policy, repository_errors, save_policy
     from trl_mle.training.callbacks import SFT_METRICS, MLEProgress
 
     training_args.completion_only_loss = True
     # Observations are no part of what the policy learns to write.
     training_args.assistant_only_loss |= has_turns(dataset)
-    trainer: Any = SFTTrainer(
-        **make_policy(dataset, demo_args, training_args, model_args),
-        args=training_args,
-        train_dataset=dataset,
-    )
+    policy = make_policy(dataset, demo_args, training_args, model_args)
+    with repository_errors(training_args):
+        trainer: Any = SFTTrainer(**policy, args=training_args, train_dataset=dataset)
     if not training_args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(MLEProgress(SFT_METRICS))
@@ -153,7 +152,7 @@ def train(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=resume_from(training_args))
     seconds = time.perf_counter() - started
-    trainer.save_model(training_args.output_dir)
+    save_policy(trainer)
     if training_args.process_index == 0:
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         summary: dict[str, Any] = {
@@ -171,9 +170,7 @@ def train(
             f"{summary['steps']} steps and {seconds:.0f} s{change}. Saved to {training_args.output_dir}."
         )
     after = AfterTraining()
-    if training_args.push_to_hub:
-        with after.step("The push to the hub", f"The model is in {training_args.output_dir}; push it from there."):
-            trainer.push_to_hub()
+    push_policy(trainer, after)
     return after.exit_code
 
 
