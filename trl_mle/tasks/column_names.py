@@ -17,6 +17,7 @@ _WRITTEN_INDEX = re.compile(r"(Unnamed: \d+(\.\d+)?)?")
 # Control characters, line and paragraph separators, and characters of no width: nobody sees them in a prompt.
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\s]+")
 _ZERO_WIDTH = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_HEADLESS = " The first line looks like data: a table needs a header that names its columns."
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,8 @@ def clean_header(path: Path, names: Sequence[str]) -> Header:
         if at in unnamed:
             continue
         if name in position:
-            raise TaskError(
-                f"columns {position[name] + 1} and {at + 1} of {path} are both called {name!r}; rename one."
-            )
+            message = f"columns {position[name] + 1} and {at + 1} of {path} are both called {name!r}; rename one."
+            raise TaskError(message + _HEADLESS * _looks_like_data(cleaned))
         position[name] = at
     changed = [
         (old, new)
@@ -79,6 +79,11 @@ def no_column(path: Path, column: str, columns: Sequence[str]) -> str:
         message += f" Did you mean {original!r}?"
     elif len(columns) < 2:
         message += " If another character separates the columns, name it with `--sep`."
-    elif sum(re.fullmatch(r"[+-]?[\d.]+([eE][+-]?\d+)?", name) is not None for name in columns) > len(columns) / 2:
-        message += " The first line looks like data: a table needs a header that names its columns."
+    elif _looks_like_data(columns):
+        message += _HEADLESS
     return message
+
+
+def _looks_like_data(names: Sequence[str]) -> bool:
+    """Whether most names are numbers."""
+    return sum(re.fullmatch(r"[+-]?[\d.]+([eE][+-]?\d+)?", name) is not None for name in names) > len(names) / 2

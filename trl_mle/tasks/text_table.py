@@ -27,6 +27,8 @@ SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "sp
 MAX_COLUMNS = 10_000
 """Most columns of a table. Each costs time wherever columns are looked at one by one."""
 _CHUNK = 50_000
+_SAMPLE = 100_000
+"""Characters in which a header is looked for below other lines."""
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
@@ -61,9 +63,9 @@ def read_text_table(path: Path, target: str | None, sep: str | None = None, enco
     """
     import pandas as pd
 
-    separator = _separator(sep)
+    named = _separator(sep)
     text, notes = read_text(path, encoding)
-    start, separator, header_notes = _find_header(path, text, target, separator)
+    start, separator, header_notes = _find_header(path, text, target, named)
     notes += header_notes
     spaced = _is_spaced(text, start, separator)
     reader = _reader(text, start, separator, spaced)
@@ -75,7 +77,7 @@ def read_text_table(path: Path, target: str | None, sep: str | None = None, enco
     if len(names) > MAX_COLUMNS:
         raise TaskError(f"{path} has {len(names)} columns, more than {MAX_COLUMNS}; give a table with fewer of them.")
     if target is not None and clean_name(target) not in (columns := [clean_name(name) for name in names]):
-        raise TaskError(no_column(path, clean_name(target), columns))
+        raise TaskError(no_column(path, clean_name(target), columns) + _line_below(text, start, target, named))
     frames, short_end = [], True
     while chunk := list(islice(rows, _CHUNK)):
         short_end &= all(len(cells) == len(names) + 1 and not cells[-1].strip() for _, cells in chunk)
@@ -90,7 +92,13 @@ def read_text_table(path: Path, target: str | None, sep: str | None = None, enco
         raise TaskError(f"{path} has a header but no rows; there is nothing to learn from.")
     if short_end:
         notes.append("Each row ends in a separator that the header does not have; it is ignored.")
-    return _with_header(path, pd.concat(frames), clean_header(path, names), separator, notes)
+    frame = pd.concat(frames)
+    repeats = (frame == names).all(axis=1) if len(names) > 1 else pd.Series(False, index=frame.index)
+    if repeats.any():
+        notes.append(
+            f"{int(repeats.sum())} row{'s repeat' if repeats.sum() > 1 else ' repeats'} the header and is left out."
+        )
+    return _with_header(path, frame[~repeats], clean_header(path, names), separator, notes)
 
 
 def _with_header(path: Path, frame: pd.DataFrame, header: Header, separator: str, notes: list[str]) -> TextTable:
@@ -131,7 +139,7 @@ def _separator(sep: str | None) -> str | None:
 
 
 def _find_header(path: Path, text: str, target: str | None, separator: str | None) -> tuple[int, str, list[str]]:
-    """Position of the header, the separator, and what was decided: the first line with `target` among its cells is the header.
+    """Position of the header, the separator, and what was decided: that of the first line with a cell.
 
     Lines with `#` before it are comments. Excel's line `sep=;` names the separator.
     """
@@ -141,7 +149,7 @@ def _find_header(path: Path, text: str, target: str | None, separator: str | Non
         line = text[start : _line_end(text, start)]
         named = re.fullmatch(r'("?)sep=(.)\1[ ,;]*', line.strip("\r\n "))
         comment = line.lstrip().startswith("#") and not _is_header(text, start, target, separator)
-        if start >= len(text) or not (named or comment or not line.strip()):
+        if start >= len(text) or not (named or comment or _is_blank(line, separator)):
             break
         if named:
             separator = separator or named[2]
@@ -155,6 +163,22 @@ def _find_header(path: Path, text: str, target: str | None, separator: str | Non
     if separator is None and found != ",":
         notes.append(f"The cells are separated by {SEPARATORS[found]} (`--sep` decides otherwise).")
     return start, found, notes
+
+
+def _is_blank(line: str, separator: str | None) -> bool:
+    """Whether a line has no text, as the rows above a table that does not begin in the first row of its sheet."""
+    return not line.strip(' \t\r\n",;|' + (separator or "")) and line.count('"') % 2 == 0
+
+
+def _line_below(text: str, start: int, target: str, separator: str | None) -> str:
+    """A sentence that names the line with a cell `target`, if it is near the first line. Other lines may stand above a header."""
+    sample, at = text[start : start + _SAMPLE], 0
+    for _ in range(20):
+        at = _line_end(sample, at)
+        if at < len(sample) and _guess(sample, at, target, separator):
+            line = 1 + text.count("\n", 0, start + at)
+            return f" Line {line} has a cell of this name: if it is the header, remove the lines above it."
+    return ""
 
 
 def even_separator(path: Path, text: str, start: int, separator: str | None) -> str:
@@ -182,7 +206,19 @@ def even_separator(path: Path, text: str, start: int, separator: str | None) -> 
     raise TaskError(
         f"{path} has one column, or rows of different lengths, with each separator that is known "
         f"({', '.join(SEPARATORS.values())}). Write the separator (`--sep`), and quote cells that hold it."
+        + _even_rows_below(text, start)
     )
+
+
+def _even_rows_below(text: str, start: int) -> str:
+    """A sentence that names the row from which on all have equally many cells, as they do below a title."""
+    for character in (character for character in SEPARATORS if character != " "):
+        rows = _first_rows(text, start, character)
+        for at in range(1, len(rows) - 1):
+            if {len(row) for row in rows[at:]} == {len(rows[at])} != {1}:
+                first = ", ".join(map(repr, rows[at][:3]))
+                return f" If the header is the row that begins with {first}, remove the lines above it."
+    return ""
 
 
 def _first_rows(text: str, start: int, separator: str, rows: int = 50) -> list[list[str]]:
@@ -257,7 +293,9 @@ def _rows(reader: Iterator[list[str]], path: Path, first_line: int) -> Iterator[
             row = next_row(reader)
         except csv.Error as error:
             line = first_line + reader.line_num  # type: ignore[attr-defined]
-            raise TaskError(f"line {line} of {path} is not CSV: {error}. Check the quotes.") from error
+            raise TaskError(
+                f"line {line} of {path} is not CSV: {error}. Check the quotes: within a quoted cell, a quote is written twice."
+            ) from error
         if row is None:
             return
         if row:

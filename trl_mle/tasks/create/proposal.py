@@ -154,12 +154,16 @@ def complete(origin: Origin, request: Request) -> Proposal:
 
 
 def _without_header(frame: pd.DataFrame) -> list[str]:
-    """A note if the names of columns look like data. Whole numbers are names that pandas gives."""
-    numbers = [name for name in frame.columns if re.fullmatch(r"[+-]?\d*\.\d+", str(name))]
-    if 2 * len(numbers) < len(frame.columns):
+    """A note if names of columns look like data: fractions, or values of their columns. pandas gives whole numbers as names."""
+    like_data = [
+        name
+        for name in map(str, frame.columns)
+        if not name.isdecimal() and (re.fullmatch(r"[+-]?\d*\.\d+", name) or (frame[name] == name).any())
+    ]
+    if 2 * len(like_data) < len(frame.columns):
         return []
     return [
-        f"Columns are called {numbers[0]!r} and the like. If the first line is data, write a line with names above it."
+        f"Columns are called {like_data[0]!r} and the like. If the first line is data, write a line with names above it."
     ]
 
 
