@@ -91,6 +91,9 @@ def test_several_milestones_of_one_statement():
         ("import numpy\ntry:\n    import torch\nexcept ImportError:\n    x = 0\n<imported_libraries>\n", "and"),
         ("try:\n    import numpy\n    <imported_libraries>\n    f()\nexcept ValueError:\n    pass\n", "in a try"),
         ("def f():\n    import torch\n    <imported_libraries>\n    g()\nf()\n", "in a function"),
+        ("import numpy\ntry:\n    import torch\n    <imported_libraries>\n    torch.f()\nexcept ImportError:\n    pass\n"
+         "<imported_libraries>\n", "after one that may be missing"),
+        ("import numpy\nif gpu:\n    import cudf\n    <imported_libraries>\n    f()\n<imported_libraries>\n", "after a choice"),
         ("import numpy\n<imported_libraries>\ndef f():\n    import torch\nf()\n", "top level first"),
     ],
 )  # fmt: skip
@@ -471,6 +474,39 @@ def test_early_return_is_not_success():
     """)
         == set()
     )
+
+
+@pytest.mark.parametrize(
+    "call", ["raise SystemExit(main())", "ready() and main()", "assert ready(), main()", "ok = ready() or main()"]
+)
+def test_a_function_is_marked_wherever_its_call_stands(call):
+    check(f"""
+        def main():
+            model.fit(X, y)
+            <defined_model>
+            <trained_model>
+            check()
+        {call}
+    """)
+    assert inserted("def main():\n    model.fit(X, y)\n") == set()
+
+
+def test_methods_of_one_name_are_marked_in_each_class():
+    check("""
+        class Loader:
+            def run(self):
+                self.d = pd.read_csv("train.csv")
+                <loaded_data>
+        class Trainer:
+            m = Ridge()
+            def run(self):
+                self.m.fit(X, y)
+                <defined_model>
+                <trained_model>
+        <defined_model>
+        Loader().run()
+        Trainer().run()
+    """)
 
 
 def test_async_methods_and_decorators():

@@ -26,28 +26,28 @@ def import_anchors(tree: ast.Module) -> set[int]:
     """`id` of the statements after which the libraries are imported.
 
     It is the last such import outside functions. If a `try` or `if` around it only imports (a fallback for a missing
-    package), it is that whole statement. If only functions import, it is the last import of each function.
+    package), it is that whole statement. If that does more, it is both: the branch with the last import may be skipped, and
+    the other libraries are imported all the same. If only functions import, it is the last import of each function.
     """
-    anchor = _last_anchor(tree.body)
-    if anchor is not None:
-        return {id(anchor)}
-    functions = [node for node in walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    anchors = (_last_anchor(function.body) for function in functions)
-    return {id(node) for node in anchors if node is not None}
+    anchors = _last_anchors(tree.body)
+    if not anchors:
+        functions = [node for node in walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        anchors = [anchor for function in functions for anchor in _last_anchors(function.body)]
+    return {id(node) for node in anchors}
 
 
-def _last_anchor(suite: list[ast.stmt]) -> ast.stmt | None:
+def _last_anchors(suite: list[ast.stmt]) -> list[ast.stmt]:
     for statement in reversed(suite):
         if is_library_import(statement):
-            return statement
+            return [statement]
         if isinstance(statement, _SCOPES) or not any(is_library_import(node) for node in _same_scope(statement)):
             continue
         if all(isinstance(node, _BESIDE_IMPORTS) or _is_remark(node) for node in _simple_statements(statement)):
-            return statement
+            return [statement]
         for inner in reversed(list(_suites(statement))):
-            if (anchor := _last_anchor(inner)) is not None:
-                return anchor
-    return None
+            if anchors := _last_anchors(inner):
+                return [*anchors, statement]
+    return []
 
 
 def _is_remark(node: ast.stmt) -> bool:

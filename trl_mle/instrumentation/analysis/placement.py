@@ -106,6 +106,11 @@ class Placement:
             RecursionError: the program is nested too deeply.
         """
         self._block(self.tree.body, NOTHING, _Context(runs=1, may_mark=True))
+        # Whether a call in `raise SystemExit(main())` or `load() and train()` is certain does not matter to the marks inside.
+        for function in self.symbols.all_functions():
+            if 0 < self.run_counts.of_function(function) <= MOST_RUNS:
+                self._summary(function)
+        self.insertions.sort(key=end_of)
         return self.insertions
 
     def _summary(self, function: FunctionNode) -> State:
@@ -303,6 +308,12 @@ class Placement:
         last = node.cases[-1]
         complete = last.guard is None and isinstance(last.pattern, ast.MatchAs) and last.pattern.pattern is None
         return join(ends if complete else [state, *ends])
+
+
+def end_of(insertion: Insertion) -> tuple[int, ...]:
+    """A key that sorts inner suites before outer ones."""
+    node = insertion.statement
+    return node.end_lineno or 0, node.end_col_offset or 0, -node.lineno, -node.col_offset
 
 
 def _in_order(milestones: frozenset[Milestone]) -> tuple[Milestone, ...]:

@@ -7,6 +7,7 @@ to the arguments of local calls. That is enough to tell a scaler from a classifi
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from trl_mle.instrumentation.analysis.budget import spend
@@ -110,6 +111,12 @@ class Symbols:
             candidates = self.methods.get(call.func.attr, [])
             return candidates[0][1] if len(candidates) == 1 else None
         return None
+
+    def all_functions(self) -> Iterator[FunctionNode]:
+        """All functions and methods. Of several functions of one name, the last."""
+        yield from self.functions.values()
+        for methods in self.methods.values():
+            yield from (node for _, node in methods)
 
     def bind_parameters(self) -> None:
         """Bind each parameter to its default and to the arguments of local calls."""

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from trl_mle.instrumentation.analysis.bound_variables import BoundVariables, metric_hazard
 from trl_mle.instrumentation.analysis.budget import walk
-from trl_mle.instrumentation.analysis.placement import Insertion, Placement, Point
+from trl_mle.instrumentation.analysis.placement import Insertion, Placement, Point, end_of
 from trl_mle.instrumentation.llm.answer import Claim
 from trl_mle.instrumentation.llm.evidence import Evidence
 from trl_mle.types import MILESTONES, PROGRAM_METRICS, Milestone
@@ -210,10 +210,4 @@ class _Placing:
                 continue
             seen.update((id(suite), name) for name in milestones)
             result.append(Insertion(suite, statement, milestones, metrics))
-        ends = {
-            id(item.statement): (item.statement.end_lineno or 0, item.statement.end_col_offset or 0) for item in result
-        }
-        return sorted(
-            result,
-            key=lambda item: (*ends[id(item.statement)], -item.statement.lineno, -item.statement.col_offset),
-        )
+        return sorted(result, key=end_of)
