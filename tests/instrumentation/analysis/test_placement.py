@@ -584,6 +584,7 @@ def test_a_place_that_text_lacks_is_reached_through_the_tree():
         "globals()['print'] = log\n",
         "exec('print = log')\n",
         "try: f()\nexcept ValueError as print: pass\n",
+        "def f():\n    global print\n",
     ],
 )
 def test_marks_do_not_depend_on_a_rebound_print(start):

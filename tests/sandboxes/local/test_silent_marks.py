@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trl_mle.instrumentation.mark_statements import mark_source
-from trl_mle.instrumentation.marks import new_nonce, parse_milestones, strip_marks
+from trl_mle.instrumentation.mark_statements import mark_source, metric_source
+from trl_mle.instrumentation.marks import new_nonce, parse_metrics, parse_milestones, strip_marks
 
 HEAD = "import os, sys\nother = lambda *args, **kwargs: os.write(2, str(len(args)).encode())\n"
 TAIL = """
@@ -68,6 +68,26 @@ async def test_marks_do_not_need_what_the_program_replaces(warm, task):
     execution = await warm.run(with_marks(code, nonce), task, source=code)
     assert set(parse_milestones(execution.stdout, nonce)) == {"imported_libraries", "loaded_data"}
     assert execution.status == "ok" and execution.submission
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_marks_do_not_flood_the_output_however_often_they_run(warm, task):
+    """A method that is called by a name that the program makes: no analysis knows how often."""
+    nonce = new_nonce()
+    code = "class A:\n    def step(self):\n        m = 1\nfor _ in range(20000): getattr(A(), 'st' + 'ep')()\nprint('end')\n"
+    marked = code.replace("m = 1\n", f"m = 1\n        {mark_source(nonce, 'defined_model', robust=False)}\n")
+    execution = await warm.run(marked, task, source=code)
+    assert (execution.status, strip_marks(execution.stdout, nonce)) == ("ok", "end\n")
+    assert parse_milestones(execution.stdout, nonce) == ("defined_model",)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_last_value_of_a_metric_is_written_though_it_was_written_before(warm, task):
+    nonce = new_nonce()
+    code = "for score in (0.5, 0.7, 0.5):\n    pass\n"
+    report = metric_source(nonce, "validation_score", "score")
+    execution = await warm.run(f"{code}    {report}\n", task, source=code)
+    assert [value for _, value in parse_metrics(execution.stdout, nonce)] == [0.5, 0.7, 0.5]
 
 
 def with_marks(code: str, nonce: str) -> str:

@@ -47,6 +47,16 @@ async def test_code_that_is_no_copy_of_the_source_still_runs(warm, task):
     assert execution.stdout == "2\nx = 1\n"
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_warnings_of_the_compiler_are_those_of_the_source(warm, task):
+    source = "import csv\nx = 1\nif x is 1 and '\\d':\n    assert (x, 'always')\n"
+    marked = ASTInstrumenter().instrument(Program("", source), new_nonce())
+    assert marked.inserted
+    plain, instrumented = [await warm.run(code, task, source=source) for code in (source, marked.code)]
+    assert plain.stderr.count("SyntaxWarning") == 2
+    assert instrumented.stderr == plain.stderr
+
+
 STATEMENTS = st.sampled_from(
     [
         "x = 1",

@@ -49,7 +49,7 @@ def needs_robust_print(tree: ast.AST) -> bool:
 
 def binds(tree: ast.AST, names: Collection[str], stars: bool = True) -> bool:
     """Whether the program binds or deletes one of `names`, as a variable or an attribute. A star import might, if `stars`."""
-    names = {"*", *names} if stars else names
+    names = {"*", *names} if stars else {*names}
     for node in walk(tree):
         if type(node).__name__ in _TYPE_PARAMETERS and getattr(node, "name", None) in names:
             return True
@@ -64,6 +64,8 @@ def binds(tree: ast.AST, names: Collection[str], stars: bool = True) -> bool:
                 return True
             case ast.MatchMapping(rest=name) | ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if name in names:
                 return True
+            case ast.Global(names=declared) | ast.Nonlocal(names=declared) if not names.isdisjoint(declared):
+                return True  # an error of the compiler if the name was used before, as by a mark
             case ast.alias() if (node.asname or node.name).split(".")[0] in names:
                 return True
             case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value=name), *_]) if name in names:

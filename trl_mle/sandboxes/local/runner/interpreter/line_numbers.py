@@ -24,11 +24,11 @@ def compile_program(code: bytes, source: bytes, filename: str) -> CodeType:
         try:
             original = ast.parse(source, filename)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they were shown for `source`
+                warnings.simplefilter("ignore")  # those of the parser were shown for `source`
                 tree = ast.parse(code, filename)
-                marks = SilentMarks()
-                if _copy_positions(tree, original, marks):
-                    return marks.completed(compile(tree, filename, "exec", dont_inherit=True))
+            marks = SilentMarks()
+            if _copy_positions(tree, original, marks):
+                return marks.completed(compile(tree, filename, "exec", dont_inherit=True))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             pass
     return compile(code, filename, "exec", dont_inherit=True)

@@ -1,8 +1,9 @@
 """Marks that cannot change a run: statements that were added to a program write past everything that it may have replaced.
 
 A mark is `print(<text>, end="", ...)`. It is compiled as a call that writes the text to the standard output with which the program
-has started. The call needs no name, so neither `print` nor the builtins nor `sys.stdout` matter, and it raises nothing. A program
-that has put something else in the place of descriptor 1 loses its later marks, and nothing of them is in its files.
+has started. The call needs no name, so neither `print` nor the builtins nor `sys.stdout` matter, and it raises nothing. A
+milestone is written once, so that marks cannot flood the output, however often their statement runs. A program that has put
+something else in the place of descriptor 1 loses its later marks, and nothing of them is in its files.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from types import CodeType
 _LOST = (RecursionError, NameError, TypeError)
 """What a mark may raise nevertheless. Near the limit of recursion nothing can be called, and the report of a metric looks up names
 that the program may have bound."""
+
+_MOST_VALUES = 1000
+"""Most values of metrics that are written."""
 
 
 class SilentMarks:
@@ -56,12 +60,22 @@ def _writer():
         opened = fstat(1)
     except OSError:
         return lambda text: None
+    marks: set[str] = set()
+    values = 0
 
     def write_mark(text: str) -> None:
+        nonlocal values
+        if text in marks or values == _MOST_VALUES:
+            return
         try:
             present = fstat(1)
             if (present.st_dev, present.st_ino) == (opened.st_dev, opened.st_ino):
                 write(1, text.encode("ascii", "backslashreplace"))
+                # The last value of a metric counts, so an earlier one may come again.
+                if "=" in text:
+                    values += 1
+                else:
+                    marks.add(text)
         except OSError as error:
             # Without a number, it was raised by a signal handler of the program, such as that of an alarm.
             if error.errno is None:
