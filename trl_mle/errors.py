@@ -72,7 +72,7 @@ class InfrastructureError(TrlMleError):
 
 
 class CheckpointError(InfrastructureError):
-    """A checkpoint that could not be written, for instance because the disk is full."""
+    """A checkpoint, or another file of a run, that could not be written, for instance because the disk is full."""
 
 
 class SandboxError(InfrastructureError):

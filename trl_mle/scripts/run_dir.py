@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 
 from trl_mle.evaluation.run_files import CONFIG_FILE, LOG_FILE, read_settings
 from trl_mle.experience import STORE_FILE
+from trl_mle.training.resume.writing import disk_errors
 from trl_mle.training.rollout_writer import path_aside
 from trl_mle.yaml_values import Loader, dump
 
@@ -78,7 +79,7 @@ class RunRecorder(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and logs:
-            with self.metrics.open("a", encoding="utf-8") as file:
+            with disk_errors(self.metrics, "log"), self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **_plain(logs)}) + "\n")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow
 
+from trl_mle.training.resume.writing import disk_errors
 from trl_mle.training.rollout_schema import RolloutSchema, as_column, write_table
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ class RolloutWriter:
     The folder holds the rollouts of one run. Those of an earlier run, and those past the step that a run is resumed from, are
     moved to `folder-DATE-TIME`, so that no rollout is counted twice and none is lost. An evaluation without training is a run
     of its own. If the same trainer then trains, the evaluation belongs to that run.
+
+    Raises:
+        CheckpointError: while it writes, if the disk is full.
     """
 
     def __init__(self, folder: Path):
@@ -62,10 +66,11 @@ class RolloutWriter:
         return self._to_parquet(table, path)
 
     def _to_parquet(self, table: Mapping[str, list], path: Path) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        columns = pyarrow.table({str(name): as_column(values) for name, values in table.items()})
-        # Whole or not at all, so that a killed run leaves whole files only.
-        write_table(self._schema.fit(columns), path)
+        with disk_errors(path, "file of rollouts"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            columns = pyarrow.table({str(name): as_column(values) for name, values in table.items()})
+            # Whole or not at all, so that a killed run leaves whole files only.
+            write_table(self._schema.fit(columns), path)
         return path
 
     def _next_path(self, kind: str, step: int) -> Path:

@@ -17,7 +17,7 @@ from trl_mle.training.best_checkpoint import evaluated_metrics, has_metric
 from trl_mle.training.collapse.watch import CollapseWatch
 from trl_mle.training.completions_log import align_columns, fit_log
 from trl_mle.training.config import DurationAwareConfig
-from trl_mle.training.distributed import errors_reach_all
+from trl_mle.training.distributed import errors_reach_all, raised_on_all
 from trl_mle.training.flat_groups.part import FlatGroups
 from trl_mle.training.group_prompts import GroupPrompts, GroupPromptsPart
 from trl_mle.training.model_card import PAPER, add_metadata, add_sections, credit_section, weighting_section
@@ -421,21 +421,22 @@ class DurationAwareTrainer(ResumableTrainer):
             self._logs["extra"][name].extend(values)
             columns.add(name)
         align_columns(self._logs, rows, columns, scored.reported.logged - columns, shown=self.log_completions)
-        if not self.accelerator.is_main_process:
-            return
-        step = self.state.global_step
-        kept = logged_columns(self._logs, rows=rows, step=step, extra_columns=columns)
-        if self._rollout_writer is not None:
-            self._rollout_writer.write_columns(kept, step=step, mode=mode)
-        self.parts.observe(kept, mode)
+        with raised_on_all():
+            if self.accelerator.is_main_process:
+                step = self.state.global_step
+                kept = logged_columns(self._logs, rows=rows, step=step, extra_columns=columns)
+                if self._rollout_writer is not None:
+                    self._rollout_writer.write_columns(kept, step=step, mode=mode)
+                self.parts.observe(kept, mode)
 
     def _keep_lost(self, records: list[dict[str, Any]]) -> None:
         # Only programs that were too slow are lost by duration: not those that had finished, nor those that training's end
         # has stopped.
         stale = [record for record in records if record["lost_because"] == "too stale"]
         self.report_lost([record["waited_s"] for record in stale if not record["finished"]])
-        if self._rollout_writer is not None and self.accelerator.is_main_process:
-            self._rollout_writer.write_records(records, step=self.state.global_step)
+        with raised_on_all():
+            if self._rollout_writer is not None and self.accelerator.is_main_process:
+                self._rollout_writer.write_records(records, step=self.state.global_step)
 
     def create_model_card(self, *args, **kwargs):
         """The model card of TRL, with the weighting, the reward functions' own sections and `model_card_sections`."""

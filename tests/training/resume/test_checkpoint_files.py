@@ -159,3 +159,17 @@ def test_a_disk_that_is_full_leaves_the_earlier_checkpoint_whole(tmp_path, check
         trainer.train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-3"))
     assert find_damage(tmp_path / "run/checkpoint-3") is None
     assert find_damage(tmp_path / "run/checkpoint-5") == "trainer_state.json is missing"
+
+
+def test_rollouts_and_a_log_on_a_full_disk_are_infrastructure_faults(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    trainer = make(tmp_path / "run", max_steps=1, save_strategy="no")
+    with monkeypatch.context() as patch:
+        patch.setattr("trl_mle.training.rollout_writer.write_table", full)
+        with pytest.raises(CheckpointError, match=r"file of rollouts .*train_000000_00.parquet could not be written"):
+            trainer.train()
+    monkeypatch.setattr("trl_mle.scripts.run_dir.json.dumps", full)
+    with pytest.raises(CheckpointError, match=r"The log .*metrics.jsonl could not be written"):
+        trainer.train()

@@ -1,4 +1,4 @@
-"""The error of a checkpoint that cannot be written, in words."""
+"""The error of a checkpoint, or of another file of a run, that cannot be written, in words."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(path: Path, what: str = "checkpoint") -> Iterator[None]:
     """Raise errors of the disk in the body as [`CheckpointError`]; others are left alone.
 
+    Args:
+        path (`Path`):
+            File or folder that is written.
+        what (`str`, *optional*, defaults to `"checkpoint"`):
+            What it holds, for the message.
+
     Raises:
-        CheckpointError: the checkpoint `folder` could not be written.
+        CheckpointError: `path` could not be written.
     """
     try:
         yield
@@ -34,10 +40,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
         ):
             raise
         try:
-            free = f"{shutil.disk_usage(folder.parent).free / 2**20:.0f} MiB are free there"
+            free = f"{shutil.disk_usage(path.parent).free / 2**20:.0f} MiB are free there"
         except OSError:
             free = "its disk does not answer"
         raise CheckpointError(
-            f"The checkpoint {folder} could not be written: {free} ({type(error).__name__}: {error}). Earlier checkpoints are "
+            f"The {what} {path} could not be written: {free} ({type(error).__name__}: {error}). Earlier checkpoints are "
             "as they were. Make room, and continue with `resume_from_checkpoint: true`."
         ) from error
