@@ -179,6 +179,7 @@ class DurationAwareConfig(DurationSettings, TurnCreditSettings, CollapseSettings
             raise ConfigError(f"`overlap_batches` is {self.overlap_batches}; it must be 0 or more.")
         if self.late_programs not in ("wait", "lose"):
             raise ConfigError(f"`late_programs` is {self.late_programs!r}; choose 'wait' or 'lose'.")
+        self.check_losses(self.late_programs)
         if self.overlap_order not in ("finished", "launched"):
             raise ConfigError(f"`overlap_order` is {self.overlap_order!r}; choose 'finished' or 'launched'.")
         if self.overlap_order == "launched" and self.late_programs == "lose":

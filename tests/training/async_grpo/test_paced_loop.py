@@ -170,6 +170,9 @@ def test_the_worker_learns_how_samples_are_taken(tmp_path, caplog):
 def test_late_programs_is_wait_or_lose(tmp_path):
     with pytest.raises(ConfigError, match="`late_programs` is 'drop'; choose 'wait' or 'lose'"):
         async_trainer(tmp_path, [], late_programs="drop")
+    weighting = {"duration_weighting": "inverse_inclusion", "duration_clock": "cpu"}
+    with pytest.raises(ConfigError, match="measured by the wall clock"):
+        async_trainer(tmp_path, [], late_programs="lose", **weighting)
 
 
 def stale(row, **metrics):

@@ -469,6 +469,10 @@ def test_a_resumed_run_takes_up_what_was_in_flight(tmp_path, caplog):
             "waits for every program, and `late_programs` is 'lose'",
         ),
         ({"late_programs": "stop"}, "`late_programs` is 'stop'; choose 'wait' or 'lose'"),
+        (
+            {"late_programs": "lose", "duration_weighting": "inverse_inclusion", "duration_clock": "cpu"},
+            "`duration_clock: cpu`, but programs that `late_programs: lose` loses are measured by the wall clock",
+        ),
         ({"overlap_batches": 3, "max_staleness": 2}, "`max_staleness`=2.*`max_staleness` to 3"),
         ({"overlap_batches": 3, "num_iterations": 2, "max_staleness": 5}, "`max_staleness` to 6"),
     ],

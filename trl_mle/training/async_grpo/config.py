@@ -43,3 +43,4 @@ class AsyncDurationAwareConfig(DurationSettings, AsyncGRPOConfig):
         self.check_durations()
         if self.late_programs not in ("wait", "lose"):
             raise ConfigError(f"`late_programs` is {self.late_programs!r}; choose 'wait' or 'lose'.")
+        self.check_losses(self.late_programs)

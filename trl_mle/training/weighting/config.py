@@ -104,6 +104,23 @@ class DurationSettings:
         if self.duration_clock not in DURATION_COLUMNS:
             raise ConfigError(f"`duration_clock` is {self.duration_clock!r}; choose 'wall' or 'cpu'.")
 
+    def check_losses(self, late_programs: str) -> None:
+        """Raise `ConfigError` if losses would be compared with durations of another clock.
+
+        Args:
+            late_programs (`str`):
+                What happens to late programs: `"wait"` or `"lose"`.
+        """
+        # Of a program that is stopped, or of a group that is dropped, only the wall-clock seconds are known.
+        if late_programs != "lose" or self.duration_clock != "cpu" or self.duration_rule != "measured":
+            return
+        if RULES[self.duration_weighting].needs_inclusion:
+            raise ConfigError(
+                f"`duration_weighting` is {self.duration_weighting!r} with `duration_clock: cpu`, but programs that "
+                "`late_programs: lose` loses are measured by the wall clock, so that `duration_rule: measured` would mix both. "
+                "Set `duration_clock: wall`, or `late_programs: wait`, which loses none."
+            )
+
     @property
     def duration_column(self) -> str:
         """The column of `log_extra`, and key of `sample.metrics`, that holds the durations in seconds."""
