@@ -1,11 +1,14 @@
 """Files of a run: what an earlier, killed run left in them is passed over."""
 
+import errno
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from trl_mle.scripts.run_dir import RunRecorder
+from trl_mle.errors import ConfigError
+from trl_mle.scripts.run_dir import RunRecorder, move_earlier_run
 
 STATE = SimpleNamespace(is_world_process_zero=True, global_step=5)
 
@@ -34,6 +37,17 @@ def test_a_damaged_line_costs_itself_alone(tmp_path, damaged, first):
     assert kept in (line, b'{"step": 2}\n' + line)
     RunRecorder(tmp_path, {}).on_log(None, STATE, None, {"loss": 1.0})
     assert metrics.read_bytes() == kept + b'{"step": 5, "loss": 1.0}\n'
+
+
+def test_a_folder_that_cannot_be_moved_aside_is_named(tmp_path, monkeypatch):
+    def busy(self, target):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "rename", busy)  # as that of a mount point
+    move_earlier_run(tmp_path)
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(ConfigError, match=r"cannot be moved aside: .* busy. Choose a folder in it"):
+        move_earlier_run(tmp_path)
 
 
 def test_the_configuration_keeps_texts(tmp_path):

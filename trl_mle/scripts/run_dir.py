@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from transformers import TrainerCallback
 
+from trl_mle.errors import ConfigError
 from trl_mle.evaluation.run_files import CONFIG_FILE, LOG_FILE, read_settings
 from trl_mle.experience import STORE_FILE
 from trl_mle.training.resume.writing import disk_errors
@@ -33,11 +34,21 @@ RUN_FILES = ("rollouts", LOG_FILE, STORE_FILE)
 
 
 def move_earlier_run(folder: Path) -> None:
-    """Rename `folder` to `folder-DATE-TIME` if it holds a run, so that a new run overwrites nothing."""
+    """Rename `folder` to `folder-DATE-TIME` if it holds a run, so that a new run overwrites nothing.
+
+    Raises:
+        ConfigError: it cannot be renamed, such as the mount point of a disk.
+    """
     if not any((folder / name).exists() for name in RUN_FILES):
         return
     target = path_aside(folder)
-    folder.rename(target)
+    try:
+        folder.rename(target)
+    except OSError as error:
+        raise ConfigError(
+            f"`output_dir` {str(folder)!r} holds an earlier run, and cannot be moved aside: {error.strerror or error}. Choose a "
+            "folder in it, or continue that run with `--resume_from_checkpoint true`."
+        ) from error
     print(f"The earlier run in {folder} is now in {target}.", file=sys.stderr)
 
 
