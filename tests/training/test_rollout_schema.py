@@ -114,7 +114,12 @@ def test_a_resumed_run_keeps_to_the_schema_of_its_files(tmp_path):
     pd.DataFrame({"x": [None]}).to_parquet(tmp_path / "train_000000_00.parquet")
     pd.DataFrame({"x": [1.5]}).to_parquet(tmp_path / "train_000001_00.parquet")
     (tmp_path / "train_000002_00.parquet").write_bytes(b"PAR1 cut off")
+    pd.DataFrame({"x": ["a note"], "mine": [1]}).to_parquet(tmp_path / "notes.parquet")
+    notes = (tmp_path / "notes.parquet").read_bytes()
     writer = RolloutWriter(tmp_path)
     writer.begin(2)
     writer.write_records([{"x": None}], step=2, kind="train")
+    assert (tmp_path / "notes.parquet").read_bytes() == notes, "a file of the user is no rollout"
+    (tmp_path / "notes.parquet").unlink()
+    assert parquet.read_schema(tmp_path / "train_000000_00.parquet").names == ["x"]
     assert [value if value == value else None for value in pd.read_parquet(tmp_path)["x"]] == [None, 1.5, None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
+FILE_NAME = re.compile(r"(?P<kind>\w+?)_(?P<step>\d+)_(?P<index>\d+)\.parquet")
+"""Name of a file of rollouts. Whatever else a user keeps in the folder is left alone."""
 MAX_DEPTH = 8
 """Lists and dictionaries in each other that have a type of their own in a column. What is deeper is written as text."""
 _ATOMS = frozenset({type(None), bool, int, float, str})
@@ -50,7 +53,7 @@ class RolloutSchema:
         return cast_table(table, merged)
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.parquet"))
+        return sorted(path for path in self.folder.glob("*.parquet") if FILE_NAME.fullmatch(path.name))
 
     def _first_files(self) -> list[Path]:
         """The first file of each kind, such as `train`."""

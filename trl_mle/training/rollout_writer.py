@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import count, islice
@@ -13,11 +12,9 @@ from typing import Any
 import pyarrow
 
 from trl_mle.training.resume.writing import disk_errors
-from trl_mle.training.rollout_schema import RolloutSchema, as_column, write_table
+from trl_mle.training.rollout_schema import FILE_NAME, RolloutSchema, as_column, write_table
 
 logger = logging.getLogger(__name__)
-
-FILE_NAME = re.compile(r"(?P<kind>\w+?)_(?P<step>\d+)_(?P<index>\d+)\.parquet")
 
 
 class RolloutWriter:
