@@ -111,10 +111,13 @@ def test_the_number_of_rollbacks_is_bounded_and_rates_multiply(tmp_path, caplog)
 
 
 def test_training_stops_and_names_the_checkpoint(tmp_path, caplog):
+    for name, file in (("checkpoint-4", "trainer_state.json"), ("checkpoint-5", "half")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()  # of an earlier run in this folder
     with caplog.at_level(logging.WARNING):
-        trainer, _ = breaking_run(tmp_path, collapse_action="stop")
+        trainer, _ = breaking_run(tmp_path, collapse_action="stop", save_steps=3)
     assert trainer.state.global_step in (7, 8)
-    assert "The best that was seen to be healthy is checkpoint-4" in caplog.text
+    assert "The best that was seen to be healthy is checkpoint-3" in caplog.text
 
 
 @pytest.mark.parametrize("action", ["stop", "rollback"])

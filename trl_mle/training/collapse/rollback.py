@@ -11,6 +11,8 @@ from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from trl_mle.training.resume.manifest import TRAINER_STATE
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,6 +38,14 @@ def checkpoints(output_dir: Path) -> list[Path]:
     """Checkpoints of a run, oldest step first."""
     folders = (path for path in output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.is_dir() and step_of(path) >= 0)
     return sorted(folders, key=step_of)
+
+
+def written_at(checkpoint: Path) -> int | None:
+    """When a checkpoint was completed, in nanoseconds; `None` for half a one."""
+    try:
+        return (checkpoint / TRAINER_STATE).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def choose(steps: Sequence[int], history: Sequence[Health], lag: int = 0) -> int | None:

@@ -65,6 +65,8 @@ class CollapseWatch(TrainerPart):
         """Why the watch has ended training."""
         self._target: int | None = None
         self._goes_back = False
+        self._continues = False
+        self._others: dict[str, int | None] = {}
         self._batch: tuple[int, float | None] | None = None
         self._entropy, self._reward, self._valid = map(_NewValues, ("entropy", "reward", VALID_SHARE))
         kind = trainer.accelerator.distributed_type
@@ -81,6 +83,13 @@ class CollapseWatch(TrainerPart):
     def save_start(self) -> None:
         """Keep the policy that the run begins with as `checkpoint-0`, if training may go back. To be called by all processes."""
         trainer = self._trainer
+        # Of an earlier run in this folder, or of steps that this one has not made: until they are written anew.
+        first = trainer.state.global_step if self._continues else -1
+        self._others = {
+            path.name: rollback.written_at(path)
+            for path in rollback.checkpoints(Path(trainer.args.output_dir))
+            if rollback.step_of(path) > first
+        }
         if trainer.args.collapse_action == "rollback" and trainer.state.global_step == 0 and self.rollbacks == 0:
             trainer._save_checkpoint(trainer.model_wrapped, trial=None)
 
@@ -139,7 +148,8 @@ class CollapseWatch(TrainerPart):
         if problem is None:
             return None
         args = self._trainer.args
-        steps = [rollback.step_of(path) for path in rollback.checkpoints(Path(args.output_dir))]
+        own = [path for path in rollback.checkpoints(Path(args.output_dir)) if self._is_own(path)]
+        steps = [rollback.step_of(path) for path in own]
         lag = args.max_staleness if args.overlap_execution else 0
         target = rollback.choose(steps, self.history, lag)
         if args.collapse_action == "rollback" and target is not None and self.rollbacks < args.rollback_limit:
@@ -165,6 +175,11 @@ class CollapseWatch(TrainerPart):
         logger.warning("Training stops%s. %s", reason, advice)
         return problem, None
 
+    def _is_own(self, checkpoint: Path) -> bool:
+        """Whether a checkpoint is whole, and one of this run."""
+        written = rollback.written_at(checkpoint)
+        return written is not None and self._others.get(checkpoint.name) != written
+
     def take_rollback(self) -> str | None:
         """After training has ended: the checkpoint to train on from, or `None`. To be called by all processes."""
         if self._target is None:
@@ -181,14 +196,14 @@ class CollapseWatch(TrainerPart):
                 # Before anything else: from here on, a run that is killed resumes as one that has gone back.
                 record.write(output_dir, RollbackRecord(step, self.rollbacks, self.lr_scale, names))
                 _rename(output_dir)
-        self._goes_back = True
+        self._goes_back = self._continues = True
         rollback.forget_generated(trainer)
         self._batch = None
         return str(output_dir / f"checkpoint-{step}")
 
     def begin(self, resumes: bool) -> None:
         """Before training: finish a rollback that a killed process has begun, or forget those of an earlier run here."""
-        self.stopped_for = None
+        self.stopped_for, self._continues = None, resumes
         output_dir = Path(self._trainer.args.output_dir)
         with raised_on_all():
             if self._trainer.args.should_save:
