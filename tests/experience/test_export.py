@@ -10,6 +10,7 @@ from unittest.mock import create_autospec
 
 import huggingface_hub
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,6 +111,9 @@ def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path, store):
     (tmp_path / "folder").mkdir()
     with pytest.raises(StoreError, match="folder cannot be written"):
         store.export(tmp_path / "folder")
+    with pytest.raises(StoreError, match="this store itself"):
+        store.export(store.path)
+    assert len(store) == 1
     assert {name for name in os.listdir(tmp_path) if name.startswith(".")} == set()
 
 
@@ -131,6 +135,9 @@ def test_tasks_are_filtered_and_their_names_told(tmp_path, store):
         with pytest.raises(StoreError, match="no experience of unknown; it has those of other, toy"):
             new.import_from(store.path, tasks=["unknown"])
         assert len(new) == 1
+        with pytest.raises(StoreError, match="no experience of other tasks; it has"):
+            new.import_from(store.path, tasks="other tasks")
+        assert new.import_from(store.path, tasks="other") == 1
 
 
 def test_a_child_without_its_parent_has_none(tmp_path, store):
@@ -144,6 +151,9 @@ def test_a_child_without_its_parent_has_none(tmp_path, store):
 
 
 def test_rollouts_of_a_run_without_a_store(tmp_path, store):
+    write_batch(tmp_path / "agent", 0, [{**row("valid", 3.0, 3.0), "turns": "[]"}])
+    with pytest.raises(StoreError, match="agent are those of agents"):
+        store.import_from(tmp_path / "agent")
     run_dir = write_run(tmp_path / "run")
     write_batch(run_dir, 11, [{**row("valid", 3.0, 3.0), "parent_id": 5, "prompt_kind": "improve"}, row(None, None)])
     assert store.import_from(run_dir) == 21, "a completion that was lost has no outcome"
@@ -189,10 +199,18 @@ def test_an_export_of_another_kind_adds_nothing(tmp_path, store, changes, messag
 def test_what_cannot_be_imported_is_named(tmp_path, store):
     store.add(valid(0.5))
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1" + bytes(100))
+    store.export(tmp_path / "letters.parquet")
+    table = parquet.read_table(tmp_path / "letters.parquet")
+    at = table.schema.get_field_index("stdout")
+    noise = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(bytes([0, 0, 0, 0, 1, 0, 0, 0])), pa.py_buffer(b"\xff")]
+    )
+    parquet.write_table(table.set_column(at, "stdout", noise), tmp_path / "letters.parquet")
     (tmp_path / "text").write_text("hello")
     (tmp_path / "folder").mkdir()
     for name, message in (
         ("damaged.parquet", r"damaged\.parquet cannot be read"),
+        ("letters.parquet", r"letters\.parquet cannot be read"),
         ("text", "text is not an experience store"),
         ("folder", "holds no experience.sqlite"),
         ("none", "There is no .*none"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from tests.experience.test_files import filled
 from tests.support.experience import valid
 from trl_mle import ExperienceStore
 from trl_mle.experience import database
+from trl_mle.scripts.experience_demonstrations import is_experience
 
 
 def test_a_child_of_a_fork_uses_a_connection_of_its_own(tmp_path):
@@ -42,6 +44,48 @@ def test_a_fork_never_meets_a_lock_that_a_thread_held(tmp_path):
             thread.join(60)
             os._exit(thread.is_alive())
         assert os.waitpid(child, 0)[1] == 0
+
+
+def is_locked(path: Path) -> bool:
+    """Whether this process holds SQLite's shared lock on a store, as another process sees it."""
+    if (child := os.fork()) == 0:
+        try:
+            with path.open("r+b") as file:
+                fcntl.lockf(
+                    file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002
+                )  # https://www.sqlite.org/src/file/src/os.h
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
+def test_a_second_look_at_a_store_leaves_the_first_one_its_locks(tmp_path):
+    """Without them, a process that opens and closes the store takes itself for the last one, and deletes the log."""
+    path = filled(tmp_path / "experience.sqlite", 1)
+    with ExperienceStore(path), ExperienceStore(tmp_path / "other.sqlite") as other:
+        assert is_locked(path)
+        ExperienceStore(path, read_only=True).close()
+        assert is_experience(str(path)) and other.import_from(path) == 1
+        assert is_locked(path)
+    assert not is_locked(path)
+
+
+def test_a_store_that_another_process_makes_meanwhile_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "experience.sqlite"
+
+    def meanwhile(size: int) -> str:
+        monkeypatch.undo()
+        filled(path, 3)
+        return "draft"
+
+    monkeypatch.setattr(database.secrets, "token_hex", meanwhile)
+    with ExperienceStore(path) as store:
+        assert len(store) == 3
+    database._fill(path)  # it was empty when this process looked
+    with ExperienceStore(path) as store:
+        assert len(store) == 3
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_a_sync_does_not_wait_for_readers(tmp_path, monkeypatch):

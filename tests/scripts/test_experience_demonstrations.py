@@ -134,6 +134,18 @@ def test_copies_of_a_program_count_once(tmp_path, task):
     assert len(load(tmp_path / "run", task)) == 2
 
 
+def test_rollouts_of_agents_are_refused(tmp_path, task):
+    """The last message of an episode is no answer to its prompt: it may be a call, or come after one."""
+    said = [{"role": "assistant", "content": "A call."}, {"role": "tool", "content": "It ran."}]
+    prompt = [{"role": "user", "content": "Solve it with tools."}]
+    path = write_batch(
+        tmp_path / "run", 0, [to_row(valid(0.5)) | {"prompt": prompt, "completion": said, "turns": "[]"}]
+    )
+    for source in (tmp_path / "run", path):
+        with pytest.raises(ConfigError, match="those of agents"):
+            load(source, task)
+
+
 def test_failed_programs_are_shown_for_what_they_reached(store, task):
     rows = load(store, task, hindsight_share=0.5)
     (row,) = [row for row in rows if "# Only a part" in row["prompt"][-1]["content"]]

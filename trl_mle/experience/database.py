@@ -5,6 +5,7 @@ A file that is no store, or a newer or damaged one, is only ever read.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -23,9 +24,6 @@ CACHE_KIB = 8 * 1024
 LOG_BYTES = 64 * 1024**2
 """Size of the log that is kept for further use after an import has made it larger, in bytes."""
 
-MAGIC = b"SQLite format 3\0"
-"""First bytes of every SQLite file."""
-_VERSION_AT, _APPLICATION_AT, _HEADER_BYTES = 60, 68, 100  # https://www.sqlite.org/fileformat.html
 _FIXES = {
     "FULL": "The disk, or the user's share of it, is full. Free some space; what was added before is kept.",
     "READONLY": "It cannot be written. Give a path in a folder that this user may write to.",
@@ -63,14 +61,13 @@ def open_database(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 def check(path: Path) -> None:
     """Raise `StoreError` if the file is no store that this version can use. Nothing is written to it."""
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-    application = int.from_bytes(header[_APPLICATION_AT : _APPLICATION_AT + 4], "big")
-    if not header.startswith(MAGIC) or len(header) < _HEADER_BYTES:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if (header := _header(path)) is None:
         raise StoreError(f"{path} is not an experience store: it is no SQLite file. Give another path.")
+    application, version = header
     if application != APPLICATION_ID:
         raise StoreError(f"{path} is not an experience store but an SQLite file of other software. Give another path.")
-    version = int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4], "big")
     if version > STORE_VERSION:
         raise StoreError(
             f"{path} is an experience store of version {version}, but this version of trl_mle reads at most {STORE_VERSION}. "
@@ -89,6 +86,31 @@ def check(path: Path) -> None:
             problems += [text for (text,) in connection.execute(f"PRAGMA quick_check({table})") if text != "ok"]
     if problems:
         raise StoreError(f"{path}: {_FIXES['CORRUPT']} ({problems[0]})")
+
+
+def is_sqlite(path: Path) -> bool:
+    """Whether `path` is an SQLite file that can be read."""
+    try:
+        return path.is_file() and path.stat().st_size > 0 and _header(path) is not None
+    except (OSError, sqlite3.Error):
+        return False
+
+
+def _header(path: Path) -> tuple[int, int] | None:
+    """`application_id` and `user_version` of an SQLite file, or `None` if it is none. No lock is taken and nothing is made.
+
+    It is read by SQLite: closing a file handle of Python's own would release the locks of all connections of this process
+    (https://www.sqlite.org/howtocorrupt.html, 2.2), and another process could then delete the log under them.
+    """
+    with closing(sqlite3.connect(_uri(path, "mode=ro&immutable=1"), uri=True)) as connection:
+        try:
+            ((application,),) = connection.execute("PRAGMA application_id")
+            ((version,),) = connection.execute("PRAGMA user_version")
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
+                return None
+            raise
+    return application, version
 
 
 @contextmanager
@@ -115,8 +137,9 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     """A connection that begins no transaction by itself and may be used in any thread, one at a time."""
 
     def connect(options: str) -> sqlite3.Connection:
-        uri = f"file:{quote(str(path.absolute()))}?{options}"
-        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            _uri(path, options), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
         connection.execute("PRAGMA trusted_schema = OFF")  # the file may come from elsewhere
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("SELECT count(*) FROM sqlite_schema")  # a file that cannot be read is noticed here
@@ -132,22 +155,38 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         return connect("mode=ro&immutable=1")
 
 
+def _uri(path: Path, options: str) -> str:
+    return f"file:{quote(str(path.absolute()))}?{options}"
+
+
 def _create(path: Path) -> None:
-    """Make an empty store, whole or not at all: its header says from the first moment what it is."""
+    """Make an empty store, whole or not at all: its header says from the first moment what it is.
+
+    A store that another process has just made at `path` is left as it is.
+    """
+    if path.exists():
+        _fill(path)
+        return
     draft = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.executescript(CREATE)
             connection.execute("PRAGMA journal_mode = WAL")
-        if path.exists():  # an empty file, as `tempfile` makes one
-            draft.replace(path)
-            return
         try:
-            os.link(draft, path)  # fails if another process has just made one
-        except FileExistsError:
+            os.link(draft, path)
+        except FileExistsError:  # another process has just made one
             return
         except OSError:  # a file system without hard links
-            if not path.exists():
-                draft.replace(path)
+            _fill(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _fill(path: Path) -> None:
+    """Make a store of an empty file, as `tempfile` makes one. Of several processes, one does."""
+    with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as connection:
+        try:
+            connection.executescript(CREATE)
+        except sqlite3.OperationalError:
+            if path.stat().st_size == 0:
+                raise

@@ -10,16 +10,19 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError, StoreError
 from trl_mle.experience.accounting import insert
-from trl_mle.experience.database import errors_of, open_database
+from trl_mle.experience.database import errors_of, is_sqlite, open_database
 from trl_mle.experience.entries import entry_of, row_of, to_json, whole_number
 from trl_mle.experience.export import EXPORT_FILE, VERSION_KEY
 from trl_mle.experience.records import fact_of
 from trl_mle.experience.schema import STORE_VERSION
 from trl_mle.outcomes import Column, RunColumn, read_rollouts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STORE_FILE = "experience.sqlite"
 """Name of the store in the folder of a run."""
@@ -68,6 +71,8 @@ def _rows_of(source: Path) -> Iterator[dict[str, Any]]:
         raise StoreError(f"{source} holds no {STORE_FILE}, no {EXPORT_FILE} and no rollouts. {_FIX}")
     if not source.is_file():
         raise StoreError(f"There is no {source}. {_FIX}")
+    if is_sqlite(source):  # asked first: a file of Python's own must not be opened on a store (`database._header`)
+        return _rows_of_store(source)
     try:
         with source.open("rb") as file:
             magic = file.read(4)
@@ -104,13 +109,27 @@ def _rows_of_parquet(path: Path) -> Iterator[dict[str, Any]]:
                 raise StoreError(f"{path} is no export: it has no column `{min(missing)}`. {_FIX}")
             for batch in file.iter_batches(_PAGE):
                 yield from batch.to_pylist()
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} cannot be read: {error}. {_FIX}") from error
+
+
+def check_no_agents(rollouts: pd.DataFrame, source: object) -> None:
+    """Raise `StoreError` if `rollouts` are those of agents.
+
+    A program of an episode may need the files that an earlier one left, and its row has the seconds of all of them. What the
+    policy wrote are several messages, and the answers of tools stand between them.
+    """
+    if RunColumn.TURNS in rollouts and rollouts[RunColumn.TURNS].notna().any():
+        raise StoreError(
+            f"The rollouts in {source} are those of agents, whose programs build upon earlier ones of their episodes. Give a run "
+            "of programs of one answer (`agent_turns: 0`)."
+        )
 
 
 def _rows_of_rollouts(folder: Path) -> Iterator[dict[str, Any]]:
     """The outcomes of a run that kept no store. A completion that was lost before it was scored has none."""
     rollouts = read_rollouts(folder)
+    check_no_agents(rollouts, folder)
     missing = {Column.KIND, Column.TASK_ID} - set(rollouts.columns)
     if missing:
         raise StoreError(

@@ -54,7 +54,8 @@ class ExperienceStore:
 
     Several threads and processes of one machine may add to the same file; a writer waits for another one. After `kill -9` at any
     moment, everything whose `add` had returned is there. Of the newest additions, a loss of power may take those since the last
-    `sync`. The file must not be on a network file system if several machines use it: SQLite's log needs shared memory.
+    `sync`. The file must not be on a network file system if several machines use it: SQLite's log needs shared memory. A process
+    that was forked while the store was open may use it for as long as its parent keeps it open.
 
     Args:
         path (`str` or `Path`):
@@ -230,8 +231,10 @@ class ExperienceStore:
         `depth`.
 
         Raises:
-            StoreError: the file cannot be written, or an outcome is damaged.
+            StoreError: the file cannot be written or is this store itself, or an outcome is damaged.
         """
+        if Path(path).exists() and Path(path).samefile(self.path):
+            raise StoreError(f"{path} is this store itself; an export would take its place. Give another path.")
         return write_parquet(self._pages(), Path(path))
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
@@ -250,7 +253,7 @@ class ExperienceStore:
         """
         return push(self._pages(), repo_id, private=private, token=token)
 
-    def import_from(self, path: str | Path, *, tasks: Collection[str] | None = None) -> int:
+    def import_from(self, path: str | Path, *, tasks: Collection[str] | str | None = None) -> int:
         """Add the experience of another run, all of it or nothing, and return the number of outcomes.
 
         Args:
@@ -258,7 +261,7 @@ class ExperienceStore:
                 A store, a Parquet file of `export`, `hub:user/name` of `push_to_hub`, or the folder of a run. Of a folder, its
                 store (`experience.sqlite`) is taken, else its export (`experience.parquet`), else its rollouts, which do not know
                 their parents' outcomes.
-            tasks (collection of `str`, *optional*):
+            tasks (collection of `str`, or one `str`, *optional*):
                 Ids of the tasks to take; all by default.
 
         Parents keep their children, whatever the new ids. A child whose parent is not taken has none. Rewards are taken as they
@@ -272,8 +275,10 @@ class ExperienceStore:
         # Of a folder, `import_rows` reads this file; it would be doubled.
         if any(own.exists() and own.samefile(self.path) for own in (source, source / STORE_FILE)):
             raise StoreError(f"{source} is this store itself; give another one.")
+        # A text is a collection, too: of its characters.
+        wanted = [tasks] if isinstance(tasks, str) else tasks
         with self._database.write() as db:
-            return import_rows(db, source, tasks)
+            return import_rows(db, source, wanted)
 
     def close(self) -> None:
         """Close the file. Closing again does nothing."""

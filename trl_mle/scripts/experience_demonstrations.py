@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from trl_mle.errors import ConfigError, ParentNotShownError
 from trl_mle.experience import STORE_FILE, ExperienceStore
 from trl_mle.experience.chain_credit import check_discount
-from trl_mle.experience.database import MAGIC
+from trl_mle.experience.database import is_sqlite
 from trl_mle.experience.demonstrations import Attempt, Demonstration, Messages, demonstrations_of
 from trl_mle.experience.hindsight import hindsight_demonstration
+from trl_mle.experience.importing import check_no_agents
 from trl_mle.experience.returns import check_temperature, effective_sample_size, resample, return_weights
 from trl_mle.outcomes import Column, RunColumn, from_row, read_rollouts
 from trl_mle.prompts import build_prompt
@@ -84,7 +85,7 @@ def is_experience(source: str) -> bool:
     path = Path(source)
     if path.is_dir():
         return (path / "rollouts").is_dir()
-    return path.is_file() and (_is_sqlite(path) or _is_export(path))
+    return path.is_file() and (is_sqlite(path) or _is_export(path))
 
 
 def load_experience(
@@ -217,15 +218,19 @@ def _hindsight(attempts: Sequence[Attempt], prompts: Prompts, most: int, rng: ra
 def _attempts(source: str) -> list[Attempt]:
     path = Path(source)
     if path.is_dir():
-        return _of_rows(read_rollouts(path))
-    if _is_sqlite(path):
+        rollouts = read_rollouts(path)
+        check_no_agents(rollouts, source)
+        return _of_rows(rollouts)
+    if is_sqlite(path):
         return _of_store(path)
     import pandas as pd
 
     try:
-        return _of_rows(pd.read_parquet(path))
+        frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"`demonstrations` is {source!r}, which cannot be read: {error}") from error
+    check_no_agents(frame, source)
+    return _of_rows(frame)
 
 
 def _of_store(path: Path) -> list[Attempt]:
@@ -269,14 +274,6 @@ def _text(completion: Any) -> str | None:
     if completion is None or isinstance(completion, float):
         return None
     return completion if isinstance(completion, str) else str(completion[-1]["content"])
-
-
-def _is_sqlite(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
 
 
 def _is_export(path: Path) -> bool:
