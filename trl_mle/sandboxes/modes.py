@@ -41,7 +41,7 @@ GAPS = (
     ),
     Gap("semaphores", "multiprocessing has neither semaphores nor managers", ("private_root",)),
     Gap("host_tables", "files of /proc about the machine's network can be read", ("namespaces",)),
-    Gap("number_of_processes", "as root, only the limits monitor bounds the number of processes", ("namespaces",)),
+    Gap("number_of_processes", "only the limits monitor bounds the number of processes", ("namespaces",)),
     Gap(
         "younger_processes",
         "processes with a higher number than the program's can be killed and stopped, among them other programs; if one of the "

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import signal
+import sys
+import tempfile
 from contextlib import suppress
 
 import psutil
@@ -16,8 +19,9 @@ from tests.support.local_sandbox import FALL_BACK, left_over, until_file, worker
 from trl_mle.config import SandboxConfig
 from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes import LocalSandbox
+from trl_mle.sandboxes.local.runner.protocol import WorkerSettings
 from trl_mle.sandboxes.local.timing import LocalTiming
-from trl_mle.sandboxes.local.worker_process import killed_execution
+from trl_mle.sandboxes.local.worker_process import WorkerProcess, killed_execution
 from trl_mle.types import Limits
 
 PAUSE = "import signal\nopen('started', 'w').close()\nsignal.pause()"
@@ -72,6 +76,26 @@ async def test_no_more_space(task, without, tmp_path):
     async with asyncio.timeout(4 * HANG_S), cold(without, scratch_dir=tmp_path) as sandbox:
         words = await fault_and_recovery(sandbox, task, fork_server_of(sandbox), resource.RLIMIT_FSIZE, 0)
     assert "File too large" in words
+
+
+@both
+async def test_a_worker_that_lacks_space_for_a_task_has_not_taken_the_program(task, without):
+    """It makes a folder of links to the task's packages before anyone reads the program: a new worker gets it."""
+    async with asyncio.timeout(4 * HANG_S), cold(without) as sandbox:
+        worker = worker_of(sandbox)
+        worker.rlimit(resource.RLIMIT_FSIZE, (0, worker.rlimit(resource.RLIMIT_FSIZE)[1]))
+        assert (await sandbox.run("print(1)", task)).stdout == "1\n"
+        assert not worker.is_running()
+
+
+async def test_a_host_without_descriptors_has_started_no_worker(tmp_path, monkeypatch):
+    def refuse():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    settings = WorkerSettings(str(tmp_path / "worker"), os.getpid(), (), (), in_memory=True)
+    with pytest.raises(SandboxError, match=r"could not be started.*Too many open files"):
+        await WorkerProcess.start(sys.executable, settings, LocalTiming())
 
 
 @both

@@ -7,10 +7,11 @@ import os
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 
 import trl_mle
-from tests.support.local_sandbox import SECRET, left_over
+from tests.support.local_sandbox import SECRET, left_over, worker_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -178,3 +179,8 @@ for process in (1, os.getppid()):
     await bare.run(code, task, limits)
     assert left_over(bare) == []
     assert (await bare.run("print(1)", task, limits)).stdout == "1\n"
+
+
+async def test_processes_of_the_sandbox_may_not_open_a_billion_files(bare):
+    """Some containers allow it, and a Python that cannot close a range of descriptors closes each number, for every program."""
+    assert worker_of(bare).rlimit(psutil.RLIMIT_NOFILE)[0] <= 8192

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,11 +75,11 @@ class WorkerProcess:
             SandboxError: the worker ended or was not ready in time. The message holds what it wrote.
         """
         folder = Path(settings.folder)
-        host_end, worker_end = socket.socketpair()
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
-        try:
-            folder.mkdir(mode=0o700)
-            with worker_end:
+        with ExitStack() as opened:
+            try:
+                host_end, worker_end = map(opened.enter_context, socket.socketpair())
+                errors = opened.enter_context(tempfile.TemporaryFile())
+                folder.mkdir(mode=0o700)
                 process = subprocess.Popen(
                     command(python, worker_end.fileno()),
                     stdin=subprocess.DEVNULL,
@@ -89,10 +90,10 @@ class WorkerProcess:
                     pass_fds=(worker_end.fileno(),),
                     start_new_session=True,
                 )
-        except OSError as error:
-            host_end.close()
-            errors.close()
-            raise SandboxError(f"a worker could not be started with `python`={python!r}: {error}") from error
+            except OSError as error:
+                raise SandboxError(f"a worker could not be started with `python`={python!r}: {error}") from error
+            worker_end.close()
+            opened.pop_all()  # from here on `stop` closes them
         worker = cls(process, folder, errors, timing)
         try:
             worker._reader, worker._writer = await asyncio.open_connection(sock=host_end)

@@ -42,12 +42,14 @@ def apply(limits: ProgramLimits, own_user: bool) -> None:
         _lower(resource.RLIMIT_NPROC, limits.processes + _OF_THE_SANDBOX)
 
 
-def raise_open_files() -> None:
-    """Let this process have more open files than any program: descriptors that programs have on the way count against its own."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def bound_open_files() -> None:
+    """Let this process have more open files than any program: descriptors that programs have on the way count against its own.
+
+    Not more than that: some containers allow a billion, and where Python lacks close_range(2), each program closes every number.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = _WORKER_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _WORKER_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _lower(kind: int, soft: int, hard: int | None = None) -> None:

@@ -28,9 +28,12 @@ from .program import Descriptors, run_program
 
 _WAITED_FOR = (signal.SIGCHLD, signal.SIGTERM)
 _RSS_UNIT = 1024 if kernel.LINUX else 1
-_MOST_BYTES, _MOST_DESCRIPTORS = 1 << 18, 5
+_PIECE_BYTES, _MOST_DESCRIPTORS = 1 << 16, 5
+_MORE, _LAST = b"+", b"."
+"""First byte of each piece of a policy. The kernel takes no message of more than about 200 KiB, and policies have no limit: they
+hold a path per file of a namespace package, and without a private root one per shared library of the machine."""
 READY = b"+"
-"""Sent by the fork server when it has imported everything, and when it has read a policy."""
+"""Sent by the fork server when it has imported everything, and when it has read a piece of a policy."""
 
 _announced: set[str] = set()
 """In the worker: keys of the policies that its fork server has."""
@@ -77,12 +80,22 @@ def announce_policy(sock: socket.socket, policy: TaskPolicy) -> None:
 
     The steps of the private root are left out. They name the paths that are hidden, and every program starts with a copy of
     the fork server's memory.
+
+    Raises:
+        ForkServerGoneError: it has died.
     """
     if policy.key in _announced:
         return
-    sock.send(pickle.dumps(replace(policy, root_steps=())))
-    if sock.recv(1) != READY:
-        raise ConnectionError("the fork server is gone")
+    content = pickle.dumps(replace(policy, root_steps=()))
+    for start in range(0, len(content), _PIECE_BYTES):
+        end = start + _PIECE_BYTES
+        try:
+            sock.send((_MORE if end < len(content) else _LAST) + content[start:end])
+            answer = sock.recv(1)
+        except ConnectionError:
+            answer = b""
+        if answer != READY:
+            raise ForkServerGoneError("the fork server has died")
     _announced.add(policy.key)
 
 
@@ -99,11 +112,12 @@ def fork_program(sock: socket.socket, policy: TaskPolicy, descriptors: Sequence[
 
 def _serve(sock: socket.socket, layers: Layers) -> None:
     policies: dict[str, TaskPolicy] = {}
+    unread = b""  # of a policy that comes in pieces
     signal.signal(signal.SIGCHLD, _reap)
     while True:
         # A child that outlives its program would keep the program's namespaces from ending.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
-        message, descriptors, flags, _ = socket.recv_fds(sock, _MOST_BYTES, _MOST_DESCRIPTORS)
+        message, descriptors, flags, _ = socket.recv_fds(sock, _PIECE_BYTES + 1, _MOST_DESCRIPTORS)
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         if not message:
             return
@@ -111,9 +125,12 @@ def _serve(sock: socket.socket, layers: Layers) -> None:
         if flags & socket.MSG_CTRUNC:
             raise RuntimeError("descriptors of a program were lost: too many open files")
         if not descriptors:
-            policy = pickle.loads(message)
-            policies[policy.key] = policy
-            foreign_modules(policy.packages)  # fills its cache before the fork
+            unread += message[1:]
+            if message[:1] == _LAST:
+                policy = pickle.loads(unread)
+                policies[policy.key] = policy
+                foreign_modules(policy.packages)  # fills its cache before the fork
+                unread = b""
             sock.send(READY)
             continue
         for descriptor in descriptors:

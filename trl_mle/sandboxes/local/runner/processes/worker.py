@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from ..isolation import kernel, namespaces, rlimits
 from ..isolation.probe import probe
 from ..limits import removal
 from ..limits.proc import kill_descendants
-from ..policy import task_policy
+from ..policy import TaskPolicy, task_policy
 from ..protocol import NOT_TAKEN, Stop, TaskFiles, WorkerReady, WorkerSettings, WorkerUnusable
 from .fork_server import READY, ForkServerGoneError, announce_policy, start_fork_server
 from .supervisor import HOST_GONE, start_supervisor
@@ -41,7 +42,7 @@ class HostGoneError(Exception):
 
 
 class NoSupervisorError(Exception):
-    """The machine has no capacity for one more process: nobody has read the program."""
+    """The machine has no capacity for a program, such as for one more process: nobody has read it."""
 
 
 def main(descriptor: int) -> int:
@@ -107,7 +108,7 @@ def _start(settings: WorkerSettings, host: socket.socket) -> WorkerInfo | None:
     """
     folder = settings.folder
     if kernel.LINUX:
-        rlimits.raise_open_files()
+        rlimits.bound_open_files()
     layers = probe(folder, settings.without)
     if layers.namespaces:
         namespaces.unshare_user()
@@ -168,19 +169,27 @@ def _next(host: socket.socket, fork_server: socket.socket, ended: int) -> TaskFi
     return expected if isinstance(expected, TaskFiles) else None
 
 
-def _run_supervisor(host: socket.socket, files: TaskFiles, worker: WorkerInfo) -> None:
-    """Fork the supervisor of the program that the host sends next, and wait until it has replied."""
+def _announced_policy(files: TaskFiles, worker: WorkerInfo) -> TaskPolicy:
+    """The policy of a task, which the fork server has got if programs of the task can run here."""
     policy = task_policy(files.packages, files.hidden, worker.folder, worker.layers)
     if policy.fault is None:
         try:
             public_files.check(files.public)
         except public_files.UnusableError as error:
-            policy = replace(policy, fault=str(error))
-    if policy.fault is None:
+            return replace(policy, fault=str(error))
         announce_policy(worker.fork_server, policy)
+    return policy
+
+
+def _run_supervisor(host: socket.socket, files: TaskFiles, worker: WorkerInfo) -> None:
+    """Fork the supervisor of the program that the host sends next, and wait until it has replied."""
     try:
+        policy = _announced_policy(files, worker)
         pid = os.fork()
     except OSError as error:
+        # The host shows it. Not by `sys.stderr`: on a full disk, what it could not write would change the exit code.
+        with suppress(OSError):
+            os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
         raise NoSupervisorError from error
     if pid == 0:
         start_supervisor(host, policy, worker)
