@@ -14,7 +14,7 @@ class PoolConfig:
 
     Args:
         concurrency (`int`, *optional*):
-            Programs that are with the sandbox at the same time. Defaults to the number of its workers.
+            Programs that are with the sandbox at the same time, at most as many as it has workers. Defaults to that number.
         retries (`int`, *optional*, defaults to `2`):
             Retries of a program after an infrastructure fault. Only a program that had not started is retried, so no program
             runs twice.
@@ -23,7 +23,8 @@ class PoolConfig:
         queue_s (`float`, *optional*):
             Seconds that a program may wait in the queue. Defaults to no limit.
         slack_s (`float`, *optional*, defaults to `300.0`):
-            Seconds beyond the program's wall-clock limit within which the sandbox has to answer.
+            Seconds beyond the program's wall-clock limit, and beyond what the backend itself allows for transfers and waits
+            (`Sandbox.overhead_s`), within which the sandbox has to answer.
         cancel_s (`float`, *optional*, defaults to `30.0`):
             Seconds that a cancelled call waits for the sandbox to stop its program.
         failures (`int`, *optional*, defaults to `8`):

@@ -15,16 +15,20 @@ from trl_mle.sandboxes.local.runner.limits import kept_files
 from trl_mle.text_tables import READ_ERRORS, open_bytes
 from trl_mle.types import LARGEST, LONGEST_S, NUMBER_BYTES, Execution, Limits, TaskSpec
 
-UNKNOWN_WORKERS = 64
-"""Programs that run at the same time in a sandbox that does not say how many."""
+
+class UnknownWorkers(int):
+    """Programs that run at the same time in a sandbox that does not say how many: a guess."""
+
+
+UNKNOWN_WORKERS = UnknownWorkers(64)
 
 
 @runtime_checkable
 class Sandbox(Protocol):
     """Runs programs. Use it as `async with sandbox: await sandbox.run(...)`; the programs of a batch run concurrently.
 
-    A class that names `Sandbox` as its base inherits what has a default: `workers`, `limits_for`, `take_metrics` and
-    `describe`.
+    A class that names `Sandbox` as its base inherits what has a default: `workers`, `limits_for`, `overhead_s`, `take_metrics`
+    and `describe`.
     """
 
     if TYPE_CHECKING:
@@ -78,6 +82,13 @@ class Sandbox(Protocol):
     def limits_for(self, task: TaskSpec) -> Limits:
         """The limits of a program of `task` if the caller gives none."""
         return default_limits(task)
+
+    def overhead_s(self, task: TaskSpec, limits: Limits) -> float:
+        """Longest time in seconds that a program of `task` may spend here beside its execution: waits for a machine, transfers.
+
+        The sandbox itself ends what takes longer. `SandboxPool` gives a program up only after that time.
+        """
+        return 0.0
 
     def take_metrics(self) -> dict[str, float]:
         """Metric -> value, counted since the last call. A sandbox without measurements returns an empty `dict`."""
@@ -139,6 +150,9 @@ class _Adapter(Sandbox):
 
     def limits_for(self, task: TaskSpec) -> Limits:
         return self.wrapped.limits_for(task) if hasattr(self.wrapped, "limits_for") else default_limits(task)
+
+    def overhead_s(self, task: TaskSpec, limits: Limits) -> float:
+        return self.wrapped.overhead_s(task, limits) if hasattr(self.wrapped, "overhead_s") else 0.0
 
     def take_metrics(self) -> dict[str, float]:
         return self.wrapped.take_metrics() if hasattr(self.wrapped, "take_metrics") else {}

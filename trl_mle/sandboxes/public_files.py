@@ -1,10 +1,12 @@
-"""A task's public files as members of an archive, for backends that send them to other machines."""
+"""A task's public files as members of an archive, and their size, for backends that send them to other machines."""
 
 from __future__ import annotations
 
 import os
 import stat
 import tarfile
+from contextlib import suppress
+from functools import lru_cache
 
 from trl_mle.errors import SandboxUnavailableError
 
@@ -18,6 +20,17 @@ def add_public(archive: tarfile.TarFile, folder: str | os.PathLike[str]) -> None
     for here, folders, files in os.walk(folder):
         for name in sorted([*folders, *files]):
             _add(archive, os.path.join(here, name), folder)
+
+
+@lru_cache(maxsize=256)
+def size_of(folder: str | os.PathLike[str]) -> int:
+    """Bytes of all files below `folder`, counted once per process: an estimate for time-outs of transfers."""
+    size = 0
+    for here, _, files in os.walk(folder):
+        for name in files:
+            with suppress(OSError):  # `add_public` says what is wrong with it
+                size += os.stat(os.path.join(here, name)).st_size
+    return size
 
 
 def _add(archive: tarfile.TarFile, path: str, folder: str | os.PathLike[str]) -> None:

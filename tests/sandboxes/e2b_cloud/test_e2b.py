@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import asyncio
 import gzip
+import io
 import logging
 import os
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +26,7 @@ from tests.support.tasks import toy_task
 from trl_mle import E2BConfig, E2BSandbox, PoolConfig, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
 from trl_mle.sandboxes import python_version
-from trl_mle.sandboxes.e2b_cloud import guest
+from trl_mle.sandboxes.e2b_cloud import bundle, guest
 from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
 from trl_mle.sandboxes.e2b_cloud.vm import VM
 from trl_mle.sandboxes.e2b_cloud.vm_pool import VMPool
@@ -443,6 +445,84 @@ async def test_without_the_sdk(server, monkeypatch):
 
 def test_the_margin_holds_what_a_program_may_take():
     assert E2BTiming().margin_s > 1.5 * E2BTiming().answer_s
+
+
+def test_the_pool_waits_for_as_long_as_the_steps_of_a_program_may_take(tmp_path):
+    """Files that take ten minutes on a slow line are no missing answer."""
+    task, large = toy_task(tmp_path), toy_task(tmp_path / "large")
+    sandbox, timing = E2BSandbox(E2BConfig(request_timeout_s=7.0)), E2BTiming()
+    before = sandbox.overhead_s(task, LIMITS)
+    assert before > timing.capacity_wait_s + timing.startup_s + 1.5 * timing.answer_s + 7 * 7.0
+    with (large.public_dir / "large.bin").open("wb") as file:
+        file.truncate(600 * 1024**2)
+    assert sandbox.overhead_s(large, LIMITS) > before + 4700
+
+
+async def test_what_lies_in_memory_has_the_time_that_its_size_takes():
+    """The SDK ends such a request after `request_timeout`, however much there is to send."""
+    times = []
+
+    async def write(path, data, user, request_timeout):
+        times.append(request_timeout)
+
+    sandbox = SimpleNamespace(sandbox_id="x", files=SimpleNamespace(write=write))
+    vm = VM(sandbox, E2BConfig(request_timeout_s=60.0), E2BTiming(), ends_at=0.0)
+    await vm._write("path", b"", 0)
+    await vm._write("path", b"", 256 * 1024 * 100)
+    assert times == [60.0, 160.0]
+
+
+_GUEST = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from guest import commands, serve
+"""
+
+
+@pytest.fixture(scope="module")
+def in_guest(tmp_path_factory):
+    """Runs code beside the modules of the guest, in an interpreter of its own."""
+    folder = tmp_path_factory.mktemp("guest")
+    with zipfile.ZipFile(io.BytesIO(bundle.modules())) as archive:
+        archive.extractall(folder)
+    return lambda code, *arguments: (
+        subprocess.run(
+            [sys.executable, "-c", _GUEST + code, folder, *arguments], check=True, capture_output=True, text=True
+        ).stdout
+    )
+
+
+def test_public_files_are_unpacked_by_a_python_without_filters(in_guest, task, tmp_path):
+    """Python 3.11.0 to 3.11.3, which a template may have."""
+    code = """
+import tarfile
+newer = tarfile.TarFile.extractall
+def extractall(self, path=".", members=None, *, numeric_owner=False):
+    newer(self, path, members, numeric_owner=numeric_owner)
+tarfile.TarFile.extractall = extractall
+commands.unpack(sys.argv[2], sys.argv[3])
+"""
+    archive = bundle.pack(task.public_dir, tmp_path / "public.tar.gz")
+    in_guest(code, archive, tmp_path / "public")
+    assert sorted(os.listdir(tmp_path / "public")) == sorted(os.listdir(task.public_dir))
+
+
+def test_a_reply_waits_for_the_space_that_a_program_has_left(in_guest, tmp_path):
+    """Else a program that fills the disk would be a fault, which costs less than its penalty."""
+    code = """
+import builtins, errno
+from runner.protocol import GuestReply, ProgramFault
+opened, left = builtins.open, [1, 2]
+def full(path, mode):
+    if left:
+        left.pop()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return opened(path, mode)
+builtins.open = full
+serve._write(sys.argv[2], GuestReply("secret", ProgramFault("", False, False)))
+"""
+    in_guest(code, tmp_path)
+    assert os.listdir(tmp_path) == ["reply"]
 
 
 def test_speeds_are_those_of_prepared_vms():

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.sandboxes.e2b_cloud.test_e2b import LIMITS, runs, settings, started
+from tests.sandboxes.e2b_cloud.test_e2b import LIMITS, WAIT, runs, settings, started, until
 from tests.support import e2b_server as fault
 from tests.support.hang import HANG_S
 from tests.support.tasks import toy_task
@@ -337,6 +337,23 @@ async def test_a_worker_that_died_is_replaced(server, task):
         except SandboxError as error:
             assert not error.may_have_started
         assert (await sandbox.run("print(3)", task, LIMITS)).stdout == "3\n"
+
+
+@pytest.mark.slow
+async def test_a_program_that_ends_the_worker_pays_for_it_where_it_can(server, task):
+    """As in `LocalSandbox`, without the layer `signals`. As a fault, the program would escape its penalty."""
+    sandbox = E2BSandbox(settings(server, max_sandboxes=1), timing=TIMING)
+    sandbox._without = ("namespaces", "signals")
+    async with asyncio.timeout(2 * HANG_S), sandbox:
+        await sandbox.run("print(1)", task, LIMITS)
+        (vm,) = server.vms.values()
+        run = asyncio.create_task(sandbox.run(WAIT, task, LIMITS))
+        await until(lambda: list(vm.home.rglob("begun")))
+        fault.kill(vm, "runner")
+        execution = await run
+        assert (execution.status, execution.exit_code) == ("killed", None)
+        assert 0 < execution.cpu_s <= execution.wall_s < HANG_S
+        assert (await sandbox.run("print(2)", task, LIMITS)).stdout == "2\n"
 
 
 async def test_a_fault_of_the_worker_before_the_start_is_retried(server, task):

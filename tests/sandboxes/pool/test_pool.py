@@ -196,6 +196,24 @@ async def test_never_more_than_the_places_and_results_as_they_come():
         assert pool.sandbox.most == 2
 
 
+async def test_no_program_waits_in_the_sandbox_itself():
+    """There the wait would count as if the sandbox did not answer."""
+    async with pool_of(Fake(workers=2), concurrency=8) as pool:
+        results = await results_of(pool, ["0.001"] * 10)
+    assert {type(result) for result in results} == {Execution}
+    assert (pool.workers, pool.sandbox.most) == (2, 2)
+
+    class Silent:
+        """It does not say how many workers it has."""
+
+        __aenter__ = __aexit__ = None
+
+        async def run(self, code, task, limits): ...
+
+    assert pool_of(Silent(), concurrency=200).workers == 200
+    assert pool_of(Silent()).workers == 64
+
+
 async def test_a_sandbox_that_grows_is_used_in_full():
     sandbox = Fake(workers=1)
     async with pool_of(sandbox, PoolTiming(look_s=0.05)) as pool:
@@ -277,6 +295,15 @@ async def test_an_answer_that_does_not_come_is_a_fault_and_is_not_asked_for_agai
         assert sandbox.started == {"60": 1}
         assert (await pool.run("0", TASK, LIMITS)).status == "ok", "its place is free again"
         assert pool.counts.faults == {"no_answer": 1}
+
+
+async def test_what_the_sandbox_allows_itself_is_no_missing_answer():
+    class Far(Fake):
+        def overhead_s(self, task, limits):
+            return 60.0
+
+    async with pool_of(Far(workers=1), slack_s=0.01) as pool:
+        assert (await pool.run("0.15", TASK, Limits(wall_s=0.01))).status == "ok"
 
 
 async def test_a_sandbox_that_takes_other_arguments_keeps_no_place():

@@ -31,6 +31,7 @@ from tests.support.ray_cluster import GIB, account, add_node, ledger, local_clus
 from tests.support.tasks import toy_task
 from trl_mle import Limits, PoolConfig, RayConfig, RaySandbox, SandboxPool
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError, UserError
+from trl_mle.sandboxes import public_files
 from trl_mle.sandboxes.ray_cluster import archive_stream
 from trl_mle.sandboxes.ray_cluster import cluster as ray_cluster
 from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle
@@ -345,6 +346,15 @@ def test_settings_that_cannot_work_are_named(changes, words):
         RaySandbox(**changes)
     with pytest.raises(ConfigError, match="`workers` were both given"):
         RaySandbox(RayConfig(), workers=2)
+
+
+def test_the_pool_waits_for_a_node_as_long_as_the_settings_say(tmp_path):
+    task = toy_task(tmp_path)
+    assert RaySandbox(node_wait_s=1000.0).overhead_s(task, Limits()) > 1000.0
+    with (task.public_dir / "large.bin").open("wb") as file:
+        file.truncate(400 * 1024**2)
+    public_files.size_of.cache_clear()
+    assert RaySandbox(node_wait_s=1000.0).overhead_s(task, Limits()) > 1100.0
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):

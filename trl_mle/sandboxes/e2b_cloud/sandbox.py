@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +17,13 @@ from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.e2b_cloud import bundle
 from trl_mle.sandboxes.e2b_cloud.errors import KEY, BusyError, missing_key
 from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
-from trl_mle.sandboxes.e2b_cloud.vm import VM
+from trl_mle.sandboxes.e2b_cloud.vm import VM, longest_reply
 from trl_mle.sandboxes.e2b_cloud.vm_pool import CLOSED, VMPool, finish
 from trl_mle.sandboxes.isolation import Layer, describe, from_worker
 from trl_mle.sandboxes.kept_files import check_files
 from trl_mle.sandboxes.local.runner.protocol import ProgramFault, ProgramLimits, ProgramRequest, ProgramResult
-from trl_mle.sandboxes.local.worker_process import to_execution
+from trl_mle.sandboxes.local.worker_process import killed_execution, to_execution
+from trl_mle.sandboxes.public_files import size_of
 from trl_mle.sandboxes.python_version import warn_of_version
 from trl_mle.types import Execution, Limits, TaskSpec
 
@@ -154,6 +156,12 @@ class E2BSandbox:
         """The limits of a program of `task` if the caller gives none."""
         return default_limits(task, self.config.wall_s, self.config.memory_bytes)
 
+    def overhead_s(self, task: TaskSpec, limits: Limits) -> float:
+        """Sum of the time-outs of all steps of a program except its execution, from the start of a VM to the reply."""
+        public_bytes = size_of(task.public_dir)
+        sent_bytes = public_bytes + limits.keep_bytes
+        return self._timing.overhead_s(self.config.request_timeout_s, sent_bytes, public_bytes, longest_reply(limits))
+
     async def run(
         self,
         code: str,
@@ -189,6 +197,7 @@ class E2BSandbox:
                 self._warn_of_memory(vm, task, limits)
                 program_limits = ProgramLimits(**asdict(limits))
                 request = ProgramRequest(code, code if source is None else source, "", program_limits, kept)
+                began = time.monotonic()
                 reply = await vm.run(tuple(task.packages), request, key)
                 keep = isinstance(reply, ProgramResult) or reply.lasting
             except SandboxError as error:
@@ -198,6 +207,9 @@ class E2BSandbox:
             finally:
                 await self._vms.give_back(vm, keep)
         if isinstance(reply, ProgramFault):
+            # As in `LocalSandbox`: as a fault, the program would escape its penalty.
+            if reply.process_died and reply.may_have_started and not vm.layers.signals:
+                return killed_execution(reply.reason, time.monotonic() - began, limits, reply.cpu_s or None)
             raise self._error(reply, task)
         return to_execution(reply)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SLOWEST_BYTES_PER_S = 256 * 1024
+"""Slowest transfer that is waited for, in bytes per second."""
+
 
 @dataclass(frozen=True)
 class E2BTiming:
@@ -36,3 +39,18 @@ class E2BTiming:
     def margin_s(self) -> float:
         """How much longer than a program's wall-clock limit the session of its VM must last."""
         return 3 * self.answer_s
+
+    def overhead_s(self, request_s: float, sent_bytes: int, unpacked_bytes: int, received_bytes: int) -> float:
+        """Sum of the time-outs of all steps of a program except its execution.
+
+        Args:
+            request_s (`float`): time-out of one request, in seconds.
+            sent_bytes, received_bytes (`int`): what is sent to a new VM, and what comes back.
+            unpacked_bytes (`int`): the part of `sent_bytes` that is an archive.
+        """
+        creation_s = request_s + self.kill_s
+        preparation_s = request_s + self.startup_s + self.answer_s + self.spare_s
+        files_s = request_s + self.answer_s + self.spare_s
+        program_s = 2 * request_s + 1.5 * self.answer_s + request_s
+        transfers_s = (sent_bytes + unpacked_bytes + received_bytes) / SLOWEST_BYTES_PER_S
+        return self.capacity_wait_s + 2 * creation_s + preparation_s + files_s + program_s + transfers_s

@@ -16,7 +16,7 @@ from trl_mle.errors import SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.e2b_cloud import bundle
 from trl_mle.sandboxes.e2b_cloud.account import Account
 from trl_mle.sandboxes.e2b_cloud.errors import RunnerError, VMGoneError, explained, without_key
-from trl_mle.sandboxes.e2b_cloud.timing import E2BTiming
+from trl_mle.sandboxes.e2b_cloud.timing import SLOWEST_BYTES_PER_S, E2BTiming
 from trl_mle.sandboxes.local.runner import frames
 from trl_mle.sandboxes.local.runner.protocol import (
     GuestReady,
@@ -25,14 +25,14 @@ from trl_mle.sandboxes.local.runner.protocol import (
     GuestSettings,
     Layers,
     ProgramFault,
+    ProgramLimits,
     ProgramRequest,
     Reply,
     TaskFiles,
     WorkerUnusable,
 )
+from trl_mle.types import Limits
 
-_BYTES_PER_S = 256 * 1024
-"""Slowest transfer that is waited for, in bytes per second."""
 _READS = 3
 """Failed reads of a reply before it counts as lost."""
 _SPARE_BYTES = 256 * 1024**2
@@ -116,7 +116,7 @@ class VM:
         with explained("uploading the public files"), archive.open("rb") as file:
             await self._write(f"{self.folder}/{key}.tar.gz", file, size)
         command = self._guest("unpack", f"{self.folder}/{key}.tar.gz", self._public(key))
-        await self._command(command, "unpacking the public files", self.timing.answer_s + size / _BYTES_PER_S)
+        await self._command(command, "unpacking the public files", self.timing.answer_s + size / SLOWEST_BYTES_PER_S)
         self.uploaded.add(key)
 
     async def run(self, packages: tuple[str, ...], request: ProgramRequest, key: str) -> Reply:
@@ -143,8 +143,7 @@ class VM:
         with explained("uploading the program"):
             frame = frames.pack(message)
             await self._write(f"{run_folder}/request", frame, len(frame))
-        # Outputs, submission, kept files, and what the message has beside them, names of kept files included.
-        most = 2 * limits.output_bytes + limits.submission_bytes + limits.keep_bytes + 2 * 1024**2
+        most = longest_reply(limits)
         deadline = time.monotonic() + wait_s + self.timing.answer_s / 2
         # Started in the background: a stream that breaks later must not look like a start that failed.
         with explained("starting the program", may_have_started=None):
@@ -188,7 +187,7 @@ class VM:
     async def _answer(self, path: str, secret: str, most: int, deadline: float, broken: SandboxError | None) -> Reply:
         """Read the reply. If the stream of the command has `broken`, the program may still run: then poll until `deadline`."""
         failures = 0
-        fetch_s = self.config.request_timeout_s + most / _BYTES_PER_S
+        fetch_s = self.config.request_timeout_s + most / SLOWEST_BYTES_PER_S
         until = fetch_s + (time.monotonic() if broken is None else max(deadline, time.monotonic()))
         while True:
             try:
@@ -208,10 +207,10 @@ class VM:
             await asyncio.sleep(self.timing.poll_s)
 
     async def _write(self, path: str, data: Any, size: int = 0) -> Any:
-        async with asyncio.timeout(self.config.request_timeout_s + size / _BYTES_PER_S):
-            return await self._sandbox.files.write(
-                path, data, user=self.config.user, request_timeout=self.config.request_timeout_s
-            )
+        # The SDK takes it for the whole transfer of what lies in memory.
+        timeout_s = self.config.request_timeout_s + size / SLOWEST_BYTES_PER_S
+        async with asyncio.timeout(timeout_s):
+            return await self._sandbox.files.write(path, data, user=self.config.user, request_timeout=timeout_s)
 
     async def _read(self, path: str, most: int, timeout_s: float) -> bytes | None:
         """Content of a file, at most `most` bytes, or `None` if there is no such file."""
@@ -265,6 +264,11 @@ class VM:
     def _guest(self, *arguments: str) -> str:
         """Shell command in which the guest replaces the shell."""
         return shlex.join(["exec", self.config.python, "-s", "-P", "-B", f"{self.folder}/guest", *arguments])
+
+
+def longest_reply(limits: ProgramLimits | Limits) -> int:
+    """Most bytes of a reply: outputs, submission, kept files, and what the message has beside them, such as their names."""
+    return 2 * limits.output_bytes + limits.submission_bytes + limits.keep_bytes + 2 * 1024**2
 
 
 def _guest_ready(stdout: str) -> GuestReady:

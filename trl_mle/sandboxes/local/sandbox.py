@@ -179,6 +179,10 @@ class LocalSandbox:
         """The limits of a program of `task` if the caller gives none."""
         return default_limits(task, self.config.wall_s, self.config.memory_bytes)
 
+    def overhead_s(self, task: TaskSpec, limits: Limits) -> float:
+        """0: beside its execution a program takes a moment here, or the start of a worker."""
+        return 0.0
+
     def take_metrics(self) -> dict[str, float]:
         """`sandbox/removals_failed`: times since the last call that what programs had left could not be removed."""
         failed = self._removals_failed + sum(slot.take_removals_failed() for slot in self._slots)

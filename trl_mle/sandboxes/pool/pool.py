@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from trl_mle.config import PoolConfig
 from trl_mle.errors import ConfigError, SandboxUnavailableError
-from trl_mle.sandboxes.base import Sandbox, as_sandbox
+from trl_mle.sandboxes.base import Sandbox, UnknownWorkers, as_sandbox
 from trl_mle.sandboxes.pool.counts import Counts, Metrics, PoolFaultError
 from trl_mle.sandboxes.pool.dispatcher import Dispatcher
 from trl_mle.sandboxes.pool.health import Health, Lease
@@ -81,9 +81,13 @@ class SandboxPool:
 
     @property
     def workers(self) -> int:
-        """Programs that may be with the sandbox at the same time: `concurrency`, or as many as the sandbox has workers."""
-        # A Ray cluster may have lost all its nodes. One program then waits there, so that `node_wait_s` can end the wait.
-        return self.config.concurrency or max(1, self.sandbox.workers)
+        """Programs that may be with the sandbox at the same time: as many as it has workers, or fewer with `concurrency`."""
+        workers, concurrency = self.sandbox.workers, self.config.concurrency
+        if concurrency is None:
+            # A Ray cluster may have lost all its nodes. One program then waits there, so that `node_wait_s` can end the wait.
+            return max(1, workers)
+        # What is more than its workers would wait in the sandbox, unfairly, and be given up as if it did not answer.
+        return concurrency if isinstance(workers, UnknownWorkers) else min(concurrency, max(1, workers))
 
     @property
     def places(self) -> int:
@@ -97,6 +101,10 @@ class SandboxPool:
     def limits_for(self, task: TaskSpec) -> Limits:
         """The limits of a program of `task` if the caller gives none: those of the sandbox."""
         return self.sandbox.limits_for(task)
+
+    def overhead_s(self, task: TaskSpec, limits: Limits) -> float:
+        """Longest time in seconds that a program may spend in the sandbox beside its execution: that of the sandbox."""
+        return self.sandbox.overhead_s(task, limits)
 
     def describe(self) -> str:
         """The sandbox behind the pool in text."""
@@ -195,7 +203,8 @@ class SandboxPool:
         """Wait for a lease and give the program to the sandbox once."""
         lease = await self._dispatcher.acquire(group, deadline)
         try:
-            longest_s = (limits or self.limits_for(task)).wall_s + self.config.slack_s
+            in_force = limits or self.limits_for(task)
+            longest_s = in_force.wall_s + self.sandbox.overhead_s(task, in_force) + self.config.slack_s
             run = self.sandbox.run(code, task, limits, source=source, group=group, files=files)
             call = asyncio.ensure_future(run)
         except BaseException as error:
@@ -217,7 +226,7 @@ class SandboxPool:
             return call.result()
         fault = PoolFaultError(
             f"the sandbox did not answer within {longest_s:g} s, which is `slack_s`={self.config.slack_s:g} more than the "
-            "program may run",
+            "program may run and the sandbox may take",
             "no_answer",
             may_have_started=True,
         )

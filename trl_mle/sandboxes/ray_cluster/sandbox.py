@@ -18,6 +18,7 @@ from trl_mle.config import RayConfig
 from trl_mle.errors import ConfigError, SandboxError, SandboxUnavailableError
 from trl_mle.sandboxes.base import check_limits, default_limits
 from trl_mle.sandboxes.kept_files import check_files
+from trl_mle.sandboxes.public_files import size_of
 from trl_mle.sandboxes.ray_cluster import archive_stream, cluster
 from trl_mle.sandboxes.ray_cluster.cluster import ClusterNode
 from trl_mle.sandboxes.ray_cluster.node_handle import NodeHandle, NodeState
@@ -151,6 +152,11 @@ class RaySandbox:
     def limits_for(self, task: TaskSpec) -> Limits:
         """The limits of a program of `task` if the caller gives none."""
         return default_limits(task, self.config.wall_s, self.config.memory_bytes)
+
+    def overhead_s(self, task: TaskSpec, limits: Limits) -> float:
+        """Longest time in seconds for a program to find a node, for the transfer of its files, and for the reply."""
+        transfer_s = size_of(task.public_dir) / self._timing.slowest_bytes_per_s
+        return self.config.node_wait_s + transfer_s + self._timing.answer_s
 
     async def run(
         self,

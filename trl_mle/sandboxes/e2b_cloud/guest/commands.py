@@ -71,7 +71,8 @@ def _not_started(reason: str) -> ProgramFault:
 def unpack(archive: str, folder: str) -> int:
     """Unpack the public files of `archive` into `folder`, readable for all and writable for nobody."""
     with tarfile.open(archive) as tar:
-        tar.extractall(f"{folder}.part", filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has none
+        tar.extractall(f"{folder}.part")
     os.unlink(archive)
     for here, folders, files in os.walk(f"{folder}.part", topdown=False):
         for name in (*folders, *files):

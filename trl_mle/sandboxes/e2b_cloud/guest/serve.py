@@ -38,6 +38,9 @@ DONE = b"+"
 NO_REPLY = 3
 """Exit code of a command `run` that was told of no reply."""
 _STOP_S = 15.0
+_SPACE_S = 20.0
+"""How long a reply waits for space on the disk, which what the program has left takes until it is removed, in seconds."""
+_SPACE_LOOK_S = 0.1
 _LOOK_S = 5.0
 """How often the end of the session is looked at, in seconds."""
 
@@ -45,9 +48,9 @@ _LOOK_S = 5.0
 class FaultError(Exception):
     """There is no reply to a program; `fault` says why."""
 
-    def __init__(self, reason: str, *, may_have_started: bool, lasting: bool = False):
+    def __init__(self, reason: str, *, may_have_started: bool, lasting: bool = False, process_died: bool = False):
         super().__init__(reason)
-        self.fault = ProgramFault(reason, may_have_started, lasting)
+        self.fault = ProgramFault(reason, may_have_started, lasting, process_died)
 
 
 class NobodyWaitsError(Exception):
@@ -124,11 +127,19 @@ def _serve_one(client: socket.socket, folder: str, settings: GuestSettings, work
 
 
 def _write(run_folder: str, reply: GuestReply) -> None:
-    """Write the reply so that it appears all at once."""
-    path = os.path.join(run_folder, REPLY)
-    with open(f"{path}.part", "wb") as file:
-        file.write(frames.pack(reply))
-    os.rename(f"{path}.part", path)
+    """Write the reply so that it appears all at once. A disk that the program has filled must not cost it."""
+    path, frame = os.path.join(run_folder, REPLY), frames.pack(reply)
+    deadline = time.monotonic() + _SPACE_S
+    while True:
+        try:
+            with open(f"{path}.part", "wb") as file:
+                file.write(frame)
+            os.rename(f"{path}.part", path)
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_SPACE_LOOK_S)
 
 
 class _Worker:
@@ -190,7 +201,8 @@ class _Worker:
                 frames.send(self._socket, message)
             ready = select.select([self._socket, client], [], [], timeout_s)[0]
             if not ready:
-                raise FaultError(f"a worker did not answer within {timeout_s:g} s", may_have_started=True)
+                reason = f"a worker did not answer within {timeout_s:g} s"
+                raise FaultError(reason, may_have_started=True, process_died=True)
             if client in ready and self._socket not in ready:
                 raise NobodyWaitsError
             self._socket.settimeout(timeout_s)
@@ -201,7 +213,8 @@ class _Worker:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_S)
             code = self._process.returncode
-            raise FaultError(f"a worker ended with exit code {code}", may_have_started=code != NOT_TAKEN)
+            started = code != NOT_TAKEN
+            raise FaultError(f"a worker ended with exit code {code}", may_have_started=started, process_died=started)
         return frames.expect(answer, ProgramResult, ProgramFault)
 
     def stop(self) -> None:

@@ -170,7 +170,7 @@ class ProgramFault(Message):
     lasting: bool
     """Whether every program of the task would fail in this way. The worker that says so can go on."""
     process_died: bool = False
-    """Whether a process of the sandbox ended while the program ran."""
+    """Whether a process of the sandbox ended, or stopped answering, while the program ran."""
     cpu_s: float = 0.0
     """CPU seconds of the program as far as the limits monitor has seen them."""
 
