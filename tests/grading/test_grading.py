@@ -354,6 +354,13 @@ def test_a_class_that_a_split_lacks_makes_roc_auc_undefined():
         grade_submission(as_csv(perfect("binary")), answers.assign(y=[0, 1, 0, 0, 0, 1]), spec)
 
 
+def test_a_part_with_one_value_makes_r2_undefined():
+    """As a bad score, it would be the fault of every submission."""
+    spec, answers = spec_of("r2", ("y",)), answers_of([1.0, 5.0, 1.0, 2.0, 1.0, 3.0])
+    with pytest.raises(GradingError, match=r"the public part .* holds 1 alone in column 'y'"):
+        grade_submission(as_csv(answers[["id", "y"]]), answers, spec)
+
+
 def test_answers_are_read_anew_when_the_file_changes(tmp_path):
     spec, answers = NUMBER
     path = tmp_path / "answers.csv"

@@ -125,8 +125,8 @@ def test_hostile_texts_cost_no_more_than_the_size_limit():
 
 
 def test_honest_texts_fit_even_if_they_are_long():
-    answers = answers_of(text=["word " * 20_000] * 8)
-    guess = answers[["id"]].assign(text="other " * 20_000)
+    answers = answers_of(text=["word " * 30_000] * 8)
+    guess = answers[["id"]].assign(text="other " * 30_000)
     assert grade_submission(csv_of(guess), answers, spec_of("jaccard", "text")).score == 0.0
 
 

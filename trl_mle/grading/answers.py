@@ -102,8 +102,11 @@ class AnswerKey:
             for column in spec.target_columns
         )
         key = cls(metric, ids, id_kind, position, targets, public)
-        for target in targets if metric.needs_every_class else ():
-            _check_classes(key, target, name)
+        for target in targets:
+            if metric.needs_every_class:
+                _check_classes(key, target, name)
+            if metric.needs_two_values:
+                _check_values(key, target, name)
         return key
 
     @classmethod
@@ -153,6 +156,17 @@ def _check_classes(key: AnswerKey, target: TargetAnswers, name: str) -> None:
             raise TaskError(
                 f"the {part} part of {name} has no row of class {target.classes[min(absent)]!r}{where}, so "
                 f"{key.metric.name} is not defined there; move one there or drop the class."
+            )
+
+
+def _check_values(key: AnswerKey, target: TargetAnswers, name: str) -> None:
+    """Check that no part of the answers holds one value alone."""
+    for part in PARTS:
+        values = target.truth[key.rows(part)]
+        if (values == values[0]).all():
+            raise TaskError(
+                f"the {part} part of {name} holds {values[0]:g} alone in column {target.column!r}, so {key.metric.name} is not "
+                "defined there; move rows with other values there or choose another metric."
             )
 
 

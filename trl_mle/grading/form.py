@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trl_mle.grading.answers import AnswerKey, TargetAnswers
+from trl_mle.grading.csv_rows import next_row
 from trl_mle.grading.values import TRUTH_AS_NUMBER, Kind, canonical, kind_of
 from trl_mle.types import NUMBER_BYTES, TaskSpec
 
@@ -134,7 +135,7 @@ def parse_csv(data: bytes, max_rows: int, max_bytes: int = MAX_SUBMISSION_BYTES)
     header: list[str] | None = None
     empty_lines = 0
     try:
-        for row in reader:
+        while (row := next_row(reader)) is not None:
             if not row:
                 empty_lines += 1
                 # Millions of them would take seconds.

@@ -43,6 +43,8 @@ class Metric:
     """Smallest allowed target and prediction; `None` for no limit."""
     needs_every_class: bool = False
     """Whether the score is defined only if each part of the answers holds each class."""
+    needs_two_values: bool = False
+    """Whether the score is defined only if each part of the answers holds more than one value."""
 
     def score(self, y_true: np.ndarray, y_pred: np.ndarray, n_classes: int = 0) -> float:
         """The score. It is not finite if predictions are so large that they overflow."""
@@ -176,7 +178,7 @@ METRICS: dict[str, Metric] = {
         Metric("rmsle", "minimize", "number", _rmsle, best=0.0, minimum=0.0),
         Metric("mae", "minimize", "number", _mae, best=0.0),
         Metric("median_absolute_error", "minimize", "number", _median_absolute_error, best=0.0),
-        Metric("r2", "maximize", "number", _r2, best=1.0),
+        Metric("r2", "maximize", "number", _r2, best=1.0, needs_two_values=True),
         Metric("r2_clipped", "maximize", "number", _r2_clipped, best=1.0),
         Metric("jaccard", "maximize", "text", _jaccard, best=1.0),
     )

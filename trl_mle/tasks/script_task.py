@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,7 +12,16 @@ from typing import Any, ClassVar, Literal
 from trl_mle.errors import GradingError, InfrastructureError, TaskError
 from trl_mle.grading.csv_rows import read_header, read_rows
 from trl_mle.grading.form import FormError, read_bytes
-from trl_mle.grading.script import ABOUT_MACHINE, Evaluator, SampleForm, Score, evaluate, read_score, write_rows
+from trl_mle.grading.script import (
+    ABOUT_MACHINE,
+    Evaluator,
+    SampleForm,
+    Score,
+    StoppedError,
+    evaluate,
+    read_score,
+    write_rows,
+)
 from trl_mle.tasks.task import Task
 from trl_mle.tasks.task_yaml import is_inside
 from trl_mle.tasks.transform_yaml import is_number
@@ -20,6 +29,8 @@ from trl_mle.types import Grade, Split
 
 PARTS = "parts.csv"
 """File of `private/` with the columns `id` and `split`. Without it, the answers are one part."""
+STOPPED_SHARE = 0.25
+"""Share of its time limit in which an evaluator must score the sample, so that a submission is to blame for its end."""
 MOST_SHOWN_BYTES = 64 * 1024**2
 """Public files at the top of `public/` up to this size in all are there for the evaluator, too."""
 logger = logging.getLogger(__name__)
@@ -118,23 +129,34 @@ class ScriptTask(Task):
             ) from error
         return self._grade(score.score)
 
-    def evaluate_sample(self, split: Split) -> Score:
-        """What the evaluator says of the sample submission: the proof that it works.
+    def evaluate_sample(self, split: Split, share: float = 1.0) -> Score:
+        """What the evaluator says of the sample submission within a share of its time limit: the proof that it works.
 
         Raises:
             GradingError: it does not.
         """
         form = SampleForm.of(self.sample_path, self.id_column)
+        evaluator = self._evaluator(split)
+        evaluator = replace(evaluator, time_limit_s=share * evaluator.time_limit_s)
         try:
             rows = form.check_sample(self.sample_path)
-            return read_score(evaluate(self._evaluator(split), self._submission(form, rows, split)))
+            return read_score(evaluate(evaluator, self._submission(form, rows, split)))
         except FormError as error:
             raise GradingError(
                 f"the evaluator of task {self.id!r} gives the sample submission no score: {error}"
             ) from error
 
     def _evaluate(self, form: SampleForm, rows: list[list[str]], split: Split) -> Score:
-        evaluation = evaluate(self._evaluator(split), self._submission(form, rows, split))
+        try:
+            evaluation = evaluate(self._evaluator(split), self._submission(form, rows, split))
+        except StoppedError as error:
+            # Texts can cost an evaluator any time and memory. As a fault, the program would escape its penalty. The machine may be
+            # to blame, too: so the sample must be scored here and now, and fast.
+            column = form.free_text()
+            if column is None:
+                raise
+            self.evaluate_sample(split, STOPPED_SHARE)
+            raise FormError(f"the evaluator came to no end with the texts of column {column!r}: {error}") from error
         try:
             return read_score(evaluation)
         except FormError:

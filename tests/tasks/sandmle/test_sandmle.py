@@ -196,6 +196,23 @@ def test_a_policy_cannot_make_its_failure_a_fault_by_texts_that_no_parser_reads(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("what", "status"), [("time.sleep(60)", "timeout"), ("bytearray(1 << 32)", "error")])
+def test_a_policy_cannot_make_its_failure_a_fault_by_texts_that_cost_an_evaluator_too_much(cache, what, status):
+    text = EVALUATOR.replace("import json", "import json, time")
+    text = text.replace("both = answer", f'if "slow" in set(submission["kind"]):\n        {what}\n    both = answer')
+    folder = make_task(cache, f"costly-{status}", text)
+    sample = folder / "prepared/public/sample_submission.csv"
+    lines = sample.read_text().split()
+    sample.write_text("\n".join(f"{line},{'a' if at else 'kind'}" for at, line in enumerate(lines)))
+    task = load_task(f"sandmle:{folder}")
+    object.__setattr__(task, "grader_options", {**task.grader_options, "time_limit_s": 6.0, "memory_bytes": 1 << 29})
+    good = pd.read_csv(task.sample_path)
+    assert task.grade(csv(good)).valid
+    refused = task.grade(csv(good.assign(kind=["slow", *good["kind"][1:]])))
+    assert not refused.valid and "'kind'" in str(refused.reason) and f"status {status!r}" in str(refused.reason)
+
+
+@pytest.mark.slow
 def test_a_policy_cannot_make_its_failure_a_fault_by_numbers_for_texts(cache):
     text = EVALUATOR.replace("both = answer", 'submission["kind"].str.lower()\n    both = answer')
     folder = make_task(cache, "kinds", text)

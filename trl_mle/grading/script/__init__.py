@@ -1,7 +1,7 @@
 """Graders that are programs of others: run in a sandbox of their own, with every outcome told apart."""
 
 from trl_mle.grading.script.sample_form import SampleForm, write_rows
-from trl_mle.grading.script.service import Evaluation, Evaluator, close_evaluators, evaluate
+from trl_mle.grading.script.service import Evaluation, Evaluator, StoppedError, close_evaluators, evaluate
 from trl_mle.grading.script.verdict import ABOUT_MACHINE, Score, read_score
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Evaluator",
     "SampleForm",
     "Score",
+    "StoppedError",
     "close_evaluators",
     "evaluate",
     "read_score",

@@ -32,6 +32,10 @@ SUBMISSION = "submission_to_grade.csv"
 _INSIDE = Path(__file__).with_name("inside.py")
 
 
+class StoppedError(GradingError):
+    """The evaluator did not come to an end of its own: it passed a limit, or its process died."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What an evaluator did with one submission."""
@@ -82,7 +86,8 @@ def evaluate(evaluator: Evaluator, submission: bytes) -> Evaluation:
 
     Raises:
         SandboxUnavailableError: this machine cannot isolate evaluators.
-        GradingError: the sandbox failed, or the evaluator was stopped by a limit or did not say anything.
+        StoppedError: the evaluator passed a limit, or its process died.
+        GradingError: the sandbox failed.
     """
     service = _service()
     with tempfile.TemporaryDirectory(prefix="evaluation-", dir=service.folder) as folder:
@@ -123,7 +128,7 @@ def evaluate(evaluator: Evaluator, submission: bytes) -> Evaluation:
 def _read(execution: Execution) -> Evaluation:
     if execution.status != "ok" or execution.submission is None:
         end = execution.stderr.strip()[-500:] or execution.submission_reason or "it left no report"
-        raise GradingError(f"the evaluator ended with the status {execution.status!r}: {end}")
+        raise StoppedError(f"the evaluator ended with the status {execution.status!r}: {end}")
     try:
         report: dict[str, Any] = json.loads(execution.submission)
         return Evaluation(
