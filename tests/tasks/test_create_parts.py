@@ -114,7 +114,7 @@ def test_times_are_in_order_whatever_their_decimal_mark_and_spaces(written, deci
     st.sampled_from([form for form in FORMATS if "%y" not in form]),
 )
 def test_dates_become_the_same_dates(days, form):
-    written = texts([day.strftime(form) for day in days])
+    written = texts([day.replace(tzinfo=datetime.UTC if "%z" in form else None).strftime(form) for day in days])
     dates = read_dates(written)
     assert dates is not None
     if dates.ambiguous:
@@ -122,10 +122,24 @@ def test_dates_become_the_same_dates(days, form):
         assert all(day.day <= 12 for day in days) and (dates.iso == written).all()
         return
     step = datetime.timedelta(microseconds=1) if "%f" in form else datetime.timedelta(seconds=1)
-    step = datetime.timedelta(minutes=1) if "%H:%M" in form and "%S" not in form else step
-    step = datetime.timedelta(days=1) if "%H" not in form else step
+    step = datetime.timedelta(minutes=1) if "%M" in form and "%S" not in form else step
+    step = datetime.timedelta(days=1) if "%M" not in form else step
     for day, text in zip(days, dates.iso, strict=True):
         assert abs(pd.Timestamp(text).tz_localize(None).to_pydatetime() - day) < step
+
+
+@pytest.mark.parametrize(
+    ("values", "iso"),
+    [
+        (["2024-01-02T10:00:00.000Z", "2024-01-01T10:00:00.500Z"], None),
+        (["2024-01-02 10:00:00+01:00", "2024-01-01 10:00:00+01:00"], None),
+        (["2024-10-27 02:30:00+02:00", "2024-10-27 02:00:00+01:00"], ["2024-10-27 00:30:00", "2024-10-27 01:00:00"]),
+        (["01/31/2018 11:55:00 PM", "01/31/2018 12:05:00 AM"], ["2018-01-31 23:55:00", "2018-01-31 00:05:00"]),
+    ],
+)
+def test_times_with_a_zone_or_half_days_have_an_order(values, iso):
+    dates = read_dates(texts(values))
+    assert dates is not None and dates.iso.tolist() == (iso or values) and dates.changed == (iso is not None)
 
 
 @pytest.mark.parametrize(

@@ -405,6 +405,8 @@ def _notes_are_captured(caplog):
         (("01", "1", "2"), "'01' in line 2 and '1' in line 3, which programs read as one number"),
         (("007", "008"), "Labels such as '007' are written as whole numbers"),
         (("1", "1.0", "2"), None),
+        (("1e5", "100000", "2"), "'1e5' in line 2 and '100000' in line 3, which programs read as one number"),
+        (("1E2", "3e1"), "Labels such as '1E2' are written as whole numbers (100)"),
     ],
 )
 def test_leading_zeros_of_labels_are_never_lost_in_silence(tmp_path, caplog, labels, outcome):

@@ -159,7 +159,7 @@ def _classes(texts: pd.Series, metric: Metric, where: str, options: TargetOption
     # Whole numbers in a column of floats are class codes: a table may have been written after a value was missing.
     codes = {text: canonical(text, Kind.INTEGER) for text in distinct}
     if None not in codes.values():
-        _check_leading_zeros({text: str(code) for text, code in codes.items()}, texts, where, notes)
+        _check_spellings({text: str(code) for text, code in codes.items()}, texts, where, notes)
         return texts.map({text: int(str(code)) for text, code in codes.items()})
     # As pandas does, which takes digits of other scripts for text.
     if all(re.fullmatch(_READ_AS_NUMBER, text, re.IGNORECASE | re.ASCII) for text in distinct):
@@ -180,9 +180,13 @@ def _classes(texts: pd.Series, metric: Metric, where: str, options: TargetOption
     return texts.map(new)
 
 
-def _check_leading_zeros(codes: dict[str, str], texts: pd.Series, where: str, notes: list[str]) -> None:
-    """Name labels such as `007`, which programs read as 7; raise `TaskError` if another label is read as that number, too."""
-    padded = [text for text in codes if re.match(r"[+-]?0\d", text)]
+def _check_spellings(codes: dict[str, str], texts: pd.Series, where: str, notes: list[str]) -> None:
+    """Name labels such as `007` and `1e5`, which programs read as 7 and 100000.
+
+    Raises:
+        TaskError: another label is read as that number, too.
+    """
+    padded = [text for text in codes if re.match(r"[+-]?0\d|.*e", text, re.IGNORECASE)]
     for text in padded:
         other = next((each for each in codes if each != text and codes[each] == codes[text]), None)
         if other is not None:

@@ -16,6 +16,8 @@ _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 # A number with what may stand around it. Nothing around it holds a digit, so that dates and times are no numbers.
 _PARTS = re.compile(r"([+-]?)([^\d.,+()-]*)([+-]?)([\d.,][\d.,'\u2019 ]*(?:[eE][+-]?\d+)?)(-?)([^\d]*)", re.ASCII)
 _EXPONENT = r"([eE][+-]?\d+)?"
+# As accountants write a negative number: (300), ($300), $(300), (300) EUR.
+_IN_BRACKETS = re.compile(r"([^\d()]*)\(([^()]*)\)([^\d()]*)", re.ASCII)
 # Groups of two or three digits: 1,234,567 and the Indian 12,34,567. The last group has three.
 _FORMS = {
     POINT: re.compile(
@@ -124,8 +126,8 @@ def _take_apart(text: str) -> _Written:
     if len(text) > _LONGEST:  # the pattern takes quadratic time
         raise WrittenNumberError(text, f"{text[:20]!r}... is no number")
     bare = re.sub(r"[\u00a0\u2000-\u200a\u202f]", " ", text).replace("\u2212", "-").strip()
-    in_brackets = bare.startswith("(") and bare.endswith(")")
-    match = _PARTS.fullmatch(bare[1:-1].strip() if in_brackets else bare)
+    in_brackets = _IN_BRACKETS.fullmatch(bare)
+    match = _PARTS.fullmatch("".join(in_brackets.groups()).strip() if in_brackets else bare)
     if match is None:
         raise WrittenNumberError(text, f"{text!r} is no number")
     first, before, second, number, last, after = match.groups()

@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 _DAY = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y")
 _WORDS = ("%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%d-%b-%y")
-_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", "T%H:%M:%SZ")
-FORMATS = tuple(day + time for day in (*_DAY, *_WORDS) for time in _TIMES)
-"""Forms of dates that are known, with and without a time."""
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f")
+_HALF_DAYS = (" %I:%M %p", " %I:%M:%S %p")
+_ZONED = (" %H:%M:%S%z", " %H:%M:%S.%f%z", "T%H:%M%z", "T%H:%M:%S%z", "T%H:%M:%S.%f%z")
+FORMATS = tuple(day + time for day in (*_DAY, *_WORDS) for time in (*_TIMES, *_HALF_DAYS, *_ZONED))
+"""Forms of dates that are known, with and without a time. A zone is `Z`, or an offset such as `+02:00`."""
 # Four digits, or a month in letters: most columns are ruled out by their first value.
 _LIKE_A_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|(\d{1,2}[ -])?[A-Za-z]{3}")
 _TRIED = 200
-_PADDED = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?")
-"""ISO 8601 whose order as text is the order of time. `2024-3-1` is not."""
+_ZONE = r"Z|[+-]\d\d:?\d\d"
+_PADDED = re.compile(rf"\d{{4}}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?({_ZONE})?)?")
+"""ISO 8601 whose order as text is the order of time, within one zone. `2024-3-1` is not."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Dates:
     """A column of dates."""
 
     iso: pd.Series
-    """(N,) ISO 8601 texts without spaces around them. A missing date is the empty text."""
+    """(N,) ISO 8601 texts without spaces around them, in UTC if the zones differ. A missing date is the empty text."""
     ambiguous: bool
     """Whether each date can be read with the day first and with the month first, and the two differ. `iso` is as written."""
     changed: bool
@@ -58,11 +61,11 @@ def read_dates(texts: pd.Series) -> Dates | None:
     form, dates = next(iter(read.items()))
     if any(not other.equals(dates) for other in read.values()):
         return Dates(stripped, ambiguous=True, changed=False)
-    if form.startswith("%Y-%m-%d") and distinct.str.fullmatch(_PADDED).all():
+    one_zone = "%z" not in form or distinct.str.extract(f"({_ZONE})$")[0].nunique() == 1
+    if form.startswith("%Y-%m-%d") and one_zone and distinct.str.fullmatch(_PADDED).all():
         return Dates(stripped, ambiguous=False, changed=False)
-    shown = dates.dt.strftime(
-        "%Y-%m-%d" if "%H" not in form else "%Y-%m-%d %H:%M:%S" + (".%f" if "%f" in form else "")
-    )
+    has_time = "%M" in form
+    shown = dates.dt.strftime("%Y-%m-%d" + " %H:%M:%S" * has_time + ".%f" * ("%f" in form))
     iso = dict(zip(distinct, shown, strict=True))
     return Dates(stripped.map(lambda text: iso.get(text, text)), ambiguous=False, changed=True)
 
@@ -80,6 +83,6 @@ def _parsed(texts: pd.Series, form: str) -> pd.Series | None:
     import pandas as pd
 
     try:
-        return pd.to_datetime(texts, format=form, errors="raise", exact=True).dt.tz_localize(None)
+        return pd.to_datetime(texts, format=form, errors="raise", exact=True, utc="%z" in form).dt.tz_localize(None)
     except (ValueError, OverflowError):  # pandas' errors of dates are ValueErrors
         return None
