@@ -172,6 +172,19 @@ def test_texts_of_a_task_cannot_write_over_the_terminal(hostile, arguments, word
     assert "\x1b" not in out and "\a" not in out
 
 
+def test_the_home_folder_may_be_written_as_a_tilde(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert str(tmp_path / "exported/toy") in run("export", toy.folder, "--out", "~/exported")[1]
+    with pytest.raises(UserError, match="--out"):
+        run("export", toy.folder, "--out", "~nobody-of-this-name/exported")
+
+
+@pytest.mark.parametrize("size", ["nan", "inf", "0", "-1"])
+def test_a_size_that_is_none_is_named(size):
+    with pytest.raises(UserError, match="--max-gib"):
+        run("pull", "me/tasks", "--max-gib", size)
+
+
 def test_names_of_tasks_and_reasons_of_a_pull_cannot_either(tmp_path, monkeypatch):
     monkeypatch.setattr("trl_mle.tasks.list_tasks", lambda: {"sandmle:\x1b[2Ja": "[bold]b\x1b[2J"})
     code, out = run("list")

@@ -162,6 +162,13 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
 
+def test_what_macos_adds_to_an_archive_moves_no_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "train.csv.zip", "w") as archive:
+        archive.writestr("train.csv", "id,y\n1,2\n")
+        archive.writestr("__MACOSX/._train.csv", b"x")
+    assert unpack(tmp_path / "train.csv.zip") == [tmp_path / "train.csv"]
+
+
 def test_a_bomb_is_refused_and_a_damaged_archive_stays_packed(tmp_path, monkeypatch):
     monkeypatch.setattr(public_files, "LARGE_BYTES", 10_000_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:

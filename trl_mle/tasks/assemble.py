@@ -157,7 +157,9 @@ def _sample(ids: pd.DataFrame, target: pd.Series, kind: PredictionKind) -> pd.Da
     if classes == ["0", "1"]:
         return ids.assign(**{str(target.name): 0.5})
     if (id_column := ids.columns[0]) in classes:
-        raise TaskError(f"a class is called {id_column!r}, as the id column; rename the class.")
+        raise TaskError(
+            f"a class is called {id_column!r}, as the column of the row ids; rename the class, or that column (`--id`)."
+        )
     # At once: `assign` adds column by column, which is slow for hundreds of classes.
     return pd.concat([ids, pd.DataFrame(round(1 / len(classes), 6), index=ids.index, columns=classes)], axis=1)
 

@@ -66,11 +66,15 @@ def prepare_new(target: Path, build: Callable[[Path], None]) -> Path:
     """Make the new folder `target` with `build`, as `prepare_once`. Nothing that exists is replaced, and a failure leaves nothing.
 
     Returns:
-        `Path`: `target`.
+        `Path`: `target`, with `~` expanded.
 
     Raises:
         TaskError: the folder exists, or it cannot be created or written.
     """
+    try:
+        target = target.expanduser()
+    except RuntimeError as error:  # of an unknown user
+        raise TaskError(f"{target} cannot be made ({error}); choose another folder with `--out`.") from error
     missing = [parent for parent in target.parents if not parent.exists()]
     done = False
     try:

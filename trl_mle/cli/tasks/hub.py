@@ -54,8 +54,11 @@ def pull(
     ] = False,
 ) -> None:
     """Download tasks of a data set of the Hub. Exit code 1 if one was refused."""
+    from trl_mle.errors import TaskError
     from trl_mle.tasks.hub import pull_tasks
 
+    if not 0 < max_gib < 2**30:
+        raise TaskError(f"max_gib is {max_gib:g} (`--max-gib`); write a positive number of GiB.")
     pulled = pull_tasks(
         repo, out, task or (), revision=revision, max_bytes=int(max_gib * 1024**3), trust_code=trust_code
     )

@@ -117,7 +117,12 @@ def unpack(archive: Path) -> list[Path]:
     written: list[Path] = []
     try:
         with zipfile.ZipFile(archive) as file:
-            members = [member for member in file.infolist() if not member.is_dir()]
+            # Without what macOS adds: with it, the files would not be where the archive's name says.
+            members = [
+                member
+                for member in file.infolist()
+                if not member.is_dir() and not member.filename.startswith("__MACOSX/")
+            ]
             size = sum(member.file_size for member in members)
             if not members or size > MOST_UNPACKED_BYTES or any(member.flag_bits & 1 for member in members):
                 return []
