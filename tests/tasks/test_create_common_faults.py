@@ -118,6 +118,16 @@ def test_amounts_that_differ_in_each_row_may_be_the_target(tmp_path, form):
     assert "Salary" not in asked(table(tmp_path, Salary=[form.format(7 * number) for number in range(ROWS)]))
 
 
+def test_a_number_with_a_unit_below_the_header_is_no_class(tmp_path):
+    path = table(tmp_path, price=["usd", *(str(number % 37) for number in range(ROWS - 1))])
+
+    assert "Column 'price' cannot be predicted as it is" in asked(path) and "because 'usd'" in asked(path)
+    with pytest.raises(TaskError, match=r"'price' seems to hold numbers, but 'usd'.*--metric accuracy"):
+        propose(path, Request.of("price"))
+    children = table(tmp_path, target=["0", "1", "2", "3+"] * (ROWS // 4))
+    assert propose(children, Request.of()).request.metric == "accuracy"
+
+
 @pytest.mark.parametrize(("keep", "metric"), [(False, "roc_auc"), (True, "accuracy")])
 def test_words_for_missing_values_are_no_class_of_the_metric(tmp_path, keep, metric):
     path = table(tmp_path, label=["yes", "no", "NA", "no"] * (ROWS // 4))

@@ -63,6 +63,20 @@ def test_a_first_line_of_data_is_named(tmp_path):
     assert not any("first line" in note for note in _notes_of(tmp_path, pixels))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n<!DOCTYPE html>\n<html>Log in, please</html>\n", "an HTML page"),
+        ('{"x": 1, "y": 2}\n{"x": 3, "y": 4}\n', "JSON"),
+        ('[\n {"x": 1}]', "JSON"),
+    ],
+)
+def test_pages_and_json_under_the_name_of_a_table_are_named(tmp_path, text, message):
+    for target in ("y", None):
+        with pytest.raises(TaskError, match=message):
+            read_text_table(written(tmp_path, text), target)
+
+
 def _notes_of(folder: Path, frame: pd.DataFrame) -> tuple[str, ...]:
     return propose(written(folder, frame.to_csv(index=False)), Request.of("y", "accuracy")).notes
 

@@ -246,7 +246,20 @@ def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, list[st
         if marked in ("utf-16", "utf-32") and not encoding
         else []
     )
-    return _without_nul(path, text.removeprefix("\ufeff")), notes
+    text = text.removeprefix("\ufeff")
+    if kind := _other_text(text):
+        raise TaskError(f"{path} is no table but {kind}.")
+    return _without_nul(path, text), notes
+
+
+def _other_text(text: str) -> str | None:
+    """What a text is that is no table, with the fix. A download without a login is often a page under the name of the file."""
+    head = text[:500].lstrip()
+    if head.lower().startswith(("<!doctype html", "<html")):
+        return "an HTML page, as a download that needs a login; download the file again"
+    if re.match(r"\{\s*\"|\[\s*\{", head):
+        return "JSON; write it with `pandas.read_json(...).to_csv(..., index=False)`"
+    return None
 
 
 def _fits_mark(encoding: str, marked: str) -> bool:

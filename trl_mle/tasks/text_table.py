@@ -306,6 +306,6 @@ def _ragged(path: Path, line: int, cells: list[str], names: list[str], separator
     shown = cells if len(cells) <= 6 else [*cells[:6], "..."]
     return (
         f"line {line} of {path} has {len(cells)} cells ({', '.join(map(repr, shown))}), but the header has {len(names)} columns "
-        f"(separated by {SEPARATORS.get(separator, repr(separator))}). Quote cells that hold a separator, name each column, or "
-        f"choose another separator with `--sep`."
+        f"(separated by {SEPARATORS.get(separator, repr(separator))}). Quote cells that hold a separator, name each column, "
+        f"remove a line that is no row, or choose another separator with `--sep`."
     )

@@ -16,6 +16,8 @@ from trl_mle.tasks.written_numbers import WrittenNumberError, read_numbers
 if TYPE_CHECKING:
     import pandas as pd
 
+FEW_NUMBERS = 20
+"""Whole numbers with at most so many values may be codes of classes."""
 MOST_CATEGORIES = 200
 """Distinct texts beyond which a column is free text."""
 _ID_WORDS = frozenset(("id", "uuid", "guid", "identifier"))
@@ -63,6 +65,11 @@ class Column:
     def is_unique(self) -> bool:
         """Whether each row has a value of its own."""
         return self.distinct == self.rows
+
+    @property
+    def has_odd_texts(self) -> bool:
+        """Whether the column seems to hold numbers and a few other texts, such as a unit or a sum, and no classes."""
+        return self.no_number != "" and self.distinct > FEW_NUMBERS
 
     @property
     def is_row_id(self) -> bool:

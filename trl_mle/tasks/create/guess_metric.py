@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trl_mle.errors import TaskError
-from trl_mle.tasks.create.column_kinds import Column, ColumnKind, words_of
+from trl_mle.tasks.create.column_kinds import FEW_NUMBERS, Column, ColumnKind, words_of
 from trl_mle.tasks.create.questions import Choice, Question
 from trl_mle.tasks.target_column import MISSING_MARKS, MISSING_WORDS
 from trl_mle.tasks.written_numbers import WrittenNumberError, read_numbers
@@ -13,8 +13,6 @@ from trl_mle.tasks.written_numbers import WrittenNumberError, read_numbers
 if TYPE_CHECKING:
     import pandas as pd
 
-FEW_NUMBERS = 20
-"""Whole numbers with at most so many values may be codes of classes."""
 EVEN_SHARE = 0.6
 """Largest share of a class with which accuracy says enough."""
 WIDE = 100.0
@@ -37,6 +35,11 @@ def guess_metric(
         raise TaskError(
             f"column {name!r} holds dates such as {column.example!r}. A date is predicted as a number: write it as days since a "
             "first day, then use `--metric mae`."
+        )
+    if column.has_odd_texts:
+        raise TaskError(
+            f"column {name!r} seems to hold numbers, but {column.no_number}. Correct or remove such rows, or write "
+            "`--metric accuracy` if these are classes."
         )
     if column.kind is ColumnKind.TEXT:
         raise TaskError(

@@ -111,7 +111,7 @@ def is_predictable(column: Column) -> bool:
     """Whether the column may be a target, as far as its values say."""
     if column.id_name or column.kind not in _PREDICTABLE or column.distinct < 2:
         return False
-    return not (column.counts_rows and column.rows > 20)
+    return not (column.counts_rows and column.rows > 20) and not column.has_odd_texts
 
 
 def has_target_name(name: str) -> bool:
