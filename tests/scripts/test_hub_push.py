@@ -40,6 +40,14 @@ def test_a_push_that_fails_costs_neither_the_model_nor_what_follows(tmp_path, mo
     assert f"error: The push to the hub failed: no network. The model is in {tmp_path}" in shown
     assert "Traceback" not in shown
 
+    trainer._collapse.stopped_for = "the valid share has lost 90% of its best"
+    push_policy(trainer, after)
+    shown = capsys.readouterr().err
+    assert shown.startswith(
+        "The policy is not pushed to the Hub, because it has collapsed: the valid share has lost 90%"
+    )
+    assert "failed" not in shown
+
 
 def test_a_repository_that_cannot_be_opened_is_an_error_of_the_settings(tmp_path, monkeypatch):
     def refused(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,8 +36,19 @@ def save_policy(trainer: Any) -> None:
 
 
 def push_policy(trainer: Any, after: AfterTraining) -> None:
-    """Push `output_dir` if `push_to_hub` is set; a failure is reported. To be called by all processes."""
+    """Push `output_dir` if `push_to_hub` is set; a failure is reported. To be called by all processes.
+
+    A policy that has collapsed is not pushed: it would replace that of an earlier checkpoint, which may work.
+    """
     if not trainer.args.push_to_hub:
+        return
+    reason = getattr(trainer, "stopped_for", None)
+    if reason is not None and not trainer.args.load_best_model_at_end:
+        if trainer.args.process_index == 0:
+            sys.stderr.write(
+                f"The policy is not pushed to the Hub, because it has collapsed: {reason}. `trl-mle push model` pushes a "
+                "checkpoint.\n"
+            )
         return
     with after.step("The push to the hub", f"The model is in {trainer.args.output_dir}; push it from there."):
         try:

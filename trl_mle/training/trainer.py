@@ -222,6 +222,14 @@ class DurationAwareTrainer(ResumableTrainer):
         """
         self.weighting.report_lost(seconds)
 
+    @property
+    def stopped_for(self) -> str | None:
+        """Why the watch for collapse has ended training, as a sentence; `None` if it has not.
+
+        The policy is then the broken one, unless `load_best_model_at_end` has loaded another.
+        """
+        return None if self._collapse is None else self._collapse.stopped_for
+
     # Generation and rewards
 
     @property
