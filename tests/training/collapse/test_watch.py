@@ -118,6 +118,10 @@ def test_training_stops_and_names_the_checkpoint(tmp_path, caplog):
         trainer, _ = breaking_run(tmp_path, collapse_action="stop", save_steps=3)
     assert trainer.state.global_step in (7, 8)
     assert "The best that was seen to be healthy is checkpoint-3" in caplog.text
+    assert len(trainer._collapse.history) > 6
+    trainer._collapse.begin(resumes=False)  # as a second `train()` does, which begins a run of its own
+    assert trainer._collapse.history == []
+    assert trainer._collapse.detector.gains["reward"].best is None
 
 
 @pytest.mark.parametrize("action", ["stop", "rollback"])

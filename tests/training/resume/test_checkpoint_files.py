@@ -72,15 +72,17 @@ def test_another_layout_begins_with_a_new_batch_and_says_so(tmp_path, checkpoint
     assert {"train_000000_00.parquet", "train_000003_00.parquet"} <= rollouts(tmp_path / "run").keys()
 
 
-@pytest.mark.parametrize("setting", ["beta above 0", "correction of vLLM"])
-def test_completions_without_the_log_probabilities_that_are_needed_are_not_kept(tmp_path, checkpoint, caplog, setting):
+@pytest.mark.parametrize(("setting", "now"), [("beta above 0", False), ("correction of vLLM", False), ("process", 0)])
+def test_completions_of_another_process_or_without_log_probabilities_are_not_kept(
+    tmp_path, checkpoint, caplog, setting, now
+):
     shutil.copytree(checkpoint, tmp_path / "other")
     path = tmp_path / "other/checkpoint-3/trainer_parts_0.pt"
     state = torch.load(path, weights_only=True)
     state["micro_steps"]["layout"][setting] = True
     torch.save(state, path)
     trainer = resume(tmp_path, tmp_path / "other")
-    assert f"does not fit: `{setting}` is False and was True." in caplog.text
+    assert f"does not fit: `{setting}` is {now} and was True." in caplog.text
     assert trainer.state.global_step == 5
 
 

@@ -46,21 +46,8 @@ class CollapseWatch(TrainerPart):
     def __init__(self, trainer: Any):
         self._trainer = trainer
         args = trainer.args
-        # The batches of an update's policy come later where completions may be late.
-        lag = math.ceil(args.max_staleness / args.steps_per_batch) if args.overlap_execution else 0
-        self.detector = CollapseDetector(
-            args.collapse_entropy,
-            args.collapse_distinct,
-            args.collapse_reward_drop,
-            args.collapse_update_kl,
-            args.collapse_valid_drop,
-            UPDATE_BATCHES + lag,
-        )
         self.update_size = None if args.collapse_update_kl is None else UpdateSize(trainer.accelerator)
-        self.history: list[Health] = []
-        self.rollbacks = 0
-        self.lr_scale = 1.0
-        """Product of the factors of the learning rate so far."""
+        self._forget()
         self.stopped_for: str | None = None
         """Why the watch has ended training."""
         self._target: int | None = None
@@ -75,6 +62,24 @@ class CollapseWatch(TrainerPart):
                 f"`collapse_action` is 'rollback', which does not work with {kind.value}. Choose 'stop', and start a new run from "
                 "the checkpoint that its message names, with a lower `learning_rate`."
             )
+
+    def _forget(self) -> None:
+        """Begin as a run of which nothing is known."""
+        args = self._trainer.args
+        # The batches of an update's policy come later where completions may be late.
+        lag = math.ceil(args.max_staleness / args.steps_per_batch) if args.overlap_execution else 0
+        self.detector = CollapseDetector(
+            args.collapse_entropy,
+            args.collapse_distinct,
+            args.collapse_reward_drop,
+            args.collapse_update_kl,
+            args.collapse_valid_drop,
+            UPDATE_BATCHES + lag,
+        )
+        self.history: list[Health] = []
+        self.rollbacks = 0
+        self.lr_scale = self._loaded_scale = 1.0
+        """Product of the factors of the learning rate so far, and of those that the checkpoint knows of."""
 
     def callback(self) -> TrainerCallback:
         """What the trainer has to call before training and after each optimizer step."""
@@ -204,6 +209,8 @@ class CollapseWatch(TrainerPart):
     def begin(self, resumes: bool) -> None:
         """Before training: finish a rollback that a killed process has begun, or forget those of an earlier run here."""
         self.stopped_for, self._continues = None, resumes
+        if not resumes:
+            self._forget()
         output_dir = Path(self._trainer.args.output_dir)
         with raised_on_all():
             if self._trainer.args.should_save:
@@ -233,8 +240,6 @@ class CollapseWatch(TrainerPart):
         rollback.scale_learning_rate(self._trainer.optimizer, self._trainer.lr_scheduler, factor)
 
     # What checkpoints keep
-
-    _loaded_scale = 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """See [`TrainerPart.state_dict`]."""

@@ -124,6 +124,8 @@ class MicroSteps(TrainerPart):
         corrects = args.use_vllm and args.vllm_importance_sampling_correction
         return {
             "processes": trainer.accelerator.num_processes,
+            # One whose file is missing has read that of the first process, with completions that are not its own.
+            "process": trainer.accelerator.process_index,
             **{name: getattr(args, name) for name in LAYOUT},
             "beta above 0": args.beta != 0.0,
             "correction of vLLM": corrects,
