@@ -51,8 +51,13 @@ def test_one_process_that_runs_all_programs_shares_with_nobody(tmp_path, monkeyp
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     settings = arguments()
-    assert settings.backend_config([]).workers is not None
-    assert settings.backend_config([], alone=True).workers is None, "all cores"
+    for module in ("trl_mle.config.local", "trl_mle.sandboxes.local.sandbox"):
+        monkeypatch.setattr(f"{module}.usable_cores", lambda: 32)
+    assert LocalSandbox().workers == 8, "scripts that make their own sandbox"
+    assert (settings.backend_config([]).workers, settings.backend_config([], alone=True).workers) == (8, 32)
+    with_threads = [replace(toy_task(tmp_path), threads=4)]
+    assert settings.backend_config(with_threads).workers == 2
+    assert replace(settings, sandbox_workers=5).backend_config(with_threads).workers == 5
     on_ray = replace(settings, sandbox_backend="ray")
     assert (on_ray.backend_config([]).share, on_ray.backend_config([], alone=True).share) == (0.25, 1.0)
 
@@ -72,7 +77,7 @@ def test_every_backend_offers_the_whole_protocol(name):
     members = {member for member in vars(Sandbox) if not member.startswith("_")} | {"__aenter__", "__aexit__"}
     sandbox = sandbox_class(LocalSandbox() if name == "pool" else BACKENDS[name].config())
     assert not {member for member in members if not hasattr(sandbox, member)}
-    for method in ("run", "limits_for", "take_metrics", "describe"):
+    for method in ("run", "limits_for", "overhead_s", "take_metrics", "describe"):
         offered = inspect.signature(getattr(sandbox_class, method)).parameters
         asked = inspect.signature(getattr(Sandbox, method)).parameters
         assert [(p.name, p.kind, p.default) for p in offered.values()] == [

@@ -25,7 +25,7 @@ class SandboxConfig(BackendConfig):
     Args:
         workers (`int`, *optional*):
             Programs that run at the same time, per process. Defaults to the cores that this process may use, divided by the
-            training's processes on this machine.
+            training's processes on this machine, and in recipes by the most threads of the tasks.
         isolation (`str`, *optional*, defaults to `"required"`):
             `"required"` refuses to run if programs could read the answers or forge reports. `"none"` runs them with a warning;
             choose it only if you trust the programs.
@@ -62,7 +62,8 @@ class SandboxConfig(BackendConfig):
     @classmethod
     def for_run(cls, settings: Mapping[str, Any], run: RunContext) -> Self:
         settings = dict(settings)
-        # Every training process of this machine has workers of its own.
-        if settings.get("workers") is None and run.local_processes > 1:
-            settings["workers"] = max(1, usable_cores() // run.local_processes)
+        if settings.get("workers") is None:
+            # More would share cores, and make durations long and uneven.
+            threads = max((task.threads for task in run.tasks), default=1)
+            settings["workers"] = max(1, usable_cores() // (run.local_processes * threads))
         return cls(**settings)

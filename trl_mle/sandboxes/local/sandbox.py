@@ -28,7 +28,7 @@ from trl_mle.sandboxes.local.runner.protocol import (
     TaskFiles,
     WorkerSettings,
 )
-from trl_mle.sandboxes.local.slot import Slot
+from trl_mle.sandboxes.local.slot import Slot, processes_of_machine
 from trl_mle.sandboxes.local.timing import LocalTiming
 from trl_mle.sandboxes.local.worker_process import NotTakenError, WorkerProcess, killed_execution, to_execution
 from trl_mle.sandboxes.python_version import warn_of_version
@@ -57,7 +57,8 @@ class LocalSandbox:
         config (`SandboxConfig`, *optional*):
             All of the settings below except the last three. Give either this or the keywords.
         workers (`int`, *optional*):
-            Number of programs that run at the same time. Defaults to the number of cores that this process may use.
+            Number of programs that run at the same time. Defaults to the number of cores that this process may use, divided by the
+            number of processes that torchrun or accelerate has started on this machine.
         isolation (`str`, *optional*, defaults to `"required"`):
             `"none"` runs programs even if they could read the answers.
         wall_s (`float`, *optional*):
@@ -101,7 +102,7 @@ class LocalSandbox:
         self.config = config or SandboxConfig(
             workers=workers, isolation=isolation, wall_s=wall_s, memory_bytes=memory_bytes
         )
-        self.workers = self.config.workers or usable_cores()
+        self.workers = self.config.workers or max(1, usable_cores() // processes_of_machine())
         # A worker has another working directory.
         self.python = os.path.abspath(python) if os.sep in python else python
         self.scratch_dir = self.config.scratch_dir if scratch_dir is None else scratch_dir

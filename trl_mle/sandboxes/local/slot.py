@@ -26,7 +26,7 @@ class Slot:
     def number_on_machine(self) -> int:
         """Number of the slot among those of all ranks of this machine. The ranks take turns, so that their first workers keep
         to different cores."""
-        return self.number * _from_launcher("LOCAL_WORLD_SIZE", 1) + _from_launcher("LOCAL_RANK", 0)
+        return self.number * processes_of_machine() + _from_launcher("LOCAL_RANK", 0)
 
     async def stop(self) -> None:
         """End the worker, if there is one."""
@@ -40,6 +40,11 @@ class Slot:
         number = self._removals_failed + (0 if self.worker is None else self.worker.removals_failed)
         taken, self._taken = self._taken, number
         return number - taken
+
+
+def processes_of_machine() -> int:
+    """Number of processes of this launch on this machine; each has workers of its own."""
+    return max(1, _from_launcher("LOCAL_WORLD_SIZE", 1))
 
 
 def _from_launcher(name: str, default: int) -> int:
