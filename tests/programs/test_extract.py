@@ -103,6 +103,28 @@ def test_backticks_inside_the_program():
     assert code(f"````python\n{at_margin}\n````") == f"{at_margin}\n"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Solution\n~~~~~~~~\n```python\nx = f(1)\n```",
+        "```bash\npip install x\n```python\nx = f(1)\n```",
+        "```markdown\n# Plan\n```python\nx = f(1)\n```\n```",
+        "````md\nPlan.\n```py\nx = f(1)\n```\n````\n",
+        "~~~\nPlan.\n~~~python\nx = f(1)\n~~~\n",
+        "Here it is: ```python\nx = f(1)\n```",
+        "- **Code**: ```Python3\nx = f(1)\n```\nIt works.",
+    ],
+)
+def test_a_python_block_that_another_fence_hides_is_found(text):
+    assert code(text) == "x = f(1)\n"
+
+
+def test_prose_about_fences_hides_no_block():
+    assert code("Write it in ```python\n```python\nx = f(1)\n```") == "x = f(1)\n"
+    assert reason("Write it in ```python and ```.\nDone") == "no_code_block"
+    assert reason("<think>\n```bash\n```python\nbad = 1\n```\n</think>\nNo code.") == "no_code_block"
+
+
 def test_indentation_and_line_ends():
     assert code("1. Do it:\n   ```python\n   if x:\n       y = 1\n   ```\n") == "if x:\n    y = 1\n"
     assert code("- ```python\n  x = 1\n  ```\n") == "x = 1\n"

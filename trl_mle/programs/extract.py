@@ -40,8 +40,9 @@ def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
     """Extract the plan and the last complete Python block of a completion.
 
     Code in a thinking section is ignored, and so is a block without a statement. A block without a language tag counts only if
-    no block is tagged as Python and the block parses as Python. A program with a syntax error is still a program: it runs and
-    fails.
+    no block is tagged as Python and the block parses as Python. If none of this gives a program, a block that is tagged as Python
+    counts also within or behind another block, or if its fence ends a line of prose. A program with a syntax error is still a
+    program: it runs and fails.
 
     Args:
         completion (`str` or sequence of chat messages):
@@ -61,8 +62,7 @@ def extract_program(completion: str | Sequence[Mapping[str, Any]]) -> Program:
         raise ExtractionError("unterminated_thinking", "the completion ends inside a thinking section")
     lines = answer.split("\n")
     try:
-        blocks, thinking = find_blocks(lines)
-        block = _choose(blocks)
+        block, thinking = _find_program(lines)
     except ExtractionError:
         raise
     except Exception as error:  # whatever a text does to this code, it is the text of a policy
@@ -113,6 +113,20 @@ def _content_of(content: object) -> str:
             raise ExtractionError("not_text", "a message's content has a part without text")
         texts.append(text)
     return "".join(texts)
+
+
+def _find_program(lines: list[str]) -> tuple[Block, list[int]]:
+    """The block of the program, and the indices of the lines in thinking sections. Raises `ExtractionError` if there is none."""
+    blocks, thinking = find_blocks(lines)
+    try:
+        return _choose(blocks), thinking
+    except ExtractionError:
+        # Another fence may hide that of the program. What is found then is better than nothing, and no reason for another error.
+        hidden, thinking = find_blocks(lines, only_python=True)
+        usable = [block for block in hidden if block.terminated and _does_something(block.code)]
+        if not usable:
+            raise
+        return usable[-1], thinking
 
 
 def _choose(blocks: list[Block]) -> Block:

@@ -18,6 +18,10 @@ from trl_mle.parsing import parse_quietly
 from trl_mle.programs.thinking import LineSections
 
 _OPENING = re.compile(r"((?:<\w{1,40}>)?[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})[ \t]*(.*)")
+_PYTHON_OPENING = re.compile(
+    r"()(?:[^`~\n]*[^`~\n \t])?[ \t]*(`{3,}|~{3,})[ \t]*(\{?\.?(?:i?python|py)[\d.]*\}?)[ \t]*", re.IGNORECASE
+)
+"""A fence that is tagged as Python, also at the end of a line of prose."""
 _TAG = r"<[|\uff5c][^<>\s]{1,60}[|\uff5c]>|</?[A-Za-z_][\w:.-]{0,60}>"
 _FENCE_LINE = re.compile(rf"([ \t]*)(`{{3,}}|~{{3,}})[ \t]*(?:(?:{_TAG})[ \t]*)*")
 _PYTHON_TAG = re.compile(r"\{?\s*\.?(?:i?python|py)\d*(?:\.\d+)*(?![\w+.-])", re.IGNORECASE)
@@ -53,10 +57,15 @@ class Block:
         return not self.info
 
 
-def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
+def find_blocks(lines: list[str], only_python: bool = False) -> tuple[list[Block], list[int]]:
     """The fenced blocks of `lines`, and the indices of the lines in thinking sections between them.
 
     Fences in a thinking section are ignored.
+
+    Args:
+        only_python (`bool`, *optional*, defaults to `False`):
+            Whether only fences that are tagged as Python open a block, wherever they stand: in a block of Markdown, after a fence
+            that was never closed or a line of `~~~` under a heading, or at the end of a line of prose.
     """
     blocks: list[Block] = []
     thinking: list[int] = []
@@ -70,9 +79,10 @@ def find_blocks(lines: list[str]) -> tuple[list[Block], list[int]]:
             thinking += range(index, last + 1)
             index = last + 1
             continue
-        opening = _OPENING.fullmatch(lines[index])
+        opening = (only_python and _PYTHON_OPENING.fullmatch(lines[index])) or _OPENING.fullmatch(lines[index])
         # CommonMark: the text after a fence of backticks holds no backtick; otherwise the line is inline code.
-        if opening is None or (opening[2][0] == "`" and "`" in opening[3]):
+        is_inline = opening is not None and opening[2][0] == "`" and "`" in opening[3]
+        if opening is None or is_inline or (only_python and _PYTHON_TAG.match(opening[3]) is None):
             index += 1
             continue
         end, block = _read_block(lines, index, opening, closings, effort)
