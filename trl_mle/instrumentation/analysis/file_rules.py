@@ -22,8 +22,11 @@ class FileRules:
     def counts_as_load(self, call: ast.Call) -> bool:
         """Whether a read is a read of the training data.
 
-        A train file counts. A file without a telling name counts only if the program names no train file anywhere.
+        A train file counts. A file without a telling name counts only if the program names no train file anywhere. Text of the
+        program itself (`StringIO("a,b\\n1,2")`) is no file.
         """
+        if any(self._is_own_text(part) for part in call.args[:1]):
+            return False
         file = self.values.paths.file_of(call)
         if self._loads_train is None:
             sites = [
@@ -34,6 +37,19 @@ class FileRules:
             ]
             self._loads_train = any(self.values.paths.file_of(site.call) == "train" for site in sites)
         return file == "train" or (file in ("unknown", "other") and not self._loads_train)
+
+    def _is_own_text(self, source: ast.expr) -> bool:
+        values = self.symbols.values_of(source.id) if isinstance(source, ast.Name) else [source]
+        return bool(values) and all(
+            isinstance(value, ast.Call)
+            and self.symbols.dotted(value.func).rpartition(".")[2] in ("StringIO", "BytesIO")
+            and all(self._is_constant(part) for part in value.args)
+            for value in values
+        )
+
+    def _is_constant(self, value: ast.expr) -> bool:
+        values = self.symbols.values_of(value.id) if isinstance(value, ast.Name) else [value]
+        return bool(values) and all(isinstance(part, ast.Constant) for part in values)
 
     def is_reading(self, node: ast.expr) -> bool:
         """Whether iteration over `node` reads the training data (`csv.reader(f)`, an open file)."""

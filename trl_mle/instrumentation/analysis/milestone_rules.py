@@ -149,7 +149,7 @@ class MilestoneRules:
         if function is not None and (runs_coroutine or not isinstance(function, ast.AsyncFunctionDef)):
             summary = self._summary(function)  # places the marks in it, whatever this call does
             state |= summary if self.own_code.is_certain(call, function) else NOTHING
-        is_own = isinstance(call.func, ast.Name) and call.func.id in self.symbols.functions
+        is_own = self.own_code.is_own_name(call.func)
         if name in ("run", "run_until_complete") and call.args and isinstance(call.args[0], ast.Call):
             coroutine = self.symbols.local_function(call.args[0])
             if isinstance(coroutine, ast.AsyncFunctionDef):
@@ -165,7 +165,8 @@ class MilestoneRules:
             summary = self._of_callback(call.args[0])  # study.optimize(objective)
             state |= NOTHING if is_own else summary
         # Parallel()(delayed(f)(x) for x in xs)
-        if isinstance(call.func, ast.Call) and self._called(call.func) == "Parallel" and call.args:
+        is_own = isinstance(call.func, ast.Call) and self.own_code.is_own_name(call.func.func)
+        if isinstance(call.func, ast.Call) and self._called(call.func) == "Parallel" and call.args and not is_own:
             jobs = call.args[0]
             task = jobs.elt if isinstance(jobs, (ast.GeneratorExp, ast.ListComp)) else None
             if isinstance(task, ast.Call) and isinstance(task.func, ast.Call) and self._called(task.func) == "delayed":
@@ -187,8 +188,8 @@ class MilestoneRules:
     def _consumes(self, call: ast.Call) -> bool:
         """Whether `call` runs a generator that it is given."""
         func = call.func.func if isinstance(call.func, ast.Call) else call.func  # Parallel()(...)
-        is_own = isinstance(func, ast.Name) and func.id in self.symbols.functions
-        return not is_own and self.symbols.dotted(func).rpartition(".")[2] in vocabulary.GENERATOR_CONSUMERS
+        name = self.symbols.dotted(func).rpartition(".")[2]
+        return name in vocabulary.GENERATOR_CONSUMERS and not self.own_code.is_own_name(func)
 
     def _of_method(self, call: ast.Call, name: str, receiver: ast.expr) -> State:
         values = self.values

@@ -6,14 +6,14 @@ A program may give a function a name that means a milestone, bind the name again
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 
 from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
+from trl_mle.instrumentation.analysis.decorators import passes_on
 from trl_mle.instrumentation.analysis.dynamic_names import binds_any_name, reaches_its_globals
+from trl_mle.instrumentation.analysis.scopes import defined, own_nodes
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
 
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _WORK = (
     ast.Call, ast.BinOp, ast.Compare, ast.AugAssign, ast.For, ast.AsyncFor, ast.While, ast.Subscript,
     ast.ListComp, ast.SetComp, ast.DictComp, ast.Await, ast.YieldFrom, ast.With, ast.AsyncWith, ast.Import, ast.ImportFrom,
@@ -22,6 +22,7 @@ _WORK = (
 """A body without any of these computes nothing, unless a property does."""
 _BUILTIN_CLASSES = frozenset({"object", "list", "dict", "set", "tuple", "str", "int", "float", "Exception"})
 _KEEPING = frozenset({"staticmethod", "classmethod"})
+_WRAPPING = _KEEPING | {"functools.partial"}
 _OF_BUILTIN_TYPES = frozenset(
     name for kind in (list, dict, set, str, bytes, int, float, tuple, object) for name in dir(kind)
 )
@@ -48,7 +49,7 @@ class OwnCode:
         self.reaches_its_globals = reaches_its_globals(symbols)
         self._runs_on_call: dict[int, bool] = {}
         self._idle: dict[int, bool] = {}
-        self._passes_on: dict[str, bool] = {}
+        self._known_decorators: dict[tuple[int, bool], bool] = {}
 
     def is_certain(self, call: ast.Call, function: FunctionNode) -> bool:
         """Whether `call` certainly runs the body of `function`, which has the name that is called."""
@@ -77,12 +78,23 @@ class OwnCode:
     def makes_instance(self, owner: ast.ClassDef) -> bool:
         """Whether a call of the name of `owner` certainly runs its `__init__`."""
         spend(len(owner.body))
-        makes_itself = any(isinstance(part, _SCOPES) and getattr(part, "name", "") == "__new__" for part in owner.body)
         return (
-            not (self.binds_any_name or makes_itself or owner.keywords or owner.name in self.symbols.functions)
+            not (self.binds_any_name or owner.name in self.symbols.functions)
+            and self._is_made_as_usual(owner, _DEPTH)
             and all(map(self._runs_function, owner.decorator_list))
             and self._is_defined_once(owner.name)
         )
+
+    def _is_made_as_usual(self, owner: ast.ClassDef, depth: int) -> bool:
+        """Whether neither `owner` nor a base of it decides by itself what a call of the class makes."""
+        if owner.keywords or defined(owner, "__new__"):
+            return False
+        bases = [
+            self.symbols.classes[name]
+            for base in owner.bases
+            if (name := self.symbols.dotted(base)) in self.symbols.classes
+        ]
+        return depth == 0 or all(self._is_made_as_usual(base, depth - 1) for base in bases if base is not owner)
 
     def _is_defined_once(self, name: str) -> bool:
         return name not in self.symbols.bound and name not in self.symbols.redefined
@@ -118,8 +130,10 @@ class OwnCode:
     def _has_method(self, owner: ast.ClassDef, function: FunctionNode, depth: int) -> bool:
         """Whether `function` is a method of `owner`, its own or inherited from a class of the program."""
         spend(1 + len(owner.body))
-        if any(isinstance(part, _SCOPES) and getattr(part, "name", "") == function.name for part in owner.body):
-            return function in owner.body
+        if owner.keywords or defined(owner, "__getattribute__"):
+            return False
+        if found := defined(owner, function.name):
+            return found == [function]
         bases = [self.symbols.classes.get(self.symbols.dotted(base)) for base in owner.bases]
         return depth > 0 and any(base is not None and self._has_method(base, function, depth - 1) for base in bases)
 
@@ -172,6 +186,8 @@ class OwnCode:
         spend()
         if isinstance(value, ast.Name):
             return depth > 0 and self._is_idle_name(value.id, depth - 1)
+        if isinstance(value, ast.Call) and len(value.args) > 0 and self.symbols.dotted(value.func) in _WRAPPING:
+            return depth > 0 and self._is_idle_value(value.args[0], depth - 1)
         return isinstance(value, (ast.Lambda, ast.Constant)) and self._is_idle(value)
 
     def _is_idle_function(self, function: FunctionNode) -> bool:
@@ -183,11 +199,13 @@ class OwnCode:
         family = self._family(owner)
         if family is None:
             return False
-        methods = [found for part in family if (found := _defined(part, name))]
+        methods = [found for part in family if (found := defined(part, name))]
         if not methods:  # Without `__getattr__` the call is an error.
             return any(_gives_lambdas(part) for part in family)
         return all(
-            isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and self._is_idle_function(node)
+            self._is_idle_function(node)
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            else isinstance(node, ast.Name) and self._is_idle_name(name, _DEPTH)
             for node in methods[0]
         )
 
@@ -209,30 +227,11 @@ class OwnCode:
                     part = self.symbols.classes[part.id]
             if not isinstance(part, ast.ClassDef) or len(family) > _DEPTH or part.keywords or part.decorator_list:
                 return None
-            if any(_defined(part, name) for name in ("__new__", "__getattribute__", "__init_subclass__")):
+            if any(defined(part, name) for name in ("__new__", "__getattribute__", "__init_subclass__")):
                 return None
             family.append(part)
             waiting += part.bases
         return family
-
-    def may_swallow(self, manager: ast.expr, depth: int = _DEPTH) -> bool:
-        """Whether the context manager `manager` may end an exception of its block."""
-        spend()
-        if isinstance(manager, ast.Name) and depth:
-            return any(self.may_swallow(value, depth - 1) for value in self.symbols.bindings.get(manager.id, []))
-        if not isinstance(manager, ast.Call):
-            return False
-        name = self.symbols.dotted(manager.func).rpartition(".")[2]
-        if name in vocabulary.SWALLOWERS:
-            return True
-        if name in self.symbols.classes:
-            methods = self.symbols.methods.get("__exit__", []) + self.symbols.methods.get("__aexit__", [])
-            spend(len(methods))
-            return any(owner.name == name and _may_return_true(method) for owner, method in methods)
-        function = self.symbols.functions.get(name)
-        return function is not None and any(
-            isinstance(node, ast.ExceptHandler) and not isinstance(node.body[-1], ast.Raise) for node in walk(function)
-        )
 
     def _runs_when_called(self, function: FunctionNode) -> bool:
         """Whether a call runs the body: `function` is no generator, and its decorators keep it."""
@@ -246,82 +245,64 @@ class OwnCode:
 
     def _is_idle(self, node: ast.AST) -> bool:
         if id(node) not in self._idle:
-            self._idle[id(node)] = not any(
-                isinstance(part, _WORK) or (isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Load))
-                for part in walk(node)
-            )
+            self._idle[id(node)] = not any(map(_is_work, walk(node)))
         return self._idle[id(node)]
 
     def _runs_function(self, decorator: ast.expr) -> bool:
         """Whether what `decorator` makes of a function runs it. Decorators of libraries do."""
+        takes_settings = isinstance(decorator, ast.Call)
         node = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if not isinstance(node, ast.Name) or node.id in self.symbols.imports:
+        if isinstance(node, ast.Attribute):
+            methods = [] if self._is_imported(node.value) else self.symbols.methods.get(node.attr, [])
+            if methods:
+                return all(self._passes_on(method, takes_settings, is_method=True) for _, method in methods)
+        elif not isinstance(node, ast.Name):
+            return False
+        if isinstance(node, ast.Attribute) or node.id in self.symbols.imports:
             return self.symbols.dotted(node).rpartition(".")[2] not in vocabulary.SKIPPING_DECORATORS
         if node.id in self.symbols.bindings:
             return False
         if node.id in self.symbols.classes:
-            called = _defined(self.symbols.classes[node.id], "__call__")
+            called = defined(self.symbols.classes[node.id], "__call__")
             return self._is_defined_once(node.id) and len(called) == 1 and _calls_its_attribute(called[0])
         if node.id not in self.symbols.functions:
             return True  # a built-in one
-        if node.id not in self._passes_on:
-            self._passes_on[node.id] = _calls_a_parameter(self.symbols.functions[node.id])
-        return self._passes_on[node.id]
+        return self._passes_on(self.symbols.functions[node.id], takes_settings)
+
+    def _passes_on(self, decorator: FunctionNode, takes_settings: bool, is_method: bool = False) -> bool:
+        key = id(decorator), takes_settings
+        if key not in self._known_decorators:
+            is_method = is_method and not any(
+                self.symbols.dotted(part) == "staticmethod" for part in decorator.decorator_list
+            )
+            self._known_decorators[key] = passes_on(decorator, takes_settings, is_method)
+        return self._known_decorators[key]
+
+    def _is_imported(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and node.id in self.symbols.imports
+
+    def is_own_name(self, func: ast.expr) -> bool:
+        """Whether the function `func` may be one of the program, whatever library has one of the name."""
+        if isinstance(func, ast.Name):
+            return any(
+                func.id in names for names in (self.symbols.functions, self.symbols.bindings, self.symbols.classes)
+            )
+        if isinstance(func, ast.Attribute) and not self._is_imported(func.value):
+            return func.attr in self.symbols.methods or f".{func.attr}" in self.symbols.bindings
+        return False
 
 
-def _defined(owner: ast.ClassDef, name: str) -> list[ast.AST]:
-    """What the body of `owner` binds to `name`: functions, classes, or names that are assigned to."""
-    found: list[ast.AST] = []
-    for node in own_nodes(owner.body):
-        match node:
-            case ast.FunctionDef(name=bound) | ast.AsyncFunctionDef(name=bound) | ast.ClassDef(name=bound):
-                pass
-            case ast.Name(id=bound, ctx=ast.Store()) | ast.alias(asname=str(bound)) | ast.alias(name=bound):
-                pass
-            case _:
-                continue
-        if bound == name:
-            found.append(node)
-    return found
+def _is_work(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+        return False
+    return isinstance(node, _WORK) or (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load))
 
 
 def _gives_lambdas(owner: ast.ClassDef) -> bool:
     """Whether `__getattr__` of `owner` does nothing but return a lambda that does nothing."""
-    match _defined(owner, "__getattr__"):
+    match defined(owner, "__getattr__"):
         case [ast.FunctionDef(body=[ast.Return(value=ast.Lambda() as made)])]:
             return not any(isinstance(part, _WORK) for part in walk(made))
-    return False
-
-
-def own_nodes(suite: list[ast.stmt]) -> Iterator[ast.AST]:
-    """The nodes of `suite` without the bodies of functions and classes in it."""
-    stack: list[ast.AST] = list(suite)
-    while stack:
-        spend()
-        node = stack.pop()
-        yield node
-        if not isinstance(node, _SCOPES):
-            stack += ast.iter_child_nodes(node)
-
-
-def leaves(suite: list[ast.stmt]) -> bool:
-    """Whether `suite` may end by `return`, `break` or `continue`. In a `finally`, this ends an exception."""
-    return any(isinstance(node, (ast.Return, ast.Break, ast.Continue)) for node in own_nodes(suite))
-
-
-def _may_return_true(method: FunctionNode) -> bool:
-    values = [node.value for node in own_nodes(method.body) if isinstance(node, ast.Return) and node.value is not None]
-    error = {part.arg for part in method.args.args[1:]}
-    return any(not _is_false_for_errors(value, error) for value in values)
-
-
-def _is_false_for_errors(value: ast.expr, error: set[str]) -> bool:
-    """Whether a result of `__exit__` is false while there is an exception: `return kind is None`."""
-    match value:
-        case ast.Constant():
-            return not value.value
-        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is()], comparators=[ast.Constant(value=None)]):
-            return name in error
     return False
 
 
@@ -333,18 +314,4 @@ def _calls_its_attribute(method: ast.AST) -> bool:
         and isinstance(node.func.value, ast.Name)
         and node.func.value.id == "self"
         for node in walk(method)
-    )
-
-
-def _calls_a_parameter(decorator: FunctionNode) -> bool:
-    """Whether a decorator, or the function that it makes, calls a function that it was given."""
-    given = {
-        part.arg
-        for node in walk(decorator)
-        if isinstance(node, ast.arguments)
-        for part in (*node.posonlyargs, *node.args)
-    }
-    return any(
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in given
-        for node in walk(decorator)
     )

@@ -10,6 +10,7 @@ from trl_mle.instrumentation.analysis.symbols import Symbols
 
 _TEXTS = 40
 """How many strings and names of a path are looked at."""
+_NO_DATA = ("/dev/", "/proc/", "/sys/", "/etc/")
 _PATH_METHODS = frozenset({"read_text", "read_bytes", "write_text", "open"})
 
 
@@ -22,7 +23,7 @@ class Paths:
         self._path_texts: dict[tuple[int, int], frozenset[tuple[str, bool]]] = {}
 
     def file_of(self, call: ast.Call) -> str:
-        """The file that a call names: `train`, `test`, `sample`, `submission`, `other` or `unknown`."""
+        """The file that a call names: `train`, `test`, `sample`, `submission`, `other`, `unknown` or `none`."""
         candidates = [*call.args[:1], *(item.value for item in call.keywords if item.arg and "path" in item.arg)]
         candidates += [item.value for item in call.keywords if item.arg in ("file", "fname")]
         # `(folder / "train.csv").open()`: the receiver is the path.
@@ -48,6 +49,8 @@ class Paths:
         spend(len(texts) + sum(len(text) >> 8 for text, _ in texts))
         strings = [text for text, literal in texts if literal]
         names = [text for text, literal in texts if not literal]
+        if any(text.startswith(_NO_DATA) for text in strings) or "__file__" in names:
+            return "none"
         # File names outweigh folders (`train_run/submission.csv`), and strings outweigh variables (`train_path = "test.csv"`).
         for group in ([text.replace("\\", "/").rpartition("/")[2] for text in strings], strings, names):
             files = {_file_kind(text) for text in group} - {""}

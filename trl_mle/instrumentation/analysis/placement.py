@@ -19,9 +19,10 @@ from typing import NamedTuple
 from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.imports import import_anchors, is_library_import
+from trl_mle.instrumentation.analysis.managers import may_swallow
 from trl_mle.instrumentation.analysis.milestone_rules import MilestoneRules
-from trl_mle.instrumentation.analysis.own_code import leaves
 from trl_mle.instrumentation.analysis.run_counts import MOST_RUNS, RunCounts
+from trl_mle.instrumentation.analysis.scopes import leaves
 from trl_mle.instrumentation.analysis.state import NOTHING, State, Step, did, join, reached
 from trl_mle.instrumentation.analysis.statement_rules import after_simple_statement
 from trl_mle.instrumentation.analysis.symbol_collector import symbols_of
@@ -282,7 +283,7 @@ class Placement:
         entered = state
         for item in node.items:
             state |= self.rules.of(item.context_expr)
-            swallows |= self.rules.own_code.may_swallow(item.context_expr)
+            swallows |= may_swallow(self.symbols, item.context_expr)
             if isinstance(item.context_expr, ast.Call):
                 call = item.context_expr
                 # Opening a file reads and writes nothing: the body must use the handle.

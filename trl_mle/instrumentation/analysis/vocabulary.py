@@ -129,7 +129,9 @@ SAFE_DECORATORS = _names(
 """Decorators that run a function, or the methods of a class, as they are; others (a just-in-time compiler) might not survive
 a print."""
 
-SKIPPING_DECORATORS = _names("contextmanager asynccontextmanager skip skipIf skipUnless property cached_property")
+SKIPPING_DECORATORS = _names(
+    "contextmanager asynccontextmanager skip skipIf skipUnless property cached_property delayed ref fixture"
+)
 """Decorators after which a call does not run the function."""
 
 SWALLOWERS = _names("suppress raises assertRaises assertRaisesRegex ExitStack AsyncExitStack")
