@@ -105,6 +105,32 @@ async def test_nothing_survives_a_killed_host(tmp_path, without):
     assert not os.path.exists(folder.strip())
 
 
+@pytest.mark.slow
+async def test_a_slow_disk_keeps_nothing_of_a_killed_host(tmp_path):
+    """Nobody else would remove what its programs have left, and each run would leave more."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    code = "for number in range(15_000): open(f'left-{number}', 'w').close()\n" + PAUSE
+    host_code = _HOST.replace("cold(tuple(sys.argv[3:]))", "cold(scratch_dir=sys.argv[3])").replace(
+        "PAUSE, task", "sys.argv[4], task"
+    )
+    command = [sys.executable, "-c", host_code, str(ROOT), str(tmp_path / "task"), str(scratch), code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
+        await asyncio.to_thread(host.stdout.readline)
+        await until(lambda: "started" in files_of_programs(host.pid))
+        (worker,) = psutil.Process(host.pid).children()
+        (folder,) = scratch.rglob("run-*")
+        before = len(os.listdir(folder))
+        host.send_signal(signal.SIGKILL)
+    await until(lambda: len(os.listdir(folder)) < before)
+    worker.suspend()
+    left = len(os.listdir(folder))
+    await asyncio.sleep(11)
+    worker.resume()
+    assert left and psutil.wait_procs([worker], timeout=HANG_S)[1] == []
+    assert list(scratch.iterdir()) == []
+
+
 async def test_programs_run_at_the_same_time_up_to_the_number_of_workers(task):
     async with cold(workers=2) as sandbox:
         runs = [asyncio.create_task(sandbox.run(PAUSE, task)) for _ in range(3)]

@@ -30,7 +30,9 @@ from .supervisor import HOST_GONE, start_supervisor
 from .worker_info import WorkerInfo
 
 _GRACE_S = 10
-"""How long the worker may take to end once the host is gone, in seconds."""
+"""How long the worker may take until it begins to end once the host is gone, in seconds."""
+_REMOVAL_S = 600
+"""How long it may then take to remove its folder, in seconds: nobody waits, and nobody else would remove it."""
 _KILL_S = 5.0
 """How long the worker may take to end the processes below it, in seconds."""
 _REPARENTED_S = 0.5
@@ -70,6 +72,7 @@ def main(descriptor: int) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # What does not end, such as a process that waits for a slow disk, ends later: the host waits for this one.
         kill_descendants(_KILL_S)
+        signal.alarm(_REMOVAL_S)
         with suppress(OSError):  # the host removes what is left; the exit code says something else
             removal.remove(settings.folder)
         if _is_gone(settings.host_pid):
