@@ -1,4 +1,5 @@
-"""What each of two processes runs in `test_processes_end_together.py`: in every scenario the second one fails.
+"""What each of two processes runs in `test_processes_end_together.py`: in every scenario the second one fails, except for what the
+first one alone writes.
 
 Each process writes the error that ended its training, and the seconds that it took, to `OUT/<rank>.json`.
 """
@@ -26,6 +27,7 @@ SCENARIOS = (
     "short",
     "column",
     "sandbox",
+    "rollouts",
     "overlapped_reward",
     "overlapped_column",
     "overlapped_sandbox",
@@ -81,7 +83,7 @@ def main(out: Path) -> None:
             per_device_train_batch_size=4,
             max_steps=2,
             overlap_execution=scenario.startswith("overlapped"),
-            save_rollouts=False,
+            save_rollouts=scenario == "rollouts",
         )
         trainer = DurationAwareTrainer(
             model=tiny_model(),
@@ -90,6 +92,8 @@ def main(out: Path) -> None:
             train_dataset=dataset,
             processing_class=tiny_tokenizer(),
         )
+        if scenario == "rollouts" and rank == 0:
+            trainer._rollout_writer.folder = Path("/dev/null/rollouts")  # a folder that cannot be made
         began = time.monotonic()
         try:
             trainer.train()
