@@ -24,6 +24,9 @@ class SandboxDouble:
     def limits_for(self, task: TaskSpec) -> Limits:
         return default_limits(task, self.wall_s, self.memory_bytes)
 
+    def overhead_s(self, task: TaskSpec, limits: Limits) -> float:
+        return 0.0
+
     def take_metrics(self) -> dict[str, float]:
         return {}
 

@@ -55,7 +55,7 @@ class E2BConfig(BackendConfig):
         sandbox_url (`str`, *optional*):
             URL of the proxy to all sandboxes. Defaults to the domain's.
         request_timeout_s (`float`, *optional*, defaults to `60.0`):
-            Time limit of one request in seconds, retries included.
+            Time limit of one request in seconds, retries included. Transfers have a second more per 256 KiB.
     """
 
     CONCURRENCY: ClassVar[str] = "max_sandboxes"
