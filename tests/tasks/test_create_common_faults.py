@@ -163,7 +163,10 @@ def test_repeating_ids_are_asked_about_and_named(tmp_path):
 def test_rows_over_time_are_asked_about(tmp_path, column):
     path = table(tmp_path, **column, target=TARGET)
 
-    assert f"--split time:{next(iter(column))}" in asked(path)
+    flag = f"--split time:{next(iter(column))}"
+    assert flag in asked(path)
+    # What would be a question is a note, where target and metric are named.
+    assert any(flag in note for note in propose(path, Request.of("target", "accuracy")).notes)
 
 
 @pytest.mark.parametrize("values", [[f"1,{i}" for i in range(100, 220)], ["inf", *map(str, range(119))]])

@@ -304,6 +304,19 @@ def test_the_form_of_the_sample_submission_is_kept(people, tmp_path, labels, pre
     assert not np.allclose(own["fare_x"], own["fare_y"])
 
 
+def test_a_date_that_names_the_rows_of_a_sample_is_asked_about(people, tmp_path):
+    rng = np.random.default_rng(0)
+    days = pd.date_range("2020-01-01", periods=200).strftime("%Y-%m-%d")
+    train, test = (each.drop(columns="PassengerId") for each in people)
+    train, test = train.assign(day=days[:150], sold=rng.normal(size=150)), test.assign(day=days[150:])
+    folder = kaggle(tmp_path / "k", train, test, test[["day"]].assign(sold=0))
+    with pytest.raises(TaskError, match=r"in the order of column 'day'.*--split time:day"):
+        create_task(folder, out=tmp_path / "task")
+    proposal = propose(folder, Request.of(split="time:day"))
+    assert any("Column 'day' holds dates, and no program gets it" in note for note in proposal.notes)
+    assert propose(folder, Request.of(split="time:day", id_column="row")).left_out == {}
+
+
 def test_a_kaggle_folder_without_a_sample(people, tmp_path):
     train, test = people
     folder = kaggle(tmp_path / "k", train.assign(cost=np.random.default_rng(0).normal(size=150)), test)

@@ -322,7 +322,8 @@ def _read_frame(path: Path, suffix: str) -> tuple[pd.DataFrame, list[str]]:
     except ImportError as error:
         name = "pip install 'trl_mle[excel]'" if suffix in _EXCEL else "pip install pyarrow"
         raise TaskError(f"{path} needs a package that is not installed: {name}, or save the table as CSV.") from error
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, AttributeError, SyntaxError) as error:
+        # The last is that of damaged XML.
         raise TaskError(f"{path} cannot be read as {suffix}: {error}. Save the table as CSV.") from error
     if not len(rows):
         raise TaskError(f"the first sheet of {path} is empty; put the table there.")

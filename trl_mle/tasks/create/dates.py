@@ -70,6 +70,11 @@ def read_dates(texts: pd.Series) -> Dates | None:
     return Dates(stripped.map(lambda text: iso.get(text, text)), ambiguous=False, changed=True)
 
 
+def may_be_date(text: str) -> bool:
+    """Whether a text begins as a date in one of the known forms does."""
+    return _LIKE_A_DATE.match(text) is not None and re.search(r"\d", text) is not None
+
+
 def _has_form(text: str, form: str) -> bool:
     try:
         datetime.strptime(text, form)

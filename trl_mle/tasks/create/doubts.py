@@ -9,6 +9,7 @@ from trl_mle.grading import get_metric
 from trl_mle.grading.values import MISSING_WORDS
 from trl_mle.tasks.column_names import clean_name
 from trl_mle.tasks.create.column_kinds import Column, ColumnKind, words_of
+from trl_mle.tasks.create.dates import may_be_date
 from trl_mle.tasks.create.guess_target import quoted
 from trl_mle.tasks.create.leaks import find_leaks
 from trl_mle.tasks.create.questions import Choice, Question
@@ -29,9 +30,14 @@ _TIME_WORDS = frozenset(("time", "timestamp", "date", "datetime", "epoch", "unix
 
 
 def feature_doubts(
-    frame: pd.DataFrame, request: Request, columns: dict[str, Column], features: list[str], decimal: str | None
+    frame: pd.DataFrame,
+    request: Request,
+    columns: dict[str, Column],
+    features: list[str],
+    dated_ids: list[str],
+    decimal: str | None,
 ) -> list[Question]:
-    """Features that give a target away, and rows that belong together."""
+    """Features that give a target away, and rows that belong together, also by dates that are left out as row ids."""
     searched = [name for name in features if name not in request.keep]
     doubts = []
     for target in request.targets:
@@ -44,9 +50,8 @@ def feature_doubts(
             )
             doubts.append(Question(f"Column {leak.column!r} {leak.reason} ({target!r}).", choices))
     if request.split is None:
-        doubts += _split_doubts(
-            frame, [column for name, column in columns.items() if name in features], request.decimal
-        )
+        searched = [name for name in columns if name in (*features, *dated_ids)]
+        doubts += _split_doubts(frame, [columns[name] for name in searched], request.decimal)
     return doubts
 
 
@@ -132,6 +137,12 @@ def _split_doubts(frame: pd.DataFrame, columns: list[Column], decimal: str | Non
                     )
                 )
     return doubts[:1]  # one split per task
+
+
+def may_hold_times(texts: pd.Series) -> bool:
+    """Whether the name of a column, or its first value, is one of times."""
+    named = not _TIME_WORDS.isdisjoint(words_of(str(texts.name)))
+    return named or may_be_date(str(texts.iloc[0]).strip())
 
 
 def _may_be_time(column: Column) -> bool:

@@ -14,6 +14,7 @@ from trl_mle.tasks.create.doubts import (
     equal_but_for_case,
     feature_doubts,
     kept_ids,
+    may_hold_times,
     row_numbers,
     target_doubts,
 )
@@ -39,7 +40,7 @@ class Proposal:
     request: Request
     """The user's request, completed as far as the table decides."""
     columns: tuple[Column, ...]
-    """All columns of the table. In an explicit request, those with names of ids."""
+    """All columns of the table. In an explicit request, those that may hold ids or times."""
     reasons: dict[str, str]
     """Why "target", "metric" and "split" are as they are, where they were found in the table."""
     left_out: dict[str, str]
@@ -96,7 +97,11 @@ def complete(origin: Origin, request: Request) -> Proposal:
     decimal, _ = decimal_mark(frame, origin.separator, request.decimal)
     explicit = request.is_explicit
     columns = (
-        {name: describe_column(frame[name], decimal) for name in frame.columns if has_id_name(str(name))}
+        {
+            name: describe_column(frame[name], decimal)
+            for name in frame.columns
+            if has_id_name(str(name)) or may_hold_times(frame[name])
+        }
         if explicit
         else describe_columns(frame, decimal)
     )
@@ -128,12 +133,22 @@ def complete(origin: Origin, request: Request) -> Proposal:
     doubts = [] if explicit else target_doubts(frame, request)
     not_features = {*left_out, *request.targets, origin.image_column}
     features = [str(name) for name in frame.columns if name not in not_features]
-    doubts += feature_doubts(frame, request, columns, features, decimal)
+    dated_ids = [
+        name
+        for name, reason in left_out.items()
+        if reason == ROW_IDS and name in columns and columns[name].kind is ColumnKind.DATE
+    ]
+    doubts += feature_doubts(frame, request, columns, features, dated_ids, decimal)
     if request.split is None and not any("group:" in choice.flags for doubt in doubts for choice in doubt.choices):
         reasons["split"] = "the default"
     notes = [] if not explicit else [doubt.sentence() for doubt in doubts]
     notes += row_numbers(frame, features, request) if explicit else []
     notes += equal_but_for_case(frame, request)
+    notes += [
+        f"Column {name!r} holds dates, and no program gets it, because it names the rows of the sample submission. "
+        "`--id row` keeps it as a feature."
+        for name in dated_ids
+    ]
     if request.split is not None:
         notes += kept_ids([columns[name] for name in features if name in columns], request)
     notes += [
