@@ -79,6 +79,17 @@ def test_a_resumed_run_asks_what_the_uninterrupted_one_asks(tmp_path, strategy):
     assert resumed.metrics[-1] == whole.metrics[-1]
 
 
+def test_groups_that_are_in_flight_at_a_checkpoint_count_after_a_resume(tmp_path):
+    run = Simulation(tmp_path)
+    run.choose()
+    (tmp_path / "resumed").mkdir()
+    resumed = Simulation(tmp_path / "resumed", task=run.task)
+    resumed.prompts.load_state_dict(run.prompts.state_dict())
+    fallbacks = resumed.prompts._take_fallbacks()
+    assert fallbacks["improve/fallback/no_parent"] == 0.5
+    assert fallbacks == run.prompts._take_fallbacks()
+
+
 def test_neither_the_private_score_nor_what_is_printed_has_a_part_in_the_choice(tmp_path):
     def parents(folder, **changes):
         run = Simulation(tmp_path / folder, **changes)

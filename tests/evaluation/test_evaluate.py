@@ -269,6 +269,19 @@ def test_held_out_tasks_and_own_programs(tmp_path):
     assert {entry.policy for entry in table.entries} == {"a", "reference"}  # there is no baseline
 
 
+def test_an_own_program_that_has_changed_is_run_again(tmp_path):
+    task = toy_task(tmp_path, reference="print('reference')")
+    for code, runs in (("print('reference')", 1), ("print('better')", 1), ("print('better')", 0)):
+        task.reference.write_text(code)
+        scorer = ScorerDouble()
+        table = evaluate("reference", task, out=tmp_path / "out", scorer=scorer)
+        assert table.entry("reference", "toy", "program").n == 1
+        with SampleStore(tmp_path / "out", read_only=True) as store:
+            (record,) = store.records(Place("reference", "toy", "program"))
+        assert record.sample.text == code and record.outcome is not None
+        assert len(scorer.scored) == runs
+
+
 def test_any_text_of_a_policy_can_be_stored(tmp_path):
     text = "\ud800 \x00 <script> " + "x" * 100_000
     table = evaluate(lambda messages: text, toy_task(tmp_path), 1, scorer=ScorerDouble(), out=tmp_path / "out")

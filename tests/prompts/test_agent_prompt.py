@@ -43,9 +43,17 @@ def test_it_keeps_its_token_budget(task):
 
 
 def test_the_spec_states_the_limits_that_hold(task):
-    spec = MLESpec({"toy": task}, budget=EpisodeBudget(runs=2), sandbox=LocalSandbox(workers=1), wall_s=7.0, prompts=2)
+    spec = MLESpec(
+        {"toy": task},
+        budget=EpisodeBudget(runs=2),
+        sandbox=LocalSandbox(workers=1),
+        wall_s=7.0,
+        memory_bytes=2**29,
+        prompts=2,
+    )
     (row,) = spec.rows()
     assert "stopped after 7 s" in row["prompt"][1]["content"]
+    assert "0.5 GiB of memory" in row["prompt"][1]["content"]
     assert "for 14 s in all" in row["prompt"][1]["content"]
     assert (len(spec.train_dataset), len(spec.eval_dataset)) == (16, 1)
     assert spec.train_dataset[5] == row

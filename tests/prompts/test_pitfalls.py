@@ -102,6 +102,42 @@ def test_no_frame_that_does_not_fit(tmp_path):
     assert frame(user(two)) == []
 
 
+@pytest.mark.parametrize("kind", [{}, {"kind": ["a", "b"]}], ids=["numbers", "categories"])
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        (["size", "y"], ["id", "size"]),
+        (["id", "size", "registered", "y"], ["id", "size"]),
+        (["id", "size", "width", "y"], ["width", "id", "size"]),
+    ],
+    ids=["no ids to train on", "a column of the train table alone", "another order"],
+)
+def test_the_frame_gives_a_model_the_columns_of_the_test_table(tmp_path, monkeypatch, kind, train, test):
+    table = pd.DataFrame(
+        {"id": [7, 8], "size": [1.5, 2.0], "width": [3, 4], "registered": [0, 1], "y": [1.0, 2.0], **kind}
+    )
+    task = write_task(tmp_path, table, "y")
+    table[[*train, *kind]].to_csv(task.public_dir / "train.csv", index=False)
+    table[[*test, *kind]].to_csv(task.public_dir / "test.csv", index=False)
+    lines = frame(user(task))
+    place = next(number for number, line in enumerate(lines) if line.startswith("#"))
+    monkeypatch.chdir(task.folder)
+    read = [line.replace("input/", "public/") for line in lines[:place]]
+    names: dict[str, pd.DataFrame] = {}
+    exec("\n".join(read), names)
+    assert list(names["X"].columns) == list(names["X_test"].columns)
+    assert "registered" not in names["X"]
+
+
+def test_no_frame_that_reads_ids_or_labels_otherwise_than_they_are(tmp_path):
+    words = TABLE.assign(y=["None", "Mild"])
+    text = user(write_task(tmp_path, words, "y", "accuracy"))
+    assert "takes 'None' in y for missing values" in text and frame(text) == []
+    more = write_task(tmp_path / "more", TABLE, "y")
+    TABLE.assign(extra=1).drop(columns="y").to_csv(more.public_dir / "test.csv", index=False)
+    assert frame(user(more)) == []
+
+
 @pytest.mark.parametrize("name", list_tasks())
 def test_a_program_with_the_frame_has_a_valid_submission(name, tmp_path):
     task = load_task(name)

@@ -249,7 +249,8 @@ class ExperiencePrompts:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the store and the shares stand."""
-        state: dict[str, Any] = {"kinds": self._kinds.state_dict()}
+        # With overlap, groups are asked some batches before what comes of them is observed.
+        state: dict[str, Any] = {"kinds": self._kinds.state_dict(), "asked": dict(self._asked)}
         if self._store is not None:
             # On the disk before the checkpoint is: after a loss of power, no checkpoint knows more than the store.
             state["position"] = self._store.try_to("say where it stands", lambda store: store.sync(), None)
@@ -264,6 +265,7 @@ class ExperiencePrompts:
             StoreError: the store is not the one of the checkpoint. Here nothing is lost yet, so the run stops.
         """
         self._kinds.load_state_dict(state["kinds"])
+        self._asked = Counter(state.get("asked", {}))
         # A run whose store had failed at the checkpoint goes on with whatever is there.
         if self._store is not None and state.get("position") is not None:
             self._store.store.rewind(state["position"])

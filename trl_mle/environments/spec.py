@@ -111,12 +111,13 @@ class MLESpec:
 
     def prompt(self, task: Task) -> list[dict[str, str]]:
         """The prompt of a task: [`build_agent_prompt`] with the budget of this spec."""
-        limit_s = self.mle_reward.scorer.limits_for(task).wall_s
+        limits = self.mle_reward.scorer.limits_for(task)
         return build_agent_prompt(
             task,
             runs=self.budget.runs,
-            seconds=self.budget.seconds_for(limit_s),
-            limit_s=limit_s,
+            seconds=self.budget.seconds_for(limits.wall_s),
+            limit_s=limits.wall_s,
+            memory_bytes=limits.memory_bytes,
             keeps_files=self.budget.keep_bytes > 0 and self.budget.runs > 1,
             tells_score=self.show_public_score,
             budget=self.prompt_budget,

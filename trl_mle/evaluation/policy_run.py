@@ -244,14 +244,15 @@ class PolicyRun:
             return samples
 
     async def _own_program(self, task: Task) -> None:
-        """Run the task's own program once, as if it were a sample."""
+        """Run the task's own program once, as if it were a sample; once more if the program has changed."""
         place = Place(self.candidate.name, task.id, "program")
         path = task.reference if self.candidate.program == "reference" else task.baseline
         known = self.store.records(place)
-        if path is not None and not known:
+        if path is not None:
             sample = Sample(path.read_text(encoding="utf-8-sig"), None, False, 0.0)
-            self.store.add(place, [0], [0], [sample], None)
-            known = self.store.records(place)
+            if [record.sample.text for record in known] != [sample.text]:
+                self.store.put_scored(SampleRecord(place, 0, 0, sample, None), None)
+                known = self.store.records(place)
         if known and needs_scoring(known[0]):
             await self._score(task, known[0])
         else:

@@ -232,8 +232,8 @@ class SampleStore:
                 (json.dumps(to_row(outcome)), turns, *_key(place), number),
             )
 
-    def put_scored(self, record: SampleRecord, prompt: str) -> None:
-        """Store a sample with its outcome, in place of an earlier one of that number: all of it, or nothing."""
+    def put_scored(self, record: SampleRecord, prompt: str | None) -> None:
+        """Store a sample with its outcome, if it has one, in place of an earlier one of that number: all of it, or nothing."""
         outcome = None if record.outcome is None else json.dumps(to_row(record.outcome))
         with self._writing():
             self._database.execute(

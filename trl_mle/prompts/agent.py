@@ -5,7 +5,7 @@ from __future__ import annotations
 from trl_mle.errors import check_is_task
 from trl_mle.prompts.budget import Messages, PromptBudget, check_budget
 from trl_mle.prompts.quoting import escape_tokens
-from trl_mle.prompts.scratch import task_values, template
+from trl_mle.prompts.scratch import gib, task_values, template
 from trl_mle.types import TaskSpec
 
 
@@ -15,6 +15,7 @@ def build_agent_prompt(
     runs: int,
     seconds: float,
     limit_s: float | None = None,
+    memory_bytes: int | None = None,
     keeps_files: bool = False,
     tells_score: bool = False,
     budget: PromptBudget | None = None,
@@ -30,6 +31,8 @@ def build_agent_prompt(
             Seconds of execution of all programs together.
         limit_s (`float`, *optional*):
             Seconds of execution of one program. Defaults to the limit of the task.
+        memory_bytes (`int`, *optional*):
+            Bytes of memory of one program. Defaults to the limit of the task.
         keeps_files (`bool`, *optional*, defaults to `False`):
             Whether a program finds the files that the one before it has left.
         tells_score (`bool`, *optional*, defaults to `False`):
@@ -48,6 +51,8 @@ def build_agent_prompt(
     values = dict(task_values(task))
     if limit_s is not None:
         values["time_limit_s"] = f"{limit_s:g}"
+    if memory_bytes is not None:
+        values["memory_gib"] = gib(memory_bytes)
     text = template("task.j2").render(values)
     settings = {"runs": runs, "seconds": f"{seconds:g}", "keeps_files": keeps_files, "tells_score": tells_score}
     user = template("agent.j2").render(task=text, **settings).strip()

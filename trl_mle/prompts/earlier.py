@@ -14,6 +14,7 @@ from trl_mle.prompts.quoting import (
     keep_ends,
     keep_start,
     own_traceback,
+    with_note,
     without_comments,
     without_marks,
 )
@@ -54,11 +55,13 @@ class EarlierSolution:
     @property
     def least_output(self) -> int:
         """Characters of `output` that every prompt shows."""
-        return min(len(self.output), ERROR_KEPT) if self.is_error else 0
+        return with_note(ERROR_KEPT, self.output) if self.is_error else 0
 
     def with_output(self, characters: int) -> EarlierSolution:
         """With at most so many characters of output: both ends of what it printed, the end of an error."""
-        return replace(self, output=(keep_end if self.is_error else keep_ends)(self.output, characters))
+        if self.is_error:
+            return replace(self, output=keep_end(self.output, characters, ERROR_KEPT))
+        return replace(self, output=keep_ends(self.output, characters))
 
     def with_plan(self, characters: int) -> EarlierSolution:
         """With at most so many characters of the plan: its start."""

@@ -46,7 +46,9 @@ MEDIA = (
 """Ends of the names of files that a table refers to. Such a name is no feature."""
 
 
-def pitfalls(task: TaskSpec, train: pd.DataFrame, test_columns: Sequence[str]) -> tuple[list[str], list[str]]:
+def pitfalls(
+    task: TaskSpec, train: pd.DataFrame, test_columns: Sequence[str], is_plain: bool = True
+) -> tuple[list[str], list[str]]:
     """Sentences for `task`, and the frame of a program for it, if one frame fits.
 
     Args:
@@ -54,13 +56,17 @@ def pitfalls(task: TaskSpec, train: pd.DataFrame, test_columns: Sequence[str]) -
             The train rows as programs read them.
         test_columns (sequence of `str`):
             Columns of the test table.
+        is_plain (`bool`, *optional*, defaults to `True`):
+            Whether `pandas.read_csv` without further arguments reads ids and labels as they are.
     """
     train_file, test_file = path_of(task.train_file or ""), path_of(task.test_file or "")
     hidden = [name for name in task.target_columns if name not in test_columns]
     features = [name for name in train.columns if name in test_columns and name != task.id_column]
     texts = [name for name in features if _is_text(train[name])]
     categories = bool(texts) and all(train[name].nunique() <= FEW_CATEGORIES for name in texts)
-    frame = [] if any(_is_media(train[name]) for name in features) else _frame(task, test_columns, hidden, categories)
+    frame = []
+    if is_plain and not any(_is_media(train[name]) for name in features):
+        frame = _frame(task, list(train.columns), test_columns, hidden, categories)
     has_sklearn = "scikit-learn" in task.packages
     sentences = []
     if hidden and not frame:
@@ -104,7 +110,9 @@ def _names(names: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
 
 
-def _frame(task: TaskSpec, test_columns: Sequence[str], hidden: Sequence[str], categories: bool) -> list[str]:
+def _frame(
+    task: TaskSpec, train_columns: Sequence[str], test_columns: Sequence[str], hidden: Sequence[str], categories: bool
+) -> list[str]:
     """The first and the last lines of a program, or nothing if they depend on the program or a name cannot be shown as it is."""
     names = task.prediction_columns
     if "pandas" not in task.packages or task.id_column is None or task.id_column not in test_columns:
@@ -117,6 +125,13 @@ def _frame(task: TaskSpec, test_columns: Sequence[str], hidden: Sequence[str], c
     key, target = _literal(task.id_column), _literal(hidden[0])
     train_file, test_file = (_literal(f"input/{name}") for name in files)
     features, of_test = f"train.drop(columns=[{key}, {target}])", f"test.drop(columns=[{key}])"
+    given = [name for name in test_columns if name != task.id_column]
+    if not set(given) <= set(train_columns):
+        return []
+    if task.id_column not in train_columns or given != [
+        name for name in train_columns if name not in (task.id_column, hidden[0])
+    ]:  # scikit-learn wants the same columns in the same order
+        features = f"train[test.columns.drop({key})]"
     if categories:
         features = f"pd.get_dummies({features})"
         of_test = f"pd.get_dummies({of_test}).reindex(columns=X.columns, fill_value=0)"

@@ -97,14 +97,16 @@ def keep_ends(text: str, limit: int) -> str:
     return f"{head}\n{_note(len(text) - len(head) - len(tail))}\n{tail}"
 
 
-def keep_end(text: str, limit: int) -> str:
-    """At most `limit` characters of `text`: its last ones. Whole lines where possible."""
+def keep_end(text: str, limit: int, least: int = 0) -> str:
+    """At most `limit` characters of `text`: its last ones. Whole lines where possible, and where `least` characters are left."""
     if len(text) <= limit:
         return text
     room = limit - len(_note(len(text))) - 1
     if room < 1:
         return ""
     tail = _from_line(text[-room:])
+    if len(tail) < least:
+        tail = text[-room:]
     return f"{_note(len(text) - len(tail))}\n{tail}"
 
 
@@ -146,6 +148,11 @@ def _from_line(tail: str) -> str:
     """`tail` from its first whole line on, unless that costs more than half of it."""
     end = tail.find("\n", 0, len(tail) // 2)
     return tail[end + 1 :]
+
+
+def with_note(characters: int, text: str) -> int:
+    """Length of `text` of which `keep_end` leaves so many characters."""
+    return min(len(text), characters + len(_note(len(text))) + 1)
 
 
 def _note(characters: int) -> str:

@@ -117,11 +117,16 @@ def _read_values(task: TaskSpec, versions: tuple[tuple[int, int], ...]) -> Mappi
             "predictions": _predictions(task),
             "time_limit_s": f"{task.time_limit_s:g}",
             "threads": task.threads,
-            "memory_gib": f"{task.memory_bytes / 1024**3:.3g}",
+            "memory_gib": gib(task.memory_bytes),
             "packages": escape(", ".join(task.packages)),
             "python": PYTHON,
         }
     )
+
+
+def gib(size: int) -> str:
+    """A size in bytes as a number of GiB."""
+    return f"{size / 1024**3:.3g}"
 
 
 def _metric(task: TaskSpec) -> str:

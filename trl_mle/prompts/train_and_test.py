@@ -74,7 +74,7 @@ def read_tables(task: TaskSpec) -> Tables:
         notes += _id_notes(test_path, task.id_column, test_columns)
         test = _test(task, test_path, columns, test_columns)
         if train is not None:
-            sentences, frame = pitfalls(task, train, test_columns)
+            sentences, frame = pitfalls(task, train, test_columns, is_plain=not notes)
     tables = ((task.train_file, train_path), (task.test_file, test_path))
     left = frozenset(name for name, path in tables if name is not None and path is None)
     return Tables(

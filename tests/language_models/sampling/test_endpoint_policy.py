@@ -123,11 +123,11 @@ async def test_fields_can_be_added_and_removed():
 
 
 async def test_arguments_of_tool_calls_are_objects_here_and_text_on_the_wire():
-    calls = [
-        {"id": "1", "type": "function", "function": {"name": "run", "arguments": '{"code": "x"}'}},
-        {"id": "2", "type": "function", "function": {"name": "run", "arguments": "{not json"}},
-        "no call",
-    ]
+    nested = f'{{"code": {"[" * 900}{"]" * 900}}}'
+    written = ['{"code": "x"}', "{not json", '{"code": "\\ud800"}', nested]
+    functions = [{"name": "run", "arguments": text} for text in written]
+    calls = [{"id": str(number), "type": "function", "function": each} for number, each in enumerate(functions)]
+    calls.append("no call")
     reply = {
         "choices": [{"index": 0, "message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]
     }
@@ -136,10 +136,10 @@ async def test_arguments_of_tool_calls_are_objects_here_and_text_on_the_wire():
         policy = open_policy("m", endpoint=url, timing=FAST)
         (sample,) = await policy.sample(MESSAGES, 1, **SETTINGS, tools=tools)
         arguments = [call["function"]["arguments"] for call in sample.message["tool_calls"]]
-        assert arguments == [{"code": "x"}, "{not json"]
+        assert arguments == [{"code": "x"}, "{not json", {"code": "?"}, nested]
         await policy.sample([*MESSAGES, sample.message], 1, **SETTINGS, tools=tools)
         await policy.aclose()
     assert server.requests[0]["tools"] == tools
     sent = server.requests[1]["messages"][-1]
-    assert [call["function"]["arguments"] for call in sent["tool_calls"]] == ['{"code": "x"}', "{not json"]
-    assert [call["id"] for call in sent["tool_calls"]] == ["1", "2"]
+    assert [call["function"]["arguments"] for call in sent["tool_calls"]] == [*written[:2], '{"code": "?"}', nested]
+    assert [call["id"] for call in sent["tool_calls"]] == ["0", "1", "2", "3"]

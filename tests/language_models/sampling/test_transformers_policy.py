@@ -17,7 +17,7 @@ from trl_mle.errors import ConfigError
 from trl_mle.language_models.client import NoAnswerError
 from trl_mle.language_models.sampling import open_policy
 from trl_mle.language_models.sampling.seeded_rows import SeededRows
-from trl_mle.language_models.sampling.tool_calls import parse_message, tool_schemas, with_tool_calls
+from trl_mle.language_models.sampling.tool_calls import MAX_DEPTH, parse_message, tool_schemas, with_tool_calls
 
 SETTINGS = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 6}
 
@@ -241,6 +241,12 @@ async def test_messages_are_parsed_if_tools_are_given(model):
     ids = tokenizer('<call>{"name": "double", "arguments": {"x": 3}}</call>')["input_ids"]
     message = parse_message(tokenizer, [*ids, tokenizer.eos_token_id], prefix, tools)
     assert message["tool_calls"][0]["function"] == {"name": "double", "arguments": {"x": 3}}
+    halves = tokenizer('<call>{"name": "double", "arguments": {"x": "\\ud800"}}</call>')["input_ids"]
+    assert parse_message(tokenizer, halves, prefix, tools)["tool_calls"][0]["function"]["arguments"] == {"x": "?"}
+    for times in (MAX_DEPTH + 1, 1200):  # JSON of the second one is a RecursionError
+        nested = f'<call>{{"name": "double", "arguments": {{"x": {"[" * times}{"]" * times}}}}}</call>'
+        message = parse_message(tokenizer, tokenizer(nested)["input_ids"], prefix, tools)
+        assert message == {"role": "assistant", "content": nested}
     policy = open_policy(model)
     with pytest.raises(ConfigError, match="no tool calls"):
         await policy.sample(prompt("x"), 1, seed=0, **SETTINGS, tools=tools)

@@ -18,6 +18,7 @@ from trl_mle.language_models.chat_endpoint import BackendError, ChatEndpoint
 from trl_mle.language_models.client import Failure, NoAnswerError
 from trl_mle.language_models.request_queue import ClientTiming, RequestQueue
 from trl_mle.language_models.sampling.policy import SEEDS, Prices, Sample
+from trl_mle.language_models.sampling.tool_calls import plain
 
 MOST_TOKENS = 2**53
 """A count of tokens from here on is no count, and would not fit into a column of a table."""
@@ -192,7 +193,7 @@ def _samples(body: bytes, seconds: float, prices: Prices | None, with_messages: 
 def _as_read(message: Mapping[str, Any]) -> dict[str, Any]:
     """The policy's message with the arguments of its tool calls as objects; text that is no JSON object stays text."""
     content = message.get("content")
-    read: dict[str, Any] = {"role": "assistant", "content": content if isinstance(content, str) else ""}
+    read: dict[str, Any] = {"role": "assistant", "content": plain(content) if isinstance(content, str) else ""}
     calls = message.get("tool_calls")
     kept = [dict(call) for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
     for call in kept:
@@ -205,7 +206,7 @@ def _arguments(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     try:
-        found = json.loads(text or "{}")
+        found = plain(json.loads(text or "{}"))
     except (ValueError, RecursionError):
         return text
     return found if isinstance(found, dict) else text

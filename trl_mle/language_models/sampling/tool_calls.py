@@ -8,6 +8,9 @@ from typing import Any
 
 from trl_mle.errors import ConfigError
 
+MAX_DEPTH = 100
+"""Lists and objects within each other in a message, as in training."""
+
 
 def tool_schemas(functions: Sequence[Callable[..., Any]]) -> list[dict[str, Any]]:
     """The JSON schema of each function, from its annotations and Google-style docstring: what a policy is told of a tool."""
@@ -43,7 +46,27 @@ def with_tool_calls(tokenizer: Any, model: str) -> Any:
 def parse_message(
     tokenizer: Any, ids: Sequence[int], prompt_ids: Sequence[int], tools: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The policy's message in the tokens `ids`. What cannot be parsed is text without a call."""
+    """The policy's message in the tokens `ids`. What cannot be parsed, or is nested too deeply, is text without a call."""
     from trl.chat_template_utils import parse_response
 
-    return parse_response(tokenizer, list(ids), prefix=list(prompt_ids), tools=[dict(tool) for tool in tools])
+    try:
+        return plain(
+            parse_response(tokenizer, list(ids), prefix=list(prompt_ids), tools=[dict(tool) for tool in tools])
+        )
+    except (RecursionError, ValueError):
+        return {"role": "assistant", "content": tokenizer.decode(list(ids), skip_special_tokens=True)}
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """`value`, as JSON has it, with a question mark for each half of a surrogate pair, which no tokenizer takes.
+
+    Raises:
+        ValueError: it is nested more than `MAX_DEPTH` times.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if depth > MAX_DEPTH:
+        raise ValueError(f"It is nested more than {MAX_DEPTH} times.")
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item, depth + 1) for key, item in value.items()}
+    return [plain(item, depth + 1) for item in value] if isinstance(value, (list, tuple)) else value
