@@ -491,6 +491,44 @@ def test_a_function_is_marked_wherever_its_call_stands(call):
     assert inserted("def main():\n    model.fit(X, y)\n") == set()
 
 
+TIMED = """
+    import functools
+    def timed(label):
+        def decorate(function):
+            @functools.wraps(function)
+            def run(*values):
+                print(label, function.__name__)
+                return function(*values)
+            return run
+        return decorate
+"""
+
+
+def test_a_function_with_a_decorator_of_the_program_is_marked_inside():
+    check(f"""{TIMED}
+    @timed("fit")
+    def main():
+        model.fit(X, y)
+        <defined_model>
+        <trained_model>
+        check()
+    main()
+    """)
+
+
+@pytest.mark.parametrize(
+    "decorator",
+    [
+        "def fast(f):\n    return njit(f)",
+        "def fast(f):\n    g = njit(f)\n    def run(): return g() or f()\n    return run",
+        "def fast(f):\n    def run(): return [f() for _ in range(1000)]\n    return run",
+    ],
+)
+def test_a_decorator_that_may_compile_or_repeat_a_function_leaves_no_mark_in_it(decorator):
+    code = f"{decorator}\n@fast\ndef main():\n    model.fit(X, y)\n    check()\nmain()\n"
+    assert "    print(" not in instrument(code).code
+
+
 def test_methods_of_one_name_are_marked_in_each_class():
     check("""
         class Loader:

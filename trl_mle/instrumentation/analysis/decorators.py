@@ -10,6 +10,8 @@ from trl_mle.instrumentation.analysis.managers import ends_exceptions
 from trl_mle.instrumentation.analysis.scopes import own_nodes
 from trl_mle.instrumentation.analysis.symbols import FunctionNode
 
+_WRAPPERS = frozenset({"wraps", "update_wrapper"})
+
 
 def passes_on(decorator: FunctionNode, takes_settings: bool, is_method: bool = False) -> bool:
     """Whether the result of `decorator` calls the function that it is given, and ends none of its exceptions.
@@ -23,6 +25,36 @@ def passes_on(decorator: FunctionNode, takes_settings: bool, is_method: bool = F
         return False
     makers = _made_by(decorator) if takes_settings else [decorator]
     return any(_calls_what_it_is_given(maker, is_method and maker is decorator) for maker in makers)
+
+
+def calls_once(decorator: FunctionNode) -> bool:
+    """Whether the result of `decorator` calls the function that it is given once, and nothing else gets the function.
+
+    So the function stays plain Python, which no library compiles, and runs as often as it is called.
+    """
+    given = {
+        part.arg
+        for node in walk(decorator)
+        if isinstance(node, ast.arguments)
+        for part in (*node.posonlyargs, *node.args)
+    }
+    calls: list[str] = []
+    kept: set[int] = set()
+    uses: list[ast.Name] = []
+    for node in walk(decorator):
+        match node:
+            case ast.For() | ast.AsyncFor() | ast.While() | ast.comprehension():
+                return False
+            case ast.Call(func=ast.Name(id=name) as func) if name in given:
+                calls.append(name)
+                kept.add(id(func))
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=arguments) if name in _WRAPPERS:
+                kept.update(map(id, arguments))
+            case ast.Attribute(value=ast.Name() as value):
+                kept.add(id(value))
+            case ast.Name(id=name, ctx=ast.Load()) if name in given:
+                uses.append(node)
+    return len(calls) == 1 and all(id(use) in kept for use in uses if use.id == calls[0])
 
 
 def _calls_what_it_is_given(maker: FunctionNode | ast.Lambda, is_method: bool) -> bool:

@@ -8,6 +8,7 @@ import math
 from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend
 from trl_mle.instrumentation.analysis.constants import Constants
+from trl_mle.instrumentation.analysis.decorators import calls_once
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
 from trl_mle.instrumentation.analysis.values import Values
 
@@ -66,6 +67,9 @@ class RunCounts:
     def _compiles(self, decorator: ast.expr) -> bool:
         """Whether `decorator` may make something of the code that survives no print."""
         node = decorator.func if isinstance(decorator, ast.Call) else decorator
+        name = node.id if isinstance(node, ast.Name) else ""
+        if name in self.symbols.functions and name not in self.symbols.bound and name not in self.symbols.redefined:
+            return not calls_once(self.symbols.functions[name])
         return self.symbols.dotted(node).rpartition(".")[2] not in vocabulary.SAFE_DECORATORS
 
     def of_loop(self, loop: ast.AST) -> float:
