@@ -17,7 +17,7 @@ from trl_mle.config import ExperienceConfig
 from trl_mle.experience import ExperienceStore
 from trl_mle.scripts import grpo
 from trl_mle.scripts.build import PreparedRun
-from trl_mle.scripts.experience import open_store
+from trl_mle.scripts.experience import check_experience, open_store
 
 
 @pytest.fixture
@@ -188,3 +188,9 @@ def test_a_run_without_self_improvement_has_no_store(tmp_path, flags):
     assert grpo.main(flags(improve_fraction=0, max_steps=1, save_strategy="no")) == 0
     assert not (tmp_path / "run" / "experience.sqlite").exists()
     assert "prompt_kind" not in rollouts(tmp_path / "run")
+
+
+def test_experience_that_no_prompt_shows_is_told(capsys, earlier):
+    config = ExperienceConfig(experience_from=str(earlier))
+    check_experience(SimpleNamespace(experience_config=lambda: config), SimpleNamespace(process_index=0))
+    assert "has no effect: no prompt shows an earlier solution. Set `improve_fraction`" in capsys.readouterr().err

@@ -23,8 +23,17 @@ from trl_mle.types import TaskSpec
 
 
 def check_experience(mle_args: Any, training_args: Any) -> None:
-    """Raise `ConfigError` if there is no experience to start from, or if it lies in the folder that a new run moves aside."""
+    """Raise `ConfigError` if there is no experience to start from, or if it lies in the folder that a new run moves aside.
+
+    Experience that no prompt shows is told, and no error: one setting turns self-improvement off for a comparison.
+    """
     config = mle_args.experience_config()
+    if not config.is_used and config.experience_from is not None and training_args.process_index == 0:
+        print(
+            f"`experience_from` {config.experience_from!r} has no effect: no prompt shows an earlier solution. Set "
+            "`improve_fraction` (0.5 in the paper), `debug_fraction` or `retrieved_examples`.",
+            file=sys.stderr,
+        )
     if not config.is_used or config.experience_from is None or resume_from(training_args) is not None:
         return
     source = Path(config.experience_from)
