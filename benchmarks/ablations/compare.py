@@ -20,8 +20,9 @@ Key = tuple[str, int]
 RESAMPLES = 5000
 FEWEST = 3
 """Fewest seeds per task of an interval."""
-BOOTSTRAPPED = 5
-"""Seeds per task from which intervals are bootstrapped. Of three or four, percentiles would be much too narrow."""
+BOOTSTRAPPED = 10
+"""Seeds per task from which intervals are bootstrapped. Of five seeds of one task, a 95 % interval of percentiles covers the
+truth in 84 % of the cases."""
 SAMPLED = ("score", "score of the best of 16", "best program", "valid share", "slow share")
 """Figures of a policy's samples, or of its best program."""
 TRAINED = (
@@ -120,11 +121,11 @@ def difference(ours: Mapping[Key, Run], theirs: Mapping[Key, Run], figure: str) 
     """Difference between two arms over the tasks and seeds that both have, and the same in relation to the other arm.
 
     Tasks are fixed; the seeds of each are resampled by themselves. The interval says nothing about other tasks. With fewer than
-    five seeds it is Student's t over the seeds that all tasks have: of the differences, and of the logarithms of the quotients.
+    ten seeds of a task it is Student's t: of the differences, and of the logarithm of the quotient.
 
     Returns:
         `pairs`, `difference` with `low` and `high`, and `relative` with `relative low` and `relative high`: the quotient of
-        the two means less 1. An end is `None` if the tasks share fewer than three seeds. `None` if there is no pair.
+        the two means less 1. An end is `None` if a task has fewer than three pairs. `None` if there is no pair.
     """
     strata: dict[str, dict[int, tuple[float, float]]] = {}
     for key in ours.keys() & theirs.keys():
@@ -135,36 +136,42 @@ def difference(ours: Mapping[Key, Run], theirs: Mapping[Key, Run], figure: str) 
         return None
     data = [np.array(sorted(pairs.values()), dtype=float) for _, pairs in sorted(strata.items())]
     found: dict[str, Any] = {"pairs": sum(map(len, data))}
-    for name, statistic, of_seed in (
-        ("difference", _mean_difference, lambda one, other: one - other),
-        ("relative", _relative, lambda one, other: math.log(one / other) if min(one, other) > 0 else math.nan),
-    ):
+    for name, statistic in (("difference", _mean_difference), ("relative", _relative)):
         if min(map(len, data)) >= BOOTSTRAPPED:
             low, high = bootstrap(data, statistic)
+        elif name == "difference":
+            low, high = student([pairs[:, 0] - pairs[:, 1] for pairs in data])
         else:
-            low, high = student([of_seed(*means) for means in _means_by_seed(strata)])
-            if name == "relative" and low is not None and high is not None:
-                low, high = _rounded(math.expm1(low)), _rounded(math.expm1(high))
+            low, high = _student_of_quotient(data)
         prefix = "" if name == "difference" else "relative "
         found |= {name: _rounded(statistic(data)), f"{prefix}low": low, f"{prefix}high": high}
     return found
 
 
-def _means_by_seed(strata: Mapping[str, Mapping[int, tuple[float, float]]]) -> list[tuple[float, float]]:
-    """Means over the tasks of both arms, for each seed that all tasks have."""
-    seeds = set.intersection(*(set(pairs) for pairs in strata.values()))
-    means = (np.mean([pairs[seed] for pairs in strata.values()], axis=0) for seed in sorted(seeds))
-    return [(float(one), float(other)) for one, other in means]
-
-
-def student(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Ends of a 95 % interval of a mean by Student's t; `None` for fewer than three values, or if one is no number."""
-    if len(values) < FEWEST or not all(map(math.isfinite, values)):
+def student(strata: Sequence[np.ndarray]) -> tuple[float | None, float | None]:
+    """Ends of a 95 % interval of the mean over strata of their means, by Student's t with the degrees of freedom of Welch and
+    Satterthwaite (Satterthwaite 1946, Biometrics Bulletin 2); `None` if a stratum has fewer than three values."""
+    if min(map(len, strata)) < FEWEST:
         return None, None
-    if np.ptp(values) < 1e-9:
-        return _rounded(values[0]), _rounded(values[0])
-    interval = stats.ttest_1samp(values, 0.0).confidence_interval()
-    return _rounded(interval.low), _rounded(interval.high)
+    mean = float(np.mean([values.mean() for values in strata]))
+    variances = np.array([values.var(ddof=1) / len(values) for values in strata])
+    if not np.isfinite(variances).all() or np.sqrt(variances.sum()) < 1e-9:
+        return _rounded(mean), _rounded(mean)
+    freedom = variances.sum() ** 2 / sum(variances**2 / [len(values) - 1 for values in strata])
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(variances.sum()) / len(strata)
+    return _rounded(mean - half), _rounded(mean + half)
+
+
+def _student_of_quotient(data: Sequence[np.ndarray]) -> tuple[float | None, float | None]:
+    """Ends of a 95 % interval of the quotient of two means less 1: the logarithm of the quotient, by its linear approximation."""
+    ours, theirs = (float(np.mean([pairs[:, side].mean() for pairs in data])) for side in (0, 1))
+    if min(ours, theirs) <= 0:
+        return None, None
+    low, high = student([pairs[:, 0] / ours - pairs[:, 1] / theirs for pairs in data])
+    if low is None or high is None:
+        return None, None
+    at = math.log(ours / theirs)  # the approximation has the mean 0
+    return _rounded(math.expm1(at + low)), _rounded(math.expm1(at + high))
 
 
 def _mean_difference(data: Sequence[np.ndarray]) -> float:
