@@ -25,6 +25,8 @@ BOOTSTRAPPED = 10
 truth in 84 % of the cases."""
 SAMPLED = ("score", "score of the best of 16", "best program", "valid share", "slow share")
 """Figures of a policy's samples, or of its best program."""
+LEARNED = ("public at the end", "private at the end")
+"""Scores of the valid programs of the end of a training, on the scale of the reward."""
 TRAINED = (
     "programs per second",
     "samples to the first valid program",
@@ -67,7 +69,7 @@ def _summary(runs: Sequence[Run], study: Study) -> dict[str, Any]:
     by_arm: dict[str, dict[Key, Run]] = {}
     for run in runs:
         by_arm.setdefault(run["arm"], {})[run["task"], run["seed"]] = run
-    figures = [*SAMPLED, *TRAINED, *(f"held out: {name}" for name in SAMPLED[:2])]
+    figures = [*SAMPLED, *LEARNED, *TRAINED, *(f"held out: {name}" for name in SAMPLED[:2])]
     summary: dict[str, Any] = {}
     for name, arm in study.arms.items():
         if name not in by_arm:

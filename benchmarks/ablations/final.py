@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from ablations.progress import best_program, training_figures
+from ablations.progress import best_program, learned_scores, training_figures
 from ablations.samples import Scale, sample_figures
 from trl_mle import LocalSandbox
 from trl_mle.config import EpisodeBudget
@@ -53,6 +53,7 @@ def main() -> None:
             result[part][task.id] = sample_figures(found[task.id], scales[task.id], several)
     result["training"] = training_figures(args.folder)
     for task in (tasks[name] for name in args.tasks):
+        result["tasks"][task.id] |= learned_scores(args.folder, task)
         code = best_program(args.folder, task.id)
         if code is not None:
             score = scales[task.id].value(private_score(code, task, args))

@@ -12,7 +12,9 @@ import pandas as pd
 from ablations.clock import read_clock
 from ablations.plain import ROLLOUTS
 from ablations.samples import SLOW_FAMILIES
+from trl_mle.evaluation.overfitting import public_and_private
 from trl_mle.outcomes import Column, RunColumn, read_rollouts
+from trl_mle.types import TaskSpec
 
 PIECES = 6
 """Equal pieces of a run, by updates."""
@@ -57,6 +59,21 @@ def training_figures(folder: Path) -> dict[str, Any]:
         if reached is None
         else programs_in(rollouts[rollouts[RunColumn.STEP] <= reached]),
     }
+
+
+def learned_scores(folder: Path, task: TaskSpec) -> dict[str, float]:
+    """Mean public and private scores of the valid programs of the last fifth of a training, on the scale of the reward.
+
+    Empty if there are too few, or if the training kept no private scores, as the plain one does.
+    """
+    rollouts = rollouts_of(folder)
+    if rollouts is None or Column.PRIVATE_SCORE not in rollouts:
+        return {}
+    fifth = len(rollouts) // 5
+    found = public_and_private(rollouts.iloc[:fifth], rollouts.iloc[-fifth:], {task.id: task}).get(task.id)
+    if found is None:
+        return {}
+    return {"public at the end": round(found.public_last, 4), "private at the end": round(found.private_last, 4)}
 
 
 def programs_in(rollouts: pd.DataFrame) -> int:

@@ -43,11 +43,18 @@ def markdown(result: Mapping[str, Any]) -> str:
                     *tasks_table(arms, tasks),
                     "",
                 ]
+                if learned := learned_table(arms, tasks):
+                    lines += [LEARNED_TITLE, "", *learned, ""]
                 lines += ["Differences of the score by task:", "", *task_differences_table(arms, tasks), ""]
         lines += [f"**Beside the paper, {TITLES[budget].lower()}**", "", *paper_table(parts.get("each", {})), ""]
     lines += [f"`{result['command']}`, {result['machine']}; {result['runs']} runs."]
     return "\n".join(lines)
 
+
+LEARNED_TITLE = (
+    "Public and private score of the valid programs of the last fifth of the runs, on the scale of the reward (-1 to 1). The "
+    "reward is the public one:"
+)
 
 HEADLINE = ("plain", "plain_mild", "no_training", "everything")
 """Arms of the short table of the README, if they were run."""
@@ -119,6 +126,18 @@ def tasks_table(arms: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
         cells = ["-" if of is None else f"{number(of['means']['score'])} ({of['runs']})" for of in found]
         rows.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return rows
+
+
+def learned_table(arms: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
+    """One row per arm with public and private scores of the end of its trainings; empty if none has them."""
+    rows = ["| name | " + " | ".join(f"`{task}`" for task in tasks) + " |", "|" + "---|" * (len(tasks) + 1)]
+    for name, arm in arms.items():
+        means = [arm["by task"].get(task, {}).get("means", {}) for task in tasks]
+        pairs = [[of.get(f"{part} at the end") for part in ("public", "private")] for of in means]
+        if any(None not in pair for pair in pairs):
+            cells = ["-" if None in pair else ", ".join(map(number, pair)) for pair in pairs]
+            rows.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return rows if len(rows) > 2 else []
 
 
 def task_differences_table(arms: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:

@@ -248,6 +248,20 @@ class TestFigures:
         assert parts.progress.best_program(tmp_path, "t") == "Stacking"
         assert parts.progress.best_program(tmp_path, "other") is None
 
+    def test_public_and_private_scores_of_the_end(self, parts, tmp_path):
+        task = load_task("builtin:computers")
+        rows = [
+            {"kind": "valid", "task_id": task.id, "public_score": 150.0 if at >= 80 else 300.0, "private_score": 300.0}
+            for at in range(100)
+        ]
+        path = tmp_path / parts.plain.ROLLOUTS
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found = parts.progress.learned_scores(tmp_path, task)
+        assert found["private at the end"] < found["public at the end"] <= 1
+        path.write_text("".join(json.dumps(row | {"private_score": None}) + "\n" for row in rows))
+        assert parts.progress.learned_scores(tmp_path, task) == {}
+        assert parts.progress.learned_scores(tmp_path / "none", task) == {}
+
 
 class TestComparison:
     def test_pairs_share_task_and_seed(self, parts):
@@ -326,12 +340,15 @@ class TestComparison:
         runs += [
             run_of(arm, seed, score, "other") for arm, score in (("plain", 0.1), ("durations", 0.8)) for seed in (0, 1)
         ]
+        for run in runs[-2:]:
+            run["tasks"]["other"] |= {"public at the end": 0.9, "private at the end": 0.2}
         results = {"programs": parts.compare.summarise(runs, study, "programs")}
         text = parts.table.markdown({"results": results, "command": "c", "machine": "m", "runs": len(runs)})
         assert "| `milestones` | `plain` | 3 | +0.100 (+0.100 to +0.100)" in text
         assert "| name | `builtin:computers` | `other` |" in text
         assert "| `durations` | 0.410 (3) | 0.800 (2) |" in text
         assert "| `sandbox` | 0.410 (3) | - |" in text
+        assert "| `durations` | - | 0.900, 0.200 |" in text
         assert "| `durations` | `plain` | +0.100 (+0.100 to +0.100) | +0.700 |" in text
         assert "| instrumentation | +22 % (22.06 % worse without) | +0%" in text
         assert "not run" in text
