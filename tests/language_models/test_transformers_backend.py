@@ -68,11 +68,14 @@ def test_a_conversation_that_fails_costs_the_others_nothing(model, monkeypatch):
     assert "out of memory" in str(error)
 
 
-def test_a_closed_model_keeps_nobody_waiting_and_can_be_used_again(model, monkeypatch):
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_a_closed_model_keeps_nobody_waiting_and_can_be_used_again(model, monkeypatch, one_by_one):
     backend = TransformersBackend(model, 8, dtype="float32")
     started, may_end = threading.Event(), threading.Event()
 
     def generate(conversations):
+        if one_by_one and len(conversations) > 1:
+            raise RuntimeError("out of memory")
         started.set()
         may_end.wait(10)
         return [Answer("a", False) for _ in conversations]

@@ -82,8 +82,15 @@ def test_the_recipe_trains_once_for_the_same_settings(sft, capsys, tmp_path):
     assert sft.main(arguments) == 0
     assert "already" in capsys.readouterr().out
     assert (tmp_path / "policy/model.safetensors").stat().st_mtime_ns == first
-    assert sft.main([*arguments, "--learning_rate", "0.1"]) == 0
+    arguments += ["--learning_rate", "0.1", "--save_strategy", "steps", "--save_steps", "2"]
+    assert sft.main(arguments) == 0
     assert "Trained" in capsys.readouterr().out
+    trained = (tmp_path / "policy/model.safetensors").read_bytes()
+    # A kill after the last checkpoint: the resumed run has no step left to make.
+    (tmp_path / "policy/sft.json").unlink()
+    assert sft.main([*arguments, "--resume_from_checkpoint", "true"]) == 0
+    assert json.loads((tmp_path / "policy/sft.json").read_text())["steps"] == 2
+    assert (tmp_path / "policy/model.safetensors").read_bytes() == trained
 
 
 def test_the_recipe_learns_from_a_file(sft, capsys, tmp_path):

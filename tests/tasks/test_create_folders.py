@@ -313,7 +313,9 @@ def test_a_date_that_names_the_rows_of_a_sample_is_asked_about(people, tmp_path)
     with pytest.raises(TaskError, match=r"in the order of column 'day'.*--split time:day"):
         create_task(folder, out=tmp_path / "task")
     proposal = propose(folder, Request.of(split="time:day"))
-    assert any("Column 'day' holds dates, and no program gets it" in note for note in proposal.notes)
+    assert any(
+        "Column 'day' holds dates, and no program gets it, because new row ids" in note for note in proposal.notes
+    )
     assert propose(folder, Request.of(split="time:day", id_column="row")).left_out == {}
 
 

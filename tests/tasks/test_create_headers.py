@@ -50,7 +50,7 @@ def test_a_header_that_repeats_is_no_row(tmp_path):
     table = read_text_table(written(tmp_path, 3 * f"x,y\n{BODY}"), "y")
 
     assert len(table.frame) == 90 and "y" not in set(table.frame["y"])
-    assert "2 rows repeat the header" in table.notes[0]
+    assert "2 rows repeat the header and are left out." in table.notes[0]
 
 
 def test_a_first_line_of_data_is_named(tmp_path):

@@ -104,5 +104,13 @@ def test_the_logged_reward_is_of_the_values_and_not_of_their_ranks(tmp_path):
         processing_class=tiny_tokenizer(),
     )
     trainer.train()
+    with pytest.raises(ConfigError, match="`ranked_rewards` names 'letters'"):  # before any program has run
+        DurationAwareTrainer(
+            model=tiny_model(),
+            reward_funcs=different_letters,
+            args=tiny_args(tmp_path, DurationAwareConfig, ranked_rewards=["letters"]),
+            train_dataset=tiny_dataset(),
+            processing_class=tiny_tokenizer(),
+        )
     logged = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
     assert logged == pytest.approx(means) and min(logged) > 1

@@ -75,6 +75,21 @@ def test_scales_that_come_with_the_aggregation_of_rewards_are_refused(tmp_path, 
         )
 
 
+@pytest.mark.parametrize("where", ["train_dataset", "eval_dataset"])
+def test_a_data_set_without_the_column_is_refused_before_anything_runs(tmp_path, where):
+    dataset = tiny_dataset().add_column("task", ["a"] * 8)
+    datasets = {"train_dataset": dataset, "eval_dataset": {"small": dataset}}
+    datasets[where] = tiny_dataset() if where == "train_dataset" else {"small": tiny_dataset()}
+    with pytest.raises(ConfigError, match="`reward_scale_column` is 'task', but the data set has the columns prompt"):
+        DurationAwareTrainer(
+            model=tiny_model(),
+            reward_funcs=rewards,
+            args=tiny_args(tmp_path, scale_rewards="none", reward_scale_column="task"),
+            processing_class=tiny_tokenizer(),
+            **datasets,
+        )
+
+
 def rewards(completions, task, log_extra, **kwargs):
     log_extra("action_duration", unequal(completions))
     return [

@@ -106,15 +106,17 @@ class TransformersBackend:
         while self._queue:
             batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
             batch = [item for item in batch if not item[1].done()]  # a caller that gave up has cancelled its future
-            if batch:
+            if not batch:
+                continue
+            try:
                 await self._answer(batch)
+            except asyncio.CancelledError:
+                _fail(batch, BackendError("the model was closed"))
+                raise
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         try:
             answers = await asyncio.to_thread(self._generate, [messages for messages, _ in batch])
-        except asyncio.CancelledError:
-            _fail(batch, BackendError("the model was closed"))
-            raise
         except Exception as error:
             if len(batch) > 1:  # one conversation that needs too much memory must not cost the others their answers
                 for item in batch:

@@ -137,13 +137,17 @@ def train(
     from trl_mle.scripts.checkpoints import resume_from
     from trl_mle.scripts.hub_push import push_policy, repository_errors, save_policy
     from trl_mle.training.callbacks import SFT_METRICS, MLEProgress
+    from trl_mle.training.resume.last_step import EndsAtLastStep
+
+    class Trainer(EndsAtLastStep, SFTTrainer):
+        """`trl.SFTTrainer`, except that it makes no step beyond `max_steps` after a resume."""
 
     training_args.completion_only_loss = True
     # Observations are no part of what the policy learns to write.
     training_args.assistant_only_loss |= has_turns(dataset)
     policy = make_policy(dataset, demo_args, training_args, model_args)
     with repository_errors(training_args):
-        trainer: Any = SFTTrainer(**policy, args=training_args, train_dataset=dataset)
+        trainer: Any = Trainer(**policy, args=training_args, train_dataset=dataset)
     if not training_args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(MLEProgress(SFT_METRICS))

@@ -95,8 +95,11 @@ def read_text_table(path: Path, target: str | None, sep: str | None = None, enco
     frame = pd.concat(frames)
     repeats = (frame == names).all(axis=1) if len(names) > 1 else pd.Series(False, index=frame.index)
     if repeats.any():
+        count = int(repeats.sum())
         notes.append(
-            f"{int(repeats.sum())} row{'s repeat' if repeats.sum() > 1 else ' repeats'} the header and is left out."
+            f"{count} rows repeat the header and are left out."
+            if count > 1
+            else "1 row repeats the header and is left out."
         )
     return _with_header(path, frame[~repeats], clean_header(path, names), separator, notes)
 

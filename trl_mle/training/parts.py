@@ -60,6 +60,10 @@ class TrainerParts:
         """Add `part`, whose state is called `name`."""
         self._parts[name] = part
 
+    def has(self, name: str) -> bool:
+        """Whether a part of this name was added."""
+        return name in self._parts
+
     def before_generation(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """See [`TrainerPart.before_generation`]."""
         for part in self._parts.values():

@@ -33,6 +33,13 @@ def ranks_within_groups(values: torch.Tensor, group_size: int) -> torch.Tensor:
     return ranks.masked_fill(~there, torch.nan).view(-1)
 
 
+def check_ranked(names: Sequence[str], ranked: Collection[str]) -> None:
+    """Raise `ConfigError` if `ranked` names a reward function that is not among `names`."""
+    for name in ranked:
+        if name not in names:
+            raise ConfigError(f"`ranked_rewards` names {name!r}; the reward functions are {', '.join(names)}.")
+
+
 def rank_rewards(
     rewards_per_func: torch.Tensor, names: Sequence[str], ranked: Collection[str], group_size: int
 ) -> torch.Tensor:
@@ -41,9 +48,7 @@ def rank_rewards(
     Raises:
         ConfigError: `ranked` names a reward function that the trainer does not have.
     """
-    for name in ranked:
-        if name not in names:
-            raise ConfigError(f"`ranked_rewards` names {name!r}; the reward functions are {', '.join(names)}.")
+    check_ranked(names, ranked)
     columns = [
         ranks_within_groups(column, group_size) if name in ranked else column
         for name, column in zip(names, rewards_per_func.unbind(dim=1), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -75,11 +75,12 @@ class RewardScale(TrainerPart):
             Gives the [`ScoredBatch`] of the batch that is being prepared.
 
     Raises:
-        ConfigError: the rewards are scaled otherwise as well.
+        ConfigError: the rewards are scaled otherwise as well, or a data set has no such column.
     """
 
     def __init__(self, trainer: Any, scored: Callable[[], ScoredBatch]):
         trainer.args.check_reward_scale()
+        check_columns(trainer, trainer.args.reward_scale_column)
         self._trainer = trainer
         self._scored = scored
         self.scale = RunningScale()
@@ -121,9 +122,26 @@ def scale_keys(rows: Sequence[Mapping[str, Any]], column: str) -> list[Hashable]
     Raises:
         ConfigError: a row has no such column.
     """
-    if any(column not in row for row in rows):
-        raise ConfigError(
-            f"`reward_scale_column` is {column!r}, but the data set has the columns {', '.join(sorted(rows[0]))}. Name one of "
-            "them."
-        )
+    for row in rows:
+        if column not in row:
+            raise _no_column(column, row)
     return [value if isinstance(value := row[column], (str, int, float)) else str(value) for row in rows]
+
+
+def check_columns(trainer: Any, column: str) -> None:
+    """Raise `ConfigError` if a data set of a trainer has no such column: before the programs of a batch have run for nothing."""
+    evaluated = trainer.eval_dataset
+    datasets = list(evaluated.values()) if isinstance(evaluated, Mapping) else [evaluated]
+    if not trainer.parts.has("group_prompts"):  # which may bring columns of their own
+        datasets.append(trainer.train_dataset)
+    for dataset in datasets:
+        # An iterable data set may not know its columns.
+        names = getattr(dataset, "column_names", None)
+        if names and column not in names:
+            raise _no_column(column, names)
+
+
+def _no_column(column: str, names: Collection[str]) -> ConfigError:
+    return ConfigError(
+        f"`reward_scale_column` is {column!r}, but the data set has the columns {', '.join(sorted(names))}. Name one of them."
+    )

@@ -25,7 +25,7 @@ from trl_mle.training.overlap.execution import OverlapExecution
 from trl_mle.training.overlap.timing import OverlapTiming
 from trl_mle.training.phase_timer import timed
 from trl_mle.training.program_table import ProgramTable
-from trl_mle.training.ranks import rank_rewards
+from trl_mle.training.ranks import check_ranked, rank_rewards
 from trl_mle.training.reported_durations import check_clock, gather_durations, no_durations
 from trl_mle.training.resume.trainer import ResumableTrainer
 from trl_mle.training.reward_scale import RewardScale, scale_keys
@@ -182,6 +182,7 @@ class DurationAwareTrainer(ResumableTrainer):
             environment_factory=environment_factory,
         )
         check_clock(self.reward_funcs, args.duration_clock)
+        check_ranked(self.reward_func_names, args.ranked_rewards or ())
         self._turn_credit = TurnCredit(self)
         if group_prompts is not None:
             self.parts.add("group_prompts", GroupPromptsPart(self, group_prompts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
@@ -39,6 +40,7 @@ def run_dir(tmp_path):
     leaking = {"turns": turns, "prompt": [{"role": "user", "content": leak}], "completion": messages}
     write_batch(folder, 10, [row("valid", 0.5, 1.0, 2.0, program=leak) | leaking])
     (folder / "rollouts/train_000011_00.parquet").write_bytes(b"PAR1 cut off")
+    pd.DataFrame({"mine": [1]}).to_parquet(folder / "rollouts/notes.parquet")
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FOLDER = "rollouts"
+_NAME = re.compile(r"\w+?_\d+_\d+")
+"""Name of a file of rollouts without its suffix: mode or kind, step and number."""
 PRIVATE = "private_"
 """What stands in the names of columns that hold what only the private answers tell."""
 TURNS = "turns"
@@ -90,7 +93,8 @@ def _prepare(run_dir: Path, target: Path, private_scores: bool) -> tuple[dict[st
     """Write the files to upload into `target`: path in the data set -> path here, and what the card says of them."""
     from pyarrow import parquet
 
-    found = sorted((run_dir / FOLDER).glob("*.parquet"))
+    # Whatever else a user keeps in the folder stays here.
+    found = sorted(path for path in (run_dir / FOLDER).glob("*.parquet") if _NAME.fullmatch(path.stem))
     if not found:
         raise ConfigError(f"No rollouts in {run_dir / FOLDER}. Give the `output_dir` of a run that has trained.")
     files: dict[str, Path] = {}

@@ -145,8 +145,8 @@ def complete(origin: Origin, request: Request) -> Proposal:
     notes += row_numbers(frame, features, request) if explicit else []
     notes += equal_but_for_case(frame, request)
     notes += [
-        f"Column {name!r} holds dates, and no program gets it, because it names the rows of the sample submission. "
-        "`--id row` keeps it as a feature."
+        f"Column {name!r} holds dates, and no program gets it, because new row ids take its place. `--id row` keeps it as a "
+        "feature."
         for name in dated_ids
     ]
     if request.split is not None:

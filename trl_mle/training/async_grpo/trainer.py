@@ -24,7 +24,7 @@ from trl_mle.training.async_grpo.rollouts import (
 )
 from trl_mle.training.async_grpo.trl_imports import AsyncGRPOTrainer, AsyncRolloutWorker, RolloutSample
 from trl_mle.training.model_card import PAPER, add_metadata, add_sections, weighting_section
-from trl_mle.training.resume.last_step import is_at_its_end
+from trl_mle.training.resume.last_step import EndsAtLastStep
 from trl_mle.training.rollout_writer import RolloutWriter
 from trl_mle.training.weighting.weighting import DurationWeighting, deprecated_inclusion
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
 
 
-class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
+class AsyncDurationAwareTrainer(EndsAtLastStep, AsyncGRPOTrainer):
     """TRL's `AsyncGRPOTrainer` whose only change to training is that each sample's advantage is multiplied by a weight that
     depends on how long its program ran (arXiv 2509.01684).
 
@@ -189,8 +189,6 @@ class AsyncDurationAwareTrainer(AsyncGRPOTrainer):
         return loader
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        if is_at_its_end(self):
-            return [], None
         # The only place that sees the micro-batches of one optimizer step together, over which the mean weight is 1.
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if batches:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 
-def is_at_its_end(trainer: Any) -> bool:
-    """Whether a run has made all of its optimizer steps before the next one. Then it stops.
+class EndsAtLastStep:
+    """Part of a `transformers.Trainer` that makes no step beyond `max_steps`, and changes nothing else.
 
-    transformers' trainer asks only after a step. Resumed from its last checkpoint, a run would make one step too many.
-
-    Args:
-        trainer (`transformers.Trainer`):
-            A trainer that is about to take the micro-batches of its next step.
+    transformers' trainer asks only after a step whether that was the last one. Resumed from its last checkpoint, a run would make
+    one step too many.
     """
-    if trainer.state.global_step < trainer.state.max_steps:
-        return False
-    trainer.control.should_training_stop = True
-    return True
+
+    state: Any
+    control: Any
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list, Any]:
+        """Micro-batches of the next optimizer step. There are none if all steps are made, and training stops."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return [], None
+        return super().get_batch_samples(epoch_iterator, num_batches, device)  # type: ignore[misc]

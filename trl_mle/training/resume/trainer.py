@@ -12,13 +12,13 @@ from trl_mle.training.distributed import raised_on_all
 from trl_mle.training.parts import TrainerParts
 from trl_mle.training.resume import manifest
 from trl_mle.training.resume.data_order import start_at_epoch
-from trl_mle.training.resume.last_step import is_at_its_end
+from trl_mle.training.resume.last_step import EndsAtLastStep
 from trl_mle.training.resume.micro_steps import MicroSteps
 from trl_mle.training.resume.unrepeatable import warn_of_unrepeatable
 from trl_mle.training.resume.writing import disk_errors
 
 
-class ResumableTrainer(GRPOTrainer):
+class ResumableTrainer(EndsAtLastStep, GRPOTrainer):
     """`trl.GRPOTrainer` that also saves and loads the state of its parts, at whatever step.
 
     A subclass adds parts to `parts`, and may extend `_save_state` and `_load_state`.
@@ -43,11 +43,6 @@ class ResumableTrainer(GRPOTrainer):
     def _load_state(self, folder: Path) -> None:
         """Read back what `_save_state` wrote; called by all processes. Policy and trainer state are those of the checkpoint."""
         self.parts.resume(folder)
-
-    def get_batch_samples(self, epoch_iterator, num_batches, device):
-        if is_at_its_end(self):
-            return [], None
-        return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def _get_train_sampler(self, dataset=None):
         self._train_sampler = super()._get_train_sampler(dataset)
