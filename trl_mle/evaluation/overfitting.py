@@ -47,7 +47,7 @@ class PublicAndPrivate:
         return (
             f"{name}: the policy fits the public answers. The mean score of its valid programs went from "
             f"{self.public_first:.2f} to {self.public_last:.2f} on the public rows and from {self.private_first:.2f} to "
-            f"{self.private_last:.2f} on the private ones. More test rows may help, or fewer updates."
+            f"{self.private_last:.2f} on the private ones. More test rows may help, fewer updates, or `reward_aggregation: sum`."
         )
 
 
