@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_log_error
 
 from trl_mle.errors import TaskError
-from trl_mle.grading import METRICS, AnswerKey, get_metric, grade_submission
+from trl_mle.grading import METRICS, AnswerKey, form, get_metric, grade_submission
+from trl_mle.grading.csv_rows import next_row
 from trl_mle.grading.form import size_limit
 from trl_mle.types import TaskSpec
 
@@ -128,6 +129,16 @@ def test_honest_texts_fit_even_if_they_are_long():
     answers = answers_of(text=["word " * 30_000] * 8)
     guess = answers[["id"]].assign(text="other " * 30_000)
     assert grade_submission(csv_of(guess), answers, spec_of("jaccard", "text")).score == 0.0
+
+
+def test_only_a_table_with_a_long_cell_pays_for_it(monkeypatch):
+    """The limit of `csv` belongs to the process. It is lifted for one row at a time, which costs more than the row."""
+    lifted = []
+    monkeypatch.setattr(form, "next_row", lambda reader: lifted.append(1) or next_row(reader))
+    assert form.parse_csv(b"id,text\n1,a\n2,b\n", 2).rows == [["1", "a"], ["2", "b"]]
+    assert not lifted
+    assert form.parse_csv(b"id,text\n1,a\n2," + b"b" * 200_000, 2).lines == [2, 3]
+    assert lifted
 
 
 def test_clipped_r2_is_that_of_dare_bench():

@@ -657,6 +657,24 @@ def test_programs_that_run_as_they_are(code, reason):
     assert re.search(reason, result.fallback_reason)
 
 
+@pytest.mark.parametrize(
+    "path, is_data",
+    [
+        ("os.path.join(os.path.dirname(os.path.abspath(__file__)), 'train.csv')", True),
+        ("Path(__file__).parent / 'train.csv'", True),
+        ("Path(__file__).resolve().parents[1] / name", True),
+        ("here", True),
+        ("'/dev/shm/train.csv'", True),
+        ("__file__", False),
+        ("Path(__file__).resolve()", False),
+        ("'/proc/self/environ'", False),
+    ],
+)
+def test_files_beside_the_program_are_data_and_the_program_itself_is_none(path, is_data):
+    code = f"here = Path(__file__).parent.joinpath('train.csv')\ntable = pd.read_csv({path})\n"
+    assert inserted(code) == ({"loaded_data"} if is_data else set())
+
+
 def test_the_programs_own_file_may_be_read_for_it_holds_no_marks():
     assert "defined_model" in inserted("m = Ridge()\nx = open(__file__).read()\n")
     assert "defined_model" in inserted("m = Ridge()\nimport inspect\nx = inspect.getsource(f)\n")

@@ -90,6 +90,16 @@ async def test_the_last_value_of_a_metric_is_written_though_it_was_written_befor
     assert [value for _, value in parse_metrics(execution.stdout, nonce)] == [0.5, 0.7, 0.5]
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_many_values_of_metrics_cost_no_milestone(warm, task):
+    nonce = new_nonce()
+    code = "for score in range(3000):\n    pass\n"
+    report, mark = metric_source(nonce, "validation_score", "score"), mark_source(nonce, "trained_model", robust=False)
+    execution = await warm.run(f"{code}    {report}\n{mark}\n", task, source=code)
+    assert len(parse_metrics(execution.stdout, nonce)) == 1000
+    assert parse_milestones(execution.stdout, nonce) == ("trained_model",)
+
+
 def with_marks(code: str, nonce: str) -> str:
     """The program with marks at its end. An instrumenter leaves out programs whose text gives them away."""
     head, tail = code.split(TAIL)

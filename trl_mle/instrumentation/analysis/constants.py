@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from trl_mle.instrumentation.analysis.budget import spend
+from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.dynamic_names import binds_any_name
 from trl_mle.instrumentation.analysis.symbols import Symbols
 from trl_mle.instrumentation.analysis.uses import LOOKING
@@ -83,20 +83,16 @@ class Constants:
                 return False if False in truths else None if None in truths else True
             case ast.IfExp(test=choice, body=body, orelse=orelse):
                 chosen = self.truth(choice, depth - 1)
-                both = {self.truth(part, depth - 1) for part in (body, orelse)} if chosen is None else set()
-                return (
-                    both.pop()
-                    if len(both) == 1
-                    else None
-                    if both
-                    else self.truth(body if chosen else orelse, depth - 1)
-                )
+                if chosen is not None:
+                    return self.truth(body if chosen else orelse, depth - 1)
+                truths = [self.truth(part, depth - 1) for part in (body, orelse)]
+                return truths[0] if truths[0] is truths[1] else None
             case ast.NamedExpr(value=value):
                 return self.truth(value, depth - 1)
             case ast.Call(func=ast.Name(id="any" | "all" | "len" | "bool" as called), args=[inner]) if (
                 not self._is_own(called)
             ):
-                if self.is_empty(inner, depth - 1):
+                if self.is_empty(inner, depth - 1) and (called != "bool" or _is_sized(inner)):
                     return called == "all"
                 return self.truth(inner, depth - 1) if called == "bool" else None
             case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.JoinedStr() if self.is_empty(test):
@@ -217,7 +213,7 @@ class Constants:
                 times = self.number(right, depth - 1)
                 return self.is_empty(left, depth - 1) or (times is not None and times <= 0)
             case ast.BoolOp(op=op, values=values):
-                if isinstance(op, ast.And) and self.is_empty(values[0], depth - 1):
+                if isinstance(op, ast.And) and self.is_empty(values[0], depth - 1) and _is_sized(values[0]):
                     return True
                 return all(self.is_empty(value, depth - 1) for value in values)
             case ast.IfExp(test=test, body=body, orelse=orelse):
@@ -246,13 +242,15 @@ class Constants:
                     isinstance(test, ast.Constant) and test.value is None and not {None, True}.intersection(truths)
                 )
                 return self.is_empty(values, depth - 1) or nothing_true
-            case ast.Call(func=ast.Attribute(value=ast.Constant(value=""), attr="split" | "splitlines"), args=[]):
+            case ast.Call(
+                func=ast.Attribute(value=ast.Constant(value=""), attr="split" | "splitlines"), args=[], keywords=[]
+            ):
                 return True
             case ast.Call(func=ast.Attribute(value=ast.Name(id="dict"), attr="fromkeys"), args=[first, *_]):
                 return self.is_empty(first, depth - 1)
-            case ast.Call(func=func, args=[first, *rest]) if (dotted := self.symbols.dotted(func)).startswith(
-                "itertools."
-            ):
+            case ast.Call(func=func, args=[first, *rest], keywords=[]) if (
+                dotted := self.symbols.dotted(func)
+            ).startswith("itertools."):
                 if dotted == "itertools.product":
                     return any(self.is_empty(part, depth - 1) for part in (first, *rest))
                 stops = len(rest) == 1 and self.number(rest[0], depth - 1) == 0
@@ -311,6 +309,13 @@ class Constants:
     def _is_own(self, name: str) -> bool:
         """Whether the program gives the name of a built-in function another meaning."""
         return any(name in names for names in (self.symbols.bindings, self.symbols.functions, self.symbols.classes))
+
+
+def _is_sized(empty: ast.expr) -> bool:
+    """Whether `empty`, over which a loop has no iteration, is certainly false. Iterators, such as `zip([])`, are true."""
+    return not any(
+        isinstance(part, ast.GeneratorExp) or (isinstance(part, ast.Call) and bool(part.args)) for part in walk(empty)
+    )
 
 
 def _is_empty_range(bounds: list[int]) -> bool:

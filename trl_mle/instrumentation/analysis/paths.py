@@ -11,6 +11,9 @@ from trl_mle.instrumentation.analysis.symbols import Symbols
 _TEXTS = 40
 """How many strings and names of a path are looked at."""
 _NO_DATA = ("/dev/", "/proc/", "/sys/", "/etc/")
+_SHARED_MEMORY = "/dev/shm/"
+_TO_FOLDER = frozenset({"parent", "parents", "dirname", "with_name"})
+"""Names in the path of a file beside the program: `Path(__file__).parent / name`."""
 _PATH_METHODS = frozenset({"read_text", "read_bytes", "write_text", "open"})
 
 
@@ -49,7 +52,7 @@ class Paths:
         spend(len(texts) + sum(len(text) >> 8 for text, _ in texts))
         strings = [text for text, literal in texts if literal]
         names = [text for text, literal in texts if not literal]
-        if any(text.startswith(_NO_DATA) for text in strings) or "__file__" in names:
+        if _holds_no_data(strings, names):
             return "none"
         # File names outweigh folders (`train_run/submission.csv`), and strings outweigh variables (`train_path = "test.csv"`).
         for group in ([text.replace("\\", "/").rpartition("/")[2] for text in strings], strings, names):
@@ -80,6 +83,14 @@ class Paths:
                         texts |= found
             self._path_texts[id(node), depth] = frozenset(texts)
         return self._path_texts[id(node), depth]
+
+
+def _holds_no_data(strings: list[str], names: list[str]) -> bool:
+    """Whether a path is that of a device or of the program itself, and not of a file beside the program."""
+    is_device = [text.startswith(_NO_DATA) and not text.startswith(_SHARED_MEMORY) for text in strings]
+    if any(("." in text or _file_kind(text)) and not device for text, device in zip(strings, is_device, strict=True)):
+        return False
+    return any(is_device) or ("__file__" in names and _TO_FOLDER.isdisjoint(names))
 
 
 def _file_kind(text: str) -> str:

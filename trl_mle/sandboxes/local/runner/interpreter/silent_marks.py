@@ -65,14 +65,15 @@ def _writer():
 
     def write_mark(text: str) -> None:
         nonlocal values
-        if text in marks or values == _MOST_VALUES:
+        # The last value of a metric counts, so an earlier one may come again.
+        is_value = "=" in text
+        if values == _MOST_VALUES if is_value else text in marks:
             return
         try:
             present = fstat(1)
             if (present.st_dev, present.st_ino) == (opened.st_dev, opened.st_ino):
                 write(1, text.encode("ascii", "backslashreplace"))
-                # The last value of a metric counts, so an earlier one may come again.
-                if "=" in text:
+                if is_value:
                     values += 1
                 else:
                     marks.add(text)
