@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import time
 
 import pytest
 
@@ -696,6 +697,10 @@ def test_a_wrong_nonce_is_the_callers_error():
 
 def test_huge_constants_and_many_statements():
     assert inserted("m = Ridge()\nx = 0x" + "f" * 20000 + "\n") == {"defined_model"}
+    slices = "text = '" + "x" * 90_000 + "'\n" + "for a in text[1:0]: pass\n" * 700 + "m = Ridge()\n"
+    began = time.process_time()
+    assert inserted(slices) == {"defined_model"}
+    assert time.process_time() - began < 2
     code = "".join(f"x{i} = model.fit(x{i - 1}, y)\n" for i in range(1, 3000))
     assert inserted(code) == {"defined_model", "trained_model"}
 

@@ -279,7 +279,9 @@ class Constants:
         items = getattr(whole, "elts", getattr(whole, "value", None))
         if nothing_at_all or not is_known or bounds[2] == 0 or not isinstance(items, (list, str, bytes)):
             return False
-        return not any(isinstance(item, ast.Starred) for item in items) and not items[slice(*bounds)]
+        spend(len(items) if isinstance(items, list) else len(items) >> 8)
+        is_whole = not isinstance(items, list) or not any(isinstance(item, ast.Starred) for item in items)
+        return is_whole and not items[slice(*bounds)]
 
     def may_be_empty(self, node: ast.expr) -> bool:
         """Whether `node` is a variable for a container that begins empty and into which the text puts nothing."""
