@@ -1,4 +1,4 @@
-"""The picture of the results: differences of the score from the plain arm, and the fast-bias panel."""
+"""The picture of the results: scores by arm and task, and the fast-bias panel."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from ablations.table import TITLES
+from ablations.table import TITLES, tasks_of
 
+COLOURS = ("#1d3557", "#c8553d", "#2a9d5c", "#e9a03b", "#8d99ae", "#7b2d8b")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+"""Of the tasks."""
 FAST_BIAS = {
     "plain": ("#8d99ae", "-"),
     "sandbox": ("#8d99ae", "--"),
@@ -36,7 +39,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     longest = max(map(len, parts.values()))
     figure, panels = plt.subplots(len(parts), 2, figsize=(13, len(parts) * (1.5 + 0.28 * longest)), squeeze=False)
     for (left, right), (budget, arms) in zip(panels, parts.items(), strict=True):
-        _differences(left, arms, TITLES[budget])
+        _scores(left, arms, TITLES[budget])
         _fast_bias(right, arms)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,22 +47,30 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def _differences(panel: Any, arms: Mapping[str, Any], title: str) -> None:
-    """Mean score of each arm, and around it the interval of the difference from the plain arm, or else from its own other arm."""
-    for at, arm in enumerate(arms.values()):
-        score = arm["means"]["score"]
-        if score is None:
-            continue
-        panel.plot(score, at, "o", color="#1d3557")
-        differences = arm.get("differences", {})
-        found = (differences.get("plain") or next(iter(differences.values()), None) or {}).get("score")
-        if found and found["low"] is not None:
-            shift = score - found["difference"]
-            panel.plot([shift + found["low"], shift + found["high"]], [at, at], color="#1d3557", linewidth=1)
+def _scores(panel: Any, arms: Mapping[str, Any], title: str) -> None:
+    """Mean score of each arm on each task, and around it the interval of the difference from the plain arm, or else from its own
+    other arm."""
+    tasks = tasks_of(arms)
+    for number, task in enumerate(tasks):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        rows = []
+        for at, arm in enumerate(arms.values()):
+            score = arm["by task"].get(task, {}).get("means", {}).get("score")
+            if score is None:
+                continue
+            row = at + 0.6 * ((number + 1) / (len(tasks) + 1) - 0.5)
+            rows.append((score, row))
+            differences = arm.get("differences by task", {})
+            found = (differences.get("plain") or next(iter(differences.values()), None) or {}).get(task)
+            if found and found["low"] is not None:
+                shift = score - found["difference"]
+                panel.plot([shift + found["low"], shift + found["high"]], [row, row], color=colour, linewidth=1)
+        panel.plot(*zip(*rows, strict=True), marker, color=colour, label=task)
     panel.set_yticks(range(len(arms)), [arm["label"] for arm in arms.values()], fontsize=8)
     panel.invert_yaxis()
     panel.set(title=title, xlabel="private score of a sample: 0 baseline, 1 reference", xlim=(0, None))
     panel.grid(alpha=0.3)
+    panel.legend(fontsize=7)
 
 
 def _fast_bias(panel: Any, arms: Mapping[str, Any]) -> None:

@@ -35,6 +35,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         for part, arms in parts.items():
             title = TITLES[budget] + (", one policy for all tasks" if part == "all" else "")
             lines += [f"### {title}", "", *arms_table(arms, held_out=part == "all"), ""]
+            if len({tuple(arm["by task"]) for arm in arms.values()}) > 1:
+                lines += ["Not all arms have the same tasks: compare them by the differences below, or by task.", ""]
             lines += ["Differences, with 95 % intervals:", "", *differences_table(arms), ""]
             if len(tasks := tasks_of(arms)) > 1:
                 lines += [
@@ -66,12 +68,14 @@ def headline(result: Mapping[str, Any]) -> str | None:
     if "everything" not in arms or "plain" not in arms:
         return None
     shown = ("score", "score of the best of 16", "valid share", "programs per second")
-    lines = ["| | " + " | ".join(COLUMNS[figure] for figure in shown) + " |", "|" + "---|" * (len(shown) + 1)]
-    for name in HEADLINE:
-        if name in arms:
-            cells = [number(arms[name]["means"].get(figure)) for figure in shown]
+    lines = ["| task | | " + " | ".join(COLUMNS[figure] for figure in shown) + " |", "|" + "---|" * (len(shown) + 2)]
+    for task in tasks_of(arms):
+        for name in HEADLINE:
+            if task not in arms.get(name, {}).get("by task", {}):
+                continue
+            cells = [number(arms[name]["by task"][task]["means"].get(figure)) for figure in shown]
             label = "trl_mle, everything" if name == "everything" else arms[name]["label"].rpartition(") ")[2]
-            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+            lines.append(f"| `{task}` | {label} | " + " | ".join(cells) + " |")
     found = arms["everything"]["differences"]["plain"]
     score, best, speed = (found[figure] for figure in ("score", "score of the best of 16", "programs per second"))
     if score is None:

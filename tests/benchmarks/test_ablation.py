@@ -345,6 +345,7 @@ class TestComparison:
         results = {"programs": parts.compare.summarise(runs, study, "programs")}
         text = parts.table.markdown({"results": results, "command": "c", "machine": "m", "runs": len(runs)})
         assert "| `milestones` | `plain` | 3 | +0.100 (+0.100 to +0.100)" in text
+        assert "Not all arms have the same tasks" in text
         assert "| name | `builtin:computers` | `other` |" in text
         assert "| `durations` | 0.410 (3) | 0.800 (2) |" in text
         assert "| `sandbox` | 0.410 (3) | - |" in text
@@ -368,7 +369,7 @@ def test_the_short_table_has_plain_and_everything_at_equal_wall_clock(parts):
     runs = [run_of(arm, seed, score + 0.01 * seed, budget="clock", **{"programs per second": speed})
             for arm, score, speed in (("plain", 0.2, 0.5), ("everything", 0.5, 5.0)) for seed in range(3)]  # fmt: skip
     text = parts.table.headline({"results": {"clock": parts.compare.summarise(runs, study, "clock")}})
-    assert "| trl_mle, everything | 0.510 | - | 0.500 | 5 |" in text
+    assert "| `builtin:computers` | trl_mle, everything | 0.510 | - | 0.500 | 5 |" in text
     assert "score +0.300 (+0.300 to +0.300)" in text and "10.0 times the programs per second" in text
     assert parts.table.headline({"results": {}}) is None
     apart = [run for run in runs if (run["arm"] == "plain") == (run["seed"] < 2)]
