@@ -84,7 +84,7 @@ def test_a_data_set_without_the_column_is_refused_before_anything_runs(tmp_path,
         DurationAwareTrainer(
             model=tiny_model(),
             reward_funcs=rewards,
-            args=tiny_args(tmp_path, scale_rewards="none", reward_scale_column="task"),
+            args=tiny_args(tmp_path, scale_rewards="none", reward_scale_column="task", eval_strategy="steps"),
             processing_class=tiny_tokenizer(),
             **datasets,
         )

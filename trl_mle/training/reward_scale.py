@@ -129,9 +129,11 @@ def scale_keys(rows: Sequence[Mapping[str, Any]], column: str) -> list[Hashable]
 
 
 def check_columns(trainer: Any, column: str) -> None:
-    """Raise `ConfigError` if a data set of a trainer has no such column: before the programs of a batch have run for nothing."""
-    evaluated = trainer.eval_dataset
-    datasets = list(evaluated.values()) if isinstance(evaluated, Mapping) else [evaluated]
+    """Raise `ConfigError` if a data set that training uses has no such column: before programs have run for nothing."""
+    datasets: list[Any] = []
+    if trainer.args.eval_strategy != "no":
+        evaluated = trainer.eval_dataset
+        datasets += evaluated.values() if isinstance(evaluated, Mapping) else [evaluated]
     if not trainer.parts.has("group_prompts"):  # which may bring columns of their own
         datasets.append(trainer.train_dataset)
     for dataset in datasets:
