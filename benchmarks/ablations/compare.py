@@ -74,12 +74,12 @@ def _summary(runs: Sequence[Run], study: Study) -> dict[str, Any]:
     for name, arm in study.arms.items():
         if name not in by_arm:
             continue
-        entry: dict[str, Any] = {"label": arm.label, "runs": len(by_arm[name])}
-        entry["tasks"] = len({task for task, _ in by_arm[name]})
+        by_task = _by_task(by_arm[name])
+        entry: dict[str, Any] = {"label": arm.label, "runs": len(by_arm[name]), "tasks": len(by_task)}
         entry["means"] = {figure: _mean_over_tasks(by_arm[name], figure) for figure in figures}
         entry["by task"] = {
             task: {"runs": len(runs), "means": {figure: _mean_over_tasks(runs, figure) for figure in figures}}
-            for task, runs in _by_task(by_arm[name]).items()
+            for task, runs in by_task.items()
         }
         entry["slow share by sixths"] = _sixths(list(by_arm[name].values()))
         for other in dict.fromkeys(("plain", arm.against)):
@@ -88,7 +88,7 @@ def _summary(runs: Sequence[Run], study: Study) -> dict[str, Any]:
                     figure: difference(by_arm[name], by_arm[other], figure) for figure in COMPARED
                 }
                 entry.setdefault("differences by task", {})[other] = {
-                    task: difference(runs, by_arm[other], "score") for task, runs in _by_task(by_arm[name]).items()
+                    task: difference(runs, by_arm[other], "score") for task, runs in by_task.items()
                 }
         summary[name] = entry
     return summary
@@ -96,12 +96,10 @@ def _summary(runs: Sequence[Run], study: Study) -> dict[str, Any]:
 
 def _mean_over_tasks(runs: Mapping[Key, Run], figure: str) -> float | None:
     """Mean over tasks of the means over seeds."""
-    by_task: dict[str, list[float]] = {}
-    for (task, _), run in runs.items():
-        value = value_of(run, figure)
-        if value is not None:
-            by_task.setdefault(task, []).append(value)
-    return round(float(np.mean([np.mean(values) for values in by_task.values()])), 4) if by_task else None
+    values = ([value_of(run, figure) for run in of_task.values()] for of_task in _by_task(runs).values())
+    known = [[value for value in of_task if value is not None] for of_task in values]
+    means = [np.mean(of_task) for of_task in known if of_task]
+    return round(float(np.mean(means)), 4) if means else None
 
 
 def _by_task(runs: Mapping[Key, Run]) -> dict[str, dict[Key, Run]]:
