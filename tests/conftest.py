@@ -1,5 +1,6 @@
 """Settings that hold for every test, and which tests share a process when several processes run them."""
 
+import gc
 import os
 
 import pytest
@@ -12,6 +13,8 @@ os.environ["MLEBENCH_DATA_DIR"] = os.devnull  # data of MLE-bench on this machin
 for variable in ("DARE_BENCH_DIR", "SANDMLE_DIR"):  # nor are other collections of tasks
     os.environ.pop(variable, None)
 
+gc.disable()  # until the tests are collected: nearly everything that is imported and collected stays
+
 # A loaded machine is no failure: an example takes as long as it takes.
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The same examples in every run: what fails is due to the change under test. `make test-slow` searches for new ones.
@@ -22,14 +25,24 @@ RAY_FILES = ("test_backends_agree.py", "test_ray_drivers.py", "test_ray_sandbox.
 """Files that start Ray clusters. They look for Ray's processes on the whole machine, so two of them must not overlap."""
 
 
+TWO_PROCESS_FILES = (
+    "test_trainer_two_processes.py",
+    "test_processes_end_together.py",
+    "test_overlap_two_processes.py",
+)
+"""Files whose tests share one launch of two processes (the fixture `two_processes`)."""
+
+
 def group_of(path: str) -> str:
     """The group that the tests of a file belong to; a whole group runs in one process.
 
-    A group is one file, because sandboxes and launched processes are fixtures of a module. Two sets of files are one
-    group each: those that start Ray clusters, and the attacks, whose fixtures belong to the package.
+    A group is one file, because sandboxes and launched processes are fixtures of a module. Three sets of files are one group each:
+    those that start Ray clusters, those that train with two processes, and the attacks, whose fixtures belong to the package.
     """
     if any(name in path for name in RAY_FILES):
         return "ray"
+    if any(name in path for name in TWO_PROCESS_FILES):
+        return "two processes"
     return "attacks" if "/sandboxes/attacks/" in path else path
 
 
@@ -51,7 +64,7 @@ SLOWEST = ("/training/", "/sandboxes/", "/scripts/")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start long groups first: one that starts last would leave the other processes idle."""
-    shared = {"ray": 0, "attacks": 1}
+    shared = {"ray": 0, "attacks": 1, "two processes": 2}
 
     def rank(item: pytest.Item) -> int:
         path = item.path.as_posix()
@@ -59,3 +72,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return shared.get(group_of(path), next(folders, len(shared) + len(SLOWEST)))
 
     items.sort(key=rank)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave modules and tests out of garbage collection.
+
+    They are more than a million objects. Each training ends with a full collection (`Accelerator.free_memory`), which took
+    twice as long as the training of a tiny model.
+    """
+    gc.freeze()
+    gc.enable()

@@ -1,5 +1,5 @@
-"""What each of two processes runs in `test_processes_end_together.py`: in every scenario the second one fails, except for what the
-first one alone writes.
+"""What each of two processes runs for `test_processes_end_together.py`: in every scenario the second one fails, except for
+what the first one alone writes.
 
 Each process writes the error that ended its training, and the seconds that it took, to `OUT/<rank>.json`.
 """
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 
 from tests.support.sandbox_doubles import SandboxDouble
@@ -101,9 +99,3 @@ def main(out: Path) -> None:
         except Exception as error:
             ends[scenario] = [type(error).__name__, str(error), time.monotonic() - began]
         (out / f"{rank}.json").write_text(json.dumps(ends))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""What each of two processes runs in `test_overlap_two_processes.py`; the first argument is the output folder.
+"""What each of two processes runs for `test_overlap_two_processes.py`.
 
 A group lies on both processes. Each process writes what it trained on to `OUT/<rank>.pt`.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 import time
 from pathlib import Path
 
@@ -113,9 +112,3 @@ def main(out: Path) -> None:
         {scenario: train(scenario, rank, out / scenario.replace("resumed", "late")) for scenario in SCENARIOS},
         out / f"{rank}.pt",
     )
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from tests.support.failing_process import SCENARIOS
-from tests.support.launching import launch_well
 
 COLUMN = "-1.0 of completion 0 (process 1) is not a number of seconds"
 ENDS = {
@@ -24,9 +23,8 @@ ENDS = {
 
 
 @pytest.fixture(scope="module")
-def ends(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ends")
-    launch_well("tests.support.failing_process", folder, timeout_s=280, ACCELERATE_USE_CPU="true")
+def ends(two_processes):
+    folder = two_processes.folder / "failing_process"
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 

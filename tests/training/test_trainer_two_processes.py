@@ -1,20 +1,18 @@
-"""The weights are over the global batch: checked with two real processes (gloo, DDP), one launch for all scenarios."""
+"""The weights are over the global batch: checked with two real processes (gloo, DDP)."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from tests.support.launching import launch_well
 from trl_mle import duration_weights
 from trl_mle.training.weighting.inclusion import InclusionModel
 
 
 @pytest.fixture(scope="module")
-def seen_by_both(tmp_path_factory):
+def seen_by_both(two_processes):
     """What each process saw in a scenario."""
-    out = tmp_path_factory.mktemp("two_processes")
-    launch_well("tests.support.two_processes", str(out), ACCELERATE_USE_CPU="true")
+    out = two_processes.folder / "weights_two_processes"
     return lambda scenario: [torch.load(out / f"{scenario}_{rank}.pt") for rank in range(2)]
 
 

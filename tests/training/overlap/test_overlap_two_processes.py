@@ -1,4 +1,4 @@
-"""Overlap with two processes, each group on both of them; and several actions in one completion. One launch for all."""
+"""Overlap with two processes, each group on both of them; and several actions in one completion."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.support.launching import launch_well
 from tests.support.overlap_two_processes import SLOW_S
 from tests.training.overlap.test_overlap import rollouts
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("overlap")
-    # A thread that never ends must not keep its process from ending.
-    outputs = launch_well("tests.support.overlap_two_processes", folder, timeout_s=240, ACCELERATE_USE_CPU="true")
-    (folder / "output.txt").write_text("".join(outputs))
+def run(two_processes):
+    folder = two_processes.folder / "overlap_two_processes"
     return folder, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
@@ -67,12 +63,12 @@ def test_slow_programs_of_one_process_are_waited_for_on_both(run, scenario):
     assert records[0][scenario]["parameters"] == records[1][scenario]["parameters"]
 
 
-def test_no_task_is_pending_when_the_process_ends(run):
+def test_no_task_is_pending_when_the_process_ends(run, two_processes):
     """The last scenario stops programs that need a second to end."""
     folder, _ = run
     dropped = rollouts(folder / "late", "lost")
     assert (~dropped["finished"] & (dropped["generated_at_step"] == 9)).any()
-    assert "Task was destroyed but it is pending" not in (folder / "output.txt").read_text()
+    assert "Task was destroyed but it is pending" not in two_processes.output
 
 
 def test_the_mean_over_actions_is_over_both_processes(run):
