@@ -8,8 +8,8 @@ export TOKENIZERS_PARALLELISM ?= false
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 
-# `nproc` obeys OMP_NUM_THREADS, which is no number of cores. Processes of `make test`: one more than there are cores, because many tests wait for processes of their own. More than five do
-# not help: the longest group of tests takes a fifth of the time.
+# Processes of `make test`: one more than there are cores, because many tests wait for processes of their own. More than five do
+# not help: the longest group of tests takes a fifth of the time. `nproc` would obey OMP_NUM_THREADS.
 TEST_PROCESSES ?= $(shell n=$$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 5)))
 PYTEST_PARALLEL := --numprocesses $(TEST_PROCESSES) --no-loadscope-reorder --durations=25 --durations-min=10
 # The tests of `make check`: no sandbox, no training, no language model.
