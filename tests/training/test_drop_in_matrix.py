@@ -120,7 +120,7 @@ COMBINATIONS = [
     ["asynchronous tools", "asynchronous environments", "rollout_func with tools"],
 ]
 """Features that are tried together, so that all of them take seconds. Each feature is in one."""
-SLOW = ("loss cispo", "loss sapo", "loss vespo")
+SLOW = ("loss dr_grpo", "loss cispo", "loss sapo", "loss vespo")
 """First features of the combinations that the default run leaves out. Their losses are in `test_loss.py`, too."""
 
 
