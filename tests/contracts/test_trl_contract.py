@@ -116,6 +116,11 @@ def test_a_model_is_saved_without_a_push_by_this_parameter():
     assert "if self.args.push_to_hub and not _internal_call:" in source(Trainer.save_model)
 
 
+def test_a_push_leaves_out_checkpoints_and_what_begins_with_an_underscore():
+    for push in (Trainer.push_to_hub, Trainer._push_from_checkpoint):
+        assert 'ignore_patterns=["_*", f"{PREFIX_CHECKPOINT_DIR}-*"]' in source(push)
+
+
 def test_log_probabilities_are_asked_for_by_these_parameters():
     names = parameters(GRPOTrainer._get_per_token_logps_and_entropies)
     assert names[:5] == ["model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.tasks import toy_task
 from trl_mle.errors import ConfigError
-from trl_mle.scripts.checks import check_best_metric
+from trl_mle.scripts.checks import check_best_metric, check_kind_of_policy
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +36,12 @@ def test_raw_scores_of_several_tasks_are_not_compared(task):
 @pytest.mark.parametrize("metric", [None, "reward", "eval_programs/score_or_worst"])
 def test_other_metrics_need_no_direction(task, metric):
     check(metric, True, task, task)
+
+
+@pytest.mark.parametrize(("file", "use_peft"), [("config.json", True), ("adapter_config.json", False)])
+def test_an_adapter_and_a_whole_model_are_not_put_into_one_folder(tmp_path, file, use_peft):
+    check_kind_of_policy(str(tmp_path), use_peft)
+    (tmp_path / file).touch()
+    check_kind_of_policy(str(tmp_path), not use_peft)
+    with pytest.raises(ConfigError, match="Choose another `output_dir`"):
+        check_kind_of_policy(str(tmp_path), use_peft)

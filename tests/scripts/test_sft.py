@@ -82,6 +82,9 @@ def test_the_recipe_trains_once_for_the_same_settings(sft, capsys, tmp_path):
     assert sft.main(arguments) == 0
     assert "already" in capsys.readouterr().out
     assert (tmp_path / "policy/model.safetensors").stat().st_mtime_ns == first
+    with pytest.raises(SystemExit):
+        sft.main([*arguments, "--use_peft", "true"])
+    assert "holds a whole model, and `use_peft` is true" in capsys.readouterr().err
     arguments += ["--learning_rate", "0.1", "--save_strategy", "steps", "--save_steps", "2"]
     assert sft.main(arguments) == 0
     assert "Trained" in capsys.readouterr().out

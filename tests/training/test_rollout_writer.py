@@ -113,8 +113,8 @@ def test_runs_of_one_trainer_have_a_folder_each(folder):
     writer = RolloutWriter(folder)
     for _ in range(2):
         writer.begin()
-        write(writer, ("train", 0))
-    assert names(folder) == ["train_000000_00.parquet"]
+        write(writer, ("train", 0), ("eval", 2))
+    assert names(folder) == ["eval_000002_00.parquet", "train_000000_00.parquet"]
     assert len(asides(folder)) == 2
 
 

@@ -52,6 +52,16 @@ def check_output_dir(path: str, moved: bool = False) -> None:
         )
 
 
+def check_kind_of_policy(output_dir: str, use_peft: bool) -> None:
+    """Raise `ConfigError` if `output_dir` holds a policy of the other kind (a whole model, an adapter), which would stay there."""
+    for name, what, is_adapter in zip(MODEL_FILES, ("a whole model", "an adapter"), (False, True), strict=True):
+        if is_adapter != use_peft and Path(output_dir, name).exists():
+            raise ConfigError(
+                f"`output_dir` {output_dir!r} holds {what}, and `use_peft` is {str(use_peft).lower()}. Of a folder with both, the "
+                "model is loaded with the adapter on it. Choose another `output_dir`, or remove that policy."
+            )
+
+
 def check_time_limit(seconds: float | None) -> None:
     """Raise `ConfigError` if `program_time_limit_s` is not a positive number."""
     if seconds is not None and not 0 < seconds <= LONGEST_S:

@@ -52,7 +52,7 @@ def read_adapter(name: str, revision: str | None = None) -> dict[str, Any] | Non
 
     path: str | None = None
     if Path(name).is_dir():
-        # Of a folder with both, transformers takes the model.
+        # Of a folder with both, transformers loads the model, with the adapter on it.
         if Path(name, ADAPTER_CONFIG).exists() and not Path(name, "config.json").exists():
             path = str(Path(name, ADAPTER_CONFIG))
     else:

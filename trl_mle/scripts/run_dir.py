@@ -33,13 +33,18 @@ RUN_FILES = ("rollouts", LOG_FILE, STORE_FILE)
 """Of these, a folder that holds a run has one at least."""
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return any((folder / name).exists() for name in RUN_FILES)
+
+
 def move_earlier_run(folder: Path) -> None:
     """Rename `folder` to `folder-DATE-TIME` if it holds a run, so that a new run overwrites nothing.
 
     Raises:
         ConfigError: it cannot be renamed, such as the mount point of a disk.
     """
-    if not any((folder / name).exists() for name in RUN_FILES):
+    if not holds_run(folder):
         return
     target = path_aside(folder)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import ConfigError
 from trl_mle.scripts.checkpoints import resume_from
-from trl_mle.scripts.checks import check_model_path, check_output_dir, check_task_ids
+from trl_mle.scripts.checks import check_kind_of_policy, check_model_path, check_output_dir, check_task_ids
 from trl_mle.scripts.config_file import field_types, read_config
 from trl_mle.scripts.user_errors import user_errors
 
@@ -126,6 +126,7 @@ def parse_rl_settings(
         `MLEArguments`, training settings, model settings, and name -> task.
     """
     from trl_mle.scripts.arguments import MLEArguments
+    from trl_mle.scripts.run_dir import holds_run
     from trl_mle.tasks import load_task
 
     with user_errors(parsing=True):
@@ -136,6 +137,9 @@ def parse_rl_settings(
         checkpoint = resume_from(training_args, warn=True)
         check_output_dir(training_args.output_dir, moved=True)
         check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
+        # A folder that holds a run is moved aside.
+        if checkpoint is None and not holds_run(Path(training_args.output_dir)):
+            check_kind_of_policy(training_args.output_dir, model_args.use_peft)
         for check in checks:
             check(training_args)
     # The main process fills the cache of prepared tasks before the others read it.

@@ -53,7 +53,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[DemonstrationArguments, Any,
     from trl import ModelConfig, SFTConfig
 
     from trl_mle.scripts.checkpoints import resume_from
-    from trl_mle.scripts.checks import check_model_path, check_output_dir
+    from trl_mle.scripts.checks import check_kind_of_policy, check_model_path, check_output_dir
     from trl_mle.scripts.settings import parse_arguments
 
     with user_errors(parsing=True):
@@ -61,6 +61,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[DemonstrationArguments, Any,
             "sft", (DemonstrationArguments, SFTConfig, ModelConfig), arguments
         )
         check_output_dir(training_args.output_dir)
+        check_kind_of_policy(training_args.output_dir, model_args.use_peft)
         if model_args.model_name_or_path != "tiny":
             check_model_path(model_args.model_name_or_path)
         resume_from(training_args, warn=True)

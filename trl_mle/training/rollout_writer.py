@@ -100,7 +100,7 @@ class RolloutWriter:
             return True
         # An evaluation comes before the checkpoint of its step, and may come before training.
         if match["kind"] == "eval":
-            return path.name not in self._own if step == 0 else int(match["step"]) > step
+            return int(match["step"]) > step or (step == 0 and path.name not in self._own)
         return step == 0 or int(match["step"]) >= step
 
     def _move_aside(self, files: Iterable[Path]) -> None:

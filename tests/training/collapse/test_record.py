@@ -74,7 +74,9 @@ def test_a_kill_while_later_checkpoints_are_renamed(whole, tmp_path, monkeypatch
     with pytest.raises(ConfigError, match="of a policy that has collapsed"):
         resume_from(args)
     assert_resumes_as(whole, tmp_path)
-    assert not newest.exists() or newest.stat().st_mtime > (tmp_path / f"collapsed-{newest.name[11:]}").stat().st_mtime
+    assert (
+        not newest.exists() or newest.stat().st_mtime > (tmp_path / f"_collapsed-{newest.name[11:]}").stat().st_mtime
+    )
 
 
 @pytest.mark.slow

@@ -44,12 +44,12 @@ def test_late_completions_are_those_of_earlier_policies():
 
 
 def test_later_checkpoints_are_moved_and_nothing_is_overwritten(tmp_path):
-    for name in ("checkpoint-2", "checkpoint-4", "checkpoint-10", "collapsed-4", "checkpoint-last", "other"):
+    for name in ("checkpoint-2", "checkpoint-4", "checkpoint-10", "_collapsed-4", "checkpoint-last", "other"):
         (tmp_path / name).mkdir()
     moved = move_aside(path for path in checkpoints(tmp_path) if step_of(path) > 2)
-    assert [path.name for path in moved] == ["collapsed-4-2", "collapsed-10"]
+    assert [path.name for path in moved] == ["_collapsed-4-2", "_collapsed-10"]
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
-    assert (tmp_path / "collapsed-4").exists()
+    assert (tmp_path / "_collapsed-4").exists()
     assert (tmp_path / "checkpoint-last").exists()
 
 

@@ -75,7 +75,7 @@ def test_training_goes_back_and_goes_on_with_a_lower_rate(gone_back):
     assert steps in ([*range(1, 8), *range(5, 11)], [*range(1, 9), *range(5, 11)])
     assert {rate for _, rate in rates[:again]} == {1e-2}
     assert [rate for _, rate in rates[again:]] == pytest.approx([3e-3] * len(rates[again:]))
-    assert any(path.name.startswith("collapsed-6") for path in folder.iterdir())
+    assert any(path.name.startswith("_collapsed-6") for path in folder.iterdir())
     assert (folder / "checkpoint-10").exists()
 
 
@@ -128,13 +128,13 @@ def test_training_stops_and_names_the_checkpoint(tmp_path, caplog):
 def test_the_end_of_an_epoch_saves_no_broken_policy(tmp_path, action):
     """Nor does it push out the checkpoint that training goes back to."""
     trainer, _ = breaking_run(tmp_path, rows=8, save_strategy="epoch", save_total_limit=2, collapse_action=action)
-    stopped = [path.name for path in tmp_path.iterdir() if path.name.startswith("collapsed-")]
+    stopped = [path.name for path in tmp_path.iterdir() if path.name.startswith("_collapsed-")]
     if action == "stop":
         assert not (tmp_path / f"checkpoint-{trainer.state.global_step}").exists()
         assert trainer.state.global_step in (7, 8)
     else:
         assert trainer._collapse.rollbacks == 1 and trainer.state.global_step == 10
-    assert not {"collapsed-7", "collapsed-8"} & set(stopped)
+    assert not {"_collapsed-7", "_collapsed-8"} & set(stopped)
 
 
 def test_without_a_healthy_checkpoint_training_stops_and_says_so(tmp_path, caplog):

@@ -77,10 +77,13 @@ def choose(steps: Sequence[int], history: Sequence[Health], lag: int = 0) -> int
 
 
 def move_aside(folders: Iterable[Path]) -> list[Path]:
-    """Rename checkpoints to `collapsed-STEP`, so that no resume takes one of them. Returns the new paths."""
+    """Rename checkpoints to `_collapsed-STEP`, so that no resume takes one of them. Returns the new paths.
+
+    `push_to_hub` uploads all of `output_dir` except checkpoints and what begins with an underscore.
+    """
     moved = []
     for folder in folders:
-        name = f"collapsed-{step_of(folder)}"
+        name = f"_collapsed-{step_of(folder)}"
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
         target = next(path for path in (folder.with_name(text) for text in names) if not path.exists())
         moved.append(folder.rename(target))
