@@ -33,6 +33,17 @@ def test_ids_that_are_numbers_are_compared_by_value_and_get_the_sample_spelling(
     assert SampleForm.of(path, "id").check(b"id,y\n11.0,1\n10.0,2\n") == [["10", "2"], ["11", "1"]]
 
 
+def test_whole_numbers_stay_whole_where_the_sample_has_no_others(tmp_path):
+    """An index of a list, such as that of a table of grades, is no float: whole ones become indices, fractions are named."""
+    path = tmp_path / "s.csv"
+    path.write_text("id,grade,price\na,0,0.5\nb,1,0.5\n")
+    form = SampleForm.of(path, "id")
+    rows = form.check(b"id,grade,price\na,3.0,1.0\nb,-2,2.0\n")
+    assert rows == [["a", "3", "1.0"], ["b", "-2", "2.0"]] and form.unlike_sample(rows) is None
+    rows = form.check(b"id,grade,price\na,3.0,1.0\nb,2.5,2.0\n")
+    assert rows[0] == ["a", "3.0", "1.0"] and "'grade' has the number 2.5" in str(form.unlike_sample(rows))
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**30), 10**30))
 @settings(max_examples=50, deadline=None)
 def test_numbers_of_any_spelling_are_numbers_for_pandas(tmp_path_factory, number, integer):

@@ -164,10 +164,12 @@ class ScriptTask(Task):
             _prove(self, split)
             raise
         except GradingError as error:
-            unlike = form.unlike_sample(rows) if evaluation.error else None
+            if not evaluation.error or ABOUT_MACHINE & set(evaluation.error):
+                raise
+            unlike = form.unlike_sample(rows)
             # The evaluator works on the sample, so it is the text of this submission on which it fails. As a fault, the
             # program would escape its penalty.
-            if unlike is None and evaluation.error and not ABOUT_MACHINE & set(evaluation.error):
+            if unlike is None:
                 column = form.free_text()
                 unlike = column and f"the evaluator cannot read the texts of column {column!r}"
             if unlike is None:

@@ -213,18 +213,24 @@ def test_a_policy_cannot_make_its_failure_a_fault_by_texts_that_cost_an_evaluato
 
 
 @pytest.mark.slow
-def test_a_policy_cannot_make_its_failure_a_fault_by_numbers_for_texts(cache):
-    text = EVALUATOR.replace("both = answer", 'submission["kind"].str.lower()\n    both = answer')
-    folder = make_task(cache, "kinds", text)
+@pytest.mark.parametrize(
+    ("statement", "cell", "given", "reason"),
+    [
+        ('submission["kind"].str.lower()', "a", 1, "has no text, where the sample submission has texts"),
+        ('[[0, 1, 2, 3][grade] for grade in submission["kind"]]', 1, 2.5, "has the number 2.5, where the sample"),
+    ],
+)
+def test_a_policy_cannot_make_its_failure_a_fault_by_other_values(cache, statement, cell, given, reason):
+    text = EVALUATOR.replace("both = answer", f"{statement}\n    both = answer")
+    folder = make_task(cache, f"kinds-{cell}", text)
     sample = folder / "prepared/public/sample_submission.csv"
     sample.write_text(
-        "\n".join(f"{line},{'a' if at else 'kind'}" for at, line in enumerate(sample.read_text().split()))
+        "\n".join(f"{line},{cell if at else 'kind'}" for at, line in enumerate(sample.read_text().split()))
     )
     task = load_task(f"sandmle:{folder}")
     good = pd.read_csv(task.sample_path)
     assert task.grade(csv(good)).valid
-    refused = task.grade(csv(good.assign(kind=1)))
-    assert (
-        refused.reason
-        == "column 'kind' has no text, where the sample submission has texts; the evaluator failed with AttributeError"
-    )
+    refused = task.grade(csv(good.assign(kind=given)))
+    assert not refused.valid and reason in str(refused.reason) and "the evaluator failed with" in str(refused.reason)
+    if cell == 1:
+        assert task.grade(csv(good.assign(kind=1.0))).valid

@@ -1,7 +1,8 @@
 """Form checks of a submission against the sample submission, where there are no answers that this package understands.
 
 A submission must have the columns, the ids and the number of rows of the sample. A column in which the sample has numbers alone
-takes finite numbers, and one in which it has a text in every row takes no empty text.
+takes finite numbers, and one in which it has a text in every row takes no empty text. Where the sample has whole numbers alone,
+`1.0` is written as `1` if the whole column allows it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from trl_mle.errors import TaskError
 from trl_mle.grading.csv_rows import read_rows
 from trl_mle.grading.form import FormError, Table, parse_csv
-from trl_mle.grading.values import MISSING_WORDS, Kind, canonical, kind_of
+from trl_mle.grading.values import EXACT, MISSING_WORDS, Kind, canonical, kind_of
 
 CELL_BYTES = 512
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
@@ -37,6 +38,8 @@ class SampleForm:
     """N."""
     numbers: frozenset[str]
     """Columns that take finite numbers."""
+    whole: frozenset[str]
+    """Those of `numbers` in which the sample has whole numbers alone."""
     filled: frozenset[str]
     """Columns that take no empty text."""
     max_bytes: int
@@ -76,6 +79,12 @@ class SampleForm:
             cells[:] = [
                 _plain(cell) if name in self.numbers else cell for name, cell in zip(self.header, cells, strict=True)
             ]
+        for at_column in (self.header.index(name) for name in self.whole):
+            # pandas writes whole numbers as floats if a value was missing at some time.
+            spelled = [_as_integer(row[at_column]) for row in rows]
+            if None not in spelled:
+                for row, text in zip(rows, spelled, strict=True):
+                    row[at_column] = str(text)
         if len(rows) != self.rows:
             raise FormError(f"the submission has {len(rows)} rows; expected {self.rows}, as in the sample submission")
         if self.id_column is None:
@@ -83,7 +92,8 @@ class SampleForm:
         return self._ordered(rows, table.lines)
 
     def unlike_sample(self, rows: list[list[str]]) -> str | None:
-        """How `rows` differ in kind from the sample, if they do: evaluators that expect texts fail on numbers and missing values.
+        """How `rows` differ in kind from the sample, if they do: evaluators that expect texts fail on numbers and missing values,
+        and those that count whole numbers fail on others.
 
         An evaluator reads tables with pandas, which takes a column of numbers alone for numbers, and words such as `NA` for
         missing values.
@@ -94,6 +104,10 @@ class SampleForm:
                 return f"{missing[0]!r} in column {name!r} is a missing value"
             if all(_is_finite(cell) or cell.lower() in ("true", "false") for cell in cells):
                 return f"column {name!r} has no text, where the sample submission has texts"
+        for name in sorted(self.whole):
+            cells = [row[self.header.index(name)] for row in rows]
+            if other := next((cell for cell in cells if _as_integer(cell) is None), None):
+                return f"column {name!r} has the number {other}, where the sample submission has whole numbers"
         return None
 
     def free_text(self) -> str | None:
@@ -143,13 +157,15 @@ def _read(sample: Path, id_column: str | None, mtime_ns: int, size: int) -> Samp
         raise TaskError(f"{sample} has no column {id_column!r}, the id_column; add it or correct the key.")
     ids = tuple(columns[id_column]) if id_column is not None else ()
     values = {name: cells for name, cells in columns.items() if name != id_column}
+    numbers = frozenset(name for name, cells in values.items() if cells and all(map(_is_finite, cells)))
     return SampleForm(
         header=tuple(name.strip() for name in header),
         ids=ids,
         id_column=id_column,
         id_kind=kind_of(ids),
         rows=len(rows),
-        numbers=frozenset(name for name, cells in values.items() if cells and all(map(_is_finite, cells))),
+        numbers=numbers,
+        whole=frozenset(name for name in numbers if all(map(_INTEGER.fullmatch, values[name]))),
         filled=frozenset(name for name, cells in values.items() if cells and all(cells)),
         max_bytes=max(64 * 1024 + (len(rows) + 1) * len(header) * CELL_BYTES, 4 * len(write_rows(header, rows))),
     )
@@ -166,6 +182,14 @@ def _plain(number: str) -> str:
     """A finite number in a spelling that every reader takes for one: pandas takes 30 digits for a text."""
     is_int64 = _INTEGER.fullmatch(number) and abs(int(number)) < 2**63
     return number if is_int64 else repr(float(number))
+
+
+def _as_integer(number: str) -> str | None:
+    """The whole number that a plain spelling stands for, if it is exact as a float."""
+    if _INTEGER.fullmatch(number):
+        return number
+    value = float(number)
+    return str(int(value)) if value.is_integer() and abs(value) < EXACT else None
 
 
 def write_rows(header: Iterable[str], rows: Iterable[list[str]]) -> bytes:
