@@ -75,13 +75,48 @@ class MilestoneRules:
         for child in ast.iter_child_nodes(node) if node is not None else ():
             if isinstance(child, ast.GeneratorExp) and isinstance(node, ast.Call) and self._consumes(node):
                 state |= self._of_comprehension(child)  # sum(... for ...): the call runs it
-            else:
-                state |= self.of(child)
+                continue
+            state |= self.of(child)
+            if isinstance(child, ast.Call) and isinstance(node, ast.Call) and self._consumes(node):
+                state |= self._of_map(child)
         return state
 
     def of_generator(self, node: ast.expr) -> State:
-        """What running the generator expression `node` to its end reaches. Any other expression reaches nothing."""
+        """What running `node` to its end reaches, if it is a generator expression or a `map`. Others reach nothing."""
+        if isinstance(node, ast.Call):
+            return self._of_map(node)
         return self._of_comprehension(node) if isinstance(node, ast.GeneratorExp) else NOTHING
+
+    def _of_map(self, call: ast.Call) -> State:
+        """What the elements of `map(f, values)`, or of the `map` of a pool of threads or processes, have reached."""
+        if len(call.args) < 2 or not self._is_map(call.func):
+            return NOTHING
+        function, *iterables = call.args
+        if any(self.constants.is_empty(part) or self.constants.may_be_empty(part) for part in iterables):
+            return NOTHING
+        state = self._of_callback(function)
+        name = self.symbols.dotted(function).rpartition(".")[2]
+        # As a call with all of the values: what may read the train file counts as its read.
+        read = ast.Call(func=function, args=iterables, keywords=[])
+        if name in vocabulary.READERS and not self.own_code.does_nothing(read) and self.files.counts_as_load(read):
+            state |= reached(Milestone.LOADED_DATA)
+        return state
+
+    def _is_map(self, func: ast.expr) -> bool:
+        if ".map" in self.symbols.bindings or "map" in self.symbols.imports or self.own_code.binds_any_name:
+            return False
+        if isinstance(func, ast.Name):
+            return func.id == "map" and not self.own_code.is_own_name(func)
+        if not isinstance(func, ast.Attribute) or func.attr != "map":
+            return False
+        return self._is_pool(func.value, vocabulary.POOLS)
+
+    def _is_pool(self, node: ast.expr, classes: frozenset[str]) -> bool:
+        pools = self.symbols.values_of(node.id) if isinstance(node, ast.Name) else [node]
+        return bool(pools) and all(
+            isinstance(pool, ast.Call) and self._called(pool) in classes and not self.own_code.is_own_name(pool.func)
+            for pool in pools
+        )
 
     def _of_comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> State:
         first = node.generators[0]
@@ -111,6 +146,8 @@ class MilestoneRules:
             return state
         if receiver is not None:
             state |= self._of_method(call, name, receiver)
+        if name == "map" and receiver is not None and self._is_pool(receiver, vocabulary.WAITING_POOLS):
+            state |= self._of_map(call)
         if name in vocabulary.READERS and self.files.counts_as_load(call):
             state |= reached(Milestone.LOADED_DATA)
         # These consume an iterator, so `rows = list(csv.reader(f))` reads the file.

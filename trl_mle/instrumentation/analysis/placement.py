@@ -232,8 +232,9 @@ class Placement:
         )
         after = join([self._block(node.body, state, inner), *inner.continues])
         # The last line is read only when the iterator ends, so the data is loaded after the loop and not inside it.
-        if after is not None and not isinstance(node, ast.While) and self.rules.files.is_reading(node.iter):
-            after |= reached(Milestone.LOADED_DATA)
+        if after is not None and not isinstance(node, ast.While):
+            after |= self.rules.of_generator(node.iter)
+            after |= reached(Milestone.LOADED_DATA) if self.rules.files.is_reading(node.iter) else NOTHING
         # A container that the text leaves empty is no reason to believe in an iteration.
         if not isinstance(node, ast.While) and self.rules.constants.may_be_empty(node.iter):
             after = join([state, after])

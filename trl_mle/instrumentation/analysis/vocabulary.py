@@ -97,6 +97,11 @@ LEAST_SQUARES = frozenset({"lstsq", "polyfit", "curve_fit", "nnls"})
 CALLBACK_RUNNERS = _names("optimize minimize differential_evolution fmin basinhopping gp_minimize")
 """Functions that run a function they are given, at least once."""
 
+WAITING_POOLS = _names("Pool ThreadPool")
+"""Classes whose `map` calls a function in other processes or threads, and ends when all calls have."""
+POOLS = WAITING_POOLS | _names("ThreadPoolExecutor ProcessPoolExecutor")
+"""Classes whose `map` calls a function in other processes or threads. Of some, the calls have ended when elements are taken."""
+
 CROSS_VALIDATED_SCORES = frozenset({"cross_val_score", "cross_validate", "learning_curve", "validation_curve"})
 METRIC_FUNCTIONS = _names(
     "accuracy_score balanced_accuracy_score roc_auc_score average_precision_score f1_score fbeta_score "
