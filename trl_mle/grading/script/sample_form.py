@@ -105,8 +105,8 @@ class SampleForm:
             if all(_is_finite(cell) or cell.lower() in ("true", "false") for cell in cells):
                 return f"column {name!r} has no text, where the sample submission has texts"
         for name in sorted(self.whole):
-            cells = [row[self.header.index(name)] for row in rows]
-            if other := next((cell for cell in cells if _as_integer(cell) is None), None):
+            at = self.header.index(name)
+            if other := next((row[at] for row in rows if _as_integer(row[at]) is None), None):
                 return f"column {name!r} has the number {other}, where the sample submission has whole numbers"
         return None
 
