@@ -32,6 +32,7 @@ def sqlite_file(path: Path, *statements: str) -> Path:
     with closing(sqlite3.connect(path)) as connection:
         for statement in statements:
             connection.execute(statement)
+        connection.commit()
     return path
 
 
@@ -65,6 +66,13 @@ def overwritten_index(path: Path) -> Path:
     return path
 
 
+def garbled(path: Path) -> Path:
+    """A store whose tables are described by what is no text: SQLite's message quotes it."""
+    content = filled(path).read_bytes()
+    path.write_bytes(content.replace(b"CREATE UNIQUE INDEX by_number", b"CREATE UNIQUE IND\xffX by_number"))
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -84,9 +92,24 @@ def overwritten_index(path: Path) -> Path:
         (cut, "damaged"),
         (overwritten, "damaged"),
         (overwritten_index, "damaged"),
+        (garbled, "damaged.*Restore"),
         (empty_folder, "cannot be used"),
     ],
-    ids=["text", "header", "other", "newer", "table", "view", "trigger", "virtual", "cut", "noise", "index", "folder"],
+    ids=[
+        "text",
+        "header",
+        "other",
+        "newer",
+        "table",
+        "view",
+        "trigger",
+        "virtual",
+        "cut",
+        "noise",
+        "index",
+        "garbled",
+        "folder",
+    ],
 )
 def test_what_is_no_store_is_refused_and_left_alone(tmp_path, make, message):
     path = make(tmp_path / "experience.sqlite")
@@ -110,6 +133,12 @@ def test_a_damaged_outcome_is_named_when_it_is_read(tmp_path):
     path.write_bytes(content)
     with ExperienceStore(path) as store, pytest.raises(StoreError, match=r"damaged.*Restore"):
         store.choose_parent("toy")
+
+
+def test_a_program_that_a_damaged_store_lacks_is_named(tmp_path):
+    path = sqlite_file(filled(tmp_path / "experience.sqlite", 2), "DELETE FROM candidates")
+    with ExperienceStore(path) as store, pytest.raises(StoreError, match="damaged in the programs of the task 'toy'"):
+        store.choose_parent("toy", "latest")
 
 
 def test_nothing_is_made_in_a_folder_that_does_not_exist(tmp_path):

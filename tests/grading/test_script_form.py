@@ -44,6 +44,22 @@ def test_whole_numbers_stay_whole_where_the_sample_has_no_others(tmp_path):
     assert rows[0] == ["a", "3.0", "1.0"] and "'grade' has the number 2.5" in str(form.unlike_sample(rows))
 
 
+def test_texts_and_numbers_far_from_the_sample_can_cost_an_evaluator_any_time(tmp_path):
+    """Such as `numpy.bincount`, which makes a list up to the largest number."""
+    path = tmp_path / "s.csv"
+    path.write_text("id,count,price\na,0,5e4\nb,1,5e4\n")
+    form = SampleForm.of(path, "id")
+    for count, price, named in (
+        ("1e6", "-5e7", None),
+        ("1e12", 1, "the number 1000000000000"),
+        (1, "-5.1e7", "-51000"),
+    ):
+        found = form.costly(form.check(f"id,count,price\na,{count},{price}\nb,0,0\n".encode()))
+        assert (found is None) == (named is None) and str(named or "") in str(found)
+    path.write_text(SAMPLE)
+    assert "'kind'" in str(SampleForm.of(path, "id").costly([["a1", "1", "r", ""]]))
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**30), 10**30))
 @settings(max_examples=50, deadline=None)
 def test_numbers_of_any_spelling_are_numbers_for_pandas(tmp_path_factory, number, integer):
@@ -130,6 +146,14 @@ def test_a_score_comes_with_direction_and_thresholds():
     assert (score.score, score.lower_is_better, score.thresholds) == (1.5, True, {"gold": 1.0})
 
 
+def test_a_score_below_warnings_counts_unless_the_submission_can_have_written_it():
+    warned = Evaluation(0, 'Warning: clipped\n{"score": 2}\n', "")
+    assert read_score(warned).score == 2.0
+    forged = Evaluation(0, 'unknown label x\n{"score": 2}', "")
+    with pytest.raises(FormError, match="no JSON object"):
+        read_score(forged, may_quote=True)
+
+
 @pytest.mark.parametrize(
     ("evaluation", "message"),
     [
@@ -141,6 +165,12 @@ def test_a_score_comes_with_direction_and_thresholds():
         (Evaluation(1, "", "no", ("Strange", "Exception"), raised=True), "Strange: no"),
         (Evaluation(1, "", "x < 0", ("ValueError", "Exception")), "ValueError: x < 0"),
         (Evaluation(1, "", "'q'", ("KeyError", "LookupError", "Exception")), "KeyError"),
+        (Evaluation(0, '{"error": "labels from 0 to 3"}', ""), "no `score`: labels from 0 to 3"),
+        (Evaluation(0, '{"accuracy": 1}', ""), 'no `score` but {"accuracy": 1}'),
+        (Evaluation(0, "Error: bad labels", ""), "no JSON object but 'Error: bad labels'"),
+        (Evaluation(0, "", ""), "no JSON object"),
+        (Evaluation(0, "[1]", ""), "no JSON object"),
+        (Evaluation(0, "[" * 100_000, ""), "no JSON object"),
     ],
 )
 def test_what_the_evaluator_refuses_is_the_policys_fault(evaluation, message):
@@ -154,11 +184,6 @@ def test_what_the_evaluator_refuses_is_the_policys_fault(evaluation, message):
         Evaluation(1, "", "x", ("TypeError", "Exception")),
         Evaluation(1, "", "x", ("ModuleNotFoundError", "ImportError", "Exception")),
         Evaluation(1, "", "x", ("PermissionError", "OSError", "Exception")),
-        Evaluation(0, "", ""),
-        Evaluation(0, "done", ""),
-        Evaluation(0, "[1]", ""),
-        Evaluation(0, '{"accuracy": 1}', ""),
-        Evaluation(0, "[" * 100_000, ""),
     ],
 )
 def test_a_broken_evaluator_is_a_grading_error(evaluation):

@@ -121,6 +121,8 @@ def errors_of(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         kind = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_").split("_")[0]
         raise StoreError(f"The experience store {path}: {_FIXES.get(kind, 'SQLite fails.')} ({error})") from error
+    except UnicodeDecodeError as error:  # of a text in the file, or of SQLite's message that quotes one
+        raise StoreError(f"The experience store {path}: {_FIXES['CORRUPT']} ({error})") from error
 
 
 @contextmanager

@@ -140,7 +140,8 @@ class ScriptTask(Task):
         evaluator = replace(evaluator, time_limit_s=share * evaluator.time_limit_s)
         try:
             rows = form.check_sample(self.sample_path)
-            return read_score(evaluate(evaluator, self._submission(form, rows, split)))
+            evaluation = evaluate(evaluator, self._submission(form, rows, split))
+            return read_score(evaluation, may_quote=form.free_text() is not None)
         except FormError as error:
             raise GradingError(
                 f"the evaluator of task {self.id!r} gives the sample submission no score: {error}"
@@ -150,15 +151,16 @@ class ScriptTask(Task):
         try:
             evaluation = evaluate(self._evaluator(split), self._submission(form, rows, split))
         except StoppedError as error:
-            # Texts can cost an evaluator any time and memory. As a fault, the program would escape its penalty. The machine may be
-            # to blame, too: so the sample must be scored here and now, and fast.
-            column = form.free_text()
-            if column is None:
+            # Texts and huge numbers can cost an evaluator any time and memory. As a fault, the program would escape its penalty.
+            # The machine may be to blame, too: so the sample must be scored here and now, and fast.
+            costly = form.costly(rows)
+            if costly is None:
                 raise
             self.evaluate_sample(split, STOPPED_SHARE)
-            raise FormError(f"the evaluator came to no end with the texts of column {column!r}: {error}") from error
+            # Without the traceback, which shows the evaluator's code.
+            raise FormError(f"{str(error).partition(': ')[0]} for {costly}") from error
         try:
-            return read_score(evaluation)
+            return read_score(evaluation, may_quote=form.free_text() is not None)
         except FormError:
             # Whose fault? The policy's only if the evaluator scores the sample here and now.
             _prove(self, split)

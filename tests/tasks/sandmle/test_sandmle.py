@@ -214,6 +214,25 @@ def test_a_policy_cannot_make_its_failure_a_fault_by_texts_that_cost_an_evaluato
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ('np.bincount(submission["price"].astype(int))', "the number 1000000000000 in column 'price'"),
+        ('print("Error: prices"); return', "printed no JSON object but 'Error: prices'"),
+        ("print(json.dumps({'error': 'prices'})); return", "no `score`: prices"),
+    ],
+)
+def test_a_policy_cannot_make_its_failure_a_fault_by_huge_numbers_or_printed_errors(cache, statement, reason):
+    text = EVALUATOR.replace("import json", "import json, numpy as np")
+    text = text.replace(
+        "both = answer", f'if (submission["price"] > 1e9).any():\n        {statement}\n    both = answer'
+    )
+    task = load_task(f"sandmle:{make_task(cache, f'huge-{len(statement)}', text)}")
+    refused = task.grade(csv(pd.read_csv(task.sample_path).assign(price=10**12)))
+    assert not refused.valid and reason in str(refused.reason)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     ("statement", "cell", "given", "reason"),
     [
         ('submission["kind"].str.lower()', "a", 1, "has no text, where the sample submission has texts"),

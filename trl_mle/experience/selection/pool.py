@@ -12,6 +12,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
+from trl_mle.errors import StoreError
+
 Item = TypeVar("Item")
 
 TEMPERATURE = 0.25
@@ -90,7 +92,10 @@ class Pool:
     def _numbered(self, numbers: Sequence[int], family: str | None = None) -> list[Candidate]:
         where, values = self._where(family)
         column = "number" if family is None else "family_number"
-        return [self._select(f"{where} AND {column} = ?", (*values, number))[0] for number in sorted(set(numbers))]
+        found = [self._select(f"{where} AND {column} = ?", (*values, number)) for number in sorted(set(numbers))]
+        if not all(found):
+            raise self._damaged()
+        return [candidates[0] for candidates in found]
 
     def _where(self, family: str | None) -> tuple[str, tuple[str, ...]]:
         return (
@@ -98,8 +103,16 @@ class Pool:
         )
 
     def _select(self, where: str, values: tuple) -> list[Candidate]:
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM candidates WHERE {where}", values)
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM candidates WHERE {where}", values).fetchall()
+        if any(None in row for row in rows):
+            raise self._damaged()
         return [Candidate(*row) for row in rows]
+
+    def _damaged(self) -> StoreError:
+        # An index that does not fit its table is found by no quick check.
+        return StoreError(
+            f"The experience store is damaged in the programs of the task {self._task!r}. Restore it from a copy or an export."
+        )
 
 
 def pick(size: int, rng: random.Random) -> int:

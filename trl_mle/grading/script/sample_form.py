@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,8 @@ from trl_mle.grading.form import FormError, Table, parse_csv
 from trl_mle.grading.values import EXACT, MISSING_WORDS, Kind, canonical, kind_of
 
 CELL_BYTES = 512
+FAR = 1000.0
+"""A number is far from those of the sample if it is so many times the largest of them, and of `FAR` itself."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
@@ -40,6 +42,8 @@ class SampleForm:
     """Columns that take finite numbers."""
     whole: frozenset[str]
     """Those of `numbers` in which the sample has whole numbers alone."""
+    largest: Mapping[str, float]
+    """Largest absolute value of the sample in each of `numbers`."""
     filled: frozenset[str]
     """Columns that take no empty text."""
     max_bytes: int
@@ -110,6 +114,19 @@ class SampleForm:
                 return f"column {name!r} has the number {other}, where the sample submission has whole numbers"
         return None
 
+    def costly(self, rows: list[list[str]]) -> str | None:
+        """What of `rows` can cost an evaluator any time and memory: a column of texts, or a number far from those of the sample,
+        which an evaluator may count up to.
+        """
+        if (column := self.free_text()) is not None:
+            return f"the texts of column {column!r}"
+        for name in sorted(self.numbers):
+            most = FAR * max(self.largest[name], FAR)
+            cells = (row[self.header.index(name)] for row in rows)
+            if far := next((cell for cell in cells if abs(float(cell)) > most), None):
+                return f"the number {far} in column {name!r}"
+        return None
+
     def free_text(self) -> str | None:
         """A column that takes any text, if there is one: no check says what an evaluator makes of it."""
         return next((name for name in self.header if name != self.id_column and name not in self.numbers), None)
@@ -165,6 +182,7 @@ def _read(sample: Path, id_column: str | None, mtime_ns: int, size: int) -> Samp
         id_kind=kind_of(ids),
         rows=len(rows),
         numbers=numbers,
+        largest={name: max(abs(float(cell)) for cell in values[name]) for name in numbers},
         whole=frozenset(name for name in numbers if all(map(_INTEGER.fullmatch, values[name]))),
         filled=frozenset(name for name, cells in values.items() if cells and all(cells)),
         max_bytes=max(64 * 1024 + (len(rows) + 1) * len(header) * CELL_BYTES, 4 * len(write_rows(header, rows))),

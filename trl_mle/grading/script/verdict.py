@@ -2,9 +2,9 @@
 
 The submission has passed the form checks, and the evaluator has scored the sample submission. So it works, and has ended
 otherwise for the content of this submission alone. That is the policy's fault if the evaluator says so: by `raise`, `assert`,
-an exit code or a score of `null`. It also is if an error about values got through (a negative probability, an unknown label,
-text that no parser reads), or any error where the submission has columns of free text (`ScriptTask`). Every other end is a fault
-of the evaluator, and never a reward.
+an exit code, a score of `null` or words in place of a score. It also is if an error about values got through (a negative
+probability, an unknown label, text that no parser reads), or any error where the submission has columns of free text
+(`ScriptTask`). Every other end is a fault of the evaluator, and never a reward.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from trl_mle.errors import GradingError
 from trl_mle.grading.form import FormError
@@ -38,11 +39,18 @@ class Score:
     """Score needed for each of `gold`, `silver`, `bronze` and `median`, as far as the evaluator says."""
 
 
-def read_score(evaluation: Evaluation) -> Score:
+def read_score(evaluation: Evaluation, may_quote: bool = False) -> Score:
     """The score in what the evaluator printed.
 
+    Args:
+        evaluation (`Evaluation`):
+            What the evaluator did.
+        may_quote (`bool`, *optional*, defaults to `False`):
+            Whether the evaluator may print texts of the submission. If so, JSON on the last line may be such a text, and only
+            JSON that is all of its output counts.
+
     Raises:
-        FormError: the evaluator has refused the submission, or the score is not a finite number.
+        FormError: the evaluator has refused the submission, has printed no score, or the score is not a finite number.
         GradingError: the evaluator has failed.
     """
     if evaluation.error and not evaluation.raised and not ABOUT_VALUES & set(evaluation.error):
@@ -51,20 +59,34 @@ def read_score(evaluation: Evaluation) -> Score:
         )
     if evaluation.exit_code:
         raise FormError(f"the evaluator refuses the submission: {_reason(evaluation)}")
-    try:
-        printed = json.loads(evaluation.stdout.strip())
-    except (ValueError, RecursionError) as error:
-        raise GradingError(f"the evaluator printed no JSON but {evaluation.stdout[:200]!r}") from error
-    if not isinstance(printed, dict) or "score" not in printed:
-        raise GradingError(f"the evaluator printed no `score` but {evaluation.stdout[:200]!r}")
+    printed = _printed(evaluation.stdout, may_quote)
+    if printed is None:
+        raise FormError(f"the evaluator printed no JSON object but {_short(evaluation.stdout)!r}")
+    why = next((str(printed[key]) for key in ("error", "message", "reason") if printed.get(key)), "")
+    said = f": {_short(why)}" if why else ""
+    if "score" not in printed:
+        raise FormError(
+            f"the evaluator gives these predictions no `score`{said or f' but {_short(evaluation.stdout)}'}"
+        )
     score = _number(printed["score"])
     if score is None:
-        why = next((str(printed[key]) for key in ("error", "message", "reason") if printed.get(key)), "")
-        said = f": {_short(why)}" if why else ""
         raise FormError(f"the score of these predictions is {printed['score']!r}, not a finite number{said}")
     names = {name: _number(printed.get(f"{name}_threshold")) for name in ("gold", "silver", "bronze", "median")}
     thresholds = {name: value for name, value in names.items() if value is not None}
     return Score(score, _truth(printed.get("is_lower_better")), thresholds)
+
+
+def _printed(stdout: str, may_quote: bool) -> dict[str, Any] | None:
+    """The JSON object that is all of the output or, below warnings, its last line."""
+    text = stdout.strip()
+    for part in (text,) if may_quote else (text, text.rpartition("\n")[2]):
+        try:
+            value = json.loads(part)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            return value
+    return None
 
 
 def _reason(evaluation: Evaluation) -> str:
