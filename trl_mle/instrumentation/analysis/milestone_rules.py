@@ -16,6 +16,7 @@ from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.constants import Constants
 from trl_mle.instrumentation.analysis.file_rules import FileRules
 from trl_mle.instrumentation.analysis.own_code import OwnCode
+from trl_mle.instrumentation.analysis.own_metrics import OwnMetrics
 from trl_mle.instrumentation.analysis.state import NOTHING, State, Step, did, reached
 from trl_mle.instrumentation.analysis.symbols import FunctionNode, Symbols
 from trl_mle.instrumentation.analysis.values import Values
@@ -42,6 +43,7 @@ class MilestoneRules:
         self.files = FileRules(symbols, values)
         self.constants = Constants(symbols)
         self.own_code = OwnCode(symbols)
+        self.own_metrics = OwnMetrics(symbols, values)
 
     def of(self, node: ast.AST | None) -> State:
         """What has been reached once `node` is evaluated."""
@@ -173,7 +175,7 @@ class MilestoneRules:
         # A score on the training data is no evaluation, so the arguments must be held out.
         if self._is_metric(dotted, name) and self.values.is_held_out(list(call.args)):
             state |= reached(Milestone.EVALUATED_MODEL)
-        if name in vocabulary.AVERAGES and self._is_own_metric(call, receiver):
+        if name in vocabulary.AVERAGES and self.own_metrics.averages(call.args[0] if call.args else receiver):
             state |= reached(Milestone.EVALUATED_MODEL)
         if self.files.writes_submission(call, name, dotted):
             state |= reached(Milestone.WROTE_PREDICTIONS)
@@ -320,23 +322,6 @@ class MilestoneRules:
 
     def _is_metric(self, dotted: str, name: str) -> bool:
         return name in vocabulary.METRIC_FUNCTIONS or dotted.startswith("sklearn.metrics.")
-
-    def _is_own_metric(self, call: ast.Call, receiver: ast.expr | None) -> bool:
-        """Whether an average is a hand-written score on held-out data: `np.mean(p == y_val)`, `((p - y_val) ** 2).mean()`."""
-        inner = call.args[0] if call.args else receiver
-        for node in walk(inner) if inner is not None else ():
-            match node:
-                case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
-                    sides = [left, right]
-                case ast.BinOp(left=left, op=ast.Sub(), right=right):
-                    sides = [left, right]
-                case _:
-                    continue
-            # `y_val - 1` compares no prediction with the answers.
-            compares = not any(isinstance(side, ast.Constant) for side in sides)
-            if compares and any(self.values.is_held_out_target(side) for side in sides):
-                return True
-        return False
 
 
 def has_content(value: ast.expr) -> bool:

@@ -23,6 +23,7 @@ class Paths:
     def __init__(self, symbols: Symbols):
         self.symbols = symbols
         self._files: dict[int, str] = {}
+        self._defaults: dict[str, list[ast.expr]] | None = None
         self._path_texts: dict[tuple[int, int], frozenset[tuple[str, bool]]] = {}
 
     def file_of(self, call: ast.Call) -> str:
@@ -63,6 +64,19 @@ class Paths:
                     return file
         return "other" if any("." in text for text in strings) else "unknown"
 
+    def _argument_defaults(self) -> dict[str, list[ast.expr]]:
+        """Name of a command line argument -> its defaults. A program is run without arguments."""
+        if self._defaults is None:
+            self._defaults = {}
+            for site in self.symbols.calls.get(".add_argument", []):
+                spend()
+                keywords = {keyword.arg: keyword.value for keyword in site.call.keywords}
+                name = keywords.get("dest", next(iter(reversed(site.call.args)), None))
+                if isinstance(name, ast.Constant) and isinstance(name.value, str) and "default" in keywords:
+                    attribute = name.value.lstrip("-").replace("-", "_")
+                    self._defaults.setdefault(attribute, []).append(keywords["default"])
+        return self._defaults
+
     def _texts(self, node: ast.expr | None, depth: int) -> frozenset[tuple[str, bool]]:
         """(Text, whether it is a literal) of the strings and names in `node`, and in what the names are bound to."""
         if node is None or depth == 0:
@@ -77,7 +91,10 @@ class Paths:
                     name = inner.id if isinstance(inner, ast.Name) else inner.attr
                     texts.add((name.lower(), False))
                     key = name if isinstance(inner, ast.Name) else f".{name}"
-                    for value in self.symbols.bindings.get(key, self.symbols.bindings.get(name, [])):
+                    values = self.symbols.bindings.get(key, self.symbols.bindings.get(name, []))
+                    if isinstance(inner, ast.Attribute):
+                        values = [*values, *self._argument_defaults().get(name, [])]
+                    for value in values:
                         found = self._texts(value, depth - 1)
                         spend(len(found))
                         texts |= found

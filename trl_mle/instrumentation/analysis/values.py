@@ -226,14 +226,42 @@ class Values:
         """Whether `node` is made from the true answers of held-out data. For hand-written metrics."""
         names = list(_names(node))
         # A mean of differences is a score only if one side holds answers: `np.mean(X_val - X_mean)` is none.
-        targets = [name for name in names if vocabulary.TARGET_NAME.fullmatch(name) and "pred" not in name.lower()]
+        targets = [name for name in names if self._is_target(name)]
         if any(self._says_held_out(name, 3) for name in targets) or (targets and _takes_last_rows(node)):
             return True
+        # What a split returns is an answer unless its name says that it is an input.
         if isinstance(node, ast.Name) and node.id in self.symbols.held_out:
-            return True
-        return bool(targets) and any(
-            vocabulary.HELD_OUT.search(name) or name in self.symbols.held_out for name in names
+            return vocabulary.INPUT_NAME.fullmatch(node.id) is None
+        return bool(targets) and self.says_held_out(node)
+
+    def is_target(self, node: ast.expr) -> bool:
+        """Whether `node` is made from true answers."""
+        return any(map(self._is_target, _names(node)))
+
+    def says_held_out(self, node: ast.expr) -> bool:
+        """Whether a name in `node`, or one that is bound to it, says that its rows were held out."""
+        return any(
+            vocabulary.HELD_OUT.search(inner) or inner in self.symbols.held_out
+            for name in _names(node)
+            for inner in (name, *self._other_names(name))
         )
+
+    def _is_target(self, name: str) -> bool:
+        return any(
+            vocabulary.TARGET_NAME.fullmatch(inner) and "pred" not in inner.lower()
+            for inner in (name, *self._other_names(name))
+        )
+
+    def _other_names(self, name: str) -> list[str]:
+        """Names that the variable or parameter `name` is another name of."""
+        values = self.symbols.bindings.get(name, [])[:_VALUES]
+        spend(len(values))
+        found = [_last_name(value) for value in values if isinstance(value, (ast.Name, ast.Attribute, ast.Subscript))]
+        columns = [value.slice for value in values if isinstance(value, ast.Subscript)]
+        found += [
+            column.value for column in columns if isinstance(column, ast.Constant) and isinstance(column.value, str)
+        ]
+        return found + [_last_name(column) for column in columns if isinstance(column, (ast.Name, ast.Attribute))]
 
     def _says_held_out(self, name: str, depth: int) -> bool:
         if vocabulary.HELD_OUT.search(name) or name in self.symbols.held_out:

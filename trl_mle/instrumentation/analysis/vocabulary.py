@@ -114,7 +114,7 @@ METRIC_FUNCTIONS = _names(
     "binary_cross_entropy_with_logits"
 )
 SCORE_ATTRIBUTES = frozenset({"best_score_", "oob_score_", "best_validation_score_"})
-AVERAGES = frozenset({"mean", "sum", "average", "sqrt", "count_nonzero", "median"})
+AVERAGES = frozenset({"mean", "sum", "average", "sqrt", "count_nonzero", "median", "norm"})
 
 HELD_OUT = re.compile(
     r"(?:^|_|^[xyXYdpP])(?:val|valid\w*|va|vl|test\w*|te|tst|hold\w*|held\w*|ho|dev|oof|eval|out_of_fold|unseen)(?:_|$|\d)|"
@@ -122,6 +122,7 @@ HELD_OUT = re.compile(
     re.IGNORECASE,
 )
 TRAINING_PART = re.compile(r"(?:^|_|^[xyXY])(?:train\w*|tr|trn|fit)(?:_|$|\d)", re.IGNORECASE)
+INPUT_NAME = re.compile(r"x(?:_\w*|\d*|va\w*|te\w*)|\w*(?:feature|input)\w*", re.IGNORECASE)
 TARGET_NAME = re.compile(r"y\w*|\w*(?:target|label|truth|true|actual|gold)\w*", re.IGNORECASE)
 
 WRITERS = _names("to_csv write_csv savetxt write_text sink_csv tofile to_csv_file")

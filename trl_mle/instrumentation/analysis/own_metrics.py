@@ -1,0 +1,50 @@
+"""Metrics of the program's own: an average of what compares predictions with the answers of held-out data."""
+
+from __future__ import annotations
+
+import ast
+
+from trl_mle.instrumentation.analysis.budget import spend, walk
+from trl_mle.instrumentation.analysis.symbols import Symbols
+from trl_mle.instrumentation.analysis.values import Values
+
+_VALUES = 3
+"""Values of a variable that are looked at for a comparison."""
+
+
+class OwnMetrics:
+    """Judges the averages of one program."""
+
+    def __init__(self, symbols: Symbols, values: Values):
+        self.symbols = symbols
+        self.values = values
+
+    def averages(self, inner: ast.expr | None) -> bool:
+        """Whether the average of `inner` is a score on held-out data: `np.mean(p == y_val)`, `((p - y_val) ** 2).mean()`."""
+        for node in walk(inner) if inner is not None else ():
+            # `error = p - y_val` before: `(error ** 2).mean()`
+            values = self.symbols.bindings.get(node.id, [])[:_VALUES] if isinstance(node, ast.Name) else [node]
+            spend(len(values))
+            if any(map(self._compares_with_answers, values)):
+                return True
+        return False
+
+    def _compares_with_answers(self, node: ast.AST) -> bool:
+        """Whether `node` compares predictions with the answers of held-out data."""
+        match node:
+            case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
+                pass
+            case ast.BinOp(left=left, op=ast.Sub(), right=right):
+                pass
+            case _:
+                return False
+        # `y_val - 1` compares no prediction with the answers.
+        if isinstance(left, ast.Constant) or isinstance(right, ast.Constant):
+            return False
+        values = self.values
+        if values.is_held_out_target(left) or values.is_held_out_target(right):
+            return True
+        # Predictions of rows that were held out say so, too: `y - oof`.
+        return any(
+            values.is_target(one) and values.says_held_out(other) for one, other in ((left, right), (right, left))
+        )
