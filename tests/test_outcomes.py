@@ -253,6 +253,12 @@ def test_a_file_with_other_values_is_left_out(tmp_path, caplog, column, value):
             from_row(row("valid", 0.5) | {column: value})
 
 
+@pytest.mark.parametrize("value", [float("inf"), 2**63, -(2**70), 1e30])
+def test_a_whole_number_that_no_table_holds_is_named(value):
+    with pytest.raises(ConfigError, match=r"`exit_code` is .*not of the type int"):
+        from_row(row("valid", 0.5) | {"exit_code": value})
+
+
 def test_files_without_a_rollout_are_named(tmp_path):
     path = write_batch(tmp_path, 0, [row("valid", 0.5)])
     pd.read_parquet(path)[:0].to_parquet(path)

@@ -433,6 +433,9 @@ def _value(row: Mapping[str, Any], name: str, kind: type) -> Any:
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return None
     try:
-        return [str(item) for item in value] if kind is list else kind(value)
-    except (TypeError, ValueError) as error:
+        plain = [str(item) for item in value] if kind is list else kind(value)
+        if kind is int and not -(2**63) <= plain < 2**63:  # no table holds it, so no export could be written
+            raise OverflowError
+        return plain
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"`{name}` is {value!r}, not of the type {kind.__name__}.") from error
