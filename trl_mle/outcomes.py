@@ -433,7 +433,7 @@ def _value(row: Mapping[str, Any], name: str, kind: type) -> Any:
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return None
     try:
-        plain = [str(item) for item in value] if kind is list else kind(value)
+        plain: Any = [str(item) for item in value] if kind is list else kind(value)
         if kind is int and not -(2**63) <= plain < 2**63:  # no table holds it, so no export could be written
             raise OverflowError
         return plain
