@@ -152,9 +152,12 @@ class OwnCode:
 
     def _is_replaced_by_nothing(self, call: ast.Call, func: ast.Attribute) -> bool:
         """Whether a method of this receiver was given away before `call`, as in `pandas.read_csv = lambda path: None`."""
-        if not isinstance(func.value, ast.Name):
-            return False
-        name = func.value.id
+        name = func.value.id if isinstance(func.value, ast.Name) else ""
+        if f"{name}.{func.attr}" not in self.symbols.replaced:
+            # `Ridge.fit = lambda *_: None` is of all models that are made from then on.
+            made = self.symbols.values_of(name) if name else [func.value]
+            made_by = made[0].func if len(made) == 1 and isinstance(made[0], ast.Call) else None
+            name = made_by.id if isinstance(made_by, ast.Name) else ""
         values = self.symbols.replaced.get(f"{name}.{func.attr}", [])
         spend(len(values))
         is_one_object = (name in self.symbols.imports and name not in self.symbols.bindings) or (
@@ -196,7 +199,8 @@ class OwnCode:
 
     def _is_idle_method(self, owner: ast.ClassDef, name: str) -> bool:
         """Whether the method `name` of `owner`, its own or inherited, computes nothing. A class of a library does."""
-        family = self._family(owner)
+        # A method of the class itself hides those of its bases, also of classes of a library.
+        family = [owner] if defined(owner, name) and self._is_plain(owner) else self._family(owner)
         if family is None:
             return False
         methods = [found for part in family if (found := defined(part, name))]
@@ -225,13 +229,16 @@ class OwnCode:
                     continue
                 if part.id in self.symbols.classes and self._is_defined_once(part.id):
                     part = self.symbols.classes[part.id]
-            if not isinstance(part, ast.ClassDef) or len(family) > _DEPTH or part.keywords or part.decorator_list:
-                return None
-            if any(defined(part, name) for name in ("__new__", "__getattribute__", "__init_subclass__")):
+            if not isinstance(part, ast.ClassDef) or len(family) > _DEPTH or not self._is_plain(part):
                 return None
             family.append(part)
             waiting += part.bases
         return family
+
+    def _is_plain(self, owner: ast.ClassDef) -> bool:
+        """Whether the text of `owner` leaves its instances and methods as they are written."""
+        changing = ("__new__", "__getattribute__", "__init_subclass__")
+        return not (owner.keywords or owner.decorator_list or any(defined(owner, name) for name in changing))
 
     def _runs_when_called(self, function: FunctionNode) -> bool:
         """Whether a call runs the body: `function` is no generator, and its decorators keep it."""
