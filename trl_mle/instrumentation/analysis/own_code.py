@@ -199,8 +199,9 @@ class OwnCode:
 
     def _is_idle_method(self, owner: ast.ClassDef, name: str) -> bool:
         """Whether the method `name` of `owner`, its own or inherited, computes nothing. A class of a library does."""
-        # A method of the class itself hides those of its bases, also of classes of a library.
-        family = [owner] if defined(owner, name) and self._is_plain(owner) else self._family(owner)
+        # The first class that defines a method hides all others, also those of a library.
+        first = self._first_that_defines(owner, name)
+        family = self._family(owner) if first is None else [first]
         if family is None:
             return False
         methods = [found for part in family if (found := defined(part, name))]
@@ -234,6 +235,25 @@ class OwnCode:
             family.append(part)
             waiting += part.bases
         return family
+
+    def _first_that_defines(self, owner: ast.ClassDef, name: str) -> ast.ClassDef | None:
+        """The class of the program in which a look-up of `name` ends, if first bases alone show it."""
+        is_last = False
+        for _ in range(_DEPTH):
+            spend(1 + len(owner.body))
+            if not self._is_plain(owner):
+                return None
+            if defined(owner, name):
+                return owner
+            base = owner.bases[0] if owner.bases else None
+            if is_last or not isinstance(base, ast.Name) or not self._is_defined_once(base.id):
+                return None
+            if base.id not in self.symbols.classes:
+                return None
+            # Of several bases the first is looked at next. What follows may be a base of it or the second one.
+            is_last = len(owner.bases) > 1
+            owner = self.symbols.classes[base.id]
+        return None
 
     def _is_plain(self, owner: ast.ClassDef) -> bool:
         """Whether the text of `owner` leaves its instances and methods as they are written."""
