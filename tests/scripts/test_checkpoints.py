@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from trl_mle.errors import ConfigError
 from trl_mle.scripts.checkpoints import find_damage, resume_from
+from trl_mle.training.collapse.rollback import move_aside
 
 
 def save_checkpoint(output_dir, step, adapter=False):
@@ -120,6 +121,13 @@ def test_auto_starts_a_run_and_continues_it(tmp_path, capsys):
     (folder / "trainer_state.json").unlink()
     assert resume_from(settings(tmp_path, "auto"), warn=True) is None
     assert "starts afresh" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_a_rollback_has_left_behind_is_not_resumed_from(tmp_path):
+    (folder,) = move_aside([save_checkpoint(tmp_path, 6)])
+    assert resume_from(settings(tmp_path, "auto")) is None
+    with pytest.raises(ConfigError, match="of a policy that has collapsed"):
+        resume_from(settings(tmp_path, str(folder)))
 
 
 def test_adapters_and_checkpoints_of_the_model_alone_are_whole(tmp_path):

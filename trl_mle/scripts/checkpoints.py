@@ -72,7 +72,7 @@ def _named(folder: Path) -> str:
         is_folder = folder.is_dir()
     except OSError:  # a name that is too long
         is_folder = False
-    if is_folder and folder.name in _left_behind(folder.parent):
+    if is_folder and (folder.name.startswith(record.COLLAPSED) or folder.name in _left_behind(folder.parent)):
         raise ConfigError(
             f"`resume_from_checkpoint` is {str(folder)!r}, of a policy that has collapsed: the run has gone back to an earlier "
             "checkpoint. Give `true` for that one."

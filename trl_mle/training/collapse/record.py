@@ -12,6 +12,8 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 RECORD = "rollback.json"
+COLLAPSED = "_collapsed-"
+"""Start of the names of checkpoints that a rollback has left behind."""
 
 
 @dataclass(frozen=True)

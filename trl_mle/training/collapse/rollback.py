@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from trl_mle.training.collapse.record import COLLAPSED
 from trl_mle.training.resume.manifest import TRAINER_STATE
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def move_aside(folders: Iterable[Path]) -> list[Path]:
     """
     moved = []
     for folder in folders:
-        name = f"_collapsed-{step_of(folder)}"
+        name = f"{COLLAPSED}{step_of(folder)}"
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
         target = next(path for path in (folder.with_name(text) for text in names) if not path.exists())
         moved.append(folder.rename(target))
