@@ -71,3 +71,8 @@ def test_a_mapped_function_of_the_program_runs(code):
 )
 def test_a_function_that_may_not_run_reaches_nothing(code):
     assert Milestone.TRAINED_MODEL not in inserted(JOB + code)
+
+
+def test_a_pool_of_processes_is_no_data():
+    assert Milestone.BUILT_FEATURES not in inserted(JOB + "with Pool(2) as pool:\n    squares = pool.map(abs, [1, 2])")
+    assert Milestone.BUILT_FEATURES in inserted("import catboost as cb\npool = cb.Pool(train, y)")

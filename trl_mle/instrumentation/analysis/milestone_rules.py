@@ -155,7 +155,8 @@ class MilestoneRules:
         # These consume an iterator, so `rows = list(csv.reader(f))` reads the file.
         if name in ("list", "dict", "array", "asarray", "next", "sorted", "tuple") and call.args:
             state |= reached(Milestone.LOADED_DATA) if self.files.is_reading(call.args[0]) else NOTHING
-        if name in vocabulary.FEATURE_CALLS:
+        # A `Pool` of catboost holds data, one of multiprocessing holds processes.
+        if name in vocabulary.FEATURE_CALLS and (name != "Pool" or dotted.startswith("catboost.")):
             state |= reached(Milestone.BUILT_FEATURES)
         if name == "tokenizer" or (receiver is None and call.args and self._is_tokenizer(call.func)):
             state |= reached(Milestone.BUILT_FEATURES)
