@@ -279,6 +279,12 @@ def people() -> tuple[pd.DataFrame, pd.DataFrame]:
             "log_loss",
             ("c", "a", "b"),
         ),
+        (
+            {"kind": [1.0, 0.0, 2.0] * 50},
+            {"2": [0.3] * 50, "0": [0.3] * 50, "1": [0.4] * 50},
+            "log_loss",
+            ("2", "0", "1"),
+        ),
         ({"cost": np.arange(150) / 7}, {"predicted": [0] * 50}, "rmse", ("predicted",)),
         (
             {"e1": np.arange(150) / 7, "e2": np.arange(150)[::-1] / 9},
@@ -317,6 +323,16 @@ def test_a_date_that_names_the_rows_of_a_sample_is_asked_about(people, tmp_path)
         "Column 'day' holds dates, and no program gets it, because new row ids" in note for note in proposal.notes
     )
     assert propose(folder, Request.of(split="time:day", id_column="row")).left_out == {}
+
+
+def test_rows_without_a_label_and_ids_called_split(people, tmp_path):
+    train, test = (each.rename(columns={"PassengerId": "split"}) for each in people)
+    sample = test[["split"]].assign(x=0.5, y=0.5)
+    folder = kaggle(tmp_path / "k", train.assign(kind=["x", "y", *["x", "y", "y"] * 49, None]), test, sample)
+    with pytest.raises(TaskError, match=r"1 of 150 rows has no value in column 'kind'.*--drop-missing-targets"):
+        create_task(folder, out=tmp_path / "task")
+    with pytest.raises(TaskError, match=r"row ids cannot be called 'split'.*--id row"):
+        create_task(folder, out=tmp_path / "task", drop_missing_targets=True)
 
 
 def test_a_kaggle_folder_without_a_sample(people, tmp_path):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_mle.errors import TaskError
-from trl_mle.grading.values import number_of
+from trl_mle.grading.values import Kind, canonical, number_of
 from trl_mle.tasks.assemble import ID_COLUMN
 from trl_mle.tasks.create.origin import Origin
 from trl_mle.tasks.text_table import TextTable, read_text_table
@@ -89,7 +90,7 @@ def _from_sample(
         )
     else:
         candidates = [target] if target else [name for name in hidden if name != id_column]
-        classes = [name for name in candidates if set(frame[name].str.strip()) == set(predicted)]
+        classes = [name for name in candidates if _labels(frame[name].unique()) == _labels(predicted)]
         if len(classes) == 1 and len(predicted) > 1:
             return {
                 "targets": (classes[0],),
@@ -109,6 +110,11 @@ def _from_sample(
         targets, columns, reason = (candidates[0],), predicted, "the only column that test.csv does not have"
     known: dict[str, Any] = {"targets": targets, "reason": reason, "prediction_columns": columns}
     return known | _metric(frame, form, targets, columns)
+
+
+def _labels(texts: Iterable[str]) -> set[str]:
+    """The labels among `texts`. Whole numbers count by value: where a value is missing, pandas writes codes as floats."""
+    return {canonical(text, Kind.INTEGER) or text.strip() for text in texts} - {""}
 
 
 def _metric(

@@ -124,6 +124,8 @@ def _chosen(proposal: Proposal) -> pd.DataFrame:
     """The columns of targets and features."""
     origin, request = proposal.origin, proposal.request
     path, id_column = origin.path, request.id_column or origin.id_column
+    if id_column == SPLIT_COLUMN:
+        raise TaskError(f"the row ids cannot be called {SPLIT_COLUMN!r}; name them otherwise, for example `--id row`.")
     for target in request.targets:
         if target in request.drop:
             raise TaskError(f"{target!r} is the target and cannot be dropped.")
