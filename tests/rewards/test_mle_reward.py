@@ -13,7 +13,7 @@ from tests.support.sandbox_doubles import SandboxDouble, Scripted, execution
 from tests.support.tasks import toy_task
 from trl_mle import ASTInstrumenter, LocalSandbox, MLEReward, RewardConfig
 from trl_mle.config import PoolConfig, SandboxConfig
-from trl_mle.errors import GradingError, SandboxError, SandboxUnavailableError, TaskError
+from trl_mle.errors import ConfigError, GradingError, SandboxError, SandboxUnavailableError, TaskError
 from trl_mle.sandboxes import SandboxPool
 from trl_mle.types import MILESTONES
 
@@ -383,3 +383,8 @@ def test_what_a_row_says_of_its_prompt_is_kept_with_the_outcome(tmp_path, split_
 
     asyncio.run(call())
     assert {name: log.columns[name] for name in said} == said
+
+
+def test_a_list_of_tasks_is_an_error_that_says_what_to_write():
+    with pytest.raises(ConfigError, match="`tasks` is a list; it maps ids to tasks"):
+        MLEReward(SandboxDouble(), tasks=["builtin:digits"])

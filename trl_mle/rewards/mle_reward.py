@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from trl_mle.config import RewardConfig
-from trl_mle.errors import SandboxError, TaskError
+from trl_mle.errors import ConfigError, SandboxError, TaskError
 from trl_mle.rewards.idle_watch import IdleWatch
 from trl_mle.rewards.records import OCCASIONAL_METRICS, log_metrics, prompt_columns, rollout_columns
 from trl_mle.rewards.reward_parts import RewardPart, SharedRuns
@@ -83,6 +83,10 @@ class MLEReward:
         *,
         close_s: float = 120.0,
     ):
+        if not isinstance(tasks, Mapping | None):
+            raise ConfigError(
+                f"`tasks` is a {type(tasks).__name__}; it maps ids to tasks. Write `tasks={{task.id: task for task in tasks}}`."
+            )
         self.__name__ = "mle_reward"  # TRL names metrics and columns after it
         self.scorer = ProgramScorer(sandbox, instrumenter, reward, wall_s=wall_s, memory_bytes=memory_bytes)
         """What scores one completion."""

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.support.tiny import tiny_args
 from tests.training.weighting.test_diagnostics import batch_of
 from trl_mle import duration_weights
 from trl_mle.errors import ConfigError
@@ -128,3 +129,20 @@ def test_a_report_shows_warnings_on_the_main_process_alone(caplog):
     weights.report(metrics, main_process=True)
     assert caplog.messages == ["Lose fewer samples."]
     assert metrics == {"duration/mean": [2.0, 2.0]}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"duration_clip": "4"},
+        {"duration_floor_s": None},
+        {"duration_rule": None},
+        {"overlap_execution": "false"},  # a text is true
+        {"logged_programs": "4"},
+        {"ranked_rewards": "score_reward"},
+    ],
+)
+def test_text_in_place_of_another_type_names_the_setting(tmp_path, settings):
+    name, value = next(iter(settings.items()))
+    with pytest.raises(ConfigError, match=f"^`{name}` is {value!r}; its type is"):
+        tiny_args(tmp_path, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from trl_mle.errors import ConfigError
@@ -15,6 +16,17 @@ DURATION_COLUMNS = {"wall": "action_duration", "cpu": "action_cpu_duration"}
 
 def _rules_help() -> str:
     return "; ".join(f"'{name}' ({rule.summary})" if rule.summary else f"'{name}'" for name, rule in RULES.items())
+
+
+def _check_kinds(config: object) -> None:
+    """Raise `ConfigError` for text or `None` where a setting of this package has another type. Recipes convert text before."""
+    for base in type(config).__mro__:
+        own = vars(base).get("__annotations__", {}) if base.__module__.startswith("trl_mle.") else {}
+        for name, kind in own.items():
+            value = getattr(config, name)
+            wrong_text = isinstance(value, str) and "str" not in re.split(r" \| ", kind)
+            if wrong_text or (value is None and "None" not in kind):
+                raise ConfigError(f"`{name}` is {value!r}; its type is `{kind}`.")
 
 
 @dataclass
@@ -88,6 +100,7 @@ class DurationSettings:
 
     def check_durations(self) -> None:
         """Raise `ConfigError` for a setting that cannot work."""
+        _check_kinds(self)
         check_weighting(
             self.duration_weighting,
             self.duration_clip,
