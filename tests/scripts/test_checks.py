@@ -45,3 +45,13 @@ def test_an_adapter_and_a_whole_model_are_not_put_into_one_folder(tmp_path, file
     check_kind_of_policy(str(tmp_path), not use_peft)
     with pytest.raises(ConfigError, match="Choose another `output_dir`"):
         check_kind_of_policy(str(tmp_path), use_peft)
+
+
+@pytest.mark.parametrize(("file", "use_peft"), [("config.json", True), ("adapter_config.json", False)])
+def test_a_checkpoint_of_the_other_kind_is_not_resumed_from(tmp_path, file, use_peft):
+    checkpoint = tmp_path / "checkpoint-1"
+    checkpoint.mkdir()
+    (checkpoint / file).touch()
+    check_kind_of_policy(str(tmp_path), not use_peft, str(checkpoint))
+    with pytest.raises(ConfigError, match=f"Set `use_peft: {str(not use_peft).lower()}` to resume"):
+        check_kind_of_policy(str(tmp_path), use_peft, str(checkpoint))

@@ -13,6 +13,7 @@ from tests.scripts.test_recipes import recipe
 from tests.support.tasks import toy_task
 from trl_mle.demo.tiny_policy import build_tiny_policy, build_tokenizer
 from trl_mle.errors import ConfigError
+from trl_mle.scripts.sft import fingerprint_of
 
 TEXTS = ["import pandas as pd\ntrain = pd.read_csv('input/train.csv')\n", "X = train[['a']]\nmodel.fit(X, y)\n"] * 20
 
@@ -123,3 +124,22 @@ def test_user_errors_are_one_line(sft, capsys, tmp_path, more, words):
     shown = capsys.readouterr().err
     assert words in shown.strip().splitlines()[-1]
     assert "Traceback" not in shown
+
+
+def test_a_policy_of_another_base_model_is_not_the_one_of_these_settings(sft, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    (base / "model.safetensors").write_bytes(b"weights")
+    args = sft.parse(flags(tmp_path / "policy", "--demonstrations", "mine.jsonl", "--model_name_or_path", base))
+    first = fingerprint_of([], *args)
+    assert fingerprint_of([], *args) == first
+    (base / "model.safetensors").write_bytes(b"other weights")
+    assert fingerprint_of([], *args) != first
+
+
+def test_the_policy_of_a_run_is_not_overwritten(sft, capsys, tmp_path):
+    (tmp_path / "rollouts").mkdir()
+    with pytest.raises(SystemExit):
+        sft.parse(flags(tmp_path, "--demonstrations", "mine.jsonl"))
+    assert "holds a run, whose policy would be overwritten" in capsys.readouterr().err

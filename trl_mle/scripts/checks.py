@@ -52,13 +52,22 @@ def check_output_dir(path: str, moved: bool = False) -> None:
         )
 
 
-def check_kind_of_policy(output_dir: str, use_peft: bool) -> None:
-    """Raise `ConfigError` if `output_dir` holds a policy of the other kind (a whole model, an adapter), which would stay there."""
+def check_kind_of_policy(output_dir: str, use_peft: bool, checkpoint: str | None = None) -> None:
+    """Raise `ConfigError` if a policy of the other kind (a whole model, an adapter) is in `output_dir`, where it would stay, or in
+    the `checkpoint` to resume from, whose weights would be passed over."""
     for name, what, is_adapter in zip(MODEL_FILES, ("a whole model", "an adapter"), (False, True), strict=True):
-        if is_adapter != use_peft and Path(output_dir, name).exists():
+        if is_adapter == use_peft:
+            continue
+        problem = f"holds {what}, and `use_peft` is {str(use_peft).lower()}"
+        if checkpoint is not None and Path(checkpoint, name).exists():
             raise ConfigError(
-                f"`output_dir` {output_dir!r} holds {what}, and `use_peft` is {str(use_peft).lower()}. Of a folder with both, the "
-                "model is loaded with the adapter on it. Choose another `output_dir`, or remove that policy."
+                f"The checkpoint {checkpoint!r} {problem}. Set `use_peft: {str(is_adapter).lower()}` to resume from it, or leave "
+                "`resume_from_checkpoint` out and choose another `output_dir`."
+            )
+        if Path(output_dir, name).exists():
+            raise ConfigError(
+                f"`output_dir` {output_dir!r} {problem}. Of a folder with both, the model is loaded with the adapter on it. "
+                "Choose another `output_dir`, or remove that policy."
             )
 
 

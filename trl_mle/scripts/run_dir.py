@@ -38,6 +38,14 @@ def holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in RUN_FILES)
 
 
+def check_no_run(folder: Path) -> None:
+    """Raise `ConfigError` if `folder` holds a run, whose policy and checkpoints another training would overwrite."""
+    if holds_run(folder):
+        raise ConfigError(
+            f"`output_dir` {str(folder)!r} holds a run, whose policy would be overwritten. Choose another `output_dir`."
+        )
+
+
 def move_earlier_run(folder: Path) -> None:
     """Rename `folder` to `folder-DATE-TIME` if it holds a run, so that a new run overwrites nothing.
 

@@ -137,9 +137,9 @@ def parse_rl_settings(
         checkpoint = resume_from(training_args, warn=True)
         check_output_dir(training_args.output_dir, moved=True)
         check_model_path(model_args.model_name_or_path, None if checkpoint else training_args.output_dir)
-        # A folder that holds a run is moved aside.
-        if checkpoint is None and not holds_run(Path(training_args.output_dir)):
-            check_kind_of_policy(training_args.output_dir, model_args.use_peft)
+        # A folder that holds a run is moved aside, unless that run is resumed.
+        if checkpoint is not None or not holds_run(Path(training_args.output_dir)):
+            check_kind_of_policy(training_args.output_dir, model_args.use_peft, checkpoint)
         for check in checks:
             check(training_args)
     # The main process fills the cache of prepared tasks before the others read it.

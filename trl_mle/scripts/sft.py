@@ -54,6 +54,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[DemonstrationArguments, Any,
 
     from trl_mle.scripts.checkpoints import resume_from
     from trl_mle.scripts.checks import check_kind_of_policy, check_model_path, check_output_dir
+    from trl_mle.scripts.run_dir import check_no_run
     from trl_mle.scripts.settings import parse_arguments
 
     with user_errors(parsing=True):
@@ -61,16 +62,20 @@ def parse(arguments: Sequence[str] | None) -> tuple[DemonstrationArguments, Any,
             "sft", (DemonstrationArguments, SFTConfig, ModelConfig), arguments
         )
         check_output_dir(training_args.output_dir)
-        check_kind_of_policy(training_args.output_dir, model_args.use_peft)
+        check_no_run(Path(training_args.output_dir))
         if model_args.model_name_or_path != "tiny":
             check_model_path(model_args.model_name_or_path)
-        resume_from(training_args, warn=True)
+        checkpoint = resume_from(training_args, warn=True)
+        check_kind_of_policy(training_args.output_dir, model_args.use_peft, checkpoint)
     return demo_args, training_args, model_args
 
 
 def fingerprint_of(dataset: Dataset, demo_args: DemonstrationArguments, training_args: Any, model_args: Any) -> str:
-    """A hash of everything that decides what is trained: settings, demonstrations and versions."""
+    """A hash of everything that decides what is trained: settings, demonstrations, versions, and the weights of a model on this
+    machine by size and time of the last change."""
     from importlib.metadata import version
+
+    from trl_mle.scripts.checkpoints import WEIGHTS
 
     settings = {**asdict(demo_args), **training_args.to_dict(), **asdict(model_args)}
     inputs = {
@@ -80,6 +85,11 @@ def fingerprint_of(dataset: Dataset, demo_args: DemonstrationArguments, training
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode())
     for row in dataset:
         digest.update(json.dumps(row, sort_keys=True).encode())
+    model, output_dir = Path(model_args.model_name_or_path or ""), Path(training_args.output_dir)
+    # The training itself changes a model that lies in `output_dir`.
+    if model_args.model_name_or_path and model.is_dir() and model.resolve() != output_dir.resolve():
+        for path in sorted(path for pattern in WEIGHTS for path in model.glob(pattern)):
+            digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
     return digest.hexdigest()
 
 
