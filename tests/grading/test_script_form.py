@@ -149,6 +149,7 @@ def test_a_score_comes_with_direction_and_thresholds():
 def test_a_score_below_warnings_counts_unless_the_submission_can_have_written_it():
     warned = Evaluation(0, 'Warning: clipped\n{"score": 2}\n', "")
     assert read_score(warned).score == 2.0
+    assert read_score(Evaluation(0, 'Warning: clipped\n{\n  "score": 2,\n  "thresholds": {}\n}\n', "")).score == 2.0
     forged = Evaluation(0, 'unknown label x\n{"score": 2}', "")
     with pytest.raises(FormError, match="no JSON object"):
         read_score(forged, may_quote=True)
@@ -181,6 +182,7 @@ def test_what_the_evaluator_refuses_is_the_policys_fault(evaluation, message):
 @pytest.mark.parametrize(
     "evaluation",
     [
+        Evaluation(0, '{"score": 0.5}\ndone', ""),
         Evaluation(1, "", "x", ("TypeError", "Exception")),
         Evaluation(1, "", "x", ("ModuleNotFoundError", "ImportError", "Exception")),
         Evaluation(1, "", "x", ("PermissionError", "OSError", "Exception")),

@@ -38,6 +38,8 @@ def test_a_mapped_reader_loads_data(code):
         "frames = list(map(pd.read_csv, []))",
         'map = lambda f, values: values\nframes = list(map(pd.read_csv, ["input/train.csv"]))',
         'from itertools import repeat as map\nframes = list(map(pd.read_csv, ["input/train.csv"]))',
+        'next(map(pd.read_csv, ["input/test.csv", "input/train.csv"]))',
+        'any(map(pd.read_csv, ["input/test.csv", "input/train.csv"]))',
         'pd.read_csv = lambda path: None\nframes = list(map(pd.read_csv, ["input/train.csv"]))',
     ],
 )
@@ -65,6 +67,9 @@ def test_a_mapped_function_of_the_program_runs(code):
         "models = list(map(job, []))",
         "with ThreadPoolExecutor() as pool:\n    models = pool.map(job, [0.1, 1.0])",
         "class Pool:\n    def map(self, f, values): return values\nmodels = list(Pool().map(job, [1.0]))",
+        "xs = range(len([]))\nmodels = list(map(job, xs))",
+        "from library import Pool\nmodels = Pool(2).map(job, [1.0])",
+        "async def task(alpha):\n    Ridge().fit(X, y)\nmodels = list(map(task, [1.0]))",
         "pool = pd.Series([1.0])\nmodels = list(pool.map(job, [1.0]))",
         "pool = Pool(2)\npool.map = lambda f, values: values\nmodels = pool.map(job, [1.0])",
     ],

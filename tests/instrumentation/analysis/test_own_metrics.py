@@ -46,6 +46,13 @@ def test_a_score_by_hand_of_held_out_rows_is_an_evaluation(code):
         "error = y_val - 1\nprint(error.mean())",
         "error = model.predict(X_train) - y_train\nprint((error ** 2).mean())",
         "spread = X_val - X_train.mean()\nprint(spread.mean())",
+        "n_test = 3\nprint(np.sqrt(len(y) - n_test))",
+        "years = 3\ntest_size = 9\nprint(np.mean(years - test_size))",
+        'test = pd.read_csv("input/test.csv")\nprint(np.mean(y.mean() - test["a"]))',
+        'test = pd.read_csv("input/test.csv")\nage = test.YrSold - test.YearBuilt\nprint(age.mean())',
+        'test = pd.read_csv("input/test.csv")\nprint((test == y_train.mode()[0]).sum())',
+        "def never():\n    error = model.predict(X_val) - y_val\nerror = np.zeros(3)\nprint(error.mean())",
+        "d = X_train\nprint(d.mean())\nd = model.predict(X_val) - y_val",
     ],
 )
 def test_other_differences_are_none(code):
@@ -64,3 +71,34 @@ data.to_csv(args.out)
     head = "import argparse\nimport pandas as pd\n"
     assert {Milestone.LOADED_DATA, Milestone.WROTE_PREDICTIONS} <= inserted(head + code % "submission.csv")
     assert Milestone.WROTE_PREDICTIONS not in inserted(head + code % "table.csv")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'args = parser.parse_args(["--f", "input/test.csv"])\npd.read_csv(args.f)',
+        'class C: pass\nc = C()\nc.f = "input/test.csv"\npd.read_csv(c.f)',
+        'class C: f = "input/test.csv"\npd.read_csv(C.f)',
+    ],
+)
+def test_what_is_no_default_is_not_taken_for_one(code):
+    head = "import argparse\nimport pandas as pd\nparser = argparse.ArgumentParser()\n"
+    assert Milestone.LOADED_DATA not in inserted(
+        head + 'parser.add_argument("--f", default="input/train.csv")\n' + code
+    )
+
+
+def test_arguments_by_a_function():
+    code = """
+import argparse, sys
+import pandas as pd
+def arguments(argv=None):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="input/train.csv")
+    return parser.parse_args(argv)
+def main(argv=None):
+    args = arguments(argv)
+    data = pd.read_csv(args.data)
+main()
+"""
+    assert Milestone.LOADED_DATA in inserted(code)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ a submission can choose are finite numbers."""
 ABOUT_MACHINE = frozenset({"MemoryError", "OSError", "ImportError"})
 """Exceptions that are about the machine or the installation, whatever the submission holds."""
 MOST_REASON = 300
+MOST_STARTS = 20
+"""Lines that may begin the object."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def read_score(evaluation: Evaluation, may_quote: bool = False) -> Score:
     if evaluation.exit_code:
         raise FormError(f"the evaluator refuses the submission: {_reason(evaluation)}")
     printed = _printed(evaluation.stdout, may_quote)
+    if printed is None and '"score"' in evaluation.stdout and not may_quote:
+        raise GradingError(f"the evaluator printed a score among other words: {_short(evaluation.stdout)!r}")
     if printed is None:
         raise FormError(f"the evaluator printed no JSON object but {_short(evaluation.stdout)!r}")
     why = next((str(printed[key]) for key in ("error", "message", "reason") if printed.get(key)), "")
@@ -77,11 +82,12 @@ def read_score(evaluation: Evaluation, may_quote: bool = False) -> Score:
 
 
 def _printed(stdout: str, may_quote: bool) -> dict[str, Any] | None:
-    """The JSON object that is all of the output or, below warnings, its last line."""
+    """The JSON object that is all of the output or, below warnings, the end of it."""
     text = stdout.strip()
-    for part in (text,) if may_quote else (text, text.rpartition("\n")[2]):
+    starts = [] if may_quote else [match.start() for match in re.finditer(r"^\{", text, re.MULTILINE)][-MOST_STARTS:]
+    for start in (0, *starts):
         try:
-            value = json.loads(part)
+            value = json.loads(text[start:])
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):

@@ -80,7 +80,7 @@ class MilestoneRules:
                 continue
             state |= self.of(child)
             if isinstance(child, ast.Call) and isinstance(node, ast.Call) and self._consumes(node):
-                state |= self._of_map(child)
+                state |= NOTHING if self._called(node) in vocabulary.FIRST_ONLY else self._of_map(child)
         return state
 
     def of_generator(self, node: ast.expr) -> State:
@@ -94,7 +94,7 @@ class MilestoneRules:
         if len(call.args) < 2 or not self._is_map(call.func):
             return NOTHING
         function, *iterables = call.args
-        if any(self.constants.is_empty(part) or self.constants.may_be_empty(part) for part in iterables):
+        if any(self._is_empty(part) for part in iterables):
             return NOTHING
         state = self._of_callback(function)
         name = self.symbols.dotted(function).rpartition(".")[2]
@@ -103,6 +103,12 @@ class MilestoneRules:
         if name in vocabulary.READERS and not self.own_code.does_nothing(read) and self.files.counts_as_load(read):
             state |= reached(Milestone.LOADED_DATA)
         return state
+
+    def _is_empty(self, node: ast.expr) -> bool:
+        values = (
+            self.symbols.values_of(node.id) if isinstance(node, ast.Name) and not self.constants.grows(node.id) else []
+        )
+        return self.constants.is_empty(node) or (bool(values) and all(map(self.constants.is_empty, values)))
 
     def _is_map(self, func: ast.expr) -> bool:
         if ".map" in self.symbols.bindings or "map" in self.symbols.imports or self.own_code.binds_any_name:
@@ -116,7 +122,10 @@ class MilestoneRules:
     def _is_pool(self, node: ast.expr, classes: frozenset[str]) -> bool:
         pools = self.symbols.values_of(node.id) if isinstance(node, ast.Name) else [node]
         return bool(pools) and all(
-            isinstance(pool, ast.Call) and self._called(pool) in classes and not self.own_code.is_own_name(pool.func)
+            isinstance(pool, ast.Call)
+            and self._called(pool) in classes
+            and self.symbols.dotted(pool.func).split(".")[0] in vocabulary.POOL_LIBRARIES
+            and not self.own_code.is_own_name(pool.func)
             for pool in pools
         )
 
@@ -215,7 +224,7 @@ class MilestoneRules:
 
     def _of_callback(self, callback: ast.expr) -> State:
         function = self.symbols.functions.get(callback.id) if isinstance(callback, ast.Name) else None
-        if function is None:
+        if function is None or isinstance(function, ast.AsyncFunctionDef):  # a call of the latter makes a coroutine
             return NOTHING
         summary = self._summary(function)
         return (

@@ -8,7 +8,7 @@ from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.symbols import Symbols
 from trl_mle.instrumentation.analysis.values import Values
 
-_VALUES = 3
+_VALUES = 8
 """Values of a variable that are looked at for a comparison."""
 
 
@@ -22,12 +22,17 @@ class OwnMetrics:
     def averages(self, inner: ast.expr | None) -> bool:
         """Whether the average of `inner` is a score on held-out data: `np.mean(p == y_val)`, `((p - y_val) ** 2).mean()`."""
         for node in walk(inner) if inner is not None else ():
-            # `error = p - y_val` before: `(error ** 2).mean()`
-            values = self.symbols.bindings.get(node.id, [])[:_VALUES] if isinstance(node, ast.Name) else [node]
-            spend(len(values))
-            if any(map(self._compares_with_answers, values)):
+            if self._compares_with_answers(node) or (isinstance(node, ast.Name) and self._is_error(node)):
                 return True
         return False
+
+    def _is_error(self, name: ast.Name) -> bool:
+        """Whether all that is bound to the variable `name` before compares: `error = p - y_val`, `(error ** 2).mean()`."""
+        values = self.symbols.values_of(name.id)[:_VALUES]
+        spend(len(values))
+        return bool(values) and all(
+            value.lineno <= name.lineno and self._compares_with_answers(value) for value in values
+        )
 
     def _compares_with_answers(self, node: ast.AST) -> bool:
         """Whether `node` compares predictions with the answers of held-out data."""
@@ -42,9 +47,13 @@ class OwnMetrics:
         if isinstance(left, ast.Constant) or isinstance(right, ast.Constant):
             return False
         values = self.values
+        # The data to predict has no answers: `test.sold - test.year`.
+        if (values.of(left) | values.of(right)) & {"test", "submission"}:
+            return False
         if values.is_held_out_target(left) or values.is_held_out_target(right):
             return True
         # Predictions of rows that were held out say so, too: `y - oof`.
         return any(
-            values.is_target(one) and values.says_held_out(other) for one, other in ((left, right), (right, left))
+            values.is_target(one) and values.is_prediction(other) and values.says_held_out(other)
+            for one, other in ((left, right), (right, left))
         )

@@ -10,6 +10,8 @@ from trl_mle.instrumentation.analysis.symbols import Symbols
 
 _TEXTS = 40
 """How many strings and names of a path are looked at."""
+_VALUES = 8
+"""How many values of the result of a parser are looked at."""
 _NO_DATA = ("/dev/", "/proc/", "/sys/", "/etc/")
 _SHARED_MEMORY = "/dev/shm/"
 _TO_FOLDER = frozenset({"parent", "parents", "dirname", "with_name"})
@@ -77,6 +79,37 @@ class Paths:
                     self._defaults.setdefault(attribute, []).append(keywords["default"])
         return self._defaults
 
+    def _is_arguments(self, node: ast.expr) -> bool:
+        """Whether `node` holds what the program is given on its command line, which is nothing."""
+        values = self.symbols.values_of(node.id)[:_VALUES] if isinstance(node, ast.Name) else []
+        spend(len(values))
+        return bool(values) and all(isinstance(value, ast.Call) and self._parses(value, 2) for value in values)
+
+    def _parses(self, call: ast.Call, depth: int) -> bool:
+        if isinstance(call.func, ast.Attribute) and call.func.attr in ("parse_args", "parse_known_args"):
+            return not call.keywords and all(map(self._is_nothing, call.args))
+        function = self.symbols.local_function(call)
+        if function is None or depth == 0:
+            return False
+        returned = self.symbols.returns.get(id(function), [])[:_VALUES]
+        spend(len(returned))
+        return bool(returned) and all(
+            isinstance(value, ast.Call) and self._parses(value, depth - 1) for value in returned
+        )
+
+    def _is_nothing(self, arguments: ast.expr) -> bool:
+        match arguments:
+            case ast.Constant(value=None) | ast.List(elts=[]):
+                return True
+            case ast.Subscript(value=ast.Attribute(attr="argv")):
+                return True
+            case ast.Name(id=name):
+                # `main(argv=None)` passes it on.
+                values = self.symbols.bindings.get(name, [])[:_VALUES]
+                others = [value for value in values if not (isinstance(value, ast.Name) and value.id == name)]
+                return all(not isinstance(value, ast.Name) and self._is_nothing(value) for value in others)
+        return False
+
     def _texts(self, node: ast.expr | None, depth: int) -> frozenset[tuple[str, bool]]:
         """(Text, whether it is a literal) of the strings and names in `node`, and in what the names are bound to."""
         if node is None or depth == 0:
@@ -92,8 +125,8 @@ class Paths:
                     texts.add((name.lower(), False))
                     key = name if isinstance(inner, ast.Name) else f".{name}"
                     values = self.symbols.bindings.get(key, self.symbols.bindings.get(name, []))
-                    if isinstance(inner, ast.Attribute):
-                        values = [*values, *self._argument_defaults().get(name, [])]
+                    if isinstance(inner, ast.Attribute) and not values and self._is_arguments(inner.value):
+                        values = self._argument_defaults().get(name, [])
                     for value in values:
                         found = self._texts(value, depth - 1)
                         spend(len(found))

@@ -238,6 +238,14 @@ class Values:
         """Whether `node` is made from true answers."""
         return any(map(self._is_target, _names(node)))
 
+    def is_prediction(self, node: ast.expr) -> bool:
+        """Whether a name in `node`, or one that is bound to it, says that it holds predictions."""
+        return any(
+            vocabulary.PREDICTION_NAME.search(inner)
+            for name in _names(node)
+            for inner in (name, *self._other_names(name))
+        )
+
     def says_held_out(self, node: ast.expr) -> bool:
         """Whether a name in `node`, or one that is bound to it, says that its rows were held out."""
         return any(

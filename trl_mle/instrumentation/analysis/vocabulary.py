@@ -97,6 +97,7 @@ LEAST_SQUARES = frozenset({"lstsq", "polyfit", "curve_fit", "nnls"})
 CALLBACK_RUNNERS = _names("optimize minimize differential_evolution fmin basinhopping gp_minimize")
 """Functions that run a function they are given, at least once."""
 
+POOL_LIBRARIES = frozenset({"multiprocessing", "multiprocess", "concurrent", "joblib", "torch"})
 WAITING_POOLS = _names("Pool ThreadPool")
 """Classes whose `map` calls a function in other processes or threads, and ends when all calls have."""
 POOLS = WAITING_POOLS | _names("ThreadPoolExecutor ProcessPoolExecutor")
@@ -122,6 +123,7 @@ HELD_OUT = re.compile(
     re.IGNORECASE,
 )
 TRAINING_PART = re.compile(r"(?:^|_|^[xyXY])(?:train\w*|tr|trn|fit)(?:_|$|\d)", re.IGNORECASE)
+PREDICTION_NAME = re.compile(r"(?:^|_)(?:oof|out_of_fold|pred\w*|prob\w*|hat)(?:_|$|\d)", re.IGNORECASE)
 INPUT_NAME = re.compile(r"x(?:_\w*|\d*|va\w*|te\w*)|\w*(?:feature|input)\w*", re.IGNORECASE)
 TARGET_NAME = re.compile(r"y\w*|\w*(?:target|label|truth|true|actual|gold)\w*", re.IGNORECASE)
 
@@ -149,6 +151,8 @@ GENERATOR_CONSUMERS = _names(
     "fit Parallel"
 )
 """Functions and methods that take at least one element of a generator."""
+FIRST_ONLY = frozenset({"next", "any", "all"})
+"""Of these, the ones that may take one alone."""
 
 EXITS = frozenset({"exit", "quit", "sys.exit", "os._exit", "os.abort"})
 PASS_THROUGH_ITERATORS = _names("enumerate tqdm trange list tuple sorted reversed set track")
