@@ -44,6 +44,7 @@ FLOORS = (
     ("solve",),
     ("scripts",),
     ("cli",),
+    ("__main__",),
 )
 FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # Any TRL reward function can use the trainer, so training knows nothing of tasks, programs and sandboxes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from trl_mle.instrumentation.analysis import vocabulary
 from trl_mle.instrumentation.analysis.budget import spend, walk
 from trl_mle.instrumentation.analysis.symbols import Symbols
 from trl_mle.instrumentation.analysis.values import Values
@@ -47,13 +48,15 @@ class OwnMetrics:
         if isinstance(left, ast.Constant) or isinstance(right, ast.Constant):
             return False
         values = self.values
-        # The data to predict has no answers: `test.sold - test.year`.
-        if (values.of(left) | values.of(right)) & {"test", "submission"}:
-            return False
-        if values.is_held_out_target(left) or values.is_held_out_target(right):
+        if any(values.is_held_out_target(side) and not self._is_to_predict(side) for side in (left, right)):
             return True
         # Predictions of rows that were held out say so, too: `y - oof`.
         return any(
             values.is_target(one) and values.is_prediction(other) and values.says_held_out(other)
             for one, other in ((left, right), (right, left))
         )
+
+    def _is_to_predict(self, side: ast.expr) -> bool:
+        """Whether `side` is of the data to predict, which has no answers: `test.sold - test.year`."""
+        says_answers = isinstance(side, ast.Name) and vocabulary.ANSWERS_NAME.fullmatch(side.id)
+        return bool(self.values.of(side) & {"test", "submission"}) and not says_answers

@@ -125,8 +125,9 @@ class Paths:
                     texts.add((name.lower(), False))
                     key = name if isinstance(inner, ast.Name) else f".{name}"
                     values = self.symbols.bindings.get(key, self.symbols.bindings.get(name, []))
-                    if isinstance(inner, ast.Attribute) and not values and self._is_arguments(inner.value):
-                        values = self._argument_defaults().get(name, [])
+                    if isinstance(inner, ast.Attribute) and key not in self.symbols.bindings:
+                        defaults = self._argument_defaults().get(name, [])
+                        values = defaults if defaults and self._is_arguments(inner.value) else values
                     for value in values:
                         found = self._texts(value, depth - 1)
                         spend(len(found))

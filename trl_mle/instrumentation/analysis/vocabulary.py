@@ -125,6 +125,10 @@ HELD_OUT = re.compile(
 TRAINING_PART = re.compile(r"(?:^|_|^[xyXY])(?:train\w*|tr|trn|fit)(?:_|$|\d)", re.IGNORECASE)
 PREDICTION_NAME = re.compile(r"(?:^|_)(?:oof|out_of_fold|pred\w*|prob\w*|hat)(?:_|$|\d)", re.IGNORECASE)
 INPUT_NAME = re.compile(r"x(?:_\w*|\d*|va\w*|te\w*)|\w*(?:feature|input)\w*", re.IGNORECASE)
+ANSWERS_NAME = re.compile(
+    r"y(?:_?(?:te|va|val|valid|test|true|dev|hold|eval)\w*)?|\w*(?:target|label|truth|true|actual|gold)\w*",
+    re.IGNORECASE,
+)
 TARGET_NAME = re.compile(r"y\w*|\w*(?:target|label|truth|true|actual|gold)\w*", re.IGNORECASE)
 
 WRITERS = _names("to_csv write_csv savetxt write_text sink_csv tofile to_csv_file")
