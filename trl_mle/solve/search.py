@@ -198,7 +198,9 @@ class Search:
             prompt = self.prompting.next()
             wanted = self.settings.samples_per_prompt
             if self.settings.attempts is not None:
-                wanted = min(wanted, self.settings.attempts - len(self.log) - len(self._scoring))
+                # One that has ended is in the log, though its task may still be kept.
+                waiting = sum(not task.done() for task in self._scoring)
+                wanted = min(wanted, self.settings.attempts - len(self.log) - waiting)
                 if wanted < 1:
                     self._over = f"{self.settings.attempts} attempts are made"
                     return
